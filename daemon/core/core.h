@@ -1,0 +1,237 @@
+/*
+ * Core - who may have which memory: pure decisions over the records.
+ *
+ * C1  No I/O, no clock, no log, no callback: arguments in, answer and plan out.
+ * C2  A verb that fails has changed nothing.
+ * C3  A verb that needs the kernel returns a plan. What it promised is held (slices, charges,
+ *     units) but not recorded until plan_commit(); plan_abort() gives all of it back.
+ * C4  region: committed + pending <= capacity, on each node. space: committed <= limit rounded
+ *     up to a unit, used <= limit. client: used <= client_limit.
+ * C5  core_recover(records) equals the live core in records, free runs and sums, once no plan
+ *     is outstanding; outstanding plans count as aborted.
+ * C6  Every call is bounded: what could be long answers CORE_MORE and is called again.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/record.h"
+#include "proto/layout.h"
+
+enum {
+	CORE_E_MEMORY = 1, /* fault: requested, available, largest */
+	CORE_E_TOO_LARGE,  /* fault: requested, max */
+	CORE_E_BUDGET,     /* fault: requested, remaining, which */
+	CORE_E_REFERENCE,  /* fault: which */
+	CORE_E_INVALID,    /* fault: which */
+	CORE_E_NOT_FOUND,
+	CORE_E_EXISTS,
+	CORE_E_PERMISSION, /* fault: which */
+	CORE_E_IN_USE,     /* fault: available (sessions) */
+	CORE_E_LIMIT,      /* fault: which, max: a record table is full */
+	CORE_E_BUSY,       /* depends on an outstanding plan: try again when one has ended */
+	CORE_MORE,         /* not done yet: call again */
+};
+
+/* Why a verb refused; written with every positive CORE_E_ return. */
+struct core_fault {
+	const char *which; /* "region", "space", "client", "owner", "stale", ...: static text */
+	uint64_t requested, available, largest, max, remaining;
+};
+
+struct core_config {
+	uint32_t page_shift; /* 12 or 21 */
+	uint32_t n_nodes;
+	uint64_t node_bytes[STATS_NODES_MAX]; /* capacity of each; multiples of a unit */
+	uint64_t share;                       /* limits of one uid's spaces together; root and
+						 `uid` are bound by the region alone */
+	uint32_t uid;                         /* the daemon's own */
+	uint64_t seed;                        /* makes tags of different spaces differ */
+};
+
+struct core;
+
+int core_new(struct core **ret, const struct core_config *config, struct records *records);
+/* Rebuild from records that an earlier core left. -EUCLEAN: they contradict each other. */
+int core_recover(struct core **ret, const struct core_config *config, struct records *records);
+void core_free(struct core *core);
+
+/* Walks every invariant; NULL, or what is wrong. */
+const char *core_check(const struct core *core);
+
+/* ---- plans ---- */
+
+enum effect_kind {
+	EFFECT_ROOT_CREATE, /* the space's root file */
+	EFFECT_ROOT_DESTROY,
+	EFFECT_WINDOW_CREATE,  /* its data and slice map */
+	EFFECT_WINDOW_DESTROY, /* close them; pages go with the last mapping */
+	EFFECT_COMMIT,         /* give pages to units [first, first + count) */
+	EFFECT_PUNCH,          /* take them away */
+};
+
+struct effect {
+	enum effect_kind kind;
+	uint32_t space;        /* slot */
+	uint32_t window;       /* slot; of window and page effects */
+	uint32_t first, count; /* units */
+};
+
+/*
+ * Carried out by the shell, in order, all or nothing. Plans touch disjoint units, so several may
+ * be under way; what would depend on one that is answers CORE_E_BUSY.
+ */
+struct plan {
+	struct effect *effects;
+	uint32_t n_effects;
+	uint32_t
+		space; /* slot of the space it is made for; effects may punch other spaces' units */
+};
+
+void plan_commit(struct core *core, struct plan *plan);
+void plan_abort(struct core *core, struct plan *plan);
+
+/*
+ * Words of slice maps and root files that became true by the verbs since the last clear. The
+ * shell stores them, in order, before it answers anyone, then clears the list.
+ */
+struct change {
+	enum { CHANGE_SLICES, CHANGE_WINDOW } kind;
+	uint32_t space, window; /* slots */
+	uint32_t first, count;  /* slices, first the head */
+	uint64_t word; /* of the head (interior: without head and count), or of the window */
+};
+
+const struct change *core_changes(const struct core *core, uint32_t *ret_count);
+void core_changes_clear(struct core *core);
+
+/* ---- who asks ---- */
+
+struct credentials {
+	uint32_t uid, gid;
+};
+
+struct session_request {
+	struct credentials credentials;
+	uint32_t pid;
+	uint64_t birth, image;
+};
+
+/* *ret is the session's slot. */
+int core_session_open(struct core *core, const struct session_request *request, uint32_t *ret,
+		      struct core_fault *fault);
+
+/*
+ * The session has ended: private extents go back, shared ones become the space's, its spaces
+ * close, removed ones that it was the last user of go (then *ret is a plan, else NULL).
+ * CORE_MORE until done.
+ */
+int core_session_end(struct core *core, uint32_t session, struct plan **ret);
+
+/* ---- spaces ---- */
+
+struct space_request {
+	const char *name;
+	struct credentials owner;
+	uint64_t limit, reserve, client_limit; /* 0: default */
+	uint32_t weight, mode;                 /* 0: default */
+	const char *placement;                 /* NULL: default */
+	uint32_t numa;
+};
+
+/* *ret is the space's slot, *ret_plan what has to be done first (never NULL: the root file). */
+int core_space_create(struct core *core, const struct space_request *request, uint32_t *ret,
+		      struct plan **ret_plan, struct core_fault *fault);
+
+/* `groups`: the opener's supplementary groups. Opening twice is CORE_E_EXISTS. */
+int core_space_open(struct core *core, uint32_t session, const char *name, bool read_only,
+		    const uint32_t *groups, uint32_t n_groups, uint32_t *ret,
+		    struct core_fault *fault);
+
+/* Private extents go back; CORE_MORE until done. *ret as core_session_end(). */
+int core_space_close(struct core *core, uint32_t session, uint32_t space, struct plan **ret);
+
+/* *ret is NULL when the space was in use and `force` has doomed it. */
+int core_space_remove(struct core *core, struct credentials who, const char *name, bool force,
+		      struct plan **ret, struct core_fault *fault);
+
+/* May the session have this window's descriptors, and with write access? */
+int core_window_open(struct core *core, uint32_t session, uint32_t space, uint32_t number,
+		     uint32_t *ret_window, bool *ret_read_only, struct core_fault *fault);
+
+/* ---- extents ---- */
+
+struct extent_request {
+	uint64_t size;
+	uint64_t align; /* 0, or a power of two up to 1 GiB */
+	enum extent_kind kind;
+};
+
+struct extent_info {
+	uint64_t offset, size;
+	uint32_t tag;
+};
+
+/*
+ * *ret_plan is NULL if the memory is there already; else *ret holds once the plan is committed.
+ * CORE_E_BUSY: memory that an outstanding plan moves would do.
+ */
+int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
+		      const struct extent_request *request, struct extent_info *ret,
+		      struct plan **ret_plan, struct core_fault *fault);
+
+int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
+		     uint32_t tag, struct core_fault *fault);
+
+/* ---- giving back ---- */
+
+/*
+ * Give back up to `units` of a space's committed units that held nothing at any time since the
+ * last call for that space (so what comes and goes is not punched and committed in turn), and
+ * are not reserved. *ret is NULL if there are none.
+ */
+int core_trim(struct core *core, uint32_t space, uint32_t units, struct plan **ret);
+
+/* ---- looking ---- */
+
+struct space_view {
+	uint32_t space;
+	const char *name, *placement;
+	struct credentials owner;
+	uint32_t mode, weight, sessions, windows, page_shift, numa;
+	bool removed;
+	uint64_t limit, reserve, client_limit;
+	uint64_t used, peak, committed, largest;
+	uint64_t extents, allocs, frees, refused;
+	struct stats_failures failures;
+};
+
+struct session_view {
+	uint32_t session, pid, spaces;
+	struct credentials owner;
+	uint64_t birth;
+	uint64_t used, peak, allocs, frees, failed;
+};
+
+struct window_view {
+	uint32_t space, number; /* slot, and number within it */
+	struct window_info info;
+};
+
+struct core_view {
+	uint64_t capacity, committed, pending, used, peak;
+	uint32_t spaces, sessions;
+};
+
+struct core_view core_view(const struct core *core);
+struct stats_node core_node_view(const struct core *core, uint32_t node);
+/* False if the slot is empty. */
+bool core_space_view(const struct core *core, uint32_t space, struct space_view *ret);
+bool core_session_view(const struct core *core, uint32_t session, struct session_view *ret);
+bool core_window_view(const struct core *core, uint32_t window, struct window_view *ret);
+/* The first slot in use at or after `slot`; UINT32_MAX if none. */
+uint32_t core_space_next(const struct core *core, uint32_t slot);
+uint32_t core_session_next(const struct core *core, uint32_t slot);
+/* Is there something that core_trim() could take, now or at a later call? */
+bool core_trimmable(const struct core *core, uint32_t space);

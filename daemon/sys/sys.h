@@ -1,0 +1,62 @@
+/*
+ * Sys - what the daemon asks of the kernel, as one table that tests replace.
+ *
+ * S1  0 is done, -errno is the kernel's refusal; a refusal leaves nothing behind.
+ * S2  No open file description is shared with a client: what a client gets is reopened.
+ * S3  The host comes first: memory is committed in steps, and before each one the machine, the
+ *     cgroup and the hugepage pool are asked whether they can spare it.
+ * S4  Memory passes from space to space through the kernel only: punched, committed afresh.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the machine could give, in bytes. */
+struct sys_host {
+	uint64_t total;     /* of memory */
+	uint64_t available; /* without swapping: the least of MemAvailable and cgroup room */
+	uint64_t cap; /* the most that Varbos may take of it, leaving the host its share */
+	uint64_t huge_total,
+		huge_free; /* 2 MiB pages, in bytes; free: neither used nor reserved */
+};
+
+/* Why commit said -ENOMEM or -ENOSPC. */
+struct sys_shortage {
+	uint64_t asked, available, cap;
+};
+
+enum sys_access { SYS_READ, SYS_READ_WRITE };
+
+struct sys {
+	const struct sys_table *table;
+};
+
+struct sys_table {
+	/* A window's data: mode 0600, size sealed for good, holes throughout. */
+	int (*window_create)(struct sys *sys, const char *name, uint64_t size,
+			     uint32_t page_shift, int *ret_fd);
+	/* What the daemon alone writes: mode 0600, committed whole, mapped writable at *ret_memory. */
+	int (*file_create)(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
+			   void **ret_memory);
+	void (*file_unmap)(struct sys *sys, void *memory, uint64_t size);
+	/* Pages for a range of a window; undone if it fails halfway. */
+	int (*commit)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		      uint64_t size, struct sys_shortage *ret);
+	int (*punch)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		     uint64_t size);
+	/* Bytes that a file really holds. */
+	int (*blocks)(struct sys *sys, int fd, uint64_t *ret);
+	/* A fresh description of the file, for a client. */
+	int (*reopen)(struct sys *sys, int fd, enum sys_access access, int *ret_fd);
+	int (*host)(struct sys *sys, struct sys_host *ret);
+	/*
+	 * Hold `bytes` of hugepages that no one has committed yet, so that a stranger's touch of
+	 * a hole gets SIGBUS, not a page. Grows or shrinks what is held.
+	 */
+	int (*reserve)(struct sys *sys, uint64_t bytes);
+	/* The process at the other end of a socket; *ret_birth tells its pid's lives apart. */
+	int (*peer)(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
+		    uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth);
+	uint64_t (*now_ns)(struct sys *sys); /* CLOCK_MONOTONIC */
+};

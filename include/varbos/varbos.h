@@ -1,0 +1,173 @@
+/*
+ * libvarbos - big shared memory for every process of the machine.
+ *
+ * A daemon, varbosd, owns the memory; this library connects to it, maps what it grants, and
+ * hands out pointers. All calls are thread-safe. Every call that can fail says so in its return
+ * value: an int is 0 or a VARBOS_E_ code, a pointer is NULL on failure; varbos_error() then
+ * tells the calling thread why, with numbers.
+ *
+ * After fork() the child holds none of the parent's memory: its handles stay usable, and the
+ * first call on one connects anew, as a process of its own.
+ */
+#ifndef VARBOS_H
+#define VARBOS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct varbos;       /* a connection to a daemon; one per process is enough */
+struct varbos_space; /* an open space: a named tenant with memory of its own */
+
+/* Names a piece of memory for another process: a tag that goes stale, above an offset. */
+typedef uint64_t varbos_ref;
+
+enum varbos_code {
+	VARBOS_OK = 0,
+	VARBOS_E_MEMORY = 1,       /* requested, available, largest */
+	VARBOS_E_TOO_LARGE = 2,    /* requested, max: could never fit */
+	VARBOS_E_BUDGET = 3,       /* requested, remaining, which */
+	VARBOS_E_REFERENCE = 4,    /* which: stale, freed, interior, foreign or not-owner */
+	VARBOS_E_SYSTEM = 5,       /* system_errno */
+	VARBOS_E_INVALID = 6,      /* which argument or field */
+	VARBOS_E_PROTOCOL = 7,     /* a message that breaks the protocol */
+	VARBOS_E_METHOD = 8,       /* a method that the daemon does not know */
+	VARBOS_E_VERSION = 9,      /* requested, max: no version in common */
+	VARBOS_E_NOT_FOUND = 10,   /* no space of that name */
+	VARBOS_E_EXISTS = 11,      /* a space of that name exists */
+	VARBOS_E_PERMISSION = 12,  /* which right is missing */
+	VARBOS_E_IN_USE = 13,      /* available: how many sessions have the space open */
+	VARBOS_E_LIMIT = 14,       /* which limit of the daemon, max */
+	VARBOS_E_UNAVAILABLE = 15, /* no daemon answers; system_errno */
+	VARBOS_E_TIMEOUT = 16,     /* the daemon did not answer in time */
+	VARBOS_E_UNTRUSTED =
+		17, /* the daemon, or what it sent, is not what it should be: which */
+};
+
+/* Why a call failed. Numbers that do not belong to the code are 0; bytes throughout. */
+struct varbos_error {
+	enum varbos_code code;
+	int system_errno;
+	uint64_t requested;
+	uint64_t available;
+	uint64_t largest; /* the longest free run */
+	uint64_t max;
+	uint64_t remaining;
+	char which[32];    /* which budget, limit, argument or right */
+	char message[256]; /* one line for a person */
+};
+
+/* The calling thread's last failure; valid until its next call into the library. Never NULL. */
+const struct varbos_error *varbos_error(void);
+
+/* "VARBOS_E_BUDGET" and its like; never NULL. */
+const char *varbos_code_name(int code);
+
+/*
+ * Connect. `path` is the daemon's socket; NULL means $VARBOS_SOCKET, then the user's own daemon
+ * ($XDG_RUNTIME_DIR/varbos/varbos.sock), then the system's (/run/varbos/varbos.sock).
+ */
+int varbos_connect(struct varbos **ret, const char *path);
+
+struct varbos_private_options {
+	uint64_t size;      /* of the daemon's region; 0: 256 MiB */
+	const char *daemon; /* path of varbosd; NULL: $VARBOS_DAEMON, then PATH */
+	const char *pages;  /* "auto", "4K", "2M"; NULL: "auto" */
+};
+
+/*
+ * Start a daemon for this process and its descendants, and connect to it. It ends when the last
+ * of them has ended. Other processes of the same user join by varbos_connect(varbos_socket()).
+ */
+int varbos_connect_private(struct varbos **ret, const struct varbos_private_options *options);
+
+/*
+ * End the session: what this process allocated privately goes back, its spaces close and their
+ * mappings vanish. NULL is fine.
+ */
+void varbos_disconnect(struct varbos *vb);
+
+/* The path of the socket this connection uses. */
+const char *varbos_socket(const struct varbos *vb);
+
+/* One round trip to the daemon; *ret_ns, unless NULL, is how long it took. */
+int varbos_ping(struct varbos *vb, uint64_t *ret_ns);
+
+enum varbos_numa {
+	VARBOS_NUMA_DEFAULT = 0, /* as the daemon sees fit */
+	VARBOS_NUMA_LOCAL = 1,   /* the node of the caller */
+};
+
+enum varbos_space_flags {
+	VARBOS_SPACE_READ_ONLY = 1 << 0, /* map without write access */
+	VARBOS_SPACE_EXISTING = 1 << 1,  /* do not create it */
+	VARBOS_SPACE_NEW = 1 << 2,       /* it must not exist yet */
+};
+
+/* Zeroed means defaults throughout. All but `flags` and `windows` are of use at creation only. */
+struct varbos_space_options {
+	uint64_t limit;        /* hard, bytes; 0: a quarter of what the owner may still own */
+	uint64_t reserve;      /* guaranteed, bytes */
+	uint64_t client_limit; /* of one client process; 0: 7/8 of the limit */
+	uint32_t weight;       /* who gives way under pressure; 0: 100 */
+	uint32_t mode;         /* like a file's, 0660 say; 0: 0600 */
+	uint32_t flags;        /* enum varbos_space_flags */
+	uint32_t windows;      /* address space to set aside, in 16 GiB; 0: 64 */
+	enum varbos_numa numa;
+	const char *placement; /* NULL: "bestfit" */
+};
+
+/* Open a space, creating it if it is missing (unless flags say otherwise). */
+int varbos_space_open(struct varbos_space **ret, struct varbos *vb, const char *name,
+		      const struct varbos_space_options *options);
+
+/* Unmap it. This process's private memory in it goes back. NULL is fine. */
+void varbos_space_close(struct varbos_space *space);
+
+struct varbos_space_info {
+	char name[64];
+	uint32_t uid, gid, mode;
+	uint32_t sessions; /* that have it open */
+	uint64_t limit, reserve, used, committed;
+};
+
+/* *ret is an array of *ret_count rows for the caller to free(). */
+int varbos_space_list(struct varbos *vb, struct varbos_space_info **ret, size_t *ret_count);
+
+/* Remove a space. One that is in use is refused, unless forced: then it goes with its last user. */
+int varbos_space_remove(struct varbos *vb, const char *name, int force);
+
+/*
+ * Memory that dies with this process (or varbos_free). Its address is stable. Others may read
+ * and write it through a reference, as a loan. Contents are undefined. NULL: varbos_error().
+ */
+void *varbos_alloc(struct varbos_space *space, size_t size);
+
+/* Memory that outlives this process, and that any writer of the space may free. */
+void *varbos_alloc_shared(struct varbos_space *space, size_t size);
+
+/* Refuses what is not the start of a live allocation that is this process's (or shared). */
+int varbos_free(struct varbos_space *space, void *memory);
+
+/* A reference to any byte inside an allocation; 0 on failure. */
+varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory);
+
+/* The byte that a reference names, in this process; NULL if it is stale, freed or foreign. */
+void *varbos_ref_get(struct varbos_space *space, varbos_ref ref);
+
+/* How many bytes from `memory`, the start of an allocation, may be used; 0 on failure. */
+size_t varbos_usable_size(struct varbos_space *space, const void *memory);
+
+/*
+ * How many frees the daemon refused since the connection began (a free is not waited for, so
+ * its refusal arrives later, during some other call).
+ */
+uint64_t varbos_frees_refused(const struct varbos *vb);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,242 @@
+/*
+ * Layout - every byte that two processes share by mapping it.
+ *
+ * L1  Shared memory never holds a pointer: places are 44-bit offsets within a space.
+ * L2  Each word has one writer; here it is the daemon throughout, and clients map read-only.
+ * L3  Layouts only grow, at the end; LAYOUT_VERSION is agreed on by HELLO.
+ * L4  Each word is meaningful alone (root file, slice map) or stands in one of two copies that
+ *     a counter picks (statistics): no reader ever waits for a writer, alive or dead.
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would not cross processes");
+
+enum {
+	LAYOUT_VERSION = 1,
+	SLICE_SHIFT = 16,   /* 64 KiB: what placement hands out */
+	CHUNK_SHIFT = 21,   /* 2 MiB: the least that is committed */
+	POSITION_BITS = 34, /* of an offset: inside the window, 16 GiB */
+	WINDOW_BITS = 10,
+	OFFSET_BITS = POSITION_BITS + WINDOW_BITS,
+	TAG_BITS = 20,
+	WINDOWS_MAX = 1 << WINDOW_BITS,
+	SPACE_NAME_MAX = 63,
+};
+
+#define SLICE_BYTES ((uint64_t)1 << SLICE_SHIFT)
+#define CHUNK_BYTES ((uint64_t)1 << CHUNK_SHIFT)
+#define WINDOW_BYTES_MAX ((uint64_t)1 << POSITION_BITS)
+#define TAG_MASK (((uint32_t)1 << TAG_BITS) - 1)
+
+static inline uint64_t offset_make(uint32_t window, uint64_t position)
+{
+	return (uint64_t)window << POSITION_BITS | position;
+}
+
+static inline uint32_t offset_window(uint64_t offset)
+{
+	return (uint32_t)(offset >> POSITION_BITS) & (WINDOWS_MAX - 1);
+}
+
+static inline uint64_t offset_position(uint64_t offset)
+{
+	return offset & (WINDOW_BYTES_MAX - 1);
+}
+
+/* A reference: tag:20 | offset:44. Tags are never 0, so neither is a reference. */
+static inline uint64_t ref_make(uint32_t tag, uint64_t offset)
+{
+	return (uint64_t)tag << OFFSET_BITS | offset;
+}
+
+static inline uint32_t ref_tag(uint64_t ref)
+{
+	return (uint32_t)(ref >> OFFSET_BITS);
+}
+
+static inline uint64_t ref_offset(uint64_t ref)
+{
+	return ref & (((uint64_t)1 << OFFSET_BITS) - 1);
+}
+
+/*
+ * Window word - what a window is, in one word.
+ *
+ *   state:3  node:6  page_shift:6  size_shift:6  generation:16  0:27     written by the daemon
+ *
+ * The low 37 bits of a window record (daemon/core/record.h) are the same word.
+ */
+enum window_state {
+	WINDOW_NONE = 0,
+	WINDOW_BORN = 1,    /* recorded; no client has it: may vanish with its descriptors */
+	WINDOW_GRANTED = 2, /* its descriptors may be with clients */
+};
+
+struct window_info {
+	enum window_state state;
+	uint32_t node, page_shift, size_shift, generation;
+};
+
+static inline uint64_t window_word_pack(struct window_info info)
+{
+	return (uint64_t)info.state | (uint64_t)info.node << 3 |
+	       (uint64_t)info.page_shift << 9 | (uint64_t)info.size_shift << 15 |
+	       (uint64_t)info.generation << 21;
+}
+
+static inline struct window_info window_word_unpack(uint64_t word)
+{
+	return (struct window_info){
+		.state = (enum window_state)(word & 7),
+		.node = (uint32_t)(word >> 3) & 63,
+		.page_shift = (uint32_t)(word >> 9) & 63,
+		.size_shift = (uint32_t)(word >> 15) & 63,
+		.generation = (uint32_t)(word >> 21) & 0xffff,
+	};
+}
+
+/*
+ * Root file - one for each space, read-only to clients: which windows the space has.
+ *
+ *   field        written                      read
+ *   magic..space at creation                  once, after mapping
+ *   epoch        when a daemon takes over     before a call that needs the daemon
+ *   windows[n]   when window n comes or goes  before window n is fetched
+ *
+ * The daemon dying between two stores leaves words that are each true.
+ */
+#define ROOT_MAGIC 0x31544f4f52425256ULL /* "VRBROOT1" */
+
+struct root_file {
+	uint64_t magic;
+	uint32_t layout;
+	uint32_t space; /* handle */
+	_Atomic uint64_t epoch;
+	uint64_t reserved[509];
+	_Atomic uint64_t windows[WINDOWS_MAX]; /* window words */
+};
+
+static_assert(offsetof(struct root_file, windows) == 4096, "the window table is page two");
+static_assert(sizeof(struct root_file) == 4096 + 8 * WINDOWS_MAX, "three pages");
+
+/*
+ * Slice map - one for each window, read-only to clients: a word for each slice.
+ *
+ *   tag:20  kind:3  head:1  count:20  session:20                       written by the daemon
+ *
+ * kind and tag stand in every slice of an extent, so that a reference into it can be checked;
+ * head and count (slices) in its first. Free slices are 0. `session` is 0 for a shared extent.
+ * Order: an extent's words are stored (interior first, head last) before its offset is given
+ * out, and cleared (head first) before its slices may be given out again.
+ */
+enum extent_kind {
+	EXTENT_NONE = 0,
+	EXTENT_PRIVATE = 1, /* dies with its session */
+	EXTENT_SHARED = 2,  /* outlives it */
+};
+
+struct slice_info {
+	enum extent_kind kind;
+	uint32_t tag;
+	bool head;
+	uint32_t count;
+	uint32_t session;
+};
+
+static inline uint64_t slice_word_pack(struct slice_info info)
+{
+	return (uint64_t)info.tag | (uint64_t)info.kind << 20 | (uint64_t)info.head << 23 |
+	       (uint64_t)info.count << 24 | (uint64_t)info.session << 44;
+}
+
+static inline struct slice_info slice_word_unpack(uint64_t word)
+{
+	return (struct slice_info){
+		.kind = (enum extent_kind)(word >> 20 & 7),
+		.tag = (uint32_t)word & TAG_MASK,
+		.head = word >> 23 & 1,
+		.count = (uint32_t)(word >> 24) & 0xfffff,
+		.session = (uint32_t)(word >> 44),
+	};
+}
+
+/*
+ * Statistics file - beside the socket (PATH.stats), readable by the group: what `varbosctl
+ * stats` shows, also while the daemon is stopped.
+ *
+ *   field      written                              read
+ *   header     once, before rename puts the file    once
+ *              in place
+ *   beat_ns    at least every second                any time: CLOCK_MONOTONIC of the last beat
+ *   turn       after a copy is complete             before and after a copy is read
+ *   copies     the one that `turn & 1` does not     the one that it does
+ *              pick
+ *
+ * Writer: fill copy (turn + 1) & 1, release-store turn + 1. Reader: acquire-load turn, read
+ * that copy, acquire fence, load turn again; if it moved, take it again. A writer that stopped
+ * or died anywhere leaves `turn` on a complete copy.
+ */
+#define STATS_MAGIC 0x3154415453425256ULL /* "VRBSTAT1" */
+
+enum {
+	STATS_SPACES_MAX = 256, /* rows; totals go on beyond */
+	STATS_CLIENTS_MAX = 1024,
+	STATS_NODES_MAX = 64,
+};
+
+/* Why requests for memory failed. */
+struct stats_failures {
+	uint64_t memory, too_large, budget_region, budget_space, budget_client;
+};
+
+struct stats_space {
+	char name[SPACE_NAME_MAX + 1];
+	uint32_t space, uid, gid, mode;
+	uint32_t sessions, windows, removed, reserved;
+	char placement[16];
+	uint64_t limit, reserve, used, peak, committed, largest;
+	uint64_t extents, allocs, frees, refused;
+	struct stats_failures failures;
+};
+
+struct stats_node {
+	uint64_t node, capacity, committed, used;
+};
+
+struct stats_client {
+	uint32_t session, pid, uid, spaces;
+	uint64_t used, peak, allocs, frees, failed;
+	uint32_t absent, reserved;
+	char name[32];
+};
+
+struct stats_copy {
+	uint64_t now_ms;
+	uint64_t region, committed, used, peak;
+	uint64_t spaces_total, sessions_total; /* may exceed the rows below */
+	uint64_t allocs, frees, refused, requests;
+	struct stats_failures failures;
+	uint32_t n_nodes, n_spaces, n_clients, reserved;
+	struct stats_node nodes[STATS_NODES_MAX];
+	struct stats_space spaces[STATS_SPACES_MAX];
+	struct stats_client clients[STATS_CLIENTS_MAX];
+};
+
+struct stats_file {
+	uint64_t magic;
+	uint32_t layout, size;
+	uint32_t pid, page_shift;
+	uint64_t epoch, start_ms;
+	char version[32];
+	char socket[108];
+	uint32_t isolates;
+	_Atomic uint64_t beat_ns;
+	_Atomic uint64_t turn;
+	struct stats_copy copies[2];
+};
