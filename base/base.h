@@ -11,7 +11,7 @@
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 #define _public_ __attribute__((visibility("default")))
-#define _printf_(format, args) __attribute__((format(printf, format, args)))
+#define _printf_(text, first) __attribute__((format(printf, text, first)))
 
 /* Hand the pointer (or descriptor) to the caller; what is left behind is empty. */
 #define TAKE_PTR(p)                        \
