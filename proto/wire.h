@@ -4,6 +4,8 @@
  * W1  Nothing is believed: counts, depth and lengths are scanned before msgpack-c sees a byte.
  * W2  Everything that can be said is in schema.def; nothing here knows a message by name.
  * W3  Decoded strings and lists live as long as the buffer and the wire_message they came from.
+ * W4  A decoded string is UTF-8 without control characters: what one client says can break
+ *     neither another's decoder nor anyone's terminal.
  */
 #pragma once
 
@@ -41,8 +43,8 @@ struct wire_list {
 
 /* struct wire_hello, struct wire_fault, ... one for each SHAPE */
 #define SHAPE(shape) struct wire_##shape {
-#define FIELD(type, name, need, text) WIRE_C_##type name;
-#define LIST(shape, name, text) struct wire_list name;
+#define FIELD(shape, type, name, need, text) WIRE_C_##type name;
+#define LIST(shape, row, name, text) struct wire_list name;
 #define SHAPE_END(shape) \
 	}                \
 	;
@@ -55,12 +57,23 @@ struct wire_list {
 /* WIRE_HELLO, ... one for each METHOD */
 enum wire_method {
 #define SHAPE(shape)
-#define FIELD(type, name, need, text)
-#define LIST(shape, name, text)
+#define FIELD(shape, type, name, need, text)
+#define LIST(shape, row, name, text)
 #define SHAPE_END(shape)
 #define METHOD(NAME, name, params, result, from, text) WIRE_##NAME,
 #include "schema.def"
 	WIRE_METHODS_N
+};
+
+/* WIRE_SHAPE_hello, ... one for each SHAPE */
+enum wire_shape_id {
+#define SHAPE(shape) WIRE_SHAPE_##shape,
+#define FIELD(shape, type, name, need, text)
+#define LIST(shape, row, name, text)
+#define SHAPE_END(shape)
+#define METHOD(NAME, name, params, result, from, text)
+#include "schema.def"
+	WIRE_SHAPES_N
 };
 
 enum wire_from { WIRE_FROM_CLIENT, WIRE_FROM_CLIENT_OR_NOTE, WIRE_FROM_DAEMON };
@@ -72,7 +85,8 @@ struct wire_field {
 	const char *name;
 	const char *text;
 	const struct wire_shape *list; /* of WIRE_LIST */
-	uint32_t offset;               /* in the shape's struct */
+	uint32_t name_size;
+	uint32_t offset; /* in the shape's struct */
 	enum wire_type type;
 	bool required;
 };
@@ -89,23 +103,25 @@ struct wire_method_info {
 	const char *text;
 	const struct wire_shape *params;
 	const struct wire_shape *result;
+	uint32_t name_size;
 	enum wire_from from;
 };
 
 extern const struct wire_method_info wire_methods[WIRE_METHODS_N];
-extern const struct wire_shape wire_shape_fault;
+extern const struct wire_shape wire_shapes[WIRE_SHAPES_N];
+#define wire_shape_fault wire_shapes[WIRE_SHAPE_fault]
 
 /* One decoded message. Zeroed is empty. */
 struct wire_message {
 	enum wire_kind kind;
-	enum wire_method method; /* of a request or note */
+	enum wire_method method; /* of a request or note; for a response, what it answers */
 	uint64_t id;             /* of a request or response */
 	bool failed;             /* a response with an error: fault is set, body is not */
 	struct wire_fault fault;
 	union wire_body {
 #define SHAPE(shape) struct wire_##shape shape;
-#define FIELD(type, name, need, text)
-#define LIST(shape, name, text)
+#define FIELD(shape, type, name, need, text)
+#define LIST(shape, row, name, text)
 #define SHAPE_END(shape)
 #define METHOD(NAME, name, params, result, from, text)
 #include "schema.def"
@@ -162,9 +178,18 @@ void wire_print(FILE *out, const struct wire_message *message);
 /* W1 alone: 0 if the datagram is one well-formed value within the limits. */
 int wire_scan(const void *data, size_t size, struct wire_trouble *trouble);
 
-/* "OUT_OF..": the name of a code of errors.def, or NULL. */
+/* "BUDGET" and its like: the name of a code of errors.def, or NULL. */
 const char *wire_error_name(uint64_t code);
 
-/* wire_str of a C string, and comparison with one. */
+/* wire_str of a C string (NULL is empty), and comparison with one. */
 struct wire_str wire_str(const char *s);
 bool wire_str_is(struct wire_str a, const char *b);
+
+/*
+ * As a C string in buf, cut between characters if it must be: what was valid by W4 stays so.
+ * Returns buf.
+ */
+char *wire_str_copy(char *buf, size_t size, struct wire_str from);
+
+/* W4 of a string. The encoder replaces what is not clean by question marks. */
+bool wire_str_is_clean(struct wire_str s);
