@@ -6,6 +6,7 @@
  * S3  The host comes first: memory is committed in steps, and before each one the machine, the
  *     cgroup and the hugepage pool are asked whether they can spare it.
  * S4  Memory passes from space to space through the kernel only: punched, committed afresh.
+ * S5  Every call may be made from any thread; calls on one file touch disjoint ranges.
  */
 #pragma once
 
@@ -18,7 +19,7 @@ struct sys_host {
 	uint64_t available; /* without swapping: the least of MemAvailable and cgroup room */
 	uint64_t cap; /* the most that Varbos may take of it, leaving the host its share */
 	uint64_t huge_total,
-		huge_free; /* 2 MiB pages, in bytes; free: neither used nor reserved */
+		huge_free; /* 2 MiB pages, in bytes; free: neither used nor reserved by others */
 };
 
 /* Why commit said -ENOMEM or -ENOSPC. */
@@ -28,6 +29,7 @@ struct sys_shortage {
 
 enum sys_access { SYS_READ, SYS_READ_WRITE };
 
+/* Embedded first in whatever the table's functions need to remember. */
 struct sys {
 	const struct sys_table *table;
 };
@@ -36,11 +38,16 @@ struct sys_table {
 	/* A window's data: mode 0600, size sealed for good, holes throughout. */
 	int (*window_create)(struct sys *sys, const char *name, uint64_t size,
 			     uint32_t page_shift, int *ret_fd);
+	/* Take its pages away, whoever still maps it, and close it. */
+	void (*window_destroy)(struct sys *sys, int fd, uint32_t page_shift);
 	/* What the daemon alone writes: mode 0600, committed whole, mapped writable at *ret_memory. */
 	int (*file_create)(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
 			   void **ret_memory);
 	void (*file_unmap)(struct sys *sys, void *memory, uint64_t size);
-	/* Pages for a range of a window; undone if it fails halfway. */
+	/*
+	 * Pages for a range of a window; undone if it fails halfway. *ret is written on -ENOMEM
+	 * and -ENOSPC only.
+	 */
 	int (*commit)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
 		      uint64_t size, struct sys_shortage *ret);
 	int (*punch)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
@@ -51,12 +58,28 @@ struct sys_table {
 	int (*reopen)(struct sys *sys, int fd, enum sys_access access, int *ret_fd);
 	int (*host)(struct sys *sys, struct sys_host *ret);
 	/*
-	 * Hold `bytes` of hugepages that no one has committed yet, so that a stranger's touch of
-	 * a hole gets SIGBUS, not a page. Grows or shrinks what is held.
+	 * Set how many bytes of hugepages are Varbos's, committed or not. What of them is not
+	 * committed is held, so that a stranger's touch of a hole gets SIGBUS, not a page: commit
+	 * takes from it, punch and window_destroy give back to it. -ENOMEM: the pool has not that
+	 * many, and nothing has changed.
 	 */
 	int (*reserve)(struct sys *sys, uint64_t bytes);
-	/* The process at the other end of a socket; *ret_birth tells its pid's lives apart. */
+	/*
+	 * The process at the other end of a socket; *ret_birth (never 0) tells its pid's lives
+	 * apart. -ESRCH: it has ended.
+	 */
 	int (*peer)(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		    uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth);
 	uint64_t (*now_ns)(struct sys *sys); /* CLOCK_MONOTONIC */
 };
+
+/* The kernel itself. */
+int sys_real_new(struct sys **ret);
+void sys_real_free(struct sys *sys);
+
+/*
+ * Could the host spare `asked` bytes in pages of this size? Pure. -ENOMEM: no, and *ret has the
+ * numbers; else *ret is untouched.
+ */
+int sys_host_check(const struct sys_host *host, uint64_t asked, uint32_t page_shift,
+		   struct sys_shortage *ret);

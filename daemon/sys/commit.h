@@ -1,0 +1,29 @@
+/*
+ * Commit - pages for a range of a file, in steps, or none.
+ *
+ * K1  Before the first step the whole is asked of the host, before every step that step.
+ * K2  A commit that fails punches what it had committed.
+ * K3  A punched page is the kernel's again: whoever commits the hole next finds zeros.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/sys/sys.h"
+
+#define COMMIT_STEP ((uint64_t)32 << 20)
+
+/* Where the pages come from. */
+struct commit_source {
+	void *userdata;
+	int (*ask)(void *userdata, struct sys_host *ret);
+	/* About to commit that much, or had it back. */
+	void (*take)(void *userdata, uint32_t page_shift, uint64_t bytes);
+	void (*give)(void *userdata, uint32_t page_shift, uint64_t bytes);
+};
+
+int commit_pages(const struct commit_source *source, int fd, uint32_t page_shift,
+		 uint64_t offset, uint64_t size, struct sys_shortage *ret);
+
+/* The hole is made whole, or -errno; a signal does not cut it short. */
+int punch_pages(int fd, uint64_t offset, uint64_t size);

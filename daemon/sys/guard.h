@@ -1,0 +1,23 @@
+/*
+ * Guard - touching memory that someone else may take away.
+ *
+ * A client can punch holes into a window, and the page behind a touch of one may not be there:
+ * the kernel then sends SIGBUS. The daemon touches window memory through guard_copy() alone.
+ *
+ * G1  A SIGBUS inside the copy is the copy's result, on the thread where it happened; a SIGBUS
+ *     anywhere else goes to the handler that was there before, or kills.
+ * G2  What is inside is decided by the instruction's address alone: no state of a thread, so
+ *     nothing to set, to forget, or to be wrong in a thread that is new.
+ * G3  SIGSEGV is not caught: an address that is not mapped is our own mistake.
+ *
+ * A thread that blocks SIGBUS is killed by it, guarded or not.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/* Once in a process, before the first copy; again is harmless. */
+int guard_install(void);
+
+/* 0, or -EFAULT: a page was not there, and any part of dst may have been written. */
+int guard_copy(void *dst, const void *src, size_t size);

@@ -1,0 +1,113 @@
+#include "daemon/sys/memfd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "base/base.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+
+/* Kernels from 6.3 on want to be told that no one will execute it; older ones refuse the flag. */
+static int memfd_new(const char *name, unsigned flags, int *ret_fd)
+{
+	_cleanup_(closep) int fd = -1;
+
+	flags |= MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	fd = memfd_create(name, flags | MFD_NOEXEC_SEAL);
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create(name, flags);
+	if (fd < 0)
+		return -errno;
+	if (!mutant(sys_mode_wide) && fchmod(fd, 0600) < 0)
+		return -errno;
+
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static unsigned page_flags(uint32_t page_shift)
+{
+	return page_shift == 12 ? 0 : MFD_HUGETLB | page_shift << MFD_HUGE_SHIFT;
+}
+
+static int seal(int fd, int seals)
+{
+	if (mutant(sys_unsealed))
+		return 0;
+	return fcntl(fd, F_ADD_SEALS, seals) < 0 ? -errno : 0;
+}
+
+int memfd_window(const char *name, uint64_t size, uint32_t page_shift, int *ret_fd)
+{
+	_cleanup_(closep) int fd = -1;
+	int r;
+
+	r = memfd_new(name, page_flags(page_shift), &fd);
+	if (r)
+		return r;
+	if (ftruncate(fd, (off_t)size) < 0)
+		return -errno;
+	r = seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	if (r)
+		return r;
+
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int memfd_file(const char *name, uint64_t size, int *ret_fd)
+{
+	_cleanup_(closep) int fd = -1;
+	int r;
+
+	r = memfd_new(name, 0, &fd);
+	if (r)
+		return r;
+	while (fallocate(fd, 0, 0, (off_t)size) < 0)
+		if (errno != EINTR)
+			return -errno;
+	r = seal(fd, F_SEAL_SHRINK);
+	if (r)
+		return r;
+
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int memfd_reserve(uint32_t page_shift, int *ret_fd)
+{
+	return memfd_new("varbos-reserve", page_flags(page_shift), ret_fd);
+}
+
+int memfd_reopen(int fd, enum sys_access access, int *ret_fd)
+{
+	char path[32];
+	int copy;
+
+	if (mutant(sys_reopen_dup))
+		copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	else {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		copy = open(path, (access == SYS_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	}
+	if (copy < 0)
+		return -errno;
+	*ret_fd = copy;
+	return 0;
+}
+
+int memfd_blocks(int fd, uint64_t *ret)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret = (uint64_t)st.st_blocks * 512;
+	return 0;
+}

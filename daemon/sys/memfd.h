@@ -1,0 +1,24 @@
+/*
+ * Memfd - the files that the daemon shares.
+ *
+ * F1  Mode 0600 before anything is in it: a memfd is born 0777, and a descriptor reopened
+ *     through /proc would be writable for everyone.
+ * F2  A window's size is sealed for good, and no more seals can be added: a client could else
+ *     shrink it under another's feet, or bar writes.
+ * F3  A file that the daemon alone writes is exactly as large as it is committed, so it has no
+ *     hole to touch; it cannot shrink, and may grow.
+ * F4  A client gets a description of its own (flags and position are per description), with
+ *     only the access that it may have.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/sys/sys.h"
+
+int memfd_window(const char *name, uint64_t size, uint32_t page_shift, int *ret_fd);
+int memfd_file(const char *name, uint64_t size, int *ret_fd);
+/* Empty and unsealed, for daemon/sys/reserve.h. */
+int memfd_reserve(uint32_t page_shift, int *ret_fd);
+int memfd_reopen(int fd, enum sys_access access, int *ret_fd);
+int memfd_blocks(int fd, uint64_t *ret);

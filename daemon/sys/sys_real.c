@@ -1,0 +1,207 @@
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/base.h"
+#include "daemon/sys/commit.h"
+#include "daemon/sys/host.h"
+#include "daemon/sys/memfd.h"
+#include "daemon/sys/peer.h"
+#include "daemon/sys/reserve.h"
+#include "daemon/sys/sys.h"
+
+struct sys_real {
+	struct sys sys;
+	struct reserve reserve;
+};
+
+static struct sys_real *real(struct sys *sys)
+{
+	return container_of(sys, struct sys_real, sys);
+}
+
+static bool is_huge(uint32_t page_shift)
+{
+	return page_shift == HOST_HUGE_SHIFT;
+}
+
+static int real_host(struct sys *sys, struct sys_host *ret)
+{
+	return reserve_host(&real(sys)->reserve, "", ret);
+}
+
+/* ---- where commit takes pages from ---- */
+
+static int source_ask(void *userdata, struct sys_host *ret)
+{
+	return real_host(userdata, ret);
+}
+
+static void source_take(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	if (is_huge(page_shift))
+		reserve_take(&real(userdata)->reserve, bytes);
+}
+
+static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	if (is_huge(page_shift))
+		reserve_give(&real(userdata)->reserve, bytes);
+}
+
+static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		       uint64_t size, struct sys_shortage *ret)
+{
+	const struct commit_source source = {
+		.userdata = sys, .ask = source_ask, .take = source_take, .give = source_give};
+
+	return commit_pages(&source, fd, page_shift, offset, size, ret);
+}
+
+static int real_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		      uint64_t size)
+{
+	int r;
+
+	r = punch_pages(fd, offset, size);
+	if (!r)
+		source_give(sys, page_shift, size);
+	return r;
+}
+
+/* ---- files ---- */
+
+static int real_window_create(struct sys *sys, const char *name, uint64_t size,
+			      uint32_t page_shift, int *ret_fd)
+{
+	return memfd_window(name, size, page_shift, ret_fd);
+}
+
+static void real_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
+{
+	uint64_t bytes;
+	off_t size;
+
+	size = lseek(fd, 0, SEEK_END);
+	if (size > 0 && !memfd_blocks(fd, &bytes) && !punch_pages(fd, 0, (uint64_t)size))
+		source_give(sys, page_shift, bytes);
+	close(fd);
+}
+
+static int real_file_create(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
+			    void **ret_memory)
+{
+	_cleanup_(closep) int fd = -1;
+	struct sys_shortage shortage;
+	struct sys_host host;
+	void *memory;
+	int r;
+
+	r = real_host(sys, &host);
+	if (!r)
+		r = sys_host_check(&host, size, 12, &shortage);
+	if (!r)
+		r = memfd_file(name, size, &fd);
+	if (r)
+		return r;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+
+	*ret_fd = TAKE_FD(fd);
+	*ret_memory = memory;
+	return 0;
+}
+
+static void real_file_unmap(struct sys *sys, void *memory, uint64_t size)
+{
+	munmap(memory, size);
+}
+
+static int real_blocks(struct sys *sys, int fd, uint64_t *ret)
+{
+	return memfd_blocks(fd, ret);
+}
+
+static int real_reopen(struct sys *sys, int fd, enum sys_access access, int *ret_fd)
+{
+	return memfd_reopen(fd, access, ret_fd);
+}
+
+static int real_reserve(struct sys *sys, uint64_t bytes)
+{
+	struct sys_shortage shortage;
+	struct reserve *reserve = &real(sys)->reserve;
+	struct sys_host host;
+	int r;
+
+	/* The pool may be allowed to grow beyond its size: not on our account. */
+	r = real_host(sys, &host);
+	if (!r)
+		r = sys_host_check(&host, bytes > reserve->taken ? bytes - reserve->taken : 0,
+				   HOST_HUGE_SHIFT, &shortage);
+	return r ? r : reserve_quota(reserve, bytes);
+}
+
+static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
+		     uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth)
+{
+	struct peer peer;
+	int r;
+
+	r = peer_read(socket, PEER_BY_ALL, &peer);
+	if (r)
+		return r;
+	*ret_uid = peer.uid;
+	*ret_gid = peer.gid;
+	*ret_pid = peer.pid;
+	*ret_pidfd = peer.pidfd;
+	*ret_birth = peer.birth;
+	return 0;
+}
+
+static uint64_t real_now_ns(struct sys *sys)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static const struct sys_table table = {
+	.window_create = real_window_create,
+	.window_destroy = real_window_destroy,
+	.file_create = real_file_create,
+	.file_unmap = real_file_unmap,
+	.commit = real_commit,
+	.punch = real_punch,
+	.blocks = real_blocks,
+	.reopen = real_reopen,
+	.host = real_host,
+	.reserve = real_reserve,
+	.peer = real_peer,
+	.now_ns = real_now_ns,
+};
+
+int sys_real_new(struct sys **ret)
+{
+	struct sys_real *self;
+
+	self = calloc(1, sizeof(*self));
+	if (!self)
+		return -ENOMEM;
+	self->sys.table = &table;
+	reserve_init(&self->reserve);
+
+	*ret = &self->sys;
+	return 0;
+}
+
+void sys_real_free(struct sys *sys)
+{
+	if (!sys)
+		return;
+	reserve_deinit(&real(sys)->reserve);
+	free(real(sys));
+}
