@@ -178,9 +178,10 @@ static inline struct slice_info slice_word_unpack(uint64_t word)
  *   copies     the one that `turn & 1` does not     the one that it does
  *              pick
  *
- * Writer: fill copy (turn + 1) & 1, release-store turn + 1. Reader: acquire-load turn, read
- * that copy, acquire fence, load turn again; if it moved, take it again. A writer that stopped
- * or died anywhere leaves `turn` on a complete copy.
+ * Writer: fill copy (turn + 1) & 1 by release stores of its words, release-store turn + 1.
+ * Reader: acquire-load turn, acquire-load the words of that copy, load turn again; if it moved,
+ * take it again. A writer that stopped or died anywhere leaves `turn` on a complete copy.
+ * proto/stats_file.h is both sides.
  */
 #define STATS_MAGIC 0x3154415453425256ULL /* "VRBSTAT1" */
 
