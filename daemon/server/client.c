@@ -1,0 +1,250 @@
+#include "daemon/server/client.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/base.h"
+#include "daemon/server/connection.h"
+#include "daemon/server/job.h"
+#include "daemon/server/log.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/request.h"
+#include "daemon/server/server.h"
+
+enum {
+	END_STEPS_A_TURN = 8, /* of the core's, each of some hundred extents */
+};
+
+/* What a client calls itself goes into logs and tables: printable, or not at all. */
+static void set_name(struct client *client, struct wire_str name)
+{
+	size_t n = u64_min(name.size, sizeof(client->name) - 1);
+
+	for (size_t i = 0; i < n; i++)
+		client->name[i] = isprint((unsigned char)name.data[i]) ? name.data[i] : '?';
+}
+
+/* The supplementary groups, for the rights that a space gives to its group. */
+static int read_groups(struct client *client, int socket)
+{
+	socklen_t size = 0;
+
+	if (!getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) || errno != ERANGE)
+		return 0; /* none, or a kernel that does not tell: then only the first counts */
+	client->groups = malloc(size);
+	if (!client->groups)
+		return -ENOMEM;
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, client->groups, &size))
+		return -errno;
+	client->n_groups = (uint32_t)(size / sizeof(gid_t));
+	return 0;
+}
+
+static void client_end(struct client *client);
+static void process_ended(uv_poll_t *poll, int status, int events);
+
+static void process_closed(uv_handle_t *handle)
+{
+	struct client *client = container_of(handle, struct client, process);
+
+	close(client->pidfd);
+	client->pidfd = -1;
+	client->watching = false;
+	client_unref(client);
+}
+
+int client_new(struct client **ret, struct connection *connection,
+	       const struct wire_hello *hello, struct core_fault *fault)
+{
+	struct server *server = connection->server;
+	struct sys *sys = server->sys;
+	struct session_request request = {.image = hello->image};
+	struct client *client;
+	int r;
+
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		return -ENOMEM;
+	client->server = server;
+	client->refs = 1;
+	client->pidfd = -1;
+	set_name(client, hello->name);
+
+	r = sys->table->peer(sys, connection->fd, &request.credentials.uid,
+			     &request.credentials.gid, &request.pid, &client->pidfd,
+			     &request.birth);
+	if (!r)
+		r = read_groups(client, connection->fd);
+	if (r) {
+		client_unref(client);
+		return r;
+	}
+	client->pid = request.pid;
+	client->credentials = request.credentials;
+
+	r = core_session_open(server->core, &request, &client->session, fault);
+	if (r) {
+		client_unref(client);
+		return r;
+	}
+	assert(client->session < server->n_clients_max);
+	server->clients[client->session] = client;
+	server_apply(server);
+
+	r = uv_poll_init(&server->loop, &client->process, client->pidfd);
+	if (!r) {
+		client->watching = true;
+		client_ref(client); /* the handle's, until it is closed */
+		r = uv_poll_start(&client->process, UV_READABLE, process_ended);
+	}
+	if (r) {
+		client_end(client);
+		return r;
+	}
+	client->connection = connection;
+	publisher_touch(server->publisher);
+	*ret = client;
+	return 0;
+}
+
+struct client *client_ref(struct client *client)
+{
+	client->refs++;
+	return client;
+}
+
+struct client *client_unref(struct client *client)
+{
+	if (!client || --client->refs)
+		return NULL;
+	closep(&client->pidfd);
+	free(client->groups);
+	free(client);
+	return NULL;
+}
+
+static void client_end(struct client *client)
+{
+	struct server *server = client->server;
+
+	if (client->ending)
+		return;
+	client->ending = true;
+	if (client->watching)
+		uv_close((uv_handle_t *)&client->process, process_closed);
+	client->next_ending = server->ending;
+	server->ending = client;
+	server_more(server);
+}
+
+static void process_ended(uv_poll_t *poll, int status, int events)
+{
+	struct client *client = container_of(poll, struct client, process);
+	struct connection *connection = TAKE_PTR(client->connection);
+
+	(void)status;
+	(void)events;
+	if (connection) { /* a child may hold the other end: it is not this session */
+		connection->client = NULL;
+		connection_close(connection);
+	}
+	client_end(client);
+}
+
+void client_lost(struct client *client)
+{
+	client->connection = NULL;
+	publisher_touch(client->server->publisher);
+}
+
+void client_bye(struct client *client, uint64_t id)
+{
+	client->said_bye = true;
+	client->bye_id = id;
+	client_end(client);
+}
+
+/* True when the session is gone. */
+static bool end_step(struct client *client)
+{
+	struct server *server = client->server;
+	struct plan *plan = NULL;
+	int r;
+
+	if (client->jobs)
+		return false;
+	r = core_session_end(server->core, client->session, &plan);
+	server_apply(server);
+	if (plan && job_start(server, plan, NULL, NULL))
+		log_error("no memory to take back what session %u left", client->session);
+	if (r == CORE_MORE || r == CORE_E_BUSY)
+		return false;
+	if (r)
+		log_error("ending session %u failed: %s", client->session,
+			  r < 0 ? strerror(-r) : "refused");
+	return !r;
+}
+
+static void client_ended(struct client *client)
+{
+	struct server *server = client->server;
+	struct connection *connection = TAKE_PTR(client->connection);
+
+	client->ended = true;
+	server->clients[client->session] = NULL;
+	if (connection) {
+		connection->client = NULL;
+		if (client->bye_id)
+			request_answer_bye(connection, client->bye_id);
+		connection_finish(connection);
+	}
+	client_unref(client);
+	publisher_touch(server->publisher);
+	request_retry(server);
+}
+
+bool client_end_some(struct server *server)
+{
+	unsigned steps = END_STEPS_A_TURN;
+	struct client **at = &server->ending;
+
+	while (*at && steps) {
+		struct client *client = *at;
+
+		if (client->jobs) { /* client_job_done() brings us back */
+			at = &client->next_ending;
+			continue;
+		}
+		steps--;
+		if (!end_step(client))
+			continue;
+		*at = client->next_ending;
+		client_ended(client);
+	}
+	return !steps;
+}
+
+void client_job_done(struct client *client)
+{
+	assert(client->jobs);
+	if (!--client->jobs && client->ending)
+		server_more(client->server);
+}
+
+void client_abandon_all(struct server *server)
+{
+	for (uint32_t i = 0; i < server->n_clients_max; i++) {
+		struct client *client = server->clients[i];
+
+		if (!client)
+			continue;
+		server->clients[i] = NULL;
+		if (client->watching && !client->ending)
+			uv_close((uv_handle_t *)&client->process, process_closed);
+		client_unref(client);
+	}
+	server->ending = NULL;
+}

@@ -1,0 +1,61 @@
+/*
+ * Client - one session: a process that said HELLO, for as long as it lives.
+ *
+ * K1  Only the end of the process, or its own BYE, ends the session. A closed socket makes it
+ *     absent: it keeps what it holds, and pays for it.
+ * K2  The end is told by a pidfd, which a forked child that keeps the socket cannot delay.
+ * K3  Ending waits for the client's jobs, then goes in steps that the loop can afford.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "daemon/core/core.h"
+#include "daemon/sys/sys.h"
+#include "proto/wire.h"
+
+struct server;
+struct connection;
+
+struct client {
+	struct server *server;
+	struct connection *connection; /* NULL: absent */
+	unsigned refs;                 /* the table's, and one for each request that waits */
+	uint32_t session;              /* slot in the core */
+	uint32_t pid;
+	struct credentials credentials;
+	uint32_t *groups;
+	uint32_t n_groups;
+	char name[32];
+	int pidfd;
+	uv_poll_t process;
+	uint32_t inflight; /* requests not answered yet */
+	uint32_t jobs;     /* of them, those with a plan or a grant under way */
+	bool ending, ended, watching;
+	bool said_bye;
+	uint64_t bye_id; /* to be answered when it has ended; 0: it was a note */
+	struct client *next_ending;
+};
+
+/* The peer of the connection becomes a session. */
+int client_new(struct client **ret, struct connection *connection,
+	       const struct wire_hello *hello, struct core_fault *fault);
+
+struct client *client_ref(struct client *client);
+struct client *client_unref(struct client *client); /* NULL */
+
+/* Its connection has gone. */
+void client_lost(struct client *client);
+
+/* BYE: give everything back, then answer. */
+void client_bye(struct client *client, uint64_t id);
+
+/* Go on with those that are ending, a bounded step. True: there is more to do. */
+bool client_end_some(struct server *server);
+
+/* A job of the client is done. */
+void client_job_done(struct client *client);
+
+/* At the end of the daemon. */
+void client_abandon_all(struct server *server);

@@ -1,0 +1,364 @@
+#include "daemon/server/connection.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/log.h"
+#include "daemon/server/request.h"
+#include "daemon/server/server.h"
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
+enum {
+	INBOX_N = 8,                /* datagrams taken by one call */
+	INBOX_FDS_MAX = 253,        /* SCM_MAX_FD: what one datagram can carry */
+	OUT_BYTES_MAX = 256 * 1024, /* of answers that a client has not taken */
+};
+
+/* An answer that the socket did not take yet. */
+struct outgoing {
+	struct outgoing *next;
+	uint32_t size, n_fds;
+	int fds[WIRE_FDS_MAX];
+	char data[];
+};
+
+struct inbox {
+	struct mmsghdr headers[INBOX_N];
+	struct iovec pieces[INBOX_N];
+	_Alignas(struct cmsghdr) char control[INBOX_N][CMSG_SPACE(INBOX_FDS_MAX * sizeof(int))];
+	char data[INBOX_N][WIRE_MESSAGE_MAX + 1]; /* one more tells a longer one */
+};
+
+/* Descriptors that a client sent: closing one may block (a lingering socket), so not here. */
+struct unwanted {
+	uv_work_t work;
+	uint32_t n;
+	int fds[INBOX_FDS_MAX];
+};
+
+int inbox_new(struct inbox **ret)
+{
+	struct inbox *inbox = calloc(1, sizeof(*inbox));
+
+	if (!inbox)
+		return -ENOMEM;
+	for (unsigned i = 0; i < INBOX_N; i++) {
+		inbox->pieces[i] = (struct iovec){inbox->data[i], sizeof(inbox->data[i])};
+		inbox->headers[i].msg_hdr = (struct msghdr){
+			.msg_iov = &inbox->pieces[i],
+			.msg_iovlen = 1,
+			.msg_control = inbox->control[i],
+		};
+	}
+	*ret = inbox;
+	return 0;
+}
+
+void inbox_free(struct inbox *inbox)
+{
+	free(inbox);
+}
+
+static void close_unwanted(uv_work_t *work)
+{
+	struct unwanted *unwanted = container_of(work, struct unwanted, work);
+
+	for (uint32_t i = 0; i < unwanted->n; i++)
+		close(unwanted->fds[i]);
+}
+
+static void unwanted_closed(uv_work_t *work, int status)
+{
+	(void)status;
+	free(container_of(work, struct unwanted, work));
+}
+
+/* True if the datagram brought descriptors. */
+static bool dispose_of_fds(struct server *server, struct msghdr *header)
+{
+	struct unwanted *unwanted;
+	bool any = false;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+		uint32_t n = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		any = true;
+		unwanted = calloc(1, sizeof(*unwanted));
+		if (unwanted) {
+			unwanted->n = n;
+			memcpy(unwanted->fds, CMSG_DATA(c), n * sizeof(int));
+			if (!uv_queue_work(&server->loop, &unwanted->work, close_unwanted,
+					   unwanted_closed))
+				continue;
+			free(unwanted);
+		}
+		for (uint32_t i = 0; i < n;
+		     i++) { /* out of memory: slowly, rather than never */
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			close(fd);
+		}
+	}
+	return any;
+}
+
+static void outgoing_free(struct outgoing *out)
+{
+	for (uint32_t i = 0; i < out->n_fds; i++)
+		close(out->fds[i]);
+	free(out);
+}
+
+static int send_now(struct connection *connection, const void *data, uint32_t size,
+		    const int *fds, uint32_t n_fds)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec piece = {(void *)data, size};
+	struct msghdr header = {.msg_iov = &piece, .msg_iovlen = 1};
+	struct cmsghdr *c;
+
+	if (n_fds) {
+		memset(&control, 0, sizeof(control));
+		header.msg_control = control.bytes;
+		header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&header);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	if (sendmsg(connection->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
+static void connection_ready(uv_poll_t *poll, int status, int events);
+
+static int watch(struct connection *connection)
+{
+	return uv_poll_start(&connection->poll,
+			     UV_READABLE | (connection->out ? UV_WRITABLE : 0),
+			     connection_ready);
+}
+
+/* Several answers that wait leave in one call, as far as they carry no descriptors. */
+static int send_kept(struct connection *connection)
+{
+	while (connection->out) {
+		struct mmsghdr headers[INBOX_N] = {};
+		struct iovec pieces[INBOX_N];
+		struct outgoing *out;
+		unsigned n = 0;
+		int sent;
+
+		for (out = connection->out; out && n < INBOX_N && !out->n_fds;
+		     out = out->next, n++) {
+			pieces[n] = (struct iovec){out->data, out->size};
+			headers[n].msg_hdr =
+				(struct msghdr){.msg_iov = &pieces[n], .msg_iovlen = 1};
+		}
+		if (n) {
+			sent = sendmmsg(connection->fd, headers, n,
+					MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (sent < 0)
+				return -errno;
+		} else {
+			out = connection->out;
+			sent = send_now(connection, out->data, out->size, out->fds, out->n_fds);
+			if (sent < 0)
+				return sent;
+			sent = 1;
+		}
+		for (; sent > 0; sent--) {
+			out = connection->out;
+			connection->out = out->next;
+			connection->out_bytes -= out->size;
+			outgoing_free(out);
+		}
+	}
+	connection->out_tail = &connection->out;
+	return 0;
+}
+
+static bool would_block(int error)
+{
+	return error == -EAGAIN || error == -ENOBUFS || error == -EINTR;
+}
+
+void connection_send(struct connection *connection, const void *data, uint32_t size, int *fds,
+		     uint32_t n_fds)
+{
+	struct outgoing *out;
+	int r = -EAGAIN;
+
+	assert(n_fds <= WIRE_FDS_MAX);
+	if (!connection->closing && !connection->out)
+		r = send_now(connection, data, size, fds, n_fds);
+	if (would_block(r) && !connection->closing &&
+	    connection->out_bytes + size <= OUT_BYTES_MAX) {
+		out = malloc(sizeof(*out) + size);
+		if (out) {
+			*out = (struct outgoing){.size = size, .n_fds = n_fds};
+			memcpy(out->data, data, size);
+			if (n_fds)
+				memcpy(out->fds, fds, n_fds * sizeof(int));
+			*connection->out_tail = out;
+			connection->out_tail = &out->next;
+			connection->out_bytes += size;
+			watch(connection);
+			return;
+		}
+	}
+	for (uint32_t i = 0; i < n_fds; i++)
+		close(fds[i]);
+	if (r && !connection->closing) {
+		if (would_block(r))
+			log_notice("dropped a connection that does not read its answers");
+		connection_close(connection);
+	}
+}
+
+static void poll_closed(uv_handle_t *handle)
+{
+	struct connection *connection = container_of(handle, struct connection, poll);
+
+	close(connection->fd);
+	free(connection);
+}
+
+void connection_close(struct connection *connection)
+{
+	struct client *client = TAKE_PTR(connection->client);
+
+	if (connection->closing)
+		return;
+	connection->closing = true;
+	*connection->at = connection->next;
+	if (connection->next)
+		connection->next->at = connection->at;
+
+	while (connection->out) {
+		struct outgoing *out = connection->out;
+
+		connection->out = out->next;
+		outgoing_free(out);
+	}
+	connection->out_tail = &connection->out;
+	uv_close((uv_handle_t *)&connection->poll, poll_closed);
+	if (client)
+		client_lost(client);
+}
+
+void connection_finish(struct connection *connection)
+{
+	connection->close_when_sent = true;
+	if (!connection->out)
+		connection_close(connection);
+}
+
+static void receive(struct connection *connection)
+{
+	struct server *server = connection->server;
+	struct inbox *inbox = server->inbox;
+	int n;
+
+	for (unsigned i = 0; i < INBOX_N; i++)
+		inbox->headers[i].msg_hdr.msg_controllen = sizeof(inbox->control[i]);
+	n = recvmmsg(connection->fd, inbox->headers, INBOX_N, MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
+		     NULL);
+	if (n < 0) {
+		if (!would_block(-errno))
+			connection_close(connection);
+		return;
+	}
+
+	for (int i = 0; i < n; i++) {
+		struct mmsghdr *header = &inbox->headers[i];
+		bool rude = dispose_of_fds(server, &header->msg_hdr);
+
+		if (connection->closing)
+			continue; /* for the descriptors of the rest */
+		if (rude) {
+			log_notice("dropped a connection that sent descriptors");
+			connection_close(connection);
+		} else if (!header->msg_len) { /* its end; no message is empty */
+			connection_close(connection);
+		} else {
+			server->requests++;
+			request_receive(connection, inbox->data[i], header->msg_len);
+		}
+	}
+}
+
+static void connection_ready(uv_poll_t *poll, int status, int events)
+{
+	struct connection *connection = container_of(poll, struct connection, poll);
+	int r;
+
+	if (status < 0) {
+		connection_close(connection);
+		return;
+	}
+	if (events & UV_WRITABLE) {
+		r = send_kept(connection);
+		if (!r && connection->close_when_sent) {
+			connection_close(connection);
+			return;
+		}
+		if (r && !would_block(r)) {
+			connection_close(connection);
+			return;
+		}
+		watch(connection);
+	}
+	/* One helping a turn: others wait, too. What is left wakes us again. */
+	if (events & UV_READABLE)
+		receive(connection);
+}
+
+int connection_new(struct server *server, int fd)
+{
+	struct connection *connection;
+	int r, off = 0;
+
+	connection = calloc(1, sizeof(*connection));
+	if (!connection) {
+		close(fd);
+		return -ENOMEM;
+	}
+	/* Where the kernel has it, senders of descriptors are refused; elsewhere see N3. */
+	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+
+	connection->server = server;
+	connection->fd = fd;
+	connection->out_tail = &connection->out;
+	r = uv_poll_init(&server->loop, &connection->poll, fd);
+	if (r) {
+		close(fd);
+		free(connection);
+		return r;
+	}
+	connection->next = server->connections;
+	if (connection->next)
+		connection->next->at = &connection->next;
+	connection->at = &server->connections;
+	server->connections = connection;
+
+	r = watch(connection);
+	if (r)
+		connection_close(connection);
+	return r;
+}

@@ -1,0 +1,48 @@
+/*
+ * Connection - one client's socket: datagrams in, answers out.
+ *
+ * N1  What a peer does (never reads, sends garbage, closes) ends at most its own connection.
+ * N2  Answers leave in the order in which they were given; what the socket does not take is
+ *     kept, up to a bound, and beyond it the connection is dropped.
+ * N3  No descriptor that a client sends is looked at; they are closed by a worker.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "proto/wire.h"
+
+struct server;
+struct client;
+struct outgoing;
+
+struct connection {
+	struct server *server;
+	struct connection *next, **at; /* in server->connections */
+	struct client *client;         /* NULL before HELLO */
+	int fd;
+	uv_poll_t poll;
+	struct outgoing *out, **out_tail;
+	uint32_t out_bytes;
+	bool closing;
+	bool close_when_sent;
+};
+
+/* What recvmmsg fills: one for the whole server. */
+struct inbox;
+int inbox_new(struct inbox **ret);
+void inbox_free(struct inbox *inbox);
+
+/* Takes the descriptor, also on failure. */
+int connection_new(struct server *server, int fd);
+
+/* Send, or keep for later; takes the descriptors. */
+void connection_send(struct connection *connection, const void *data, uint32_t size, int *fds,
+		     uint32_t n_fds);
+
+/* The socket is closed; whoever was behind it is told. */
+void connection_close(struct connection *connection);
+
+/* After what is still to be sent. */
+void connection_finish(struct connection *connection);

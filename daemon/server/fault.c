@@ -1,0 +1,139 @@
+#include "daemon/server/fault.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/size.h"
+
+struct size_text {
+	char text[SIZE_TEXT_MAX];
+};
+
+static struct size_text bytes(uint64_t n)
+{
+	struct size_text text;
+
+	size_format(text.text, sizeof(text.text), n);
+	return text;
+}
+
+int fault_set(struct request *request, enum fault_code code, const char *which,
+	      const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(request->text, sizeof(request->text), format, args);
+	va_end(args);
+	request->fault.code = code;
+	request->fault.which = wire_str(which ? which : "");
+	request->fault.message = wire_str(request->text);
+	return REQUEST_FAULT;
+}
+
+static int reference_fault(struct request *request, const char *why)
+{
+	static const struct {
+		const char *which, *text;
+	} reasons[] = {
+		{"freed", "that memory has been freed"},
+		{"stale", "the reference is stale: the memory it named was freed and given out "
+			  "again"},
+		{"interior", "that is inside an allocation, not its start"},
+		{"not-owner",
+		 "that memory belongs to another process; only shared memory may be "
+		 "freed by others"},
+		{"foreign", "there is no such memory in this space"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		if (!strcmp(why, reasons[i].which))
+			return fault_set(request, FAULT_REFERENCE, why, "%s", reasons[i].text);
+	return fault_set(request, FAULT_REFERENCE, why, "not a live reference: %s", why);
+}
+
+int fault_from_core(struct request *request, int code, const struct core_fault *fault)
+{
+	const char *which = fault->which ? fault->which : "";
+
+	request->fault = (struct wire_fault){
+		.requested = fault->requested,
+		.available = fault->available,
+		.largest = fault->largest,
+		.max = fault->max,
+		.remaining = fault->remaining,
+	};
+	switch (code) {
+	case CORE_E_MEMORY:
+		return fault_set(request, FAULT_MEMORY, which,
+				 "%s asked, %s available, longest free run %s",
+				 bytes(fault->requested).text, bytes(fault->available).text,
+				 bytes(fault->largest).text);
+	case CORE_E_TOO_LARGE:
+		return fault_set(request, FAULT_TOO_LARGE, which,
+				 "%s asked, at most %s can be had in one piece",
+				 bytes(fault->requested).text, bytes(fault->max).text);
+	case CORE_E_BUDGET:
+		return fault_set(request, FAULT_BUDGET, which,
+				 "%s asked, %s left in the budget of the %s",
+				 bytes(fault->requested).text, bytes(fault->remaining).text,
+				 which);
+	case CORE_E_REFERENCE:
+		return reference_fault(request, which);
+	case CORE_E_INVALID:
+		return fault_set(request, FAULT_INVALID, which,
+				 "%s: not a value that works here", which);
+	case CORE_E_NOT_FOUND:
+		return fault_set(request, FAULT_NOT_FOUND, which, "no such space");
+	case CORE_E_EXISTS:
+		return fault_set(request, FAULT_EXISTS, which,
+				 request->method == WIRE_SPACE_OPEN
+					 ? "this session has that space open already"
+					 : "a space of that name exists");
+	case CORE_E_PERMISSION:
+		return fault_set(request, FAULT_PERMISSION, which, "permission denied: %s",
+				 which);
+	case CORE_E_IN_USE:
+		return fault_set(request, FAULT_IN_USE, which, "in use by %llu sessions",
+				 (unsigned long long)fault->available);
+	case CORE_E_LIMIT:
+		return fault_set(request, FAULT_LIMIT, which, "no more than %llu %s",
+				 (unsigned long long)fault->max, which);
+	}
+	assert(!"a code of the core that is no fault");
+	return REQUEST_FAULT;
+}
+
+int fault_from_system(struct request *request, int error, const struct sys_shortage *shortage)
+{
+	request->fault = (struct wire_fault){.system_errno = (uint64_t)-error};
+	if (shortage && shortage->asked) {
+		request->fault.requested = shortage->asked;
+		request->fault.available = shortage->available;
+		request->fault.max = shortage->cap;
+		return fault_set(
+			request, FAULT_MEMORY, "host",
+			"the machine cannot spare %s: %s available, of which Varbos takes "
+			"at most %s",
+			bytes(shortage->asked).text, bytes(shortage->available).text,
+			bytes(shortage->cap).text);
+	}
+	return fault_set(request, FAULT_SYSTEM, NULL, "the system refused: %s",
+			 strerror(-error));
+}
+
+int fault_from_wire(struct request *request, int code, const struct wire_trouble *trouble)
+{
+	request->fault = (struct wire_fault){};
+	switch (code) {
+	case WIRE_E_METHOD:
+		return fault_set(request, FAULT_METHOD, trouble->which, "%s", trouble->text);
+	case WIRE_E_FIELD:
+		return fault_set(request, FAULT_INVALID, trouble->which, "%s", trouble->text);
+	default:
+		return fault_set(request, FAULT_PROTOCOL, trouble->which, "%s", trouble->text);
+	}
+}

@@ -1,0 +1,16 @@
+/*
+ * Grant - descriptors for a client: each file is opened afresh, by a worker.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/server/request.h"
+#include "daemon/sys/sys.h"
+
+/*
+ * Answers the request with its result and a fresh description of each file. `failed`, unless
+ * NULL, undoes what the request has done, if there are no descriptors to be had.
+ */
+int grant_start(struct request *request, const int *fds, const enum sys_access *access,
+		uint32_t n, void (*failed)(struct request *request));

@@ -1,0 +1,212 @@
+#include "daemon/server/job.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/server/log.h"
+#include "daemon/server/request.h"
+#include "daemon/server/server.h"
+
+/* An effect with what a worker needs to carry it out without looking at the core. */
+struct step {
+	struct effect effect;
+	struct window_files window; /* the table's, or made by this job */
+	struct root_files root;
+};
+
+struct job {
+	uv_work_t work;
+	struct server *server;
+	struct plan *plan;
+	struct job_outcome outcome;
+	job_done_fn *done;
+	void *userdata;
+	uint32_t n_steps;
+	struct step steps[];
+};
+
+static uint64_t unit_bytes(const struct effect *effect)
+{
+	return (uint64_t)1 << (effect->info.page_shift > CHUNK_SHIFT ? effect->info.page_shift
+								     : (uint32_t)CHUNK_SHIFT);
+}
+
+static int step_commit(struct job *job, struct step *step)
+{
+	struct sys *sys = job->server->sys;
+	uint64_t unit = unit_bytes(&step->effect);
+
+	return sys->table->commit(sys, step->window.data_fd, step->effect.info.page_shift,
+				  step->effect.first * unit, step->effect.count * unit,
+				  &job->outcome.shortage);
+}
+
+static int step_punch(struct job *job, struct step *step)
+{
+	struct sys *sys = job->server->sys;
+	uint64_t unit = unit_bytes(&step->effect);
+	int r;
+
+	r = sys->table->punch(sys, step->window.data_fd, step->effect.info.page_shift,
+			      step->effect.first * unit, step->effect.count * unit);
+	if (r)
+		log_error("space %u: taking back %u units of window %u failed: %s",
+			  step->effect.space, step->effect.count, step->effect.window,
+			  strerror(-r));
+	return r;
+}
+
+static int step_run(struct job *job, struct step *step)
+{
+	struct server *server = job->server;
+
+	switch (step->effect.kind) {
+	case EFFECT_ROOT_CREATE:
+		return root_files_create(&step->root, server->sys, step->effect.space,
+					 server->epoch);
+	case EFFECT_ROOT_DESTROY:
+		root_files_destroy(&step->root, server->sys);
+		return 0;
+	case EFFECT_WINDOW_CREATE:
+		return window_files_create(&step->window, server->sys, step->effect.info);
+	case EFFECT_WINDOW_DESTROY:
+		window_files_destroy(&step->window, server->sys);
+		return 0;
+	case EFFECT_COMMIT:
+		return step_commit(job, step);
+	case EFFECT_PUNCH:
+		return step_punch(job, step);
+	}
+	return -EINVAL;
+}
+
+static void step_undo(struct job *job, struct step *step)
+{
+	switch (step->effect.kind) {
+	case EFFECT_ROOT_CREATE:
+		root_files_destroy(&step->root, job->server->sys);
+		break;
+	case EFFECT_WINDOW_CREATE:
+		window_files_destroy(&step->window, job->server->sys);
+		break;
+	case EFFECT_COMMIT:
+		step_punch(job, step);
+		break;
+	case EFFECT_PUNCH:
+	case EFFECT_WINDOW_DESTROY:
+	case EFFECT_ROOT_DESTROY:
+		break; /* what is gone is gone, and the core counts it so */
+	}
+}
+
+/* A window that an earlier step makes has no descriptor before that step has run. */
+static void step_find_window(struct job *job, struct step *step)
+{
+	for (struct step *other = job->steps; other < step; other++)
+		if (other->effect.kind == EFFECT_WINDOW_CREATE &&
+		    other->effect.window == step->effect.window)
+			step->window = other->window;
+}
+
+static void job_run(uv_work_t *work)
+{
+	struct job *job = container_of(work, struct job, work);
+	uint32_t done;
+
+	for (done = 0; done < job->n_steps; done++) {
+		struct step *step = &job->steps[done];
+
+		if (step->effect.kind == EFFECT_COMMIT)
+			step_find_window(job, step);
+		job->outcome.error = step_run(job, step);
+		if (job->outcome.error)
+			break;
+	}
+	while (job->outcome.error && done-- > 0)
+		step_undo(job, &job->steps[done]);
+}
+
+static void job_install(struct job *job)
+{
+	struct files *files = &job->server->files;
+
+	for (uint32_t i = 0; i < job->n_steps; i++) {
+		struct step *step = &job->steps[i];
+
+		if (step->effect.kind == EFFECT_ROOT_CREATE)
+			files->roots[step->effect.space] = step->root;
+		else if (step->effect.kind == EFFECT_WINDOW_CREATE)
+			files->windows[step->effect.window] = step->window;
+	}
+}
+
+static void job_done(uv_work_t *work, int status)
+{
+	struct job *job = container_of(work, struct job, work);
+	struct server *server = job->server;
+
+	(void)status; /* nothing is ever cancelled */
+	if (job->outcome.error) {
+		plan_abort(server->core, job->plan);
+	} else {
+		job_install(job);
+		plan_commit(server->core, job->plan);
+	}
+	server_apply(server);
+	if (job->done)
+		job->done(job->userdata, &job->outcome);
+	free(job);
+	request_retry(server);
+}
+
+/* Copy what the worker needs; what is to be destroyed leaves the table now. */
+static void step_prepare(struct files *files, struct step *step, const struct effect *effect)
+{
+	step->effect = *effect;
+	step->root = ROOT_FILES_NONE;
+	step->window = WINDOW_FILES_NONE;
+
+	switch (effect->kind) {
+	case EFFECT_ROOT_CREATE:
+	case EFFECT_WINDOW_CREATE:
+		break;
+	case EFFECT_ROOT_DESTROY:
+		step->root = files->roots[effect->space];
+		files->roots[effect->space] = ROOT_FILES_NONE;
+		break;
+	case EFFECT_WINDOW_DESTROY:
+		step->window = files->windows[effect->window];
+		files->windows[effect->window] = WINDOW_FILES_NONE;
+		break;
+	case EFFECT_COMMIT:
+	case EFFECT_PUNCH:
+		step->window = files->windows[effect->window];
+		break;
+	}
+}
+
+int job_start(struct server *server, struct plan *plan, job_done_fn *done, void *userdata)
+{
+	struct job *job;
+	int r;
+
+	job = calloc(1, sizeof(*job) + plan->n_effects * sizeof(job->steps[0]));
+	if (!job) {
+		plan_abort(server->core, plan);
+		server_apply(server);
+		return -ENOMEM;
+	}
+	job->server = server;
+	job->plan = plan;
+	job->done = done;
+	job->userdata = userdata;
+	job->n_steps = plan->n_effects;
+	for (uint32_t i = 0; i < plan->n_effects; i++)
+		step_prepare(&server->files, &job->steps[i], &plan->effects[i]);
+
+	r = uv_queue_work(&server->loop, &job->work, job_run, job_done);
+	assert(!r); /* it fails for want of a function only */
+	return 0;
+}

@@ -1,0 +1,18 @@
+/*
+ * Listener - the socket at its path: one daemon, whatever an earlier one left behind.
+ *
+ * T1  PATH.lock is locked as long as a daemon serves PATH; who holds the lock may take a stale
+ *     socket away, and nothing that is not a socket.
+ */
+#pragma once
+
+struct server;
+
+/* Lock the path and listen there. -errno after having said why. */
+int listener_open(struct server *server);
+
+/* Take connections from now on. */
+int listener_start(struct server *server);
+
+/* The path is free for another. */
+void listener_close(struct server *server);

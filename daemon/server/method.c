@@ -1,0 +1,477 @@
+#include "daemon/server/method.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/connection.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/grant.h"
+#include "daemon/server/job.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/server.h"
+
+enum {
+	ROWS_A_PAGE = 64,     /* fit into a message with room to spare */
+	CLOSE_STEPS_MAX = 16, /* of the core's, before the loop turns to others */
+};
+
+/* Strings of a request end where the datagram goes on; the core wants them terminated. */
+struct text {
+	char data[256];
+};
+
+static int text_copy(struct request *request, struct text *ret, const char *field,
+		     struct wire_str str)
+{
+	if (str.size >= sizeof(ret->data) || memchr(str.data, 0, str.size)) {
+		request->fault.max = sizeof(ret->data) - 1;
+		return fault_set(request, FAULT_INVALID, field,
+				 "%s: %u bytes, at most %zu are ever right, none of them 0",
+				 field, str.size, sizeof(ret->data) - 1);
+	}
+	memcpy(ret->data, str.data, str.size);
+	ret->data[str.size] = '\0';
+	return 0;
+}
+
+static int slot_of(struct request *request, uint64_t handle, uint32_t *ret)
+{
+	if (!handle || handle > request->server->files.n_roots)
+		return fault_set(request, FAULT_INVALID, "space",
+				 "space: %llu is no handle that space.open gave",
+				 (unsigned long long)handle);
+	*ret = (uint32_t)handle - 1;
+	return 0;
+}
+
+static int core_answer(struct request *request, int r, const struct core_fault *fault)
+{
+	if (r == CORE_E_BUSY)
+		return REQUEST_BUSY;
+	if (!r)
+		publisher_touch(request->server->publisher);
+	return r > 0 ? fault_from_core(request, r, fault) : r;
+}
+
+/* ---- plans that are carried out before the answer ---- */
+
+static void plan_done(void *userdata, const struct job_outcome *outcome)
+{
+	struct request *request = userdata;
+	int r = outcome->error;
+
+	if (r)
+		r = fault_from_system(request, r, &outcome->shortage);
+	publisher_touch(request->server->publisher);
+	request_finish(request, r, NULL, 0);
+}
+
+static int answer_after(struct request *request, struct plan *plan)
+{
+	struct server *server = request->server;
+	struct request *kept = request_keep(request);
+	int r;
+
+	if (!kept) {
+		plan_abort(server->core, plan);
+		return -ENOMEM;
+	}
+	r = job_start(server, plan, plan_done, kept);
+	if (r)
+		request_finish(kept, r, NULL, 0);
+	return REQUEST_LATER;
+}
+
+/* ---- the session ---- */
+
+static int run_hello(struct request *request, const union wire_body *params)
+{
+	const struct wire_hello *hello = &params->hello;
+	struct server *server = request->server;
+	struct core_fault fault = {};
+	int r;
+
+	if (!hello->protocol || hello->layout_min > LAYOUT_VERSION ||
+	    hello->layout_max < LAYOUT_VERSION) {
+		request->fault.requested =
+			hello->protocol ? hello->layout_max : hello->protocol;
+		request->fault.max = hello->protocol ? LAYOUT_VERSION : WIRE_PROTOCOL;
+		return fault_set(request, FAULT_VERSION,
+				 hello->protocol ? "layout" : "protocol",
+				 "protocols 1 to %d and layout %d are spoken here",
+				 WIRE_PROTOCOL, LAYOUT_VERSION);
+	}
+	r = client_new(&request->client, request->connection, hello, &fault);
+	if (r)
+		return core_answer(request, r, &fault);
+	request->connection->client = request->client;
+	request->result.welcome = (struct wire_welcome){
+		.protocol = u64_min(hello->protocol, WIRE_PROTOCOL),
+		.layout = LAYOUT_VERSION,
+		.session = request->client->session + 1,
+		.epoch = server->epoch,
+		.inflight = WIRE_INFLIGHT_MAX,
+		.message_max = WIRE_MESSAGE_MAX,
+	};
+	return 0;
+}
+
+static int run_bye(struct request *request, const union wire_body *params)
+{
+	(void)params;
+	client_bye(request->client, request->note ? 0 : request->id);
+	return REQUEST_LATER; /* answered when the session has ended */
+}
+
+static int run_ping(struct request *request, const union wire_body *params)
+{
+	request->result.ping = params->ping;
+	return 0;
+}
+
+static int run_status(struct request *request, const union wire_body *params)
+{
+	struct server *server = request->server;
+	struct core_view core = core_view(server->core);
+
+	(void)params;
+	publisher_publish(server->publisher);
+	request->result.daemon_status = (struct wire_daemon_status){
+		.version = wire_str(VARBOS_VERSION),
+		.pid = (uint64_t)getpid(),
+		.uid = geteuid(),
+		.epoch = server->epoch,
+		.uptime_ms =
+			(server->sys->table->now_ns(server->sys) - server->start_ns) / 1000000,
+		.region = core.capacity,
+		.committed = core.committed,
+		.used = core.used,
+		.page = (uint64_t)1 << server->page_shift,
+		.pages_why = wire_str(server->pages_why ? server->pages_why : ""),
+		.spaces = core.spaces,
+		.sessions = core.sessions,
+		.isolates = server->isolates,
+	};
+	return 0;
+}
+
+/* ---- spaces ---- */
+
+static int run_space_create(struct request *request, const union wire_body *params)
+{
+	const struct wire_space_create *create = &params->space_create;
+	struct text name, placement, numa;
+	struct core_fault fault = {};
+	struct plan *plan = NULL;
+	uint32_t space;
+	int r;
+
+	r = text_copy(request, &name, "name", create->name);
+	if (!r)
+		r = text_copy(request, &placement, "placement", create->placement);
+	if (!r)
+		r = text_copy(request, &numa, "numa", create->numa);
+	if (r)
+		return r;
+	if (*numa.data && strcmp(numa.data, "default") && strcmp(numa.data, "local"))
+		return fault_set(request, FAULT_INVALID, "numa",
+				 "numa: '%.32s' is neither default nor local", numa.data);
+	if (create->weight > UINT32_MAX || create->mode > UINT32_MAX)
+		return fault_set(request, FAULT_INVALID,
+				 create->weight > UINT32_MAX ? "weight" : "mode",
+				 "weight is 1 to 10000, mode is 0 to 0777");
+
+	r = core_space_create(request->server->core,
+			      &(struct space_request){
+				      .name = name.data,
+				      .owner = request->client->credentials,
+				      .limit = create->limit,
+				      .reserve = create->reserve,
+				      .client_limit = create->client_limit,
+				      .weight = (uint32_t)create->weight,
+				      .mode = (uint32_t)create->mode,
+				      .placement = *placement.data ? placement.data : NULL,
+				      .numa = !strcmp(numa.data, "local"),
+			      },
+			      &space, &plan, &fault);
+	if (r)
+		return core_answer(request, r, &fault);
+	request->result.space_handle.space = space_handle(space);
+	return answer_after(request, plan);
+}
+
+/* It could not be handed over, so it was not opened. Nothing is in it yet. */
+static void space_open_failed(struct request *request)
+{
+	struct plan *plan = NULL;
+	uint32_t space = (uint32_t)request->result.space_opened.space - 1;
+	int r;
+
+	r = core_space_close(request->server->core, request->client->session, space, &plan);
+	assert(!r);
+	if (plan)
+		job_start(request->server, plan, NULL, NULL);
+}
+
+static int run_space_open(struct request *request, const union wire_body *params)
+{
+	const struct wire_space_open *open = &params->space_open;
+	struct server *server = request->server;
+	struct client *client = request->client;
+	struct core_fault fault = {};
+	struct space_view view;
+	struct text name;
+	uint32_t space;
+	int r;
+
+	r = text_copy(request, &name, "name", open->name);
+	if (r)
+		return r;
+	r = core_space_open(server->core, client->session, name.data, open->read_only,
+			    client->groups, client->n_groups, &space, &fault);
+	r = core_answer(request, r, &fault);
+	if (r)
+		return r;
+	r = core_space_view(server->core, space, &view);
+	assert(r);
+	request->result.space_opened = (struct wire_space_opened){
+		.space = space_handle(space),
+		.limit = view.limit,
+		.page = (uint64_t)1 << view.page_shift,
+	};
+	return grant_start(request, (int[]){server->files.roots[space].fd},
+			   (enum sys_access[]){SYS_READ}, 1, space_open_failed);
+}
+
+static int run_space_close(struct request *request, const union wire_body *params)
+{
+	struct server *server = request->server;
+	struct plan *plan = NULL;
+	uint32_t space;
+	int r, steps = CLOSE_STEPS_MAX;
+
+	r = slot_of(request, params->space_handle.space, &space);
+	if (r)
+		return r;
+	if (request->client->jobs)
+		return REQUEST_BUSY; /* one of them may be about this space */
+
+	do
+		r = core_space_close(server->core, request->client->session, space, &plan);
+	while (r == CORE_MORE && --steps && !plan);
+	if (r == CORE_MORE) {
+		request_retry(server);
+		server_more(server);
+		return REQUEST_BUSY;
+	}
+	r = core_answer(request, r, &(struct core_fault){.which = "space"});
+	if (r || !plan)
+		return r;
+	return answer_after(request, plan);
+}
+
+static int run_space_remove(struct request *request, const union wire_body *params)
+{
+	const struct wire_space_remove *remove = &params->space_remove;
+	struct core_fault fault = {};
+	struct plan *plan = NULL;
+	struct text name;
+	int r;
+
+	r = text_copy(request, &name, "name", remove->name);
+	if (r)
+		return r;
+	r = core_space_remove(request->server->core, request->client->credentials, name.data,
+			      remove->force, &plan, &fault);
+	r = core_answer(request, r, &fault);
+	if (r || !plan)
+		return r;
+	return answer_after(request, plan);
+}
+
+/* Where a list goes on: 0 is its start, and never a `next`. */
+static uint32_t page_start(const union wire_body *params)
+{
+	return (uint32_t)u64_min(params->page_after.after, UINT32_MAX);
+}
+
+static int run_space_list(struct request *request, const union wire_body *params)
+{
+	static struct wire_space_row rows[ROWS_A_PAGE];
+	static struct text names[ROWS_A_PAGE];
+	struct core *core = request->server->core;
+	uint32_t n = 0, slot = core_space_next(core, page_start(params));
+
+	for (; slot != UINT32_MAX && n < ROWS_A_PAGE; slot = core_space_next(core, slot + 1)) {
+		struct space_view view;
+
+		if (!core_space_view(core, slot, &view))
+			continue;
+		strncpy(names[n].data, view.name, sizeof(names[n].data) - 1);
+		rows[n] = (struct wire_space_row){
+			.space = space_handle(slot),
+			.name = wire_str(names[n].data),
+			.uid = view.owner.uid,
+			.gid = view.owner.gid,
+			.mode = view.mode,
+			.limit = view.limit,
+			.reserve = view.reserve,
+			.client_limit = view.client_limit,
+			.weight = view.weight,
+			.used = view.used,
+			.committed = view.committed,
+			.sessions = view.sessions,
+			.placement = wire_str(view.placement),
+			.removed = view.removed,
+		};
+		n++;
+	}
+	request->result.space_rows = (struct wire_space_rows){
+		.rows = {rows, n},
+		.next = slot == UINT32_MAX ? 0 : slot,
+	};
+	return 0;
+}
+
+static int run_client_list(struct request *request, const union wire_body *params)
+{
+	static struct wire_client_row rows[ROWS_A_PAGE];
+	struct server *server = request->server;
+	uint32_t n = 0, slot = core_session_next(server->core, page_start(params));
+
+	for (; slot != UINT32_MAX && n < ROWS_A_PAGE;
+	     slot = core_session_next(server->core, slot + 1)) {
+		const struct client *client = server->clients[slot];
+		struct session_view view;
+
+		if (!client || !core_session_view(server->core, slot, &view))
+			continue;
+		rows[n++] = (struct wire_client_row){
+			.session = slot + 1,
+			.pid = view.pid,
+			.uid = view.owner.uid,
+			.name = wire_str(client->name),
+			.spaces = view.spaces,
+			.used = view.used,
+			.absent = !client->connection,
+		};
+	}
+	request->result.client_rows = (struct wire_client_rows){
+		.rows = {rows, n},
+		.next = slot == UINT32_MAX ? 0 : slot,
+	};
+	return 0;
+}
+
+/* ---- windows and extents ---- */
+
+static int run_window_open(struct request *request, const union wire_body *params)
+{
+	struct server *server = request->server;
+	struct core_fault fault = {};
+	struct window_files *files;
+	struct window_view view;
+	uint32_t space, window;
+	bool read_only;
+	int r;
+
+	r = slot_of(request, params->window_open.space, &space);
+	if (r)
+		return r;
+	if (params->window_open.window >= WINDOWS_MAX)
+		return fault_set(request, FAULT_INVALID, "window", "window: numbers end at %d",
+				 WINDOWS_MAX - 1);
+	r = core_window_open(server->core, request->client->session, space,
+			     (uint32_t)params->window_open.window, &window, &read_only, &fault);
+	r = core_answer(request, r, &fault);
+	if (r)
+		return r;
+
+	r = core_window_view(server->core, window, &view);
+	assert(r);
+	request->result.window_opened = (struct wire_window_opened){
+		.size = (uint64_t)1 << view.info.size_shift,
+		.page = (uint64_t)1 << view.info.page_shift,
+		.node = view.info.node,
+		.generation = view.info.generation,
+	};
+	files = &server->files.windows[window];
+	return grant_start(request, (int[]){files->data_fd, files->map_fd},
+			   (enum sys_access[]){read_only ? SYS_READ : SYS_READ_WRITE, SYS_READ},
+			   2, NULL);
+}
+
+static int run_extent_alloc(struct request *request, const union wire_body *params)
+{
+	const struct wire_extent_alloc *alloc = &params->extent_alloc;
+	struct core_fault fault = {};
+	struct extent_info extent;
+	struct plan *plan = NULL;
+	uint32_t space;
+	int r;
+
+	r = slot_of(request, alloc->space, &space);
+	if (r)
+		return r;
+	r = core_extent_alloc(request->server->core, request->client->session, space,
+			      &(struct extent_request){
+				      .size = alloc->size,
+				      .align = alloc->align,
+				      .kind = alloc->shared ? EXTENT_SHARED : EXTENT_PRIVATE,
+			      },
+			      &extent, &plan, &fault);
+	r = core_answer(request, r, &fault);
+	if (r)
+		return r;
+	request->result.extent_alloced = (struct wire_extent_alloced){
+		.offset = extent.offset,
+		.size = extent.size,
+		.tag = extent.tag,
+	};
+	return plan ? answer_after(request, plan) : 0;
+}
+
+static int run_extent_free(struct request *request, const union wire_body *params)
+{
+	const struct wire_extent_free *args = &params->extent_free;
+	struct core_fault fault = {};
+	uint32_t space;
+	int r;
+
+	r = slot_of(request, args->space, &space);
+	if (r)
+		return r;
+	if (args->offset >> OFFSET_BITS || args->tag > TAG_MASK)
+		return fault_set(request, FAULT_INVALID,
+				 args->tag > TAG_MASK ? "tag" : "offset",
+				 "offsets have %d bits, tags %d", OFFSET_BITS, TAG_BITS);
+	r = core_extent_free(request->server->core, request->client->session, space,
+			     args->offset, (uint32_t)args->tag, &fault);
+	return core_answer(request, r, &fault);
+}
+
+static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_body *) = {
+	[WIRE_HELLO] = run_hello,
+	[WIRE_BYE] = run_bye,
+	[WIRE_PING] = run_ping,
+	[WIRE_STATUS] = run_status,
+	[WIRE_SPACE_CREATE] = run_space_create,
+	[WIRE_SPACE_OPEN] = run_space_open,
+	[WIRE_SPACE_CLOSE] = run_space_close,
+	[WIRE_SPACE_REMOVE] = run_space_remove,
+	[WIRE_SPACE_LIST] = run_space_list,
+	[WIRE_CLIENT_LIST] = run_client_list,
+	[WIRE_WINDOW_OPEN] = run_window_open,
+	[WIRE_EXTENT_ALLOC] = run_extent_alloc,
+	[WIRE_EXTENT_FREE] = run_extent_free,
+	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
+};
+
+int method_run(struct request *request, const union wire_body *params)
+{
+	assert(methods[request->method]);
+	return methods[request->method](request, params);
+}

@@ -1,0 +1,21 @@
+/*
+ * Options - what varbosd was told on its command line.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct options {
+	char socket[108]; /* as long as an address can be */
+	uint64_t size;
+	uint32_t page_shift; /* 0: the largest that the machine has */
+	int lifeline;        /* descriptor, or -1 */
+};
+
+enum {
+	OPTIONS_DONE = 1, /* --help or --version: printed, exit 0 */
+	OPTIONS_E_USAGE,  /* said on standard error what is wrong, exit 2 */
+};
+
+int options_parse(struct options *ret, int argc, char **argv);

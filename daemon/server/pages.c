@@ -1,0 +1,104 @@
+#include "daemon/server/pages.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "base/size.h"
+#include "daemon/server/log.h"
+#include "daemon/server/server.h"
+
+enum { SMALL_SHIFT = 12, HUGE_SHIFT = 21 };
+
+static char why_small[160]; /* what server->pages_why points at */
+
+static int take_huge(struct server *server, const struct sys_host *host)
+{
+	char asked[SIZE_TEXT_MAX], free_text[SIZE_TEXT_MAX];
+	struct sys_shortage shortage;
+	int r;
+
+	r = sys_host_check(host, server->options.size, HUGE_SHIFT, &shortage);
+	if (!r)
+		r = server->sys->table->reserve(server->sys, server->options.size);
+	if (!r) {
+		server->page_shift = HUGE_SHIFT;
+		return 0;
+	}
+	size_format(asked, sizeof(asked), server->options.size);
+	size_format(free_text, sizeof(free_text), host->huge_free);
+	snprintf(why_small, sizeof(why_small), "%s asked in 2 MiB pages, %s free in the pool",
+		 asked, free_text);
+	return r;
+}
+
+static int take_small(struct server *server, const struct sys_host *host)
+{
+	char asked[SIZE_TEXT_MAX], available[SIZE_TEXT_MAX], cap[SIZE_TEXT_MAX];
+	struct sys_shortage shortage;
+	int r;
+
+	r = sys_host_check(host, server->options.size, SMALL_SHIFT, &shortage);
+	if (!r) {
+		server->page_shift = SMALL_SHIFT;
+		return 0;
+	}
+	size_format(asked, sizeof(asked), shortage.asked);
+	size_format(available, sizeof(available), shortage.available);
+	size_format(cap, sizeof(cap), shortage.cap);
+	log_error("--size %s is more than this machine can spare: asked %s, available %s, of "
+		  "which Varbos takes at most %s (cap)",
+		  asked, asked, available, cap);
+	return r;
+}
+
+/* As a command line that a person can paste. */
+static unsigned long long pages_wanted(const struct server *server, const struct sys_host *host)
+{
+	uint64_t in_use = host->huge_total - host->huge_free;
+
+	return (in_use + server->options.size) >> HUGE_SHIFT;
+}
+
+int pages_choose(struct server *server)
+{
+	struct sys_host host;
+	int r;
+
+	r = server->sys->table->host(server->sys, &host);
+	if (r) {
+		log_error("cannot find out what the machine can spare: %s", strerror(-r));
+		return r;
+	}
+	if (server->options.page_shift == SMALL_SHIFT)
+		return take_small(server, &host);
+
+	r = take_huge(server, &host);
+	if (!r)
+		return 0;
+	if (server->options.page_shift == HUGE_SHIFT) {
+		log_error(
+			"hugepages unavailable: %s (%s); this would reserve them: echo %llu > "
+			"/proc/sys/vm/nr_hugepages",
+			why_small, strerror(-r), pages_wanted(server, &host));
+		return r;
+	}
+	r = take_small(server, &host);
+	if (r)
+		return r;
+	server->pages_why = why_small;
+	log_warning("falling back to pages of 4 KiB: %s; this would reserve them: echo %llu > "
+		    "/proc/sys/vm/nr_hugepages",
+		    why_small, pages_wanted(server, &host));
+	return 0;
+}
+
+bool pages_isolate(void)
+{
+	const struct passwd *varbos = getpwnam("varbos");
+
+	return !geteuid() || (varbos && varbos->pw_uid == geteuid());
+}

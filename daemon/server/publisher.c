@@ -1,0 +1,253 @@
+#include "daemon/server/publisher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/log.h"
+#include "daemon/server/server.h"
+#include "proto/layout.h"
+#include "proto/stats_file.h"
+
+enum {
+	PUBLISH_AFTER_MS = 100, /* a change */
+};
+
+struct publisher {
+	struct server *server;
+	struct stats_file *file;
+	char path[128];
+	uv_timer_t soon;
+	bool touched;
+	struct stats_copy next;
+};
+
+static void set_header(struct publisher *publisher)
+{
+	struct server *server = publisher->server;
+	struct stats_file *file = publisher->file;
+
+	file->magic = STATS_MAGIC;
+	file->layout = LAYOUT_VERSION;
+	file->size = sizeof(*file);
+	file->pid = (uint32_t)getpid();
+	file->page_shift = server->page_shift;
+	file->epoch = server->epoch;
+	file->start_ms = server->start_ns / 1000000;
+	file->isolates = server->isolates;
+	snprintf(file->version, sizeof(file->version), "%s", VARBOS_VERSION);
+	snprintf(file->socket, sizeof(file->socket), "%s", server->options.socket);
+}
+
+/*
+ * The file is written under another name and renamed: no reader sees half a header, and what an
+ * earlier daemon's readers have mapped stays what it was.
+ */
+static int place_file(struct publisher *publisher)
+{
+	_cleanup_(closep) int fd = -1;
+	char temporary[sizeof(publisher->path) + 16];
+	void *memory;
+	int r;
+
+	snprintf(temporary, sizeof(temporary), "%s.new", publisher->path);
+	unlink(temporary);
+	fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return -errno;
+	/* Committed whole: a full file system is a refusal now, not a SIGBUS later. */
+	r = fchmod(fd, 0640) ? -errno : -posix_fallocate(fd, 0, sizeof(struct stats_file));
+	if (!r) {
+		memory = mmap(NULL, sizeof(struct stats_file), PROT_READ | PROT_WRITE,
+			      MAP_SHARED, fd, 0);
+		if (memory == MAP_FAILED)
+			r = -errno;
+		else
+			publisher->file = memory;
+	}
+	if (!r) {
+		set_header(publisher);
+		publisher_publish(publisher);
+		if (rename(temporary, publisher->path))
+			r = -errno;
+	}
+	if (r)
+		unlink(temporary);
+	return r;
+}
+
+static void soon_closed(uv_handle_t *handle)
+{
+	free(container_of(handle, struct publisher, soon));
+}
+
+int publisher_new(struct publisher **ret, struct server *server)
+{
+	struct publisher *publisher;
+	int r;
+
+	publisher = calloc(1, sizeof(*publisher));
+	if (!publisher)
+		return -ENOMEM;
+	publisher->server = server;
+	snprintf(publisher->path, sizeof(publisher->path), "%s.stats", server->options.socket);
+	uv_timer_init(&server->loop, &publisher->soon);
+	r = place_file(publisher);
+	if (r) {
+		log_error("%s: the statistics file cannot be written: %s", publisher->path,
+			  strerror(-r));
+		*publisher->path = '\0'; /* whatever is there is not ours */
+		publisher_free(publisher);
+		return r;
+	}
+	*ret = publisher;
+	return 0;
+}
+
+void publisher_free(struct publisher *publisher)
+{
+	if (!publisher)
+		return;
+	if (*publisher->path)
+		unlink(publisher->path);
+	if (publisher->file)
+		munmap(publisher->file, sizeof(*publisher->file));
+	uv_close((uv_handle_t *)&publisher->soon, soon_closed);
+}
+
+static void soon(uv_timer_t *timer)
+{
+	publisher_publish(container_of(timer, struct publisher, soon));
+}
+
+void publisher_touch(struct publisher *publisher)
+{
+	if (publisher->touched)
+		return;
+	publisher->touched = true;
+	uv_timer_start(&publisher->soon, soon, PUBLISH_AFTER_MS, 0);
+}
+
+static void add_failures(struct stats_failures *sum, const struct stats_failures *more)
+{
+	sum->memory += more->memory;
+	sum->too_large += more->too_large;
+	sum->budget_region += more->budget_region;
+	sum->budget_space += more->budget_space;
+	sum->budget_client += more->budget_client;
+}
+
+static void fill_space(struct stats_copy *copy, uint32_t slot, const struct space_view *view)
+{
+	struct stats_space *row;
+
+	copy->allocs += view->allocs;
+	copy->frees += view->frees;
+	copy->refused += view->refused;
+	add_failures(&copy->failures, &view->failures);
+	if (copy->n_spaces == STATS_SPACES_MAX)
+		return;
+
+	row = &copy->spaces[copy->n_spaces++];
+	*row = (struct stats_space){
+		.space = slot + 1,
+		.uid = view->owner.uid,
+		.gid = view->owner.gid,
+		.mode = view->mode,
+		.sessions = view->sessions,
+		.windows = view->windows,
+		.removed = view->removed,
+		.limit = view->limit,
+		.reserve = view->reserve,
+		.used = view->used,
+		.peak = view->peak,
+		.committed = view->committed,
+		.largest = view->largest,
+		.extents = view->extents,
+		.allocs = view->allocs,
+		.frees = view->frees,
+		.refused = view->refused,
+		.failures = view->failures,
+	};
+	snprintf(row->name, sizeof(row->name), "%s", view->name);
+	snprintf(row->placement, sizeof(row->placement), "%s", view->placement);
+}
+
+static void fill_client(struct stats_copy *copy, const struct client *client,
+			const struct session_view *view)
+{
+	struct stats_client *row;
+
+	if (copy->n_clients == STATS_CLIENTS_MAX)
+		return;
+	row = &copy->clients[copy->n_clients++];
+	*row = (struct stats_client){
+		.session = view->session + 1,
+		.pid = view->pid,
+		.uid = view->owner.uid,
+		.spaces = view->spaces,
+		.used = view->used,
+		.peak = view->peak,
+		.allocs = view->allocs,
+		.frees = view->frees,
+		.failed = view->failed,
+		.absent = !client->connection,
+	};
+	snprintf(row->name, sizeof(row->name), "%s", client->name);
+}
+
+static void fill(struct stats_copy *copy, struct server *server)
+{
+	const struct core *core = server->core;
+	struct core_view view = core_view(core);
+
+	memset(copy, 0, offsetof(struct stats_copy, nodes));
+	copy->now_ms = server->sys->table->now_ns(server->sys) / 1000000;
+	copy->region = view.capacity;
+	copy->committed = view.committed;
+	copy->used = view.used;
+	copy->peak = view.peak;
+	copy->spaces_total = view.spaces;
+	copy->sessions_total = view.sessions;
+	copy->requests = server->requests;
+	copy->n_nodes = 1;
+	copy->nodes[0] = core_node_view(core, 0);
+
+	for (uint32_t slot = core_space_next(core, 0); slot != UINT32_MAX;
+	     slot = core_space_next(core, slot + 1)) {
+		struct space_view space;
+
+		if (core_space_view(core, slot, &space))
+			fill_space(copy, slot, &space);
+	}
+	for (uint32_t slot = core_session_next(core, 0); slot != UINT32_MAX;
+	     slot = core_session_next(core, slot + 1)) {
+		struct session_view session;
+
+		if (server->clients[slot] && core_session_view(core, slot, &session))
+			fill_client(copy, server->clients[slot], &session);
+	}
+}
+
+void publisher_publish(struct publisher *publisher)
+{
+	publisher->touched = false;
+	uv_timer_stop(&publisher->soon);
+	fill(&publisher->next, publisher->server);
+	stats_file_publish(publisher->file, &publisher->next);
+	publisher_beat(publisher);
+}
+
+void publisher_beat(struct publisher *publisher)
+{
+	struct sys *sys = publisher->server->sys;
+
+	atomic_store_explicit(&publisher->file->beat_ns, sys->table->now_ns(sys),
+			      memory_order_release);
+}

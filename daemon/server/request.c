@@ -1,0 +1,224 @@
+#include "daemon/server/request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/connection.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/log.h"
+#include "daemon/server/method.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/server.h"
+
+/* A datagram that waits for a plan to end. */
+struct parked {
+	struct parked *next;
+	struct client *client; /* counted */
+	uint32_t size;
+	char data[];
+};
+
+static void send_answer(struct request *request, int r, int *fds, uint32_t n_fds)
+{
+	static char buf[WIRE_MESSAGE_MAX]; /* the loop's thread alone answers */
+	int size;
+
+	if (r < 0)
+		r = fault_from_system(request, r, NULL);
+	size = r ? wire_encode_fault(buf, sizeof(buf), request->id, &request->fault)
+		 : wire_encode_result(buf, sizeof(buf), request->id, request->method,
+				      &request->result);
+	assert(size > 0); /* lists are cut into pages that fit */
+	connection_send(request->connection, buf, (uint32_t)size, fds, n_fds);
+}
+
+/* A free that needed no answer did not work: its sender hears of it all the same. */
+static void send_refusal(struct request *request, const struct wire_message *message)
+{
+	struct wire_extent_refused refused = {
+		.space = message->body.extent_free.space,
+		.offset = message->body.extent_free.offset,
+		.tag = message->body.extent_free.tag,
+		.code = request->fault.code,
+		.message = request->fault.message,
+	};
+	char buf[512];
+	int size;
+
+	size = wire_encode_note(buf, sizeof(buf), WIRE_EXTENT_REFUSED, &refused);
+	assert(size > 0);
+	connection_send(request->connection, buf, (uint32_t)size, NULL, 0);
+}
+
+static void answer(struct request *request, int r, int *fds, uint32_t n_fds)
+{
+	if (request->connection && !request->note) {
+		send_answer(request, r, fds, n_fds);
+		return;
+	}
+	for (uint32_t i = 0; i < n_fds; i++)
+		close(fds[i]);
+}
+
+struct request *request_keep(const struct request *request)
+{
+	struct request *kept = malloc(sizeof(*kept));
+
+	if (!kept)
+		return NULL;
+	*kept = *request;
+	client_ref(kept->client);
+	kept->client->inflight++;
+	kept->client->jobs++;
+	return kept;
+}
+
+void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
+{
+	struct client *client = request->client;
+
+	client->inflight--;
+	request->connection = client->ending ? NULL : client->connection;
+	answer(request, r, fds, n_fds);
+	client_job_done(client);
+	client_unref(client);
+	request_retry(request->server);
+	free(request);
+}
+
+/* True if it waits now, or was refused: in any case the datagram needs no more care. */
+static void park(struct request *request, const void *data, uint32_t size)
+{
+	struct server *server = request->server;
+	struct parked *parked = malloc(sizeof(*parked) + size);
+
+	if (!parked) {
+		answer(request, -ENOMEM, NULL, 0);
+		return;
+	}
+	*parked = (struct parked){.client = client_ref(request->client), .size = size};
+	memcpy(parked->data, data, size);
+	parked->client->inflight++;
+	*server->parked_tail = parked;
+	server->parked_tail = &parked->next;
+}
+
+static int check_turn(struct request *request)
+{
+	if (!request->note && !request->id)
+		return fault_set(request, FAULT_PROTOCOL, "id", "ids start at 1");
+	if (!request->client && request->method != WIRE_HELLO)
+		return fault_set(request, FAULT_PROTOCOL, "hello",
+				 "hello comes before everything else");
+	if (request->client && request->method == WIRE_HELLO)
+		return fault_set(request, FAULT_PROTOCOL, "hello", "hello has been said");
+	if (request->client && request->client->ending)
+		return fault_set(request, FAULT_PROTOCOL, "bye", "bye has been said");
+	if (request->client && request->client->inflight >= WIRE_INFLIGHT_MAX) {
+		request->fault.max = WIRE_INFLIGHT_MAX;
+		return fault_set(request, FAULT_LIMIT, "inflight",
+				 "no more than %d requests may be unanswered",
+				 WIRE_INFLIGHT_MAX);
+	}
+	return 0;
+}
+
+static void process(struct server *server, struct connection *connection, struct client *client,
+		    const void *data, uint32_t size)
+{
+	_cleanup_(wire_message_deinit) struct wire_message message = {};
+	struct request request;
+	struct wire_trouble trouble;
+	int r;
+
+	/* Member by member: a result is large, and each method writes what it answers. */
+	request.server = server;
+	request.connection = connection;
+	request.client = client;
+	request.note = false;
+	request.fault = (struct wire_fault){};
+
+	r = wire_decode_call(&message, data, size, &trouble);
+	request.method = message.method;
+	if (r > 0) {
+		request.id = trouble.has_id ? trouble.id : 0;
+		r = fault_from_wire(&request, r, &trouble);
+	} else if (!r) {
+		request.id = message.id;
+		request.note = message.kind == WIRE_NOTE;
+		r = check_turn(&request);
+		if (!r)
+			r = method_run(&request, &message.body);
+	} else {
+		request.id = 0;
+	}
+	server_apply(server);
+
+	if (r == REQUEST_LATER)
+		return;
+	if (r == REQUEST_BUSY)
+		park(&request, data, size);
+	else if (r == REQUEST_FAULT && request.note && request.method == WIRE_EXTENT_FREE &&
+		 connection)
+		send_refusal(&request, &message);
+	else
+		answer(&request, r, NULL, 0);
+}
+
+void request_receive(struct connection *connection, const void *data, uint32_t size)
+{
+	process(connection->server, connection, connection->client, data, size);
+}
+
+void request_retry(struct server *server)
+{
+	if (!server->parked)
+		return;
+	server->retry = true;
+	server_more(server);
+}
+
+void request_retry_now(struct server *server)
+{
+	struct parked *parked = TAKE_PTR(server->parked), *next;
+
+	server->retry = false;
+	server->parked_tail = &server->parked;
+	for (; parked; parked = next) {
+		struct client *client = parked->client;
+
+		next = parked->next;
+		client->inflight--;
+		if (!client->ending)
+			process(server, client->connection, client, parked->data, parked->size);
+		client_unref(client);
+		free(parked);
+	}
+}
+
+void request_forget_all(struct server *server)
+{
+	struct parked *parked = TAKE_PTR(server->parked), *next;
+
+	server->parked_tail = &server->parked;
+	for (; parked; parked = next) {
+		next = parked->next;
+		client_unref(parked->client);
+		free(parked);
+	}
+}
+
+void request_answer_bye(struct connection *connection, uint64_t id)
+{
+	struct request request = {
+		.server = connection->server,
+		.connection = connection,
+		.method = WIRE_BYE,
+		.id = id,
+	};
+
+	answer(&request, 0, NULL, 0);
+}

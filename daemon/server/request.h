@@ -1,0 +1,62 @@
+/*
+ * Request - what a client asks, from datagram to answer.
+ *
+ * Q1  Every request is answered exactly once, or its session has ended.
+ * Q2  A request that has to wait for a plan is kept as the datagram it was, and tried again
+ *     when a plan has ended, oldest first.
+ * Q3  A session starts its requests in order; what waits may finish out of order.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/core/core.h"
+#include "proto/wire.h"
+
+struct client;
+struct connection;
+struct server;
+
+struct request {
+	struct server *server;
+	struct connection *connection; /* NULL: the client has gone absent; no one to answer */
+	struct client *client;         /* NULL: before HELLO */
+	enum wire_method method;
+	uint64_t id;
+	bool note; /* wants no answer */
+	union wire_body result;
+	struct wire_fault fault;
+	char text[192]; /* of the fault's message */
+};
+
+/* What a method can come to, besides 0 (answer with the result) and -errno. */
+enum {
+	REQUEST_FAULT = 1, /* answer with the fault */
+	REQUEST_LATER,     /* taken over: request_finish() will be called on a copy */
+	REQUEST_BUSY,      /* to be tried again when a plan has ended */
+};
+
+void request_receive(struct connection *connection, const void *data, uint32_t size);
+
+/*
+ * Take over what method handler got on its stack, to be finished when a job is done: counted
+ * by its client until then. NULL: no memory.
+ */
+struct request *request_keep(const struct request *request);
+/* Answer it and free it. r is as a method's return; takes the descriptors. */
+void request_finish(struct request *request, int r, int *fds, uint32_t n_fds);
+
+/* A plan or grant has ended: what waits may go on, at the next turn. */
+void request_retry(struct server *server);
+/* Try what waits once more. */
+void request_retry_now(struct server *server);
+void request_forget_all(struct server *server);
+
+/* The answer to BYE, when all has been given back. */
+void request_answer_bye(struct connection *connection, uint64_t id);
+
+/* Handles are slots + 1: 0 names nothing. */
+static inline uint64_t space_handle(uint32_t slot)
+{
+	return (uint64_t)slot + 1;
+}

@@ -1,0 +1,309 @@
+#include "daemon/server/server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/size.h"
+#include "daemon/server/client.h"
+#include "daemon/server/connection.h"
+#include "daemon/server/job.h"
+#include "daemon/server/listener.h"
+#include "daemon/server/log.h"
+#include "daemon/server/pages.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/request.h"
+
+enum {
+	SPACES_MAX = 1024,
+	WINDOWS_ALL_MAX = 4096,
+	SESSIONS_MAX = 4096,
+	MEMBERS_MAX = 16384,
+	BEAT_MS = 1000,
+	TRIM_UNITS = 64, /* given back by a space at one beat */
+};
+
+void server_apply(struct server *server)
+{
+	const struct change *changes;
+	uint32_t n;
+
+	changes = core_changes(server->core, &n);
+	if (!n)
+		return;
+	files_apply(&server->files, server->core, changes, n);
+	core_changes_clear(server->core);
+}
+
+static void backlog(uv_idle_t *idle)
+{
+	struct server *server = container_of(idle, struct server, backlog);
+	bool more;
+
+	if (server->retry)
+		request_retry_now(server);
+	more = client_end_some(server);
+	if (!more && !server->retry) {
+		server->backlog_active = false;
+		uv_idle_stop(idle);
+	}
+}
+
+void server_more(struct server *server)
+{
+	if (server->backlog_active || server->stopping)
+		return;
+	server->backlog_active = true;
+	uv_idle_start(&server->backlog, backlog);
+}
+
+static void beat(uv_timer_t *timer)
+{
+	struct server *server = container_of(timer, struct server, beat);
+
+	publisher_beat(server->publisher);
+	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
+	     slot = core_space_next(server->core, slot + 1)) {
+		struct plan *plan = NULL;
+
+		if (!core_trimmable(server->core, slot))
+			continue;
+		if (core_trim(server->core, slot, TRIM_UNITS, &plan) || !plan)
+			continue;
+		server_apply(server);
+		publisher_touch(server->publisher);
+		job_start(server, plan, NULL, NULL); /* without memory: another time */
+	}
+}
+
+static void told_to_end(uv_signal_t *handle, int number)
+{
+	server_stop(handle->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static void lifeline_ready(uv_poll_t *poll, int status, int events)
+{
+	struct server *server = container_of(poll, struct server, lifeline);
+	char byte;
+
+	(void)status;
+	(void)events;
+	if (read(server->options.lifeline, &byte, 1) <= 0 && errno != EAGAIN)
+		server_stop(server, "the end of its lifeline");
+}
+
+/* ---- start ---- */
+
+static int make_core(struct server *server)
+{
+	uint64_t size = server->options.size;
+	struct record_capacity capacity = {
+		.slots = {
+			[RECORD_SPACE] = SPACES_MAX,
+			[RECORD_WINDOW] = WINDOWS_ALL_MAX,
+			[RECORD_PAGES] = (uint32_t)(size / CHUNK_BYTES),
+			[RECORD_SESSION] = SESSIONS_MAX,
+			[RECORD_MEMBER] = MEMBERS_MAX,
+			[RECORD_EXTENT] = (uint32_t)(size / SLICE_BYTES),
+		}};
+	struct core_config config = {
+		.page_shift = server->page_shift,
+		.n_nodes = 1,
+		.node_bytes = {size},
+		.share = server->isolates ? size / 4 : size,
+		.uid = geteuid(),
+		.seed = server->epoch,
+	};
+	int r;
+
+	server->records_bytes = records_size(&capacity);
+	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
+			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (server->records == MAP_FAILED) {
+		server->records = NULL;
+		return -errno;
+	}
+	r = core_new(&server->core, &config, records_init(server->records, &capacity));
+	if (r)
+		return r;
+	r = files_init(&server->files, SPACES_MAX, WINDOWS_ALL_MAX);
+	if (r)
+		return r;
+	server->n_clients_max = SESSIONS_MAX;
+	server->clients = calloc(SESSIONS_MAX, sizeof(*server->clients));
+	return server->clients ? 0 : -ENOMEM;
+}
+
+/* Every space, window and client takes descriptors: have as many as the system lets us. */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		log_warning("the limit of descriptors stays low: %s", strerror(errno));
+}
+
+static int start_loop(struct server *server)
+{
+	int r;
+
+	uv_idle_init(&server->loop, &server->backlog);
+	uv_timer_init(&server->loop, &server->beat);
+	uv_signal_init(&server->loop, &server->sigterm);
+	uv_signal_init(&server->loop, &server->sigint);
+	server->sigterm.data = server;
+	server->sigint.data = server;
+	r = uv_signal_start(&server->sigterm, told_to_end, SIGTERM);
+	if (!r)
+		r = uv_signal_start(&server->sigint, told_to_end, SIGINT);
+	if (!r)
+		r = uv_timer_start(&server->beat, beat, BEAT_MS, BEAT_MS);
+	if (!r)
+		r = listener_start(server);
+	if (!r && server->options.lifeline >= 0) {
+		r = uv_poll_init(&server->loop, &server->lifeline, server->options.lifeline);
+		if (!r)
+			r = uv_poll_start(&server->lifeline, UV_READABLE, lifeline_ready);
+	}
+	return r;
+}
+
+static void say_ready(struct server *server)
+{
+	static const char ready[] = "READY\n";
+	char size[SIZE_TEXT_MAX], page[SIZE_TEXT_MAX];
+
+	size_format(size, sizeof(size), server->options.size);
+	size_format(page, sizeof(page), (uint64_t)1 << server->page_shift);
+	log_info("serving %s: %s in pages of %s", server->options.socket, size, page);
+	if (!server->isolates)
+		log_notice("running as an ordinary user: spaces are not isolated from other "
+			   "programs of uid %u",
+			   (unsigned)geteuid());
+	if (server->options.lifeline >= 0 &&
+	    send(server->options.lifeline, ready, sizeof(ready) - 1, MSG_NOSIGNAL) < 0)
+		log_warning("the lifeline cannot be told: %s", strerror(errno));
+}
+
+static int server_start(struct server *server)
+{
+	int r;
+
+	if (getrandom(&server->epoch, sizeof(server->epoch), 0) != sizeof(server->epoch))
+		return -EIO;
+	server->epoch |= 1; /* never 0 */
+	server->start_ns = server->sys->table->now_ns(server->sys);
+	server->isolates = pages_isolate();
+	r = pages_choose(server);
+	if (r)
+		return r;
+	r = make_core(server);
+	if (!r)
+		r = inbox_new(&server->inbox);
+	if (r) {
+		log_error("no start: %s", strerror(-r));
+		return r;
+	}
+	r = listener_open(server);
+	if (!r)
+		r = publisher_new(&server->publisher, server);
+	if (r)
+		return r;
+	r = start_loop(server);
+	if (r)
+		log_error("no start: %s", uv_strerror(r));
+	return r;
+}
+
+/* ---- end ---- */
+
+static void close_handle(uv_handle_t *handle, void *unused)
+{
+	(void)unused;
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void server_stop(struct server *server, const char *why)
+{
+	if (server->stopping)
+		return;
+	server->stopping = true;
+	log_info("ending: %s", why);
+	while (server->connections)
+		connection_close(server->connections);
+	request_forget_all(server);
+	client_abandon_all(server);
+	publisher_free(TAKE_PTR(server->publisher));
+	listener_close(server);
+	/* What is left are the server's own; jobs under way end by themselves. */
+	uv_walk(&server->loop, close_handle, NULL);
+}
+
+static void server_deinit(struct server *server)
+{
+	if (server->publisher)
+		publisher_free(TAKE_PTR(server->publisher));
+	listener_close(server);
+	uv_walk(&server->loop, close_handle, NULL);
+	uv_run(&server->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&server->loop);
+	files_deinit(&server->files, server->sys);
+	core_free(server->core);
+	if (server->records)
+		munmap(server->records, server->records_bytes);
+	inbox_free(server->inbox);
+	free(server->clients);
+	if (server->options.lifeline >= 0) {
+		/* Started for someone, in a folder made for that: gone together. */
+		char path[sizeof(server->options.socket)];
+
+		strcpy(path, server->options.socket);
+		rmdir(dirname(path));
+	}
+}
+
+int server_run(const struct options *options, struct sys *sys)
+{
+	struct server *server;
+	int r;
+
+	server = calloc(1, sizeof(*server));
+	if (!server)
+		return -ENOMEM;
+	server->options = *options;
+	server->sys = sys;
+	server->lock_fd = server->listen_fd = server->spare_fd = -1;
+	server->parked_tail = &server->parked;
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+	raise_descriptors();
+
+	r = uv_loop_init(&server->loop);
+	if (r) {
+		log_error("no start: %s", uv_strerror(r));
+		free(server);
+		return r;
+	}
+	r = server_start(server);
+	if (!r) {
+		say_ready(server);
+		uv_run(&server->loop, UV_RUN_DEFAULT);
+	} else if (options->lifeline >= 0) {
+		log_tell(options->lifeline);
+	}
+	server_deinit(server);
+	free(server);
+	return r;
+}

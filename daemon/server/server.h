@@ -1,0 +1,73 @@
+/*
+ * Server - the loop: everything that is decided is decided here, on one thread.
+ *
+ * V1  The loop's thread makes no call that commits, punches or closes memory, or opens a file
+ *     for a client: those are jobs for the workers.
+ * V2  After every verb of the core the changes it made are stored into the files that clients
+ *     map before anyone is answered.
+ * V3  A session's end waits for the jobs that the session has under way.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "daemon/core/core.h"
+#include "daemon/server/files.h"
+#include "daemon/server/options.h"
+#include "daemon/sys/sys.h"
+#include "proto/wire.h"
+
+struct client;
+struct connection;
+struct inbox;
+struct parked;
+struct publisher;
+
+struct server {
+	struct options options;
+	uint32_t page_shift;
+	const char *pages_why; /* NULL, or why pages are smaller than asked */
+	uint64_t epoch;
+	uint64_t start_ns;
+	bool isolates;
+
+	uv_loop_t loop;
+	struct sys *sys;
+	struct core *core;
+	void *records;
+	uint64_t records_bytes;
+	struct files files;
+
+	int lock_fd, listen_fd;
+	int spare_fd; /* given up for a moment to turn a connection away when there is no other */
+	uv_poll_t listener;
+	uv_poll_t lifeline;
+	uv_signal_t sigterm, sigint;
+	uv_timer_t beat;
+	uv_idle_t backlog; /* runs while there is work that was cut into steps */
+	bool backlog_active, stopping;
+
+	struct inbox *inbox;
+	struct publisher *publisher;
+	struct connection *connections; /* doubly linked */
+	struct client **clients;        /* by session slot */
+	uint32_t n_clients_max;
+	struct client *ending;                /* singly linked: whose end is not complete */
+	struct parked *parked, **parked_tail; /* requests that wait for a plan to end */
+	bool retry;                           /* parked requests are worth another try */
+	uint64_t requests;
+};
+
+/* 0, or -errno after having said why. Serves until it is told to end. */
+int server_run(const struct options *options, struct sys *sys);
+
+/* Close what clients see, let jobs end, and return from server_run(). */
+void server_stop(struct server *server, const char *why);
+
+/* Store what the core changed into the shared files (V2). */
+void server_apply(struct server *server);
+
+/* There is more to do than one turn should: go on at the next. */
+void server_more(struct server *server);
