@@ -1,0 +1,38 @@
+/*
+ * Verb - one thing that varbosctl does: a row of the table in main.c.
+ *
+ * A verb writes onto its page, which is shown only if the verb succeeds, or says on stderr why
+ * not.
+ */
+#pragma once
+
+#include "client/ctl/answer.h"
+#include "client/ctl/options.h"
+#include "client/ctl/table.h"
+
+/* What a verb is run with. */
+struct call {
+	const struct options *options;
+	const char *const *words; /* behind the verb's own */
+	const char *socket;
+	int timeout_ms;
+	struct table_page page;
+	char notice[160]; /* for stderr, once the page is out */
+};
+
+struct verb {
+	const char *name;
+	const char *word; /* what it wants behind its name, or NULL */
+	const char *text;
+	uint64_t options; /* bits of the options it takes */
+	enum answer (*run)(struct call *call);
+};
+
+enum answer verb_stats(struct call *call);
+enum answer verb_status(struct call *call);
+enum answer verb_spaces(struct call *call);
+enum answer verb_spaces_create(struct call *call);
+enum answer verb_spaces_remove(struct call *call);
+enum answer verb_clients(struct call *call);
+enum answer verb_ping(struct call *call);
+enum answer verb_demo(struct call *call);

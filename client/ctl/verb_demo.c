@@ -1,0 +1,391 @@
+/*
+ * demo - what Varbos does, in two processes, checked step by step.
+ *
+ * The parent and the child it forks each connect on their own; between them goes nothing but
+ * 64-bit references over a socket. A step that is not as it should be ends the demo, and the
+ * space is removed in any case.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <varbos/varbos.h>
+
+#include "base/size.h"
+#include "client/ctl/verb.h"
+
+enum {
+	STEPS_MAX = 16,
+	PRIVATE_BYTES = 1 << 20,
+	SHARED_BYTES = 2 << 20,
+	CHILD_BYTES = 4 << 20,
+};
+#define SPACE_BYTES ((uint64_t)64 << 20)
+#define SIZE_TEXT(bytes) size_format((char[SIZE_TEXT_MAX]){0}, SIZE_TEXT_MAX, (bytes))
+
+static const char parent_words[] = "written by the parent";
+static const char child_words[] = "answered by the child";
+
+struct step {
+	uint32_t step;
+	char text[224];
+};
+
+struct demo {
+	struct call *call;
+	char space_name[32];
+	struct varbos *vb;
+	struct varbos_space *space;
+	pid_t child;
+	int peer; /* socket to the child */
+	struct step steps[STEPS_MAX];
+	uint32_t n_steps;
+};
+
+/* What the two tell each other. */
+struct letter {
+	varbos_ref ref;
+	uint64_t number;
+};
+
+static const struct table_column columns[] = {
+	TABLE_COLUMN(struct step, step, "STEP", "step", SHOW_COUNT),
+	TABLE_COLUMN(struct step, text, "WHAT HAPPENED", "text", SHOW_TEXT),
+};
+
+static void say(struct demo *demo, const char *format, ...) _printf_(2, 3);
+
+/* A step that was verified: shown as it comes or, in JSON, kept for the page. */
+static void say(struct demo *demo, const char *format, ...)
+{
+	struct step *step = &demo->steps[demo->n_steps];
+	va_list args;
+
+	assert(demo->n_steps < STEPS_MAX);
+	step->step = ++demo->n_steps;
+	va_start(args, format);
+	vsnprintf(step->text, sizeof(step->text), format, args);
+	va_end(args);
+	if (demo->call->page.form != TABLE_JSON) {
+		printf("%2" PRIu32 ". %s\n", step->step, step->text);
+		fflush(stdout);
+	}
+}
+
+static enum answer fail_library(const char *what)
+{
+	const struct varbos_error *error = varbos_error();
+
+	return answer_say(answer_of_code((uint64_t)error->code), "demo: %s: %s (%s)", what,
+			  error->message, varbos_code_name((int)error->code));
+}
+
+static enum answer fail_step(const char *what)
+{
+	return answer_say(ANSWER_FAILED, "demo: %s", what);
+}
+
+static bool letter_send(int fd, struct letter letter)
+{
+	return send(fd, &letter, sizeof(letter), MSG_NOSIGNAL) == sizeof(letter);
+}
+
+static bool letter_receive(int fd, struct letter *ret)
+{
+	return recv(fd, ret, sizeof(*ret), 0) == sizeof(*ret);
+}
+
+/*
+ * The child: reads what the first letter names and writes back through it; takes memory of its
+ * own, says so, and waits to be killed.
+ */
+static enum answer child_run(const struct demo *demo, int peer)
+{
+	struct varbos_space *space;
+	struct letter letter;
+	struct varbos *vb;
+	char *memory;
+
+	/* A parent that gave up has said why. */
+	if (!letter_receive(peer, &letter))
+		return ANSWER_FAILED;
+	if (varbos_connect(&vb, demo->call->socket))
+		return fail_library("child: connect");
+	if (varbos_space_open(&space, vb, demo->space_name,
+			      &(struct varbos_space_options){.flags = VARBOS_SPACE_EXISTING}))
+		return fail_library("child: open the space");
+
+	for (int i = 0; i < 2; i++) {
+		memory = varbos_ref_get(space, letter.ref);
+		if (!memory)
+			return fail_library("child: follow the reference");
+		if (strcmp(memory, parent_words))
+			return fail_step("child: the parent's bytes are not what it wrote");
+		memcpy(memory, child_words, sizeof(child_words));
+		letter.number = (uint64_t)(uintptr_t)memory;
+		if (!letter_send(peer, letter) || !letter_receive(peer, &letter))
+			return ANSWER_FAILED;
+	}
+
+	/* By now the parent has freed what this reference named. */
+	if (varbos_ref_get(space, letter.ref) || varbos_error()->code != VARBOS_E_REFERENCE)
+		return fail_step("child: a stale reference was not refused");
+	memory = varbos_alloc(space, CHILD_BYTES);
+	if (!memory)
+		return fail_library("child: allocate");
+	memset(memory, 1, CHILD_BYTES);
+	if (!letter_send(peer, letter))
+		return ANSWER_FAILED;
+	for (;;)
+		pause();
+}
+
+static enum answer child_start(struct demo *demo)
+{
+	struct timeval timeout = {
+		.tv_sec = demo->call->timeout_ms / 1000,
+		.tv_usec = demo->call->timeout_ms % 1000 * 1000,
+	};
+	pid_t parent = getpid();
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return answer_say(ANSWER_FAILED, "demo: %s", strerror(errno));
+	demo->peer = pair[0];
+	setsockopt(demo->peer, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+
+	demo->child = fork();
+	if (demo->child < 0) {
+		close(pair[1]);
+		return answer_say(ANSWER_FAILED, "demo: fork: %s", strerror(errno));
+	}
+	if (!demo->child) {
+		close(pair[0]);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() == parent)
+			_exit((int)child_run(demo, pair[1]));
+		_exit(ANSWER_FAILED);
+	}
+	close(pair[1]);
+	return ANSWER_OK;
+}
+
+/* What the daemon says that the space holds. */
+static enum answer space_look(const struct demo *demo, struct varbos_space_info *ret)
+{
+	_cleanup_(freep) struct varbos_space_info *rows = NULL;
+	size_t n_rows;
+
+	if (varbos_space_list(demo->vb, &rows, &n_rows))
+		return fail_library("list the spaces");
+	for (size_t i = 0; i < n_rows; i++)
+		if (!strcmp(rows[i].name, demo->space_name)) {
+			*ret = rows[i];
+			return ANSWER_OK;
+		}
+	return fail_step("the space is not in the daemon's list");
+}
+
+/* A free is not waited for, and a death is noticed when it is: give it the timeout. */
+static enum answer used_await(const struct demo *demo, uint64_t used)
+{
+	struct timespec pause_time = {.tv_nsec = 2000000};
+	struct varbos_space_info info = {0};
+	enum answer answer;
+
+	for (int waited_ms = 0; waited_ms <= demo->call->timeout_ms; waited_ms += 2) {
+		answer = space_look(demo, &info);
+		if (answer || info.used == used)
+			return answer;
+		nanosleep(&pause_time, NULL);
+	}
+	return answer_say(ANSWER_FAILED,
+			  "demo: the space should hold %" PRIu64 " bytes, and holds %" PRIu64,
+			  used, info.used);
+}
+
+static enum answer space_make(struct demo *demo)
+{
+	struct varbos_space_options options = {.limit = SPACE_BYTES, .flags = VARBOS_SPACE_NEW};
+	struct varbos_space_info info;
+	enum answer answer;
+	int r;
+
+	r = varbos_space_open(&demo->space, demo->vb, demo->space_name, &options);
+	if (r == VARBOS_E_BUDGET || r == VARBOS_E_TOO_LARGE || r == VARBOS_E_LIMIT ||
+	    r == VARBOS_E_MEMORY) {
+		/* A small region: what is the default there will do, too. */
+		options.limit = 0;
+		r = varbos_space_open(&demo->space, demo->vb, demo->space_name, &options);
+	}
+	if (r)
+		return fail_library("make a space");
+	answer = space_look(demo, &info);
+	if (answer)
+		return answer;
+	say(demo, "The parent (pid %d) made the space \"%s\": it may hold %s.", getpid(),
+	    demo->space_name, SIZE_TEXT(info.limit));
+	return ANSWER_OK;
+}
+
+/* Lend `memory` to the child and see its answer in it. */
+static enum answer lend(struct demo *demo, char *memory, const char *kind, varbos_ref *ret)
+{
+	struct letter letter = {0};
+
+	memcpy(memory, parent_words, sizeof(parent_words));
+	letter.ref = varbos_ref_of(demo->space, memory);
+	if (!letter.ref)
+		return fail_library("make a reference");
+	if (!letter_send(demo->peer, letter))
+		return fail_step("the child is gone");
+	*ret = letter.ref;
+	if (!letter_receive(demo->peer, &letter))
+		return fail_step("the child does not answer");
+	if (strcmp(memory, child_words))
+		return fail_step("the child's bytes are not in the parent's memory");
+	say(demo,
+	    "Reference %016" PRIx64 " went to the child. It read \"%s\" in the %s memory, "
+	    "and wrote \"%s\" there: the parent sees it, at %p here, %#" PRIx64 " there.",
+	    *ret, parent_words, kind, child_words, (void *)memory, letter.number);
+	return ANSWER_OK;
+}
+
+static enum answer exchange(struct demo *demo)
+{
+	char *private, *shared;
+	struct letter letter;
+	varbos_ref ref;
+	enum answer answer;
+
+	private = varbos_alloc(demo->space, PRIVATE_BYTES);
+	shared = varbos_alloc_shared(demo->space, SHARED_BYTES);
+	if (!private || !shared)
+		return fail_library("allocate");
+	answer = used_await(demo, PRIVATE_BYTES + SHARED_BYTES);
+	if (answer)
+		return answer;
+	say(demo,
+	    "It took %s of private memory (which dies with it) and %s of shared memory (which "
+	    "does not). The space holds %s.",
+	    SIZE_TEXT(PRIVATE_BYTES), SIZE_TEXT(SHARED_BYTES),
+	    SIZE_TEXT(PRIVATE_BYTES + SHARED_BYTES));
+
+	answer = lend(demo, private, "private", &ref);
+	if (!answer)
+		answer = lend(demo, shared, "shared", &ref);
+	if (answer)
+		return answer;
+
+	if (varbos_free(demo->space, shared))
+		return fail_library("free");
+	answer = used_await(demo, PRIVATE_BYTES);
+	if (answer)
+		return answer;
+	if (varbos_ref_get(demo->space, ref) || varbos_error()->code != VARBOS_E_REFERENCE)
+		return fail_step("a stale reference was not refused");
+	if (!letter_send(demo->peer, (struct letter){.ref = ref}) ||
+	    !letter_receive(demo->peer, &letter))
+		return fail_step("the child does not answer");
+	say(demo,
+	    "The parent freed the shared memory. Both used reference %016" PRIx64
+	    " once more, and were refused: it is stale.",
+	    ref);
+	return used_await(demo, PRIVATE_BYTES + CHILD_BYTES);
+}
+
+static enum answer child_kill(struct demo *demo)
+{
+	enum answer answer;
+
+	say(demo, "The child (pid %d) took %s of private memory: the space holds %s.",
+	    demo->child, SIZE_TEXT(CHILD_BYTES), SIZE_TEXT(PRIVATE_BYTES + CHILD_BYTES));
+	if (kill(demo->child, SIGKILL) || waitpid(demo->child, NULL, 0) != demo->child)
+		return answer_say(ANSWER_FAILED, "demo: kill: %s", strerror(errno));
+	demo->child = 0;
+	answer = used_await(demo, PRIVATE_BYTES);
+	if (answer)
+		return answer;
+	say(demo,
+	    "The child was killed with SIGKILL: its %s came back by themselves. The space "
+	    "holds "
+	    "exactly the parent's %s.",
+	    SIZE_TEXT(CHILD_BYTES), SIZE_TEXT(PRIVATE_BYTES));
+	return ANSWER_OK;
+}
+
+static enum answer space_remove(struct demo *demo)
+{
+	struct varbos_space_info info;
+	enum answer answer;
+
+	varbos_space_close(demo->space);
+	demo->space = NULL;
+	answer = used_await(demo, 0);
+	if (answer)
+		return answer;
+	answer = space_look(demo, &info);
+	if (answer)
+		return answer;
+	if (info.sessions)
+		return fail_step("the space is closed, and still has sessions");
+	if (varbos_space_remove(demo->vb, demo->space_name, 0))
+		return fail_library("remove the space");
+	demo->space_name[0] = 0;
+	say(demo, "The parent closed the space, which then held nothing, and removed it.");
+	return ANSWER_OK;
+}
+
+static enum answer demo_run(struct demo *demo)
+{
+	enum answer answer;
+
+	/* First of all, so that the child has nothing of the parent's. */
+	answer = child_start(demo);
+	if (answer)
+		return answer;
+	if (varbos_connect(&demo->vb, demo->call->socket))
+		return fail_library("connect");
+	answer = space_make(demo);
+	if (!answer)
+		answer = exchange(demo);
+	if (!answer)
+		answer = child_kill(demo);
+	if (!answer)
+		answer = space_remove(demo);
+	return answer;
+}
+
+static void demo_deinit(struct demo *demo)
+{
+	if (demo->child > 0) {
+		kill(demo->child, SIGKILL);
+		waitpid(demo->child, NULL, 0);
+	}
+	closep(&demo->peer);
+	varbos_space_close(demo->space);
+	if (demo->vb && demo->space_name[0])
+		varbos_space_remove(demo->vb, demo->space_name, 1);
+	varbos_disconnect(demo->vb);
+}
+
+enum answer verb_demo(struct call *call)
+{
+	_cleanup_(demo_deinit) struct demo demo = {.call = call, .peer = -1};
+	enum answer answer;
+
+	snprintf(demo.space_name, sizeof(demo.space_name), "demo-%d", getpid());
+	answer = demo_run(&demo);
+	if (!answer && call->page.form == TABLE_JSON)
+		table_rows(&call->page, "steps", columns, ARRAY_SIZE(columns), demo.steps,
+			   demo.n_steps, sizeof(*demo.steps));
+	return answer;
+}

@@ -1,0 +1,131 @@
+/*
+ * spaces - which there are; create one, remove one.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "client/ctl/link.h"
+#include "client/ctl/verb.h"
+#include "proto/layout.h"
+
+struct space_line {
+	char name[SPACE_NAME_MAX + 1];
+	char placement[32];
+	uint64_t space, uid, gid, mode, used, committed, limit, reserve, client_limit, weight,
+		sessions;
+	bool removed;
+};
+
+static const struct table_column columns[] = {
+#define SPACE(field, title, show) TABLE_COLUMN(struct space_line, field, title, #field, show)
+	SPACE(name, "SPACE", SHOW_TEXT),
+	SPACE(space, NULL, SHOW_COUNT),
+	SPACE(uid, "OWNER", SHOW_USER),
+	SPACE(gid, "GROUP", SHOW_GROUP),
+	SPACE(mode, "MODE", SHOW_MODE),
+	SPACE(used, "USED", SHOW_BYTES),
+	SPACE(committed, "COMMITTED", SHOW_BYTES),
+	SPACE(limit, "LIMIT", SHOW_BYTES),
+	SPACE(reserve, "RESERVE", SHOW_BYTES),
+	SPACE(client_limit, "CLIENT LIMIT", SHOW_BYTES),
+	SPACE(weight, "WEIGHT", SHOW_COUNT),
+	SPACE(sessions, "CLIENTS", SHOW_COUNT),
+	SPACE(placement, "PLACEMENT", SHOW_TEXT),
+	SPACE(removed, "REMOVED", SHOW_YES_NO),
+#undef SPACE
+};
+
+static void line_fill(void *to, const void *from)
+{
+	const struct wire_space_row *row = from;
+	struct space_line *line = to;
+
+	*line = (struct space_line){
+		.space = row->space,
+		.uid = row->uid,
+		.gid = row->gid,
+		.mode = row->mode,
+		.used = row->used,
+		.committed = row->committed,
+		.limit = row->limit,
+		.reserve = row->reserve,
+		.client_limit = row->client_limit,
+		.weight = row->weight,
+		.sessions = row->sessions,
+		.removed = row->removed,
+	};
+	link_string(line->name, sizeof(line->name), row->name);
+	link_string(line->placement, sizeof(line->placement), row->placement);
+}
+
+enum answer verb_spaces(struct call *call)
+{
+	_cleanup_(link_freep) struct link *link = NULL;
+	_cleanup_(freep) void *lines = NULL;
+	enum answer answer;
+	size_t n_lines;
+
+	answer = link_new(&link, call->socket, call->timeout_ms);
+	if (!answer)
+		answer = link_list(link, "spaces", WIRE_SPACE_LIST, sizeof(struct space_line),
+				   line_fill, &lines, &n_lines);
+	if (answer)
+		return answer;
+	table_rows(&call->page, "spaces", columns, ARRAY_SIZE(columns), lines, n_lines,
+		   sizeof(struct space_line));
+	return ANSWER_OK;
+}
+
+enum answer verb_spaces_create(struct call *call)
+{
+	static const struct table_column created[] = {
+		TABLE_COLUMN(struct wire_space_handle, space, NULL, "space", SHOW_COUNT),
+	};
+	_cleanup_(link_freep) struct link *link = NULL;
+	const struct options *options = call->options;
+	const struct wire_space_create create = {
+		.name = wire_str(call->words[0]),
+		.limit = options->number[OPTION_LIMIT],
+		.reserve = options->number[OPTION_RESERVE],
+		.client_limit = options->number[OPTION_CLIENT_LIMIT],
+		.weight = options->number[OPTION_WEIGHT],
+		.mode = options->number[OPTION_MODE],
+		.placement = wire_str(options->given[OPTION_PLACEMENT]
+					      ? options->text[OPTION_PLACEMENT]
+					      : ""),
+	};
+	static const enum option not_zero[] = {OPTION_LIMIT, OPTION_CLIENT_LIMIT, OPTION_WEIGHT,
+					       OPTION_MODE};
+	const void *result;
+	enum answer answer;
+
+	/* To the daemon 0 is "as you see fit", which is not what someone who writes 0 means. */
+	for (size_t i = 0; i < ARRAY_SIZE(not_zero); i++)
+		if (options->given[not_zero[i]] && !options->number[not_zero[i]])
+			return answer_say(ANSWER_USAGE, "--%s: may not be 0",
+					  option_infos[not_zero[i]].name);
+
+	answer = link_new(&link, call->socket, call->timeout_ms);
+	if (!answer)
+		answer = link_ask(link, "spaces create", WIRE_SPACE_CREATE, &create, &result);
+	if (!answer)
+		table_record(&call->page, NULL, created, ARRAY_SIZE(created), result);
+	return answer;
+}
+
+enum answer verb_spaces_remove(struct call *call)
+{
+	_cleanup_(link_freep) struct link *link = NULL;
+	const struct wire_space_remove removal = {
+		.name = wire_str(call->words[0]),
+		.force = call->options->given[OPTION_FORCE],
+	};
+	const void *result;
+	enum answer answer;
+
+	answer = link_new(&link, call->socket, call->timeout_ms);
+	if (!answer)
+		answer = link_ask(link, "spaces remove", WIRE_SPACE_REMOVE, &removal, &result);
+	return answer;
+}

@@ -1,0 +1,196 @@
+/*
+ * stats - the statistics file as tables. It never talks to the daemon, so it answers while the
+ * daemon is stopped.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/ctl/snapshot.h"
+#include "client/ctl/verb.h"
+
+/* A space's row and what is added up for it. */
+struct space_line {
+	struct stats_space space;
+	uint64_t failed;
+};
+
+struct daemon_line {
+	char version[32];
+	char socket[108];
+	uint64_t pid, epoch, page, beat_age_ms;
+	bool isolates, alive;
+};
+
+static const struct table_column space_columns[] = {
+#define SPACE(field, title, key, show) \
+	TABLE_COLUMN(struct space_line, space.field, title, key, show)
+	SPACE(name, "SPACE", "name", SHOW_TEXT),
+	SPACE(space, NULL, "space", SHOW_COUNT),
+	SPACE(uid, "OWNER", "uid", SHOW_USER),
+	SPACE(gid, NULL, "gid", SHOW_GROUP),
+	SPACE(mode, NULL, "mode", SHOW_MODE),
+	SPACE(used, "USED", "used", SHOW_BYTES),
+	SPACE(peak, "PEAK", "peak", SHOW_BYTES),
+	SPACE(limit, "LIMIT", "limit", SHOW_BYTES),
+	SPACE(reserve, NULL, "reserve", SHOW_BYTES),
+	SPACE(committed, "COMMITTED", "committed", SHOW_BYTES),
+	SPACE(largest, "LARGEST", "largest", SHOW_BYTES),
+	TABLE_COLUMN(struct space_line, failed, "FAILED", "failed", SHOW_COUNT),
+	SPACE(failures.memory, NULL, "failed_memory", SHOW_COUNT),
+	SPACE(failures.too_large, NULL, "failed_too_large", SHOW_COUNT),
+	SPACE(failures.budget_region, NULL, "failed_budget_region", SHOW_COUNT),
+	SPACE(failures.budget_space, NULL, "failed_budget_space", SHOW_COUNT),
+	SPACE(failures.budget_client, NULL, "failed_budget_client", SHOW_COUNT),
+	SPACE(placement, NULL, "placement", SHOW_TEXT),
+	SPACE(sessions, NULL, "sessions", SHOW_COUNT),
+	SPACE(windows, NULL, "windows", SHOW_COUNT),
+	SPACE(extents, NULL, "extents", SHOW_COUNT),
+	SPACE(allocs, NULL, "allocs", SHOW_COUNT),
+	SPACE(frees, NULL, "frees", SHOW_COUNT),
+	SPACE(refused, NULL, "refused", SHOW_COUNT),
+	SPACE(removed, NULL, "removed", SHOW_YES_NO),
+#undef SPACE
+};
+
+static const struct table_column node_columns[] = {
+#define NODE(field, title, show) TABLE_COLUMN(struct stats_node, field, title, #field, show)
+	NODE(node, "NODE", SHOW_COUNT),
+	NODE(used, "USED", SHOW_BYTES),
+	NODE(committed, "COMMITTED", SHOW_BYTES),
+	NODE(capacity, "CAPACITY", SHOW_BYTES),
+#undef NODE
+};
+
+static const struct table_column client_columns[] = {
+#define CLIENT(field, title, show) TABLE_COLUMN(struct stats_client, field, title, #field, show)
+	CLIENT(session, "CLIENT", SHOW_COUNT), CLIENT(pid, "PID", SHOW_COUNT),
+	CLIENT(uid, "USER", SHOW_USER),        CLIENT(name, "NAME", SHOW_TEXT),
+	CLIENT(spaces, "SPACES", SHOW_COUNT),  CLIENT(used, "USED", SHOW_BYTES),
+	CLIENT(peak, "PEAK", SHOW_BYTES),      CLIENT(allocs, "ALLOCS", SHOW_COUNT),
+	CLIENT(frees, "FREES", SHOW_COUNT),    CLIENT(failed, "FAILED", SHOW_COUNT),
+	CLIENT(absent, "ABSENT", SHOW_YES_NO),
+#undef CLIENT
+};
+
+static const struct table_column total_columns[] = {
+#define TOTAL(field, title, key, show) TABLE_COLUMN(struct stats_copy, field, title, key, show)
+	TOTAL(region, "REGION", "region", SHOW_BYTES),
+	TOTAL(committed, "COMMITTED", "committed", SHOW_BYTES),
+	TOTAL(used, "USED", "used", SHOW_BYTES),
+	TOTAL(peak, "PEAK", "peak", SHOW_BYTES),
+	TOTAL(spaces_total, "SPACES", "spaces", SHOW_COUNT),
+	TOTAL(sessions_total, "CLIENTS", "sessions", SHOW_COUNT),
+	TOTAL(requests, "REQUESTS", "requests", SHOW_COUNT),
+	TOTAL(allocs, "ALLOCS", "allocs", SHOW_COUNT),
+	TOTAL(frees, "FREES", "frees", SHOW_COUNT),
+	TOTAL(refused, "FREES REFUSED", "refused", SHOW_COUNT),
+#undef TOTAL
+};
+
+static const struct table_column failure_columns[] = {
+#define FAILURE(field, title) \
+	TABLE_COLUMN(struct stats_failures, field, title, #field, SHOW_COUNT)
+	FAILURE(memory, "FAILED: NO MEMORY"),
+	FAILURE(too_large, "FAILED: TOO LARGE"),
+	FAILURE(budget_region, "FAILED: REGION'S BUDGET"),
+	FAILURE(budget_space, "FAILED: SPACE'S BUDGET"),
+	FAILURE(budget_client, "FAILED: CLIENT'S BUDGET"),
+#undef FAILURE
+};
+
+/* On a terminal the tables speak for the daemon; programs get it in words. */
+static const struct table_column daemon_columns[] = {
+#define DAEMON(field, show) TABLE_COLUMN(struct daemon_line, field, NULL, #field, show)
+	DAEMON(pid, SHOW_COUNT),      DAEMON(version, SHOW_TEXT), DAEMON(socket, SHOW_TEXT),
+	DAEMON(epoch, SHOW_COUNT),    DAEMON(page, SHOW_BYTES),   DAEMON(isolates, SHOW_YES_NO),
+	DAEMON(beat_age_ms, SHOW_MS), DAEMON(alive, SHOW_YES_NO),
+#undef DAEMON
+};
+
+static struct space_line *space_lines_new(const struct stats_copy *copy)
+{
+	struct space_line *lines = calloc(copy->n_spaces + 1, sizeof(*lines));
+
+	for (uint32_t i = 0; lines && i < copy->n_spaces; i++) {
+		const struct stats_failures *failures = &copy->spaces[i].failures;
+
+		lines[i].space = copy->spaces[i];
+		lines[i].failed = failures->memory + failures->too_large +
+				  failures->budget_region + failures->budget_space +
+				  failures->budget_client;
+	}
+	return lines;
+}
+
+static void daemon_print(struct call *call, const struct snapshot *snapshot)
+{
+	struct daemon_line line = {
+		.pid = snapshot->pid,
+		.epoch = snapshot->epoch,
+		.page = (uint64_t)1 << snapshot->page_shift,
+		.beat_age_ms = snapshot->age_ms,
+		.isolates = snapshot->isolates,
+		.alive = snapshot->writer == SNAPSHOT_ALIVE,
+	};
+
+	memcpy(line.version, snapshot->version, sizeof(line.version));
+	snprintf(line.socket, sizeof(line.socket), "%s", call->socket);
+	table_record(&call->page, "daemon", daemon_columns, ARRAY_SIZE(daemon_columns), &line);
+}
+
+static void notice(struct call *call, const struct snapshot *snapshot)
+{
+	const struct stats_copy *copy = &snapshot->copy;
+
+	if (snapshot->writer == SNAPSHOT_SILENT)
+		snprintf(call->notice, sizeof(call->notice),
+			 "the daemon (pid %" PRIu32
+			 ") gives no sign of life: these numbers are "
+			 "%" PRIu64 ".%" PRIu64 " s old",
+			 snapshot->pid, snapshot->age_ms / 1000, snapshot->age_ms % 1000 / 100);
+	else if (copy->spaces_total > copy->n_spaces || copy->sessions_total > copy->n_clients)
+		snprintf(call->notice, sizeof(call->notice),
+			 "showing %" PRIu32 " of %" PRIu64 " spaces and %" PRIu32 " of %" PRIu64
+			 " clients",
+			 copy->n_spaces, copy->spaces_total, copy->n_clients,
+			 copy->sessions_total);
+}
+
+enum answer verb_stats(struct call *call)
+{
+	_cleanup_(freep) struct snapshot *snapshot = NULL;
+	_cleanup_(freep) struct space_line *spaces = NULL;
+	struct table_page *page = &call->page;
+	const struct stats_copy *copy;
+	enum answer answer;
+
+	answer = snapshot_new(&snapshot, call->socket);
+	if (answer)
+		return answer;
+	if (snapshot->writer == SNAPSHOT_DEAD)
+		return answer_say(ANSWER_UNREACHABLE,
+				  "%s.stats: left by a daemon that is dead (pid %" PRIu32
+				  "), %" PRIu64 ".%" PRIu64 " s ago",
+				  call->socket, snapshot->pid, snapshot->age_ms / 1000,
+				  snapshot->age_ms % 1000 / 100);
+	copy = &snapshot->copy;
+	spaces = space_lines_new(copy);
+	if (!spaces)
+		return answer_say(ANSWER_FAILED, "%s", strerror(ENOMEM));
+
+	if (page->form == TABLE_JSON)
+		daemon_print(call, snapshot);
+	table_rows(page, "spaces", space_columns, ARRAY_SIZE(space_columns), spaces,
+		   copy->n_spaces, sizeof(*spaces));
+	table_rows(page, "nodes", node_columns, ARRAY_SIZE(node_columns), copy->nodes,
+		   copy->n_nodes, sizeof(*copy->nodes));
+	table_rows(page, "clients", client_columns, ARRAY_SIZE(client_columns), copy->clients,
+		   copy->n_clients, sizeof(*copy->clients));
+	table_record(page, "totals", total_columns, ARRAY_SIZE(total_columns), copy);
+	table_record(page, "failures", failure_columns, ARRAY_SIZE(failure_columns),
+		     &copy->failures);
+	notice(call, snapshot);
+	return ANSWER_OK;
+}

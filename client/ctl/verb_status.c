@@ -1,0 +1,67 @@
+/*
+ * status - the daemon about itself.
+ */
+#include "client/ctl/link.h"
+#include "client/ctl/verb.h"
+
+struct status_line {
+	char version[64];
+	uint64_t pid, uid, epoch, uptime_ms;
+	uint64_t region, committed, used, page;
+	char pages_why[256];
+	uint64_t spaces, sessions;
+	bool isolates;
+};
+
+static const struct table_column columns[] = {
+#define STATUS(field, title, show) TABLE_COLUMN(struct status_line, field, title, #field, show)
+	STATUS(version, "VERSION", SHOW_TEXT),
+	STATUS(pid, "PID", SHOW_COUNT),
+	STATUS(uid, "USER", SHOW_USER),
+	STATUS(epoch, "EPOCH", SHOW_COUNT),
+	STATUS(uptime_ms, "UP", SHOW_MS),
+	STATUS(region, "REGION", SHOW_BYTES),
+	STATUS(committed, "COMMITTED", SHOW_BYTES),
+	STATUS(used, "USED", SHOW_BYTES),
+	STATUS(page, "PAGE", SHOW_BYTES),
+	STATUS(pages_why, "SMALL PAGES BECAUSE", SHOW_TEXT),
+	STATUS(spaces, "SPACES", SHOW_COUNT),
+	STATUS(sessions, "CLIENTS", SHOW_COUNT),
+	STATUS(isolates, "ISOLATES USERS", SHOW_YES_NO),
+#undef STATUS
+};
+
+enum answer verb_status(struct call *call)
+{
+	_cleanup_(link_freep) struct link *link = NULL;
+	const struct wire_empty empty = {};
+	const struct wire_daemon_status *status;
+	struct status_line line;
+	const void *result;
+	enum answer answer;
+
+	answer = link_new(&link, call->socket, call->timeout_ms);
+	if (!answer)
+		answer = link_ask(link, "status", WIRE_STATUS, &empty, &result);
+	if (answer)
+		return answer;
+
+	status = result;
+	line = (struct status_line){
+		.pid = status->pid,
+		.uid = status->uid,
+		.epoch = status->epoch,
+		.uptime_ms = status->uptime_ms,
+		.region = status->region,
+		.committed = status->committed,
+		.used = status->used,
+		.page = status->page,
+		.spaces = status->spaces,
+		.sessions = status->sessions,
+		.isolates = status->isolates,
+	};
+	link_string(line.version, sizeof(line.version), status->version);
+	link_string(line.pages_why, sizeof(line.pages_why), status->pages_why);
+	table_record(&call->page, NULL, columns, ARRAY_SIZE(columns), &line);
+	return ANSWER_OK;
+}
