@@ -102,8 +102,8 @@ static bool is_inside(uintptr_t place)
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
 	if (info->si_code > 0 && is_inside(place_get(context))) {
-		if (!mutant(sys_guard_unfixed))
-			place_set(context, (uintptr_t)guard_copy_fixup);
+		place_set(context, mutant(sys_guard_silent) ? (uintptr_t)guard_copy_end
+							    : (uintptr_t)guard_copy_fixup);
 		return;
 	}
 

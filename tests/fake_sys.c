@@ -1,0 +1,280 @@
+#include "tests/fake_sys.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+
+#include "base/base.h"
+#include "daemon/sys/commit.h"
+#include "daemon/sys/memfd.h"
+#include "daemon/sys/peer.h"
+
+static struct fake_sys *fake_of(struct sys *sys)
+{
+	return container_of(sys, struct fake_sys, sys);
+}
+
+/* Count the call; the error that a test wants from it, negative, or 0. Holds the lock after. */
+static int enter(struct fake_sys *fake, enum fake_call call)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->calls[call]++;
+	return fake->fail[call].nth && fake->fail[call].nth == fake->calls[call]
+		       ? -fake->fail[call].error
+		       : 0;
+}
+
+static int leave(struct fake_sys *fake, int r)
+{
+	pthread_mutex_unlock(&fake->lock);
+	return r;
+}
+
+static int fake_window_create(struct sys *sys, const char *name, uint64_t size,
+			      uint32_t page_shift, int *ret_fd)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_WINDOW_CREATE);
+	if (!r)
+		r = memfd_window(name, size, 12, ret_fd);
+	if (!r)
+		fake->windows++;
+	return leave(fake, r);
+}
+
+static uint64_t *pool(struct fake_sys *fake, uint32_t page_shift)
+{
+	return page_shift > 12 ? &fake->host.huge_free : &fake->host.cap;
+}
+
+static void give_back(struct fake_sys *fake, uint32_t page_shift, uint64_t bytes)
+{
+	*pool(fake, page_shift) += bytes;
+	if (page_shift == 12)
+		fake->host.available += bytes;
+	fake->window_bytes -= bytes;
+}
+
+static void fake_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
+{
+	struct fake_sys *fake = fake_of(sys);
+	uint64_t bytes;
+
+	enter(fake, FAKE_WINDOW_DESTROY);
+	if (!memfd_blocks(fd, &bytes))
+		give_back(fake, page_shift, u64_min(bytes, fake->window_bytes));
+	close(fd);
+	fake->windows--;
+	leave(fake, 0);
+}
+
+static int fake_file_create(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
+			    void **ret_memory)
+{
+	struct fake_sys *fake = fake_of(sys);
+	_cleanup_(closep) int fd = -1;
+	void *memory;
+	int r;
+
+	r = enter(fake, FAKE_FILE_CREATE);
+	if (!r)
+		r = memfd_file(name, size, &fd);
+	if (r)
+		return leave(fake, r);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return leave(fake, -errno);
+
+	fake->files++;
+	*ret_fd = TAKE_FD(fd);
+	*ret_memory = memory;
+	return leave(fake, 0);
+}
+
+static void fake_file_unmap(struct sys *sys, void *memory, uint64_t size)
+{
+	struct fake_sys *fake = fake_of(sys);
+
+	enter(fake, FAKE_FILE_UNMAP);
+	munmap(memory, size);
+	fake->files--;
+	leave(fake, 0);
+}
+
+static int source_ask(void *userdata, struct sys_host *ret)
+{
+	*ret = ((struct fake_sys *)userdata)->host;
+	return 0;
+}
+
+static void source_take(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	struct fake_sys *fake = userdata;
+
+	*pool(fake, page_shift) -= bytes;
+	if (page_shift == 12)
+		fake->host.available -= bytes;
+	fake->window_bytes += bytes;
+}
+
+static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	give_back(userdata, page_shift, bytes);
+}
+
+static int fake_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		       uint64_t size, struct sys_shortage *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	const struct commit_source source = {
+		.userdata = fake, .ask = source_ask, .take = source_take, .give = source_give};
+	int r;
+
+	r = enter(fake, FAKE_COMMIT);
+	if (r == -ENOMEM || r == -ENOSPC)
+		*ret = (struct sys_shortage){.asked = size,
+					     .available = fake->host.available,
+					     .cap = *pool(fake, page_shift)};
+	else if (!r)
+		r = commit_pages(&source, fd, page_shift, offset, size, ret);
+	return leave(fake, r);
+}
+
+static int fake_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		      uint64_t size)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_PUNCH);
+	if (!r)
+		r = punch_pages(fd, offset, size);
+	if (!r)
+		give_back(fake, page_shift, u64_min(size, fake->window_bytes));
+	return leave(fake, r);
+}
+
+static int fake_blocks(struct sys *sys, int fd, uint64_t *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_BLOCKS);
+	return leave(fake, r ? r : memfd_blocks(fd, ret));
+}
+
+static int fake_reopen(struct sys *sys, int fd, enum sys_access access, int *ret_fd)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_REOPEN);
+	return leave(fake, r ? r : memfd_reopen(fd, access, ret_fd));
+}
+
+static int fake_host(struct sys *sys, struct sys_host *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_HOST);
+	if (!r)
+		*ret = fake->host;
+	return leave(fake, r);
+}
+
+static int fake_reserve(struct sys *sys, uint64_t bytes)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_RESERVE);
+	if (!r && bytes > fake->host.huge_free + fake->window_bytes)
+		r = -ENOMEM;
+	if (!r)
+		fake->reserved = bytes;
+	return leave(fake, r);
+}
+
+static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
+		     uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth)
+{
+	struct fake_sys *fake = fake_of(sys);
+	struct peer peer;
+	int r;
+
+	r = enter(fake, FAKE_PEER);
+	if (!r)
+		r = peer_read(socket, PEER_BY_ALL, &peer);
+	if (!r) {
+		*ret_uid = fake->uid == UINT32_MAX ? peer.uid : fake->uid;
+		*ret_gid = peer.gid;
+		*ret_pid = peer.pid;
+		*ret_pidfd = peer.pidfd;
+		*ret_birth = peer.birth;
+	}
+	return leave(fake, r);
+}
+
+static uint64_t fake_now_ns(struct sys *sys)
+{
+	struct fake_sys *fake = fake_of(sys);
+	uint64_t now;
+
+	pthread_mutex_lock(&fake->lock);
+	now = fake->now_ns;
+	pthread_mutex_unlock(&fake->lock);
+	return now;
+}
+
+static const struct sys_table table = {
+	.window_create = fake_window_create,
+	.window_destroy = fake_window_destroy,
+	.file_create = fake_file_create,
+	.file_unmap = fake_file_unmap,
+	.commit = fake_commit,
+	.punch = fake_punch,
+	.blocks = fake_blocks,
+	.reopen = fake_reopen,
+	.host = fake_host,
+	.reserve = fake_reserve,
+	.peer = fake_peer,
+	.now_ns = fake_now_ns,
+};
+
+void fake_sys_init(struct fake_sys *fake, uint64_t bytes)
+{
+	*fake = (struct fake_sys){
+		.sys.table = &table,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.host = {.total = bytes,
+			 .available = bytes,
+			 .cap = bytes,
+			 .huge_total = bytes,
+			 .huge_free = bytes},
+		.now_ns = 1000000000,
+		.uid = UINT32_MAX,
+	};
+}
+
+void fake_sys_deinit(struct fake_sys *fake)
+{
+	pthread_mutex_destroy(&fake->lock);
+}
+
+void fake_sys_fail(struct fake_sys *fake, enum fake_call call, uint64_t nth, int error)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->fail[call].nth = fake->calls[call] + nth;
+	fake->fail[call].error = error;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_sys_advance(struct fake_sys *fake, uint64_t ns)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->now_ns += ns;
+	pthread_mutex_unlock(&fake->lock);
+}

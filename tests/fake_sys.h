@@ -1,0 +1,55 @@
+/*
+ * Fake sys - the table of daemon/sys/sys.h without the machine: plain memfds whatever the page
+ * size, memory that is counted and limited here, a clock that stands still, and failures where
+ * a test wants them.
+ *
+ * Any thread may call the table; a test reads the fields only while no one else does.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "daemon/sys/sys.h"
+
+enum fake_call {
+	FAKE_WINDOW_CREATE,
+	FAKE_WINDOW_DESTROY,
+	FAKE_FILE_CREATE,
+	FAKE_FILE_UNMAP,
+	FAKE_COMMIT,
+	FAKE_PUNCH,
+	FAKE_BLOCKS,
+	FAKE_REOPEN,
+	FAKE_HOST,
+	FAKE_RESERVE,
+	FAKE_PEER,
+	FAKE_CALLS
+};
+
+struct fake_sys {
+	struct sys sys; /* hand out &fake.sys */
+	pthread_mutex_t lock;
+	struct sys_host host;  /* what is left; commit takes from it, punch gives back */
+	uint64_t reserved;     /* by the last reserve */
+	uint64_t window_bytes; /* committed in windows */
+	uint64_t windows;      /* created and not destroyed */
+	uint64_t files;        /* mapped */
+	uint64_t now_ns;       /* what the clock says */
+	uint32_t uid;          /* what peer says, unless UINT32_MAX: the truth */
+	uint64_t calls[FAKE_CALLS];
+	struct {
+		uint64_t nth;
+		int error;
+	} fail[FAKE_CALLS];
+};
+
+/* A machine with so many bytes free, and as many in hugepages. */
+void fake_sys_init(struct fake_sys *fake, uint64_t bytes);
+void fake_sys_deinit(struct fake_sys *fake);
+
+/* The nth call from now on (1: the next) fails with -error, once. */
+void fake_sys_fail(struct fake_sys *fake, enum fake_call call, uint64_t nth, int error);
+
+/* Let the clock go on. */
+void fake_sys_advance(struct fake_sys *fake, uint64_t ns);

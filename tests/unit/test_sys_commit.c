@@ -1,0 +1,238 @@
+/*
+ * The host comes first: what commit asks, and what it leaves behind when the answer is no. The
+ * hosts here are made up, so that nothing large is ever committed, whatever is broken.
+ */
+#include <check.h>
+#include <errno.h>
+
+#include "base/base.h"
+#include "daemon/sys/commit.h"
+#include "daemon/sys/memfd.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+/* A host that can spare `cap` until the question number `turns` (1: the first), nothing then. */
+struct story {
+	uint64_t cap, turns, asked;
+	uint64_t taken, most;
+	int error;
+};
+
+static int story_ask(void *userdata, struct sys_host *ret)
+{
+	struct story *story = userdata;
+	bool over = story->turns && story->asked >= story->turns;
+	uint64_t cap = over ? 0 : story->cap;
+
+	story->asked++;
+	if (story->error)
+		return -story->error;
+	*ret = (struct sys_host){
+		.total = 4 * cap, .available = cap + 7 * MIB, .cap = cap, .huge_free = cap};
+	return 0;
+}
+
+static void story_take(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	struct story *story = userdata;
+
+	story->taken += bytes;
+	story->most = u64_max(story->most, bytes);
+}
+
+static void story_give(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	((struct story *)userdata)->taken -= bytes;
+}
+
+static int commit(struct story *story, int fd, uint64_t offset, uint64_t size,
+		  struct sys_shortage *ret)
+{
+	const struct commit_source source = {
+		.userdata = story, .ask = story_ask, .take = story_take, .give = story_give};
+
+	return commit_pages(&source, fd, 12, offset, size, ret);
+}
+
+static uint64_t blocks_of(int fd)
+{
+	uint64_t bytes;
+
+	ck_assert_int_eq(memfd_blocks(fd, &bytes), 0);
+	return bytes;
+}
+
+static int window_new(uint64_t size)
+{
+	int fd;
+
+	ck_assert_int_eq(memfd_window("test", size, 12, &fd), 0);
+	return fd;
+}
+
+START_TEST(committed_pages_are_in_the_range_and_nowhere_else)
+{
+	_cleanup_(closep) int fd = window_new(16 * MIB);
+	struct story story = {.cap = 64 * MIB};
+	struct sys_shortage shortage;
+
+	ck_assert_int_eq(commit(&story, fd, 4 * MIB, 2 * MIB, &shortage), 0);
+	ck_assert_uint_eq(blocks_of(fd), 2 * MIB);
+	ck_assert_uint_eq(story.taken, 2 * MIB);
+	ck_assert_int_eq(punch_pages(fd, 0, 4 * MIB), 0);
+	ck_assert_int_eq(punch_pages(fd, 6 * MIB, 10 * MIB), 0);
+	ck_assert_uint_eq(blocks_of(fd), 2 * MIB);
+}
+END_TEST
+
+START_TEST(committing_goes_in_steps_and_asks_before_each)
+{
+	_cleanup_(closep) int fd = window_new(128 * MIB);
+	struct story story = {.cap = 128 * MIB};
+	struct sys_shortage shortage;
+
+	ck_assert_int_eq(commit(&story, fd, 0, 96 * MIB, &shortage), 0);
+	ck_assert_uint_eq(blocks_of(fd), 96 * MIB);
+	ck_assert_uint_eq(story.asked, 1 + 96 * MIB / COMMIT_STEP);
+	ck_assert_uint_eq(story.most, COMMIT_STEP);
+}
+END_TEST
+
+START_TEST(more_than_the_cap_is_refused_before_the_first_page)
+{
+	_cleanup_(closep) int fd = window_new(16 * MIB);
+	struct story story = {.cap = MIB};
+	struct sys_shortage shortage = {};
+
+	ck_assert_int_eq(commit(&story, fd, 0, 2 * MIB, &shortage), -ENOMEM);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+	ck_assert_uint_eq(shortage.asked, 2 * MIB);
+	ck_assert_uint_eq(shortage.available, 8 * MIB);
+	ck_assert_uint_eq(shortage.cap, MIB);
+	ck_assert_uint_eq(story.taken, 0);
+}
+END_TEST
+
+START_TEST(a_shortage_halfway_undoes_what_was_committed)
+{
+	_cleanup_(closep) int fd = window_new(128 * MIB);
+	struct story story = {.cap = 128 * MIB, .turns = 3};
+	struct sys_shortage shortage = {};
+
+	ck_assert_int_eq(commit(&story, fd, 0, 96 * MIB, &shortage), -ENOMEM);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+	ck_assert_uint_eq(shortage.asked, 96 * MIB);
+	ck_assert_uint_eq(shortage.cap, 0);
+	ck_assert_uint_eq(story.taken, 0);
+}
+END_TEST
+
+START_TEST(a_refusal_of_the_kernel_undoes_what_was_committed)
+{
+	_cleanup_(closep) int fd = window_new(48 * MIB);
+	struct story story = {.cap = 128 * MIB};
+	struct sys_shortage shortage = {.asked = 1};
+
+	/* The second step reaches beyond a size that is sealed. */
+	ck_assert_int_eq(commit(&story, fd, 0, 64 * MIB, &shortage), -EPERM);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+	ck_assert_uint_eq(story.taken, 0);
+	ck_assert_uint_eq(shortage.asked, 1);
+}
+END_TEST
+
+START_TEST(a_host_that_cannot_be_asked_gives_nothing)
+{
+	_cleanup_(closep) int fd = window_new(4 * MIB);
+	struct story story = {.cap = 64 * MIB, .error = EIO};
+	struct sys_shortage shortage;
+
+	ck_assert_int_eq(commit(&story, fd, 0, MIB, &shortage), -EIO);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+}
+END_TEST
+
+START_TEST(a_punched_range_comes_back_as_zeros)
+{
+	_cleanup_(closep) int fd = window_new(4 * MIB);
+	struct story story = {.cap = 64 * MIB};
+	struct sys_shortage shortage;
+	char byte;
+
+	ck_assert_int_eq(commit(&story, fd, 0, 2 * MIB, &shortage), 0);
+	ck_assert_int_eq(pwrite(fd, "secret", 6, MIB), 6);
+	ck_assert_int_eq(punch_pages(fd, MIB, MIB), 0);
+	ck_assert_uint_eq(blocks_of(fd), MIB);
+	ck_assert_int_eq(commit(&story, fd, MIB, MIB, &shortage), 0);
+	ck_assert_int_eq(pread(fd, &byte, 1, MIB), 1);
+	ck_assert_int_eq(byte, 0);
+}
+END_TEST
+
+START_TEST(sixteen_tebibytes_are_refused_with_numbers)
+{
+	struct sys_host host = {.total = 24 << 10, .available = 20 << 10, .cap = 19 << 10};
+	struct sys_shortage shortage = {};
+	uint64_t asked = (uint64_t)16 << 40;
+
+	ck_assert_int_eq(sys_host_check(&host, asked, 12, &shortage), -ENOMEM);
+	ck_assert_uint_eq(shortage.asked, asked);
+	ck_assert_uint_eq(shortage.available, 20 << 10);
+	ck_assert_uint_eq(shortage.cap, 19 << 10);
+}
+END_TEST
+
+START_TEST(sixteen_tebibytes_are_refused_by_this_machine_and_touch_nothing)
+{
+	struct sys_shortage shortage = {};
+	struct sys_host before;
+	struct sys *sys;
+
+	ck_assert_int_eq(sys_real_new(&sys), 0);
+	ck_assert_int_eq(sys->table->host(sys, &before), 0);
+	ck_assert_uint_gt(before.total, before.cap);
+	ck_assert_uint_lt(before.total, (uint64_t)16 << 40);
+	ck_assert_int_eq(sys_host_check(&before, (uint64_t)16 << 40, 12, &shortage), -ENOMEM);
+	ck_assert_uint_eq(shortage.cap, before.cap);
+	sys_real_free(sys);
+}
+END_TEST
+
+START_TEST(hugepages_are_counted_by_their_pool_alone)
+{
+	struct sys_host host = {.available = 100 * MIB, .cap = 90 * MIB, .huge_free = 8 * MIB};
+	struct sys_shortage shortage = {};
+
+	ck_assert_int_eq(sys_host_check(&host, 8 * MIB, 21, &shortage), 0);
+	ck_assert_int_eq(sys_host_check(&host, 10 * MIB, 21, &shortage), -ENOMEM);
+	ck_assert_uint_eq(shortage.available, 8 * MIB);
+	ck_assert_uint_eq(shortage.cap, 8 * MIB);
+	ck_assert_int_eq(sys_host_check(&host, 90 * MIB, 12, &shortage), 0);
+	ck_assert_int_eq(sys_host_check(&host, 90 * MIB + 1, 12, &shortage), -ENOMEM);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("sys_commit");
+	TCase *tc = tcase_create("all");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	suite_add_tcase(suite, tc);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, committed_pages_are_in_the_range_and_nowhere_else);
+	tcase_add_test(tc, committing_goes_in_steps_and_asks_before_each);
+	tcase_add_test(tc, more_than_the_cap_is_refused_before_the_first_page);
+	tcase_add_test(tc, a_shortage_halfway_undoes_what_was_committed);
+	tcase_add_test(tc, a_refusal_of_the_kernel_undoes_what_was_committed);
+	tcase_add_test(tc, a_host_that_cannot_be_asked_gives_nothing);
+	tcase_add_test(tc, a_punched_range_comes_back_as_zeros);
+	tcase_add_test(tc, sixteen_tebibytes_are_refused_with_numbers);
+	tcase_add_test(tc, sixteen_tebibytes_are_refused_by_this_machine_and_touch_nothing);
+	tcase_add_test(tc, hugepages_are_counted_by_their_pool_alone);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
