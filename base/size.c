@@ -37,24 +37,31 @@ bool size_parse(const char *text, uint64_t *ret)
 	return true;
 }
 
+/* value / 2^shift, to the nearest. */
+static uint64_t divide(unsigned __int128 value, unsigned shift)
+{
+	return (uint64_t)((value + ((unsigned __int128)1 << shift >> 1)) >> shift);
+}
+
 char *size_format(char *buf, size_t size, uint64_t bytes)
 {
 	unsigned shift = 0;
-	uint64_t whole, tenth;
+	uint64_t tenths;
 
-	while (shift < 60 && bytes >> shift >= 1024)
+	/* As what is printed: 1023.9 MiB are 1 GiB. */
+	while (shift < 60 && divide(bytes, shift) >= 1024)
 		shift += 10;
 	if (!shift) {
 		snprintf(buf, size, "%u B", (unsigned)bytes);
 		return buf;
 	}
 
-	whole = bytes >> shift;
-	tenth = (bytes >> (shift - 10) & 1023) * 10 / 1024;
-	if (whole < 100 && tenth)
-		snprintf(buf, size, "%u.%u %ciB", (unsigned)whole, (unsigned)tenth,
-			 units[shift / 10 - 1]);
+	tenths = divide((unsigned __int128)bytes * 10, shift);
+	if (tenths < 1000 && tenths % 10)
+		snprintf(buf, size, "%u.%u %ciB", (unsigned)(tenths / 10),
+			 (unsigned)(tenths % 10), units[shift / 10 - 1]);
 	else
-		snprintf(buf, size, "%u %ciB", (unsigned)whole, units[shift / 10 - 1]);
+		snprintf(buf, size, "%u %ciB", (unsigned)divide(bytes, shift),
+			 units[shift / 10 - 1]);
 	return buf;
 }
