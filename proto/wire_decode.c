@@ -199,7 +199,7 @@ static int map_decode(const struct walk *walk, const struct wire_shape *shape,
 		}
 
 		bit = (uint64_t)1 << (field - shape->fields);
-		if (seen & bit) {
+		if (seen & bit && !mutant(wire_field_twice)) {
 			wire_trouble_set(walk->trouble, key, "%s: %s stands there twice",
 					 walk->where, field->name);
 			return WIRE_E_FIELD;

@@ -126,12 +126,17 @@ int wire_scan(const void *data, size_t size, struct wire_trouble *trouble)
 			return refuse(p, size, "a value is longer than its message", trouble);
 		at += item.bytes;
 		owed += item.children - 1;
-		if (owed > size - at)
+		if (owed > size - at) {
+			if (mutant(wire_scan_count))
+				return 0;
 			return refuse(p, size, "more elements are announced than there are",
 				      trouble);
-
-		if (item.container && depth == WIRE_DEPTH_MAX)
+		}
+		if (item.container && depth == WIRE_DEPTH_MAX) {
+			if (mutant(wire_scan_depth))
+				return 0;
 			return refuse(p, size, "containers are nested too deeply", trouble);
+		}
 		if (item.children)
 			left[depth++] = item.children;
 		else

@@ -78,7 +78,7 @@ bool wire_str_is_clean(struct wire_str s)
 	for (size_t at = 0, n; at < s.size; at += n) {
 		n = wire_str_character(s, at);
 		if (!n)
-			return false;
+			return mutant(wire_str_any);
 	}
 	return true;
 }

@@ -1,0 +1,148 @@
+/*
+ * Shared words: what goes in comes out, each field in its own bits.
+ */
+#include <check.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/base.h"
+#include "proto/layout.h"
+#include "tests/fuzz/sample.h"
+
+static uint64_t seed_take(void)
+{
+	const char *text = getenv("VARBOS_SEED");
+	uint64_t seed = text ? strtoull(text, NULL, 0) : 20240607;
+
+	printf("VARBOS_SEED=%" PRIu64 "\n", seed);
+	return seed;
+}
+
+START_TEST(an_offset_is_a_window_and_a_position)
+{
+	uint64_t seed = seed_take(), position;
+	uint32_t window;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		window = (uint32_t)(sample_random(&seed) % WINDOWS_MAX);
+		position = sample_random(&seed) % WINDOW_BYTES_MAX;
+		ck_assert_uint_eq(offset_window(offset_make(window, position)), window);
+		ck_assert_uint_eq(offset_position(offset_make(window, position)), position);
+		ck_assert_uint_eq(offset_make(window, position) >> OFFSET_BITS, 0);
+	}
+	ck_assert_uint_eq(offset_make(1, 0), 0x400000000);
+	ck_assert_uint_eq(offset_make(WINDOWS_MAX - 1, WINDOW_BYTES_MAX - 1), 0xfffffffffff);
+}
+END_TEST
+
+START_TEST(a_reference_is_a_tag_above_an_offset)
+{
+	uint64_t seed = seed_take(), offset;
+	uint32_t tag;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		tag = (uint32_t)sample_random(&seed) & TAG_MASK;
+		offset = sample_random(&seed) & ((1ULL << OFFSET_BITS) - 1);
+		ck_assert_uint_eq(ref_tag(ref_make(tag, offset)), tag);
+		ck_assert_uint_eq(ref_offset(ref_make(tag, offset)), offset);
+	}
+	ck_assert_uint_eq(ref_make(0xabcde, 0x12345678901), 0xabcde12345678901);
+	ck_assert_uint_eq(TAG_BITS + OFFSET_BITS, 64);
+}
+END_TEST
+
+START_TEST(a_window_word_unpacks_to_what_was_packed)
+{
+	uint64_t seed = seed_take();
+	struct window_info info, out;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		info = (struct window_info){
+			.state = (enum window_state)(sample_random(&seed) % 3),
+			.node = (uint32_t)sample_random(&seed) % STATS_NODES_MAX,
+			.page_shift = (uint32_t)sample_random(&seed) % 64,
+			.size_shift = (uint32_t)sample_random(&seed) % 64,
+			.generation = (uint32_t)sample_random(&seed) & 0xffff,
+		};
+		out = window_word_unpack(window_word_pack(info));
+		ck_assert_int_eq(out.state, info.state);
+		ck_assert_uint_eq(out.node, info.node);
+		ck_assert_uint_eq(out.page_shift, info.page_shift);
+		ck_assert_uint_eq(out.size_shift, info.size_shift);
+		ck_assert_uint_eq(out.generation, info.generation);
+		ck_assert_uint_eq(window_word_pack(info) >> 37, 0);
+	}
+}
+END_TEST
+
+START_TEST(the_bits_of_a_window_word_are_where_the_readme_says)
+{
+	ck_assert_uint_eq(window_word_pack((struct window_info){.state = WINDOW_GRANTED}), 2);
+	ck_assert_uint_eq(window_word_pack((struct window_info){.node = 63}), 63ULL << 3);
+	ck_assert_uint_eq(window_word_pack((struct window_info){.page_shift = 63}), 63ULL << 9);
+	ck_assert_uint_eq(window_word_pack((struct window_info){.size_shift = 63}),
+			  63ULL << 15);
+	ck_assert_uint_eq(window_word_pack((struct window_info){.generation = 0xffff}),
+			  0xffffULL << 21);
+}
+END_TEST
+
+START_TEST(a_slice_word_unpacks_to_what_was_packed)
+{
+	uint64_t seed = seed_take();
+	struct slice_info info, out;
+
+	for (unsigned i = 0; i < 100000; i++) {
+		info = (struct slice_info){
+			.kind = (enum extent_kind)(sample_random(&seed) % 3),
+			.tag = (uint32_t)sample_random(&seed) & TAG_MASK,
+			.head = sample_random(&seed) & 1,
+			.count = (uint32_t)sample_random(&seed) & 0xfffff,
+			.session = (uint32_t)sample_random(&seed) & 0xfffff,
+		};
+		out = slice_word_unpack(slice_word_pack(info));
+		ck_assert_int_eq(out.kind, info.kind);
+		ck_assert_uint_eq(out.tag, info.tag);
+		ck_assert_int_eq(out.head, info.head);
+		ck_assert_uint_eq(out.count, info.count);
+		ck_assert_uint_eq(out.session, info.session);
+	}
+	/* The largest window has room for its largest extent's count. */
+	ck_assert_uint_lt(WINDOW_BYTES_MAX / SLICE_BYTES, 1 << 20);
+}
+END_TEST
+
+START_TEST(the_bits_of_a_slice_word_are_where_the_readme_says)
+{
+	ck_assert_uint_eq(slice_word_pack((struct slice_info){.tag = TAG_MASK}), 0xfffff);
+	ck_assert_uint_eq(slice_word_pack((struct slice_info){.kind = EXTENT_SHARED}), 2 << 20);
+	ck_assert_uint_eq(slice_word_pack((struct slice_info){.head = true}), 1 << 23);
+	ck_assert_uint_eq(slice_word_pack((struct slice_info){.count = 0xfffff}),
+			  0xfffffULL << 24);
+	ck_assert_uint_eq(slice_word_pack((struct slice_info){.session = 0xfffff}),
+			  0xfffffULL << 44);
+	ck_assert_uint_eq(slice_word_pack((struct slice_info){}), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("layout");
+	TCase *tests = tcase_create("layout");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(tests, an_offset_is_a_window_and_a_position);
+	tcase_add_test(tests, a_reference_is_a_tag_above_an_offset);
+	tcase_add_test(tests, a_window_word_unpacks_to_what_was_packed);
+	tcase_add_test(tests, the_bits_of_a_window_word_are_where_the_readme_says);
+	tcase_add_test(tests, a_slice_word_unpacks_to_what_was_packed);
+	tcase_add_test(tests, the_bits_of_a_slice_word_are_where_the_readme_says);
+	suite_add_tcase(suite, tests);
+
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
