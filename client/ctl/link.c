@@ -206,15 +206,6 @@ enum answer link_list(struct link *link, const char *what, enum wire_method meth
 	return ANSWER_OK;
 }
 
-void link_string(char *ret, size_t size, struct wire_str string)
-{
-	size_t length = u64_min(string.size, size - 1);
-
-	if (length)
-		memcpy(ret, string.data, length);
-	ret[length] = 0;
-}
-
 static enum answer link_hello(struct link *link, const char *path)
 {
 	struct wire_hello hello = {
@@ -238,6 +229,7 @@ enum answer link_new(struct link **ret, const char *path, int timeout_ms)
 		return say_errno(path, ENOMEM);
 	link->fd = -1;
 	link->timeout_ms = timeout_ms;
+	link->next_id = 1;
 
 	answer = link_connect(link, path);
 	if (!answer)

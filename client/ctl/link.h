@@ -43,6 +43,3 @@ enum answer link_ask(struct link *link, const char *what, enum wire_method metho
 enum answer link_list(struct link *link, const char *what, enum wire_method method,
 		      size_t line_size, void (*line_fill)(void *line, const void *row),
 		      void **ret, size_t *ret_count);
-
-/* A string of an answer, terminated; cut where it is longer than ours may be. */
-void link_string(char *ret, size_t size, struct wire_str string);

@@ -32,7 +32,7 @@ static void line_fill(void *to, const void *from)
 		.used = row->used,
 		.absent = row->absent,
 	};
-	link_string(line->name, sizeof(line->name), row->name);
+	wire_str_copy(line->name, sizeof(line->name), row->name);
 }
 
 enum answer verb_clients(struct call *call)

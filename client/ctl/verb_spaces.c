@@ -55,8 +55,8 @@ static void line_fill(void *to, const void *from)
 		.sessions = row->sessions,
 		.removed = row->removed,
 	};
-	link_string(line->name, sizeof(line->name), row->name);
-	link_string(line->placement, sizeof(line->placement), row->placement);
+	wire_str_copy(line->name, sizeof(line->name), row->name);
+	wire_str_copy(line->placement, sizeof(line->placement), row->placement);
 }
 
 enum answer verb_spaces(struct call *call)

@@ -60,8 +60,8 @@ enum answer verb_status(struct call *call)
 		.sessions = status->sessions,
 		.isolates = status->isolates,
 	};
-	link_string(line.version, sizeof(line.version), status->version);
-	link_string(line.pages_why, sizeof(line.pages_why), status->pages_why);
+	wire_str_copy(line.version, sizeof(line.version), status->version);
+	wire_str_copy(line.pages_why, sizeof(line.pages_why), status->pages_why);
 	table_record(&call->page, NULL, columns, ARRAY_SIZE(columns), &line);
 	return ANSWER_OK;
 }

@@ -1,0 +1,644 @@
+#!/usr/bin/python3
+"""varbosctl from outside: every verb, every exit status, on a terminal, in a pipe, as JSON.
+
+The daemon is $VARBOSD, the tool $VARBOSCTL. A second, fake daemon answers with what a real one
+says rarely."""
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import msgpack
+
+CTL = os.environ["VARBOSCTL"]
+DAEMON = os.environ["VARBOSD"]
+ERRORS_DEF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../proto/errors.def")
+DEADLINE_S = 30
+
+
+class Folder:
+    def __init__(self):
+        self.path = tempfile.mkdtemp(prefix="varbos-ctl-")
+        self.socket = os.path.join(self.path, "sock")
+
+    def remove(self):
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain: " + what)
+        time.sleep(0.02)
+
+
+def ctl(*args, path=None, env=None, stdout=subprocess.PIPE):
+    """Run varbosctl; returns (status, stdout, stderr)."""
+    command = [CTL, *args] + (["--socket", path] if path else [])
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=env,
+                          timeout=DEADLINE_S)
+    return done.returncode, (done.stdout or b"").decode("ascii"), done.stderr.decode("ascii")
+
+
+class Daemon:
+    def __init__(self, size="64M"):
+        self.folder = Folder()
+        self.path = self.folder.socket
+        self.log = open(os.path.join(self.folder.path, "log"), "wb")
+        self.process = subprocess.Popen(
+            [DAEMON, "--socket", self.path, "--size", size, "--pages", "4K"],
+            stdout=self.log, stderr=self.log)
+        wait_for(lambda: self.process.poll() is not None or
+                 ctl("ping", "-n1", path=self.path)[0] == 0, "the daemon's start")
+        if self.process.poll() is not None:
+            raise AssertionError("the daemon did not start: " + self.said())
+
+    def said(self):
+        with open(self.log.name, errors="replace") as log:
+            return log.read()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+        self.folder.remove()
+
+
+class Client:
+    """The protocol of proto/README.md, as little of it as is needed here."""
+
+    def __init__(self, path, name):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(DEADLINE_S)
+        self.socket.connect(path)
+        self.next = 0
+        self.ask("hello", protocol=1, layout_min=1, layout_max=1, name=name)
+
+    def ask(self, method, **params):
+        self.next += 1
+        self.socket.send(msgpack.packb([0, self.next, method, params]))
+        while True:
+            data, fds, _, _ = socket.recv_fds(self.socket, 65536, 4)
+            for fd in fds:
+                os.close(fd)
+            message = msgpack.unpackb(data)
+            if message[0] == 1 and message[1] == self.next:
+                break
+        if message[2]:
+            raise AssertionError("%s: %s" % (method, message[2]))
+        return message[3]
+
+    def close(self):
+        self.socket.close()
+
+
+class FakeDaemon:
+    """Says hello, then gives `answer(id, method)` as it is; None: says nothing."""
+
+    def __init__(self, answer, hello=True):
+        self.folder = Folder()
+        self.path = self.folder.socket
+        self.answer = answer
+        self.hello = hello
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(self.path)
+        self.listener.listen(8)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+                self.serve(peer)
+            except OSError:
+                return
+
+    def serve(self, peer):
+        with peer:
+            while True:
+                data = peer.recv(65536)
+                if not data:
+                    return
+                _, number, method, _ = msgpack.unpackb(data)
+                if method == "hello" and self.hello:
+                    answer = msgpack.packb([1, number, None, {
+                        "protocol": 1, "layout": 1, "session": 1, "epoch": 1, "inflight": 16,
+                        "message_max": 65536}])
+                else:
+                    answer = self.answer(number, method)
+                for datagram in answer if isinstance(answer, list) else [answer]:
+                    if datagram is not None:
+                        peer.send(datagram)
+                if answer == b"":
+                    return
+
+    def stop(self):
+        self.listener.close()
+        self.folder.remove()
+
+
+def fault(number, code, **more):
+    return msgpack.packb([1, number, {"code": code, "message": "so it is", **more}, None])
+
+
+class WithoutDaemon(unittest.TestCase):
+    def setUp(self):
+        self.folder = Folder()
+        self.addCleanup(self.folder.remove)
+
+    def refused(self, status, *args, say=()):
+        code, out, err = ctl(*args, path=self.folder.socket)
+        self.assertEqual(code, status, err)
+        self.assertEqual(out, "")
+        self.assertTrue(err.startswith("varbosctl: "), err)
+        for words in say:
+            self.assertIn(words, err)
+
+    def test_alone_and_with_help_it_explains_itself(self):
+        for args in [], ["help"], ["--help"]:
+            code, out, err = ctl(*args)
+            self.assertEqual((code, err), (0, ""))
+            for verb in ("stats", "status", "spaces create NAME", "clients", "ping", "demo"):
+                self.assertIn(verb, out)
+
+    def test_help_of_a_verb_names_its_options(self):
+        for args in ["help", "spaces", "create"], ["spaces", "create", "--help"]:
+            code, out, _ = ctl(*args)
+            self.assertEqual(code, 0)
+            self.assertIn("spaces create NAME", out)
+            self.assertIn("--client-limit SIZE", out)
+            self.assertNotIn("--watch", out)
+
+    def test_version_is_printed(self):
+        code, out, _ = ctl("--version")
+        self.assertEqual(code, 0)
+        self.assertRegex(out, r"^varbosctl \d+\.\d+\.\d+\n$")
+
+    def test_what_it_does_not_know_it_refuses_and_names_the_nearest(self):
+        self.refused(2, "stast", say=['"stats"'])
+        self.refused(2, "spaces", "crete", "x", say=['"spaces create"'])
+        self.refused(2, "help", "statsu", say=["nearest"])
+        self.refused(2, "stats", "--jason", say=["--json"])
+        self.refused(2, "\033[31m", say=["nearest"])
+
+    def test_what_does_not_fit_the_verb_is_a_usage_error(self):
+        self.refused(2, "stats", "extra", say=["extra"])
+        self.refused(2, "spaces", "create", say=["NAME"])
+        self.refused(2, "spaces", "create", "a", "b", say=['"b"'])
+        self.refused(2, "spaces", "create", "a", "--watch", say=["--watch"])
+        self.refused(2, "spaces", "remove", "a", "--limit", "1M", say=["--limit"])
+        self.refused(2, "spaces", "create", "a", "--limit", "0", say=["--limit"])
+        self.refused(2, "spaces", "create", "a", "--limit", "1Q", say=["1Q"])
+        self.refused(2, "ping", "-n", "0", say=["--count"])
+        self.refused(2, "ping", "--timeout", "0", say=["--timeout"])
+
+    def test_where_no_daemon_is_the_status_is_4(self):
+        for verb in (["status"], ["stats"], ["spaces"], ["clients"], ["ping"], ["demo"],
+                     ["spaces", "create", "x"], ["spaces", "remove", "x"]):
+            self.refused(4, *verb, say=[self.folder.socket])
+
+    def test_a_stale_socket_file_is_no_daemon(self):
+        stale = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stale.bind(self.folder.socket)
+        stale.close()
+        self.refused(4, "status")
+
+    def test_a_path_too_long_for_a_socket_is_said_to_be(self):
+        self.folder.socket = "/tmp/" + "x" * 200
+        self.refused(2, "status", say=["107"])
+
+    def test_the_socket_is_found_in_the_environment(self):
+        base = {k: v for k, v in os.environ.items()
+                if k not in ("VARBOS_SOCKET", "XDG_RUNTIME_DIR")}
+        _, _, err = ctl("status", env={**base, "VARBOS_SOCKET": "/nowhere/one"})
+        self.assertIn("/nowhere/one", err)
+        os.makedirs(self.folder.path + "/varbos")
+        open(self.folder.path + "/varbos/varbos.sock", "w").close()
+        _, _, err = ctl("status", env={**base, "XDG_RUNTIME_DIR": self.folder.path})
+        self.assertIn(self.folder.path + "/varbos/varbos.sock", err)
+
+    def test_a_short_statistics_file_is_refused(self):
+        with open(self.folder.socket + ".stats", "wb") as file:
+            file.write(b"VRBSTAT1" + b"\1\0\0\0")
+        self.refused(1, "stats")
+        with open(self.folder.socket + ".stats", "wb") as file:
+            file.write(b"VRBSTAT1" + b"\2\0\0\0" + b"\0" * 8192)
+        self.refused(9, "stats", say=["layout 2"])
+
+    def test_a_folder_that_may_not_be_entered_is_a_matter_of_permission(self):
+        if os.geteuid() == 0:
+            tool = shutil.copy(CTL, self.folder.path)
+            inner = os.path.join(self.folder.path, "inner")
+            os.mkdir(inner, 0o700)
+            os.chmod(self.folder.path, 0o755)
+            libs = os.path.join(self.folder.path, "libs")
+            os.mkdir(libs, 0o755)
+            ldd = subprocess.run(["ldd", CTL], stdout=subprocess.PIPE, check=True).stdout
+            for library in re.findall(r"libvarbos\S* => (\S+)", ldd.decode()):
+                shutil.copy(library, libs)
+            done = subprocess.run([tool, "status", "--socket", inner + "/sock"], user=65534,
+                                  group=65534, extra_groups=[], stderr=subprocess.PIPE,
+                                  env={**os.environ, "LD_LIBRARY_PATH": libs}, cwd="/",
+                                  check=False)
+            code, err = done.returncode, done.stderr.decode()
+        else:
+            os.chmod(self.folder.path, 0)
+            code, _, err = ctl("status", path=self.folder.socket)
+            os.chmod(self.folder.path, 0o700)
+        self.assertEqual(code, 5, err)
+
+
+class WithFakeDaemon(unittest.TestCase):
+    def fake(self, answer, hello=True):
+        daemon = FakeDaemon(answer, hello)
+        self.addCleanup(daemon.stop)
+        return daemon.path
+
+    def test_every_refusal_has_the_exit_status_of_the_error_table(self):
+        with open(ERRORS_DEF) as table:
+            rows = re.findall(r"^ERROR\((\w+), (\d+), (\d+),", table.read(), re.M)
+        self.assertGreater(len(rows), 10)
+        for name, code, status in rows:
+            path = self.fake(lambda number, _, code=code: fault(
+                number, int(code), requested=1 << 30, which="some\u202elimit"))
+            got, _, err = ctl("spaces", "create", "x", path=path)
+            self.assertEqual(got, int(status), name)
+            self.assertIn("so it is (%s: some\\xe2\\x80\\xaelimit, requested " % name, err)
+
+    def test_a_code_from_the_future_is_a_failure(self):
+        path = self.fake(lambda number, _: fault(number, 999))
+        code, _, err = ctl("status", path=path)
+        self.assertEqual(code, 1)
+        self.assertIn("999", err)
+
+    def test_a_refused_hello_is_a_matter_of_version(self):
+        path = self.fake(lambda number, _: fault(number, 9, max=7), hello=False)
+        self.assertEqual(ctl("status", path=path)[0], 9)
+
+    def test_silence_is_a_timeout(self):
+        path = self.fake(lambda number, _: None)
+        code, _, err = ctl("status", "--timeout", "0.2", path=path)
+        self.assertEqual(code, 8)
+        self.assertIn("0.200 s", err)
+
+    def test_a_closed_session_is_an_unreachable_daemon(self):
+        path = self.fake(lambda number, _: b"")
+        self.assertEqual(ctl("status", path=path)[0], 4)
+
+    def test_nonsense_is_not_understood_and_not_followed(self):
+        for nonsense in (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\x94\x01", b"[1]", b"\x91" * 60):
+            path = self.fake(lambda number, _, nonsense=nonsense: nonsense)
+            self.assertEqual(ctl("status", path=path)[0], 9, nonsense)
+
+    def test_a_list_that_goes_in_circles_ends(self):
+        path = self.fake(lambda number, _: msgpack.packb(
+            [1, number, None, {"rows": [], "next": 5}]))
+        code, _, err = ctl("clients", path=path)
+        self.assertEqual(code, 9)
+        self.assertIn("circles", err)
+
+    def test_answers_to_nobody_and_notes_are_passed_over(self):
+        def answer(number, _):
+            return [msgpack.packb([2, "extent.refused", {
+                        "space": 1, "offset": 0, "tag": 1, "code": 4, "message": "x"}]),
+                    msgpack.packb([1, number, None, {"token": number - 1, "new": [1, {}]}])]
+        code, _, err = ctl("ping", "-n", "3", path=self.fake(answer))
+        self.assertEqual(code, 0, err)
+
+    def test_the_answer_to_another_ping_fails(self):
+        path = self.fake(lambda number, _: msgpack.packb([1, number, None, {"token": 77}]))
+        self.assertEqual(ctl("ping", path=path)[0], 1)
+
+
+class WithDaemon(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon()
+        cls.addClassCleanup(cls.daemon.stop)
+        cls.path = cls.daemon.path
+
+    def ok(self, *args):
+        code, out, err = ctl(*args, path=self.path)
+        self.assertEqual((code, err), (0, ""), self.daemon.said())
+        return out
+
+    def json(self, *args):
+        out = self.ok(*args, "--json")
+        self.assertEqual(out.count("\n"), 1)
+        return json.loads(out)
+
+    def space(self, name, *args):
+        self.ok("spaces", "create", name, *args)
+        self.addCleanup(ctl, "spaces", "remove", name, "--force", path=self.path)
+
+    def client(self, name="test"):
+        client = Client(self.path, name)
+        self.addCleanup(client.close)
+        return client
+
+    def test_status_tells_of_the_daemon(self):
+        status = self.json("status")
+        self.assertEqual(status["pid"], self.daemon.process.pid)
+        self.assertEqual(status["uid"], os.getuid())
+        self.assertEqual(status["region"], 64 << 20)
+        self.assertEqual(status["page"], 4096)
+        self.assertIs(type(status["isolates"]), bool)
+        lines = dict(line.split("\t") for line in self.ok("status").splitlines())
+        self.assertEqual(lines["PID"], str(self.daemon.process.pid))
+        self.assertEqual(lines["REGION"], str(64 << 20))
+
+    def test_a_space_is_created_listed_and_removed(self):
+        created = self.json("spaces", "create", "one", "--limit", "8M", "--client-limit", "4M",
+                            "--weight", "7", "--mode", "0640", "--placement", "bestfit")
+        self.assertEqual(list(created), ["space"])
+        (row,) = [r for r in self.json("spaces")["spaces"] if r["name"] == "one"]
+        self.assertEqual(row["space"], created["space"])
+        self.assertEqual((row["limit"], row["client_limit"], row["weight"], row["mode"]),
+                         (8 << 20, 4 << 20, 7, "0640"))
+        self.assertEqual((row["uid"], row["used"], row["removed"]), (os.getuid(), 0, False))
+        self.assertEqual(self.ok("spaces", "remove", "one"), "")
+        self.assertNotIn("one", [r["name"] for r in self.json("spaces")["spaces"]])
+
+    def test_a_reserve_is_committed_at_once(self):
+        self.space("reserved", "--limit", "8M", "--reserve", "4M")
+        (row,) = [r for r in self.json("spaces")["spaces"] if r["name"] == "reserved"]
+        self.assertEqual(row["reserve"], 4 << 20)
+        self.assertGreaterEqual(row["committed"], 4 << 20)
+
+    def test_in_a_pipe_the_list_has_its_fields_between_tabs(self):
+        self.space("piped", "--limit", "8M")
+        lines = [line.split("\t") for line in self.ok("spaces").splitlines()]
+        self.assertEqual(lines[0][0], "SPACE")
+        self.assertEqual({len(line) for line in lines}, {len(lines[0])})
+        (row,) = [line for line in lines if line[0] == "piped"]
+        self.assertEqual(row[lines[0].index("LIMIT")], str(8 << 20))
+
+    def test_what_the_daemon_refuses_has_its_exit_status(self):
+        def refused(status, *args):
+            code, out, err = ctl("spaces", *args, path=self.path)
+            self.assertEqual((code, out), (status, ""), err)
+            return err
+        self.space("there", "--limit", "1M")
+        refused(3, "remove", "nowhere")
+        refused(1, "create", "there", "--limit", "1M")
+        refused(2, "create", "../etc")
+        refused(2, "create", "\033[2J")
+        refused(2, "create", "fits-not", "--placement", "nosuch")
+        self.assertIn("requested 16 TiB", refused(6, "create", "big", "--limit", "16T"))
+        self.client().ask("space.open", name="there")
+        self.assertIn("there", self.ok("spaces"))
+
+    def test_a_space_in_use_is_removed_by_force_only_and_goes_with_its_last_user(self):
+        self.space("used", "--limit", "1M")
+        client = self.client()
+        client.ask("space.open", name="used")
+        code, _, err = ctl("spaces", "remove", "used", path=self.path)
+        self.assertEqual(code, 1)
+        self.assertIn("IN_USE", err)
+        self.ok("spaces", "remove", "used", "--force")
+        client.ask("bye")
+        wait_for(lambda: "used" not in [r["name"] for r in self.json("spaces")["spaces"]],
+                 "the space to go")
+
+    def test_more_spaces_than_a_page_holds_are_all_listed(self):
+        client = self.client()
+        names = {"many-%03d-%s" % (i, "x" * 50) for i in range(150)}
+        for name in names:
+            client.ask("space.create", name=name, limit=65536)
+        listed = {r["name"] for r in self.json("spaces")["spaces"]}
+        self.assertLessEqual(names, listed)
+        for name in names:
+            client.ask("space.remove", name=name)
+
+    def test_clients_are_listed_with_what_they_hold(self):
+        self.space("held", "--limit", "8M")
+        client = self.client("holder")
+        space = client.ask("space.open", name="held")["space"]
+        client.ask("extent.alloc", space=space, size=1 << 20)
+        (row,) = [r for r in self.json("clients")["clients"] if r["name"] == "holder"]
+        self.assertEqual((row["pid"], row["used"], row["spaces"]), (os.getpid(), 1 << 20, 1))
+        self.json("status")
+        stats = self.json("stats")
+        (row,) = [r for r in stats["spaces"] if r["name"] == "held"]
+        self.assertEqual((row["used"], row["limit"], row["failed"]), (1 << 20, 8 << 20, 0))
+        self.assertGreaterEqual(row["peak"], 1 << 20)
+        self.assertIn(os.getpid(), [r["pid"] for r in stats["clients"]])
+
+    def test_a_name_that_would_confuse_a_terminal_is_escaped(self):
+        name = "evil\u202e \"name\\"
+        self.client(name)
+        for verb in "clients", "stats":
+            self.json("status")
+            self.assertIn('\tevil\\xe2\\x80\\xae "name\\\\\t', self.ok(verb))
+            self.assertIn(name, [r["name"] for r in self.json(verb)["clients"]])
+
+    def test_failures_are_counted_by_their_reason(self):
+        self.space("tight", "--limit", "1M")
+        client = self.client()
+        space = client.ask("space.open", name="tight")["space"]
+        for size in 2 << 20, 1 << 62:
+            with self.assertRaises(AssertionError):
+                client.ask("extent.alloc", space=space, size=size)
+        self.json("status")
+        stats = self.json("stats")
+        (row,) = [r for r in stats["spaces"] if r["name"] == "tight"]
+        self.assertEqual(row["failed"], 2)
+        self.assertEqual(sum(v for k, v in row.items() if k.startswith("failed_")), 2)
+        self.assertGreaterEqual(sum(stats["failures"].values()), 2)
+
+    def test_stats_has_its_tables_in_a_pipe(self):
+        self.space("shown", "--limit", "8M")
+        self.json("status")
+        out = self.ok("stats")
+        self.assertTrue(out.startswith(
+            "SPACE\tOWNER\tUSED\tPEAK\tLIMIT\tCOMMITTED\tLARGEST\tFAILED\n"), out)
+        self.assertRegex(out, r"(?m)^shown\t[^\t]+\t0\t0\t8388608\t")
+        self.assertRegex(out, r"(?m)^NODE\tUSED\tCOMMITTED\tCAPACITY\n0\t\d+\t\d+\t67108864$")
+        self.assertRegex(out, r"(?m)^REGION\t67108864$")
+        self.assertRegex(out, r"(?m)^FAILED: NO MEMORY\t\d+$")
+
+    def test_the_schema_of_stats_is_stable(self):
+        stats = self.json("stats")
+        self.assertEqual(list(stats), ["daemon", "spaces", "nodes", "clients", "totals",
+                                       "failures"])
+        self.assertEqual(list(stats["daemon"]), ["pid", "version", "socket", "epoch", "page",
+                                                 "isolates", "beat_age_ms", "alive"])
+        self.assertEqual(stats["daemon"]["pid"], self.daemon.process.pid)
+        self.assertEqual(stats["daemon"]["page"], 4096)
+        self.assertIs(stats["daemon"]["alive"], True)
+        self.assertEqual(list(stats["totals"]), [
+            "region", "committed", "used", "peak", "spaces", "sessions", "requests", "allocs",
+            "frees", "refused"])
+        self.assertEqual(list(stats["failures"]), [
+            "memory", "too_large", "budget_region", "budget_space", "budget_client"])
+
+    def test_ping_counts_its_round_trips(self):
+        ping = self.json("ping", "-n", "25")
+        self.assertEqual(ping["count"], 25)
+        self.assertLessEqual(ping["min_ns"], ping["median_ns"])
+        self.assertLessEqual(ping["median_ns"], ping["max_ns"])
+        self.assertRegex(self.ok("ping"), r"^PINGS\t100\nMIN\t\d+\nMEDIAN\t\d+\nMAX\t\d+\n$")
+
+    def test_the_demo_verifies_every_step_and_leaves_nothing(self):
+        out = self.ok("demo")
+        self.assertRegex(out, r"(?m)^ 1\. .*it may hold")
+        self.assertIn("stale", out)
+        self.assertIn("SIGKILL", out)
+        steps = self.json("demo")["steps"]
+        self.assertEqual([s["step"] for s in steps], list(range(1, len(steps) + 1)))
+        self.assertEqual(len(steps), len(out.splitlines()))
+        names = [r["name"] for r in self.json("spaces")["spaces"]]
+        self.assertEqual([n for n in names if n.startswith("demo-")], [])
+
+    def test_two_demos_at_once_do_not_meet(self):
+        demos = [subprocess.Popen([CTL, "demo", "--socket", self.path],
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                 for _ in range(2)]
+        for demo in demos:
+            _, err = demo.communicate(timeout=DEADLINE_S)
+            self.assertEqual((demo.returncode, err), (0, b""))
+
+    def test_a_full_disk_behind_stdout_is_a_failure(self):
+        with open("/dev/full", "wb") as full:
+            for args in ["status"], ["help"], ["demo"]:
+                code, _, err = ctl(*args, path=self.path, stdout=full)
+                self.assertEqual(code, 1, args)
+                self.assertIn("standard output", err)
+
+    def watch(self, *args):
+        process = subprocess.Popen([CTL, *args, "--socket", self.path],
+                                   stdout=subprocess.PIPE)
+
+        def end():
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        self.addCleanup(end)
+        return process.stdout
+
+    def test_watched_in_a_pipe_it_prints_a_block_each_period(self):
+        out = self.watch("spaces", "--watch=0.05")
+        blocks = 0
+        while blocks < 3:
+            if out.readline() == b"\n":
+                blocks += 1
+
+    def test_watched_as_json_it_prints_an_object_on_each_line(self):
+        out = self.watch("stats", "--json", "--watch=0.05")
+        for _ in range(3):
+            self.assertIn("spaces", json.loads(out.readline()))
+
+    def on_terminal(self, *args, until=None, env=None):
+        """What a terminal gets; with `until`, as soon as it has got that twice."""
+        main, side = pty.openpty()
+        process = subprocess.Popen([CTL, *args, "--socket", self.path], stdout=side,
+                                   env=env or {**os.environ, "TERM": "xterm"})
+        os.close(side)
+        text = b""
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline and not (until and text.count(until) >= 2):
+            if not select.select([main], [], [], 0.1)[0]:
+                continue
+            try:
+                data = os.read(main, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            text += data
+        if until:
+            process.kill()
+        status = process.wait(DEADLINE_S)
+        os.close(main)
+        return status, text.decode("ascii").replace("\r\n", "\n")
+
+    def test_on_a_terminal_columns_are_aligned_under_a_bold_header(self):
+        self.space("seen", "--limit", "8M")
+        self.json("status")
+        for verb in "spaces", "stats":
+            status, text = self.on_terminal(verb)
+            self.assertEqual(status, 0)
+            lines = text.splitlines()
+            self.assertTrue(lines[0].startswith("\033[1mSPACE"), lines[0])
+            self.assertTrue(lines[0].endswith("\033[0m"), lines[0])
+            header = re.sub("\033\\[[01]m", "", lines[0])
+            (row,) = [line for line in lines if line.startswith("seen ")]
+            end = header.index("LIMIT") + len("LIMIT")
+            self.assertEqual(row[:end].split("  ")[-1].strip(), "8 MiB")
+            self.assertFalse(row.endswith(" "))
+
+    def test_a_plain_terminal_gets_no_bold_header(self):
+        for env in {"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}:
+            _, text = self.on_terminal("spaces", env={**os.environ, **env})
+            self.assertTrue(text.startswith("SPACE "), text)
+
+    def test_watched_on_a_terminal_it_draws_over_itself(self):
+        _, text = self.on_terminal("spaces", "--watch=0.05", until=b"\033[H\033[J")
+        self.assertEqual(text.split("\033[H\033[J")[0], "")
+
+
+class StoppedAndDead(unittest.TestCase):
+    def setUp(self):
+        self.daemon = Daemon()
+        self.addCleanup(self.daemon.stop)
+
+    def test_stats_answers_while_the_daemon_is_stopped_and_says_how_old_it_is(self):
+        ctl("spaces", "create", "kept", "--limit", "1M", path=self.daemon.path)
+        ctl("status", path=self.daemon.path)
+        self.daemon.process.send_signal(signal.SIGSTOP)
+        code, out, err = ctl("status", "--timeout", "0.2", path=self.daemon.path)
+        self.assertEqual(code, 8, err)
+
+        def silent():
+            code, out, err = ctl("stats", path=self.daemon.path)
+            self.assertEqual(code, 0, err)
+            self.assertIn("kept", out)
+            return err
+        wait_for(silent, "the beat to grow old")
+        self.assertRegex(silent(), r"pid %d\).*\d+\.\d s old" % self.daemon.process.pid)
+        out = ctl("stats", "--json", path=self.daemon.path)[1]
+        self.assertIs(json.loads(out)["daemon"]["alive"], False)
+
+        self.daemon.process.send_signal(signal.SIGCONT)
+        wait_for(lambda: not silent(), "the beat to be fresh again")
+
+    def test_a_killed_daemons_file_is_said_to_be_left(self):
+        self.daemon.process.kill()
+        for _ in range(2):
+            code, out, err = ctl("stats", path=self.daemon.path)
+            self.assertEqual((code, out), (4, ""))
+            self.assertIn("dead (pid %d)" % self.daemon.process.pid, err)
+            self.daemon.process.wait()
+        self.assertEqual(ctl("status", path=self.daemon.path)[0], 4)
+
+    def test_a_watch_ends_with_its_daemon(self):
+        watch = subprocess.Popen([CTL, "stats", "--json", "--watch=0.05", "--socket",
+                                  self.daemon.path], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        watch.stdout.readline()
+        self.daemon.process.kill()
+        watch.communicate(timeout=DEADLINE_S)
+        self.assertEqual(watch.returncode, 4)
+
+
+if __name__ == "__main__":
+    sys.stdout = sys.stderr
+    unittest.main(verbosity=2)
