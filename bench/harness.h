@@ -1,0 +1,62 @@
+/*
+ * Harness - a daemon and a raw peer, pinned alike, and the process that measures them.
+ *
+ * H1  The daemon and the raw peer sit on one processor, the measuring process on the same
+ *     (same-core) or on another (cross-core).
+ * H2  What is compared alternates in short rounds within one run, so that the machine's moods
+ *     meet both.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bench/series.h"
+
+struct varbos;
+
+enum place { SAME_CORE, CROSS_CORE, PLACES_N };
+
+extern const char *const place_names[PLACES_N];
+
+struct harness {
+	bool quick;
+	int cpus[PLACES_N]; /* of the measuring process; CROSS_CORE -1 if there is only one */
+	char folder[64];
+	char socket[96];
+	pid_t daemon, raw;
+	int raw_socket;
+	struct varbos *vb;
+};
+
+/* A bench: a name and what it does, which ends the program if it fails. */
+struct bench {
+	const char *name, *text;
+	void (*run)(struct harness *harness);
+};
+
+void bench_rtt(struct harness *harness);
+void bench_extent(struct harness *harness);
+
+/* Starts the daemon and the raw peer, and connects; what fails ends the program. */
+void harness_init(struct harness *harness, bool quick);
+void harness_deinit(struct harness *harness);
+
+uint64_t now_ns(void);
+
+/* "varbos-bench: ..." on stderr, the daemon stopped, the end. */
+void harness_die(struct harness *harness, const char *format, ...)
+	__attribute__((format(printf, 2, 3), noreturn));
+
+/* One 64-byte ping-pong with the raw peer. */
+void raw_round_trip(struct harness *harness);
+enum { RAW_BYTES = 64 };
+
+/*
+ * For each place: `operation` and the raw round trip in turn, in rounds, until the time is up;
+ * then a row for each of the two, and their ratio on stderr.
+ */
+void harness_compare(struct harness *harness, const char *bench, uint64_t size,
+		     void (*operation)(struct harness *harness, void *userdata),
+		     void *userdata);

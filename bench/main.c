@@ -1,0 +1,64 @@
+/*
+ * varbos-bench - measures Varbos next to its peers, in the same run on the same machine.
+ *
+ * One JSON object a line on stdout; what a person wants to see at once on stderr.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "bench/harness.h"
+
+static const struct bench benches[] = {
+	{"rtt", "a ping, next to a raw 64-byte ping-pong", bench_rtt},
+	{"extent", "allocate and free 1 MiB through the daemon", bench_extent},
+};
+
+static void usage(FILE *out)
+{
+	fputs("usage: varbos-bench [--quick] [NAME...]\n\n", out);
+	for (size_t i = 0; i < ARRAY_SIZE(benches); i++)
+		fprintf(out, "  %-10s %s\n", benches[i].name, benches[i].text);
+	fputs("\nAll of them without a NAME; --quick: at most 20 s each. The daemon is "
+	      "$VARBOSD, or "
+	      "the\none built along with this program.\n",
+	      out);
+}
+
+int main(int argc, char **argv)
+{
+	bool quick = false, picked[ARRAY_SIZE(benches)] = {false}, any = false;
+
+	for (int i = 1; i < argc; i++) {
+		bool known = false;
+
+		if (!strcmp(argv[i], "--help")) {
+			usage(stdout);
+			return EXIT_SUCCESS;
+		}
+		if (!strcmp(argv[i], "--quick")) {
+			quick = true;
+			continue;
+		}
+		for (size_t j = 0; j < ARRAY_SIZE(benches); j++)
+			if (!strcmp(argv[i], benches[j].name))
+				known = picked[j] = any = true;
+		if (!known) {
+			fprintf(stderr, "varbos-bench: no bench \"%s\"\n", argv[i]);
+			usage(stderr);
+			return 2;
+		}
+	}
+
+	for (size_t i = 0; i < ARRAY_SIZE(benches); i++) {
+		struct harness harness;
+
+		if (any && !picked[i])
+			continue;
+		harness_init(&harness, quick);
+		benches[i].run(&harness);
+		harness_deinit(&harness);
+	}
+	return EXIT_SUCCESS;
+}
