@@ -364,6 +364,22 @@ static int decode_response(struct wire_message *ret, const msgpack_object *error
 	return map_decode(&walk, wire_methods[ret->method].result, result, &ret->body);
 }
 
+/* An error with the id 0 answers a request whose id could not be read: at least say why. */
+static int unasked(struct wire_message *ret, const msgpack_object *error,
+		   struct wire_trouble *trouble)
+{
+	struct walk walk = {.zone = &ret->zone, .trouble = trouble, .where = "an error"};
+	struct wire_fault fault = {};
+
+	if (error->type == MSGPACK_OBJECT_MAP &&
+	    !map_decode(&walk, &wire_shape_fault, error, &fault)) {
+		wire_trouble_set(trouble, fault.which, "an answer to what was not asked: %.*s",
+				 (int)fault.message.size, fault.message.data);
+		return WIRE_E_PROTOCOL;
+	}
+	return protocol_trouble(trouble, "an answer to what was not asked");
+}
+
 int wire_decode_answer(struct wire_message *ret, const void *data, size_t size,
 		       enum wire_method (*method_of)(void *userdata, uint64_t id),
 		       void *userdata, struct wire_trouble *trouble)
@@ -383,7 +399,7 @@ int wire_decode_answer(struct wire_message *ret, const void *data, size_t size,
 	if (ret->kind == WIRE_RESPONSE) {
 		method = method_of(userdata, ret->id);
 		if (method == WIRE_METHODS_N)
-			return protocol_trouble(trouble, "an answer to what was not asked");
+			return unasked(ret, &elements[2], trouble);
 		ret->method = method;
 		return decode_response(ret, &elements[2], &elements[3], trouble);
 	}

@@ -430,6 +430,18 @@ START_TEST(an_answer_is_either_an_error_or_a_result_to_what_was_asked)
 }
 END_TEST
 
+START_TEST(an_error_without_a_question_is_told)
+{
+	struct wire_fault fault = {.code = 7, .message = wire_str("bytes follow the message")};
+	int n = wire_encode_fault(wire, sizeof(wire), 255, &fault);
+
+	ck_assert_int_gt(n, 0);
+	ck_assert_int_eq(decode(wire, (size_t)n, true), WIRE_E_PROTOCOL);
+	ck_assert_str_eq(trouble.text,
+			 "an answer to what was not asked: bytes follow the message");
+}
+END_TEST
+
 /* ---- strings ---- */
 
 START_TEST(strings_are_utf8_without_control_characters)
@@ -583,6 +595,7 @@ int main(void)
 	tcase_add_test(tests, a_hostile_name_is_told_cut_and_printable);
 	tcase_add_test(tests, an_answer_may_hold_fields_that_are_newer_than_its_reader);
 	tcase_add_test(tests, an_answer_is_either_an_error_or_a_result_to_what_was_asked);
+	tcase_add_test(tests, an_error_without_a_question_is_told);
 	tcase_add_test(tests, strings_are_utf8_without_control_characters);
 	tcase_add_test(tests, what_is_no_clean_string_leaves_with_question_marks);
 	tcase_add_test(tests, a_copied_string_is_cut_between_characters);
