@@ -139,7 +139,7 @@ int peer_read(int socket, unsigned means, struct peer *ret)
 
 	if (means & PEER_BY_SOCKET)
 		r = pidfd_of_socket(socket, &pidfd);
-	if (r == -ENOPROTOOPT || r == -EOPNOTSUPP || r == -ENOTSUP)
+	if (r == -ENOPROTOOPT || r == -EOPNOTSUPP)
 		r = pidfd_of_pid((uint32_t)who.pid, who.uid, &pidfd);
 	if (r)
 		return r;

@@ -1,0 +1,36 @@
+#!/usr/bin/python3
+"""Counts of a meson test run, in one line: tally.py BUILD SUITE...
+
+Passed are the tests that passed, failed all others but the skipped ones; a suite that was
+asked for and has no test counts as a failure, for it proves nothing.
+"""
+
+import json
+import os
+import sys
+
+GOOD = {"OK", "EXPECTEDFAIL"}
+
+
+def main():
+    build, suites = sys.argv[1], sys.argv[2:]
+    passed = failed = 0
+    seen = set()
+    try:
+        with open(os.path.join(build, "meson-logs", "testlog.json"), encoding="utf-8") as file:
+            for line in file:
+                test = json.loads(line)
+                seen |= {suite.split(":")[-1] for suite in test["suite"]}
+                passed += test["result"] in GOOD
+                failed += test["result"] not in GOOD | {"SKIP"}
+    except FileNotFoundError:
+        pass
+    for suite in suites:
+        if suite not in seen:
+            print(f"suite {suite}: not one test ran", file=sys.stderr)
+            failed += 1
+    print(f"{passed} {failed}")
+
+
+if __name__ == "__main__":
+    main()
