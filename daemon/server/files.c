@@ -3,7 +3,6 @@
 #include <errno.h>
 
 #include "base/base.h"
-#include "daemon/server/request.h"
 
 int files_init(struct files *files, uint32_t n_roots, uint32_t n_windows)
 {
@@ -50,7 +49,7 @@ int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, u
 	files.root = memory;
 	files.root->magic = ROOT_MAGIC;
 	files.root->layout = LAYOUT_VERSION;
-	files.root->space = (uint32_t)space_handle(space);
+	files.root->space = space;
 	atomic_store_explicit(&files.root->epoch, epoch, memory_order_release);
 	*ret = files;
 	return 0;

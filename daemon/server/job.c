@@ -12,6 +12,7 @@
 /* An effect with what a worker needs to carry it out without looking at the core. */
 struct step {
 	struct effect effect;
+	struct window_info info;    /* of the window, which may not be recorded yet */
 	struct window_files window; /* the table's, or made by this job */
 	struct root_files root;
 };
@@ -27,18 +28,18 @@ struct job {
 	struct step steps[];
 };
 
-static uint64_t unit_bytes(const struct effect *effect)
+static uint64_t unit_bytes(const struct step *step)
 {
-	return (uint64_t)1 << (effect->info.page_shift > CHUNK_SHIFT ? effect->info.page_shift
-								     : (uint32_t)CHUNK_SHIFT);
+	return (uint64_t)1 << (step->info.page_shift > CHUNK_SHIFT ? step->info.page_shift
+								   : (uint32_t)CHUNK_SHIFT);
 }
 
 static int step_commit(struct job *job, struct step *step)
 {
 	struct sys *sys = job->server->sys;
-	uint64_t unit = unit_bytes(&step->effect);
+	uint64_t unit = unit_bytes(step);
 
-	return sys->table->commit(sys, step->window.data_fd, step->effect.info.page_shift,
+	return sys->table->commit(sys, step->window.data_fd, step->info.page_shift,
 				  step->effect.first * unit, step->effect.count * unit,
 				  &job->outcome.shortage);
 }
@@ -46,10 +47,10 @@ static int step_commit(struct job *job, struct step *step)
 static int step_punch(struct job *job, struct step *step)
 {
 	struct sys *sys = job->server->sys;
-	uint64_t unit = unit_bytes(&step->effect);
+	uint64_t unit = unit_bytes(step);
 	int r;
 
-	r = sys->table->punch(sys, step->window.data_fd, step->effect.info.page_shift,
+	r = sys->table->punch(sys, step->window.data_fd, step->info.page_shift,
 			      step->effect.first * unit, step->effect.count * unit);
 	if (r)
 		log_error("space %u: taking back %u units of window %u failed: %s",
@@ -70,7 +71,7 @@ static int step_run(struct job *job, struct step *step)
 		root_files_destroy(&step->root, server->sys);
 		return 0;
 	case EFFECT_WINDOW_CREATE:
-		return window_files_create(&step->window, server->sys, step->effect.info);
+		return window_files_create(&step->window, server->sys, step->info);
 	case EFFECT_WINDOW_DESTROY:
 		window_files_destroy(&step->window, server->sys);
 		return 0;
@@ -162,11 +163,17 @@ static void job_done(uv_work_t *work, int status)
 }
 
 /* Copy what the worker needs; what is to be destroyed leaves the table now. */
-static void step_prepare(struct files *files, struct step *step, const struct effect *effect)
+static void step_prepare(struct server *server, struct step *step, const struct effect *effect)
 {
+	struct files *files = &server->files;
+	struct window_view window;
+
 	step->effect = *effect;
 	step->root = ROOT_FILES_NONE;
 	step->window = WINDOW_FILES_NONE;
+	if (effect->kind != EFFECT_ROOT_CREATE && effect->kind != EFFECT_ROOT_DESTROY &&
+	    core_window_view(server->core, effect->window, &window))
+		step->info = window.info;
 
 	switch (effect->kind) {
 	case EFFECT_ROOT_CREATE:
@@ -204,7 +211,7 @@ int job_start(struct server *server, struct plan *plan, job_done_fn *done, void 
 	job->userdata = userdata;
 	job->n_steps = plan->n_effects;
 	for (uint32_t i = 0; i < plan->n_effects; i++)
-		step_prepare(&server->files, &job->steps[i], &plan->effects[i]);
+		step_prepare(server, &job->steps[i], &plan->effects[i]);
 
 	r = uv_queue_work(&server->loop, &job->work, job_run, job_done);
 	assert(!r); /* it fails for want of a function only */

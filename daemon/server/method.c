@@ -37,13 +37,14 @@ static int text_copy(struct request *request, struct text *ret, const char *fiel
 	return 0;
 }
 
+/* What clients see as handles and session numbers are the core's slots, which start at 1. */
 static int slot_of(struct request *request, uint64_t handle, uint32_t *ret)
 {
-	if (!handle || handle > request->server->files.n_roots)
+	if (!handle || handle >= request->server->files.n_roots)
 		return fault_set(request, FAULT_INVALID, "space",
 				 "space: %llu is no handle that space.open gave",
 				 (unsigned long long)handle);
-	*ret = (uint32_t)handle - 1;
+	*ret = (uint32_t)handle;
 	return 0;
 }
 
@@ -111,7 +112,7 @@ static int run_hello(struct request *request, const union wire_body *params)
 	request->result.welcome = (struct wire_welcome){
 		.protocol = u64_min(hello->protocol, WIRE_PROTOCOL),
 		.layout = LAYOUT_VERSION,
-		.session = request->client->session + 1,
+		.session = request->client->session,
 		.epoch = server->epoch,
 		.inflight = WIRE_INFLIGHT_MAX,
 		.message_max = WIRE_MESSAGE_MAX,
@@ -199,7 +200,7 @@ static int run_space_create(struct request *request, const union wire_body *para
 			      &space, &plan, &fault);
 	if (r)
 		return core_answer(request, r, &fault);
-	request->result.space_handle.space = space_handle(space);
+	request->result.space_handle.space = space;
 	return answer_after(request, plan);
 }
 
@@ -207,7 +208,7 @@ static int run_space_create(struct request *request, const union wire_body *para
 static void space_open_failed(struct request *request)
 {
 	struct plan *plan = NULL;
-	uint32_t space = (uint32_t)request->result.space_opened.space - 1;
+	uint32_t space = (uint32_t)request->result.space_opened.space;
 	int r;
 
 	r = core_space_close(request->server->core, request->client->session, space, &plan);
@@ -238,7 +239,7 @@ static int run_space_open(struct request *request, const union wire_body *params
 	r = core_space_view(server->core, space, &view);
 	assert(r);
 	request->result.space_opened = (struct wire_space_opened){
-		.space = space_handle(space),
+		.space = space,
 		.limit = view.limit,
 		.page = (uint64_t)1 << view.page_shift,
 	};
@@ -312,7 +313,7 @@ static int run_space_list(struct request *request, const union wire_body *params
 			continue;
 		strncpy(names[n].data, view.name, sizeof(names[n].data) - 1);
 		rows[n] = (struct wire_space_row){
-			.space = space_handle(slot),
+			.space = slot,
 			.name = wire_str(names[n].data),
 			.uid = view.owner.uid,
 			.gid = view.owner.gid,
@@ -350,7 +351,7 @@ static int run_client_list(struct request *request, const union wire_body *param
 		if (!client || !core_session_view(server->core, slot, &view))
 			continue;
 		rows[n++] = (struct wire_client_row){
-			.session = slot + 1,
+			.session = slot,
 			.pid = view.pid,
 			.uid = view.owner.uid,
 			.name = wire_str(client->name),

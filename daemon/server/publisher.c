@@ -156,7 +156,7 @@ static void fill_space(struct stats_copy *copy, uint32_t slot, const struct spac
 
 	row = &copy->spaces[copy->n_spaces++];
 	*row = (struct stats_space){
-		.space = slot + 1,
+		.space = slot,
 		.uid = view->owner.uid,
 		.gid = view->owner.gid,
 		.mode = view->mode,
@@ -188,7 +188,7 @@ static void fill_client(struct stats_copy *copy, const struct client *client,
 		return;
 	row = &copy->clients[copy->n_clients++];
 	*row = (struct stats_client){
-		.session = view->session + 1,
+		.session = view->session,
 		.pid = view->pid,
 		.uid = view->owner.uid,
 		.spaces = view->spaces,

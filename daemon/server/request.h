@@ -54,9 +54,3 @@ void request_forget_all(struct server *server);
 
 /* The answer to BYE, when all has been given back. */
 void request_answer_bye(struct connection *connection, uint64_t id);
-
-/* Handles are slots + 1: 0 names nothing. */
-static inline uint64_t space_handle(uint32_t slot)
-{
-	return (uint64_t)slot + 1;
-}

@@ -1,0 +1,344 @@
+/*
+ * The server over a fake machine, in this process: where kernel work runs, and what becomes of
+ * requests when it fails.
+ */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "daemon/server/log.h"
+#include "daemon/server/server.h"
+#include "tests/fake_sys.h"
+#include "tests/integration/peer.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+/* One server, its folder and its thread. */
+static struct {
+	struct fake_sys fake;
+	struct options options;
+	pthread_t thread;
+	char folder[32];
+	int lifeline; /* closing it ends the server */
+	int result;
+} host;
+
+/* Which thread made the kernel's calls: the fake's table with a note of it. */
+static struct {
+	const struct sys_table *fake;
+	struct sys_table noting;
+	pthread_t loop;
+	_Atomic bool on_loop[FAKE_CALLS];
+	_Atomic uint64_t calls[FAKE_CALLS];
+} noted;
+
+static void note(enum fake_call call)
+{
+	noted.calls[call]++;
+	if (pthread_equal(pthread_self(), noted.loop))
+		noted.on_loop[call] = true;
+}
+
+static int note_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		       uint64_t size, struct sys_shortage *ret)
+{
+	note(FAKE_COMMIT);
+	return noted.fake->commit(sys, fd, page_shift, offset, size, ret);
+}
+
+static int note_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		      uint64_t size)
+{
+	note(FAKE_PUNCH);
+	return noted.fake->punch(sys, fd, page_shift, offset, size);
+}
+
+static int note_window_create(struct sys *sys, const char *name, uint64_t size,
+			      uint32_t page_shift, int *ret_fd)
+{
+	note(FAKE_WINDOW_CREATE);
+	return noted.fake->window_create(sys, name, size, page_shift, ret_fd);
+}
+
+static void note_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
+{
+	note(FAKE_WINDOW_DESTROY);
+	noted.fake->window_destroy(sys, fd, page_shift);
+}
+
+static int note_file_create(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
+			    void **ret_memory)
+{
+	note(FAKE_FILE_CREATE);
+	return noted.fake->file_create(sys, name, size, ret_fd, ret_memory);
+}
+
+static int note_reopen(struct sys *sys, int fd, enum sys_access access, int *ret_fd)
+{
+	note(FAKE_REOPEN);
+	return noted.fake->reopen(sys, fd, access, ret_fd);
+}
+
+static void *serve(void *unused)
+{
+	(void)unused;
+	noted.loop = pthread_self();
+	host.result = server_run(&host.options, &host.fake.sys);
+	return NULL;
+}
+
+static void start(uint64_t size, uint32_t page_shift, bool hugepages)
+{
+	int pair[2];
+
+	fake_sys_init(&host.fake, 1024 * MIB);
+	if (!hugepages)
+		host.fake.host.huge_total = host.fake.host.huge_free = 0;
+	noted.fake = host.fake.sys.table;
+	noted.noting = *noted.fake;
+	noted.noting.commit = note_commit;
+	noted.noting.punch = note_punch;
+	noted.noting.window_create = note_window_create;
+	noted.noting.window_destroy = note_window_destroy;
+	noted.noting.file_create = note_file_create;
+	noted.noting.reopen = note_reopen;
+	host.fake.sys.table = &noted.noting;
+
+	strcpy(host.folder, "/tmp/varbos-test-XXXXXX");
+	ck_assert(mkdtemp(host.folder));
+	ck_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+	host.options = (struct options){.size = size,
+					.page_shift = page_shift,
+					.lifeline = pair[1]};
+	snprintf(host.options.socket, sizeof(host.options.socket), "%s/sock", host.folder);
+	host.lifeline = pair[0];
+	ck_assert(!pthread_create(&host.thread, NULL, serve, NULL));
+}
+
+static void stop(void)
+{
+	close(host.lifeline);
+	pthread_join(host.thread, NULL);
+	close(host.options.lifeline);
+	ck_assert_int_eq(host.result, 0);
+	ck_assert_uint_eq(host.fake.windows, 0);
+	ck_assert_uint_eq(host.fake.window_bytes, 0);
+	ck_assert_uint_eq(host.fake.files, 0);
+	fake_sys_deinit(&host.fake);
+	ck_assert_int_ne(access(host.folder, F_OK), 0); /* it went with the lifeline */
+}
+
+static bool alloc(struct peer *peer, uint64_t space, uint64_t size)
+{
+	return peer_call(peer, WIRE_EXTENT_ALLOC,
+			 &(struct wire_extent_alloc){.space = space, .size = size});
+}
+
+static bool free_last(struct peer *peer, uint64_t space)
+{
+	struct wire_extent_alloced got = peer->answer.body.extent_alloced;
+
+	return peer_call(peer, WIRE_EXTENT_FREE,
+			 &(struct wire_extent_free){.space = space,
+						    .offset = got.offset,
+						    .tag = got.tag});
+}
+
+START_TEST(no_commit_punch_or_open_runs_on_the_loops_thread)
+{
+	static const enum fake_call workers[] = {FAKE_COMMIT,	     FAKE_PUNCH,
+						 FAKE_WINDOW_CREATE, FAKE_WINDOW_DESTROY,
+						 FAKE_FILE_CREATE,   FAKE_REOPEN};
+	struct peer peer;
+	uint64_t space;
+
+	start(64 * MIB, 12, false);
+	peer_open(&peer, host.options.socket);
+	peer_create_space(&peer, "a", 16 * MIB);
+	space = peer_open_space(&peer, "a");
+	ck_assert(alloc(&peer, space, 8 * MIB));
+	ck_assert(peer_call(&peer, WIRE_WINDOW_OPEN,
+			    &(struct wire_window_open){.space = space, .window = 0}));
+	/* Idle memory is taken back at a later beat: wait for a punch. */
+	ck_assert(alloc(&peer, space, 4 * MIB));
+	ck_assert(free_last(&peer, space));
+	for (int i = 0; i < 1000 && !noted.calls[FAKE_PUNCH]; i++)
+		usleep(10000);
+	ck_assert(peer_call(&peer, WIRE_SPACE_CLOSE,
+			    &(struct wire_space_handle){.space = space}));
+	ck_assert(peer_call(&peer, WIRE_SPACE_REMOVE,
+			    &(struct wire_space_remove){.name = wire_str("a")}));
+	peer_close(&peer);
+	stop();
+
+	for (size_t i = 0; i < ARRAY_SIZE(workers); i++) {
+		ck_assert_msg(noted.calls[workers[i]], "call %d was not made", workers[i]);
+		ck_assert_msg(!noted.on_loop[workers[i]], "call %d ran on the loop", workers[i]);
+	}
+}
+END_TEST
+
+/* Whatever fails, at whatever turn: a clear refusal, nothing kept, and then it works. */
+static void survive(enum fake_call call, int error)
+{
+	struct wire_daemon_status before, after;
+	struct peer peer;
+	uint64_t space;
+
+	start(64 * MIB, 12, false);
+	peer_open(&peer, host.options.socket);
+	for (uint64_t nth = 1; nth <= 3; nth++) {
+		bool ok;
+
+		peer_create_space(&peer, "kept", 8 * MIB);
+		space = peer_open_space(&peer, "kept");
+		before = peer_status(&peer);
+
+		fake_sys_fail(&host.fake, call, nth, error);
+		ok = peer_call(&peer, WIRE_SPACE_CREATE,
+			       &(struct wire_space_create){.name = wire_str("b"),
+							   .limit = 8 * MIB,
+							   .reserve = 2 * MIB});
+		if (ok)
+			ok = peer_call(&peer, WIRE_SPACE_OPEN,
+				       &(struct wire_space_open){.name = wire_str("b")});
+		if (ok)
+			ok = alloc(&peer, peer.answer.body.space_opened.space, 6 * MIB);
+		if (ok)
+			ok = peer_call(&peer, WIRE_WINDOW_OPEN,
+				       &(struct wire_window_open){.space = 2, .window = 0});
+		if (!ok) {
+			ck_assert_msg(peer.answer.fault.code == 1 || peer.answer.fault.code == 5,
+				      "%.*s", (int)peer.answer.fault.message.size,
+				      peer.answer.fault.message.data);
+			ck_assert_uint_gt(peer.answer.fault.message.size, 0);
+		}
+		fake_sys_fail(&host.fake, call, 0, 0);
+
+		/* Tidy up as far as it got, and see that not a byte is missing. */
+		peer_call(&peer, WIRE_SPACE_CLOSE, &(struct wire_space_handle){.space = 2});
+		peer_call(&peer, WIRE_SPACE_REMOVE,
+			  &(struct wire_space_remove){.name = wire_str("b")});
+		after = peer_status(&peer);
+		ck_assert_uint_eq(after.used, before.used);
+		ck_assert_uint_eq(after.committed, before.committed);
+		ck_assert_uint_eq(after.spaces, before.spaces);
+
+		ck_assert(alloc(&peer, space, 4 * MIB));
+		ck_assert(peer_call(&peer, WIRE_SPACE_CLOSE,
+				    &(struct wire_space_handle){.space = space}));
+		ck_assert(peer_call(&peer, WIRE_SPACE_REMOVE,
+				    &(struct wire_space_remove){.name = wire_str("kept")}));
+	}
+	peer_close(&peer);
+	stop();
+}
+
+START_TEST(a_commit_that_fails_leaves_nothing_behind)
+{
+	survive(FAKE_COMMIT, ENOSPC);
+}
+END_TEST
+
+START_TEST(a_window_that_cannot_be_made_leaves_nothing_behind)
+{
+	survive(FAKE_WINDOW_CREATE, EMFILE);
+}
+END_TEST
+
+START_TEST(a_file_that_cannot_be_made_leaves_nothing_behind)
+{
+	survive(FAKE_FILE_CREATE, ENOMEM);
+}
+END_TEST
+
+START_TEST(a_descriptor_that_cannot_be_opened_leaves_nothing_behind)
+{
+	survive(FAKE_REOPEN, ENFILE);
+}
+END_TEST
+
+START_TEST(a_peer_that_cannot_be_identified_is_refused_and_may_try_again)
+{
+	struct peer peer;
+
+	start(64 * MIB, 12, false);
+	peer_connect(&peer, host.options.socket);
+	fake_sys_fail(&host.fake, FAKE_PEER, 1, ESRCH);
+	ck_assert(!peer_call(&peer, WIRE_HELLO,
+			     &(struct wire_hello){.protocol = 1, .layout_min = 1, .layout_max = 1}));
+	ck_assert_uint_eq(peer.answer.fault.code, 5);
+	ck_assert(peer_call(&peer, WIRE_HELLO,
+			    &(struct wire_hello){.protocol = 1, .layout_min = 1, .layout_max = 1}));
+	ck_assert_uint_eq(peer_status(&peer).sessions, 1);
+	peer_close(&peer);
+	stop();
+}
+END_TEST
+
+static struct wire_daemon_status status_of_auto(bool hugepages)
+{
+	static struct peer peer; /* what the status points at outlives this call */
+	struct wire_daemon_status status;
+
+	start(64 * MIB, 0, hugepages);
+	peer_open(&peer, host.options.socket);
+	status = peer_status(&peer);
+	close(peer.fd);
+	stop();
+	return status;
+}
+
+START_TEST(auto_takes_hugepages_if_there_are_enough)
+{
+	struct wire_daemon_status status = status_of_auto(true);
+
+	ck_assert_uint_eq(status.page, 2 * MIB);
+	ck_assert_uint_eq(status.pages_why.size, 0);
+}
+END_TEST
+
+START_TEST(auto_falls_back_to_small_pages_and_says_why)
+{
+	struct wire_daemon_status status = status_of_auto(false);
+
+	ck_assert_uint_eq(status.page, 4096);
+	ck_assert_uint_gt(status.pages_why.size, 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("server");
+	TCase *t = tcase_create("server");
+
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, no_commit_punch_or_open_runs_on_the_loops_thread);
+	tcase_add_test(t, a_commit_that_fails_leaves_nothing_behind);
+	tcase_add_test(t, a_window_that_cannot_be_made_leaves_nothing_behind);
+	tcase_add_test(t, a_file_that_cannot_be_made_leaves_nothing_behind);
+	tcase_add_test(t, a_descriptor_that_cannot_be_opened_leaves_nothing_behind);
+	tcase_add_test(t, a_peer_that_cannot_be_identified_is_refused_and_may_try_again);
+	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
+	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+	int failed;
+
+	log_init();
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
