@@ -2,12 +2,22 @@
  * libvarbos - big shared memory for every process of the machine.
  *
  * A daemon, varbosd, owns the memory; this library connects to it, maps what it grants, and
- * hands out pointers. All calls are thread-safe. Every call that can fail says so in its return
- * value: an int is 0 or a VARBOS_E_ code, a pointer is NULL on failure; varbos_error() then
- * tells the calling thread why, with numbers.
+ * hands out pointers. All calls are thread-safe, except that what is closed or disconnected must
+ * not be in use elsewhere. Every call that can fail says so in its return value: an int is 0 or
+ * a VARBOS_E_ code, a pointer is NULL on failure, a reference or size 0; varbos_error() then
+ * tells the calling thread why, with numbers. Options that are zero, or NULL, mean the defaults.
  *
- * After fork() the child holds none of the parent's memory: its handles stay usable, and the
- * first call on one connects anew, as a process of its own.
+ * A call that needs the daemon waits 5 s at most (VARBOS_E_TIMEOUT). If the daemon ends, such
+ * calls fail with VARBOS_E_UNAVAILABLE, at once.
+ *
+ * After fork() the child holds none of the parent's memory, and touching it is a fault. The
+ * child's handles stay usable: the first call on one connects anew, as a process of its own,
+ * and puts the space at the same addresses where they are free, so that a pointer to shared
+ * memory that the parent had is good after, say, varbos_ref_get() of a reference to it. (The
+ * library learns of fork() through pthread_atfork(): a raw clone() goes unnoticed.)
+ *
+ * Environment: VARBOS_SOCKET (varbos_connect), VARBOS_DAEMON (varbos_connect_private),
+ * VARBOS_QUIET (if set, nothing is ever written to standard error).
  */
 #ifndef VARBOS_H
 #define VARBOS_H
@@ -43,11 +53,10 @@ enum varbos_code {
 	VARBOS_E_LIMIT = 14,       /* which limit of the daemon, max */
 	VARBOS_E_UNAVAILABLE = 15, /* no daemon answers; system_errno */
 	VARBOS_E_TIMEOUT = 16,     /* the daemon did not answer in time */
-	VARBOS_E_UNTRUSTED =
-		17, /* the daemon, or what it sent, is not what it should be: which */
+	VARBOS_E_UNTRUSTED = 17, /* the daemon, or what it sent, is not to be believed: which */
 };
 
-/* Why a call failed. Numbers that do not belong to the code are 0; bytes throughout. */
+/* Why a call failed. Numbers that do not belong to the code are 0; bytes, unless said. */
 struct varbos_error {
 	enum varbos_code code;
 	int system_errno;
@@ -56,19 +65,24 @@ struct varbos_error {
 	uint64_t largest; /* the longest free run */
 	uint64_t max;
 	uint64_t remaining;
-	char which[32];    /* which budget, limit, argument or right */
-	char message[256]; /* one line for a person */
+	char which[32];    /* which budget, limit, argument, right, ... */
+	char message[256]; /* one line for a person: "varbos_alloc: 128 MiB asked, ..." */
 };
 
-/* The calling thread's last failure; valid until its next call into the library. Never NULL. */
+/*
+ * The calling thread's last failure. Never NULL; the thread's next failing call overwrites it,
+ * a successful one leaves it alone.
+ */
 const struct varbos_error *varbos_error(void);
 
 /* "VARBOS_E_BUDGET" and its like; never NULL. */
 const char *varbos_code_name(int code);
 
 /*
- * Connect. `path` is the daemon's socket; NULL means $VARBOS_SOCKET, then the user's own daemon
- * ($XDG_RUNTIME_DIR/varbos/varbos.sock), then the system's (/run/varbos/varbos.sock).
+ * Connect. `path` is the daemon's socket; NULL means $VARBOS_SOCKET, or, if that is not set,
+ * the user's own daemon ($XDG_RUNTIME_DIR/varbos/varbos.sock), then the system's
+ * (/run/varbos/varbos.sock). Who listens there must be root, the user `varbos` or the caller's
+ * own user (else VARBOS_E_UNTRUSTED).
  */
 int varbos_connect(struct varbos **ret, const char *path);
 
@@ -79,14 +93,16 @@ struct varbos_private_options {
 };
 
 /*
- * Start a daemon for this process and its descendants, and connect to it. It ends when the last
- * of them has ended. Other processes of the same user join by varbos_connect(varbos_socket()).
+ * Start a daemon for this process and its forked descendants, and connect to it. It ends when
+ * the last of them has ended, disconnected or called exec. Its socket is in a fresh folder below
+ * $XDG_RUNTIME_DIR or /tmp that goes with it. Other processes of the same user join by
+ * varbos_connect() to varbos_socket(), as long as it lives.
  */
 int varbos_connect_private(struct varbos **ret, const struct varbos_private_options *options);
 
 /*
- * End the session: what this process allocated privately goes back, its spaces close and their
- * mappings vanish. NULL is fine.
+ * End the session: what this process allocated privately goes back, its spaces close (their
+ * handles are void now) and their mappings vanish. NULL is fine.
  */
 void varbos_disconnect(struct varbos *vb);
 
@@ -107,7 +123,7 @@ enum varbos_space_flags {
 	VARBOS_SPACE_NEW = 1 << 2,       /* it must not exist yet */
 };
 
-/* Zeroed means defaults throughout. All but `flags` and `windows` are of use at creation only. */
+/* All but `flags` and `windows` count at creation only. */
 struct varbos_space_options {
 	uint64_t limit;        /* hard, bytes; 0: a quarter of what the owner may still own */
 	uint64_t reserve;      /* guaranteed, bytes */
@@ -120,52 +136,72 @@ struct varbos_space_options {
 	const char *placement; /* NULL: "bestfit" */
 };
 
-/* Open a space, creating it if it is missing (unless flags say otherwise). */
+/*
+ * Open a space, creating it if it is missing (unless flags say otherwise). Its name is 1 to 63
+ * of A-Z a-z 0-9 . _ -, not starting with . or -. Opening it again on the same connection, with
+ * the same access, gives the same handle, to be closed as often.
+ */
 int varbos_space_open(struct varbos_space **ret, struct varbos *vb, const char *name,
 		      const struct varbos_space_options *options);
 
-/* Unmap it. This process's private memory in it goes back. NULL is fine. */
+/* With the last handle it is unmapped, and private memory in it goes back. NULL is fine. */
 void varbos_space_close(struct varbos_space *space);
 
 struct varbos_space_info {
 	char name[64];
-	uint32_t uid, gid, mode;
+	char placement[16];
+	uint32_t uid, gid, mode; /* of its owner; like a file's */
+	uint32_t weight;
 	uint32_t sessions; /* that have it open */
-	uint64_t limit, reserve, used, committed;
+	uint32_t removed;  /* not 0: it goes with the last of them */
+	uint64_t limit, reserve, client_limit;
+	uint64_t used, committed; /* bytes in allocations; bytes of memory it holds */
 };
 
-/* *ret is an array of *ret_count rows for the caller to free(). */
+/* *ret is an array of *ret_count rows (NULL if there are none) for the caller to free(). */
 int varbos_space_list(struct varbos *vb, struct varbos_space_info **ret, size_t *ret_count);
 
 /* Remove a space. One that is in use is refused, unless forced: then it goes with its last user. */
 int varbos_space_remove(struct varbos *vb, const char *name, int force);
 
 /*
- * Memory that dies with this process (or varbos_free). Its address is stable. Others may read
- * and write it through a reference, as a loan. Contents are undefined. NULL: varbos_error().
+ * Memory that dies with this process (or varbos_free). Its address is stable, its size rounded
+ * up (varbos_usable_size), a size of 0 counts as 1. Others may read and write it through a
+ * reference, as a loan. What it contains is undefined. NULL: varbos_error() says why.
  */
 void *varbos_alloc(struct varbos_space *space, size_t size);
 
 /* Memory that outlives this process, and that any writer of the space may free. */
 void *varbos_alloc_shared(struct varbos_space *space, size_t size);
 
-/* Refuses what is not the start of a live allocation that is this process's (or shared). */
+/*
+ * Free what varbos_alloc() gave this process, or varbos_alloc_shared() anyone. NULL is fine.
+ * Refused with VARBOS_E_REFERENCE, and nothing is changed: "interior", not the start of an
+ * allocation; "freed", free already; "not-owner", another process's private memory; "foreign",
+ * not of this space. Members who share memory must agree on who frees it: one who frees what
+ * another has just freed may meet an allocation that was made there since.
+ */
 int varbos_free(struct varbos_space *space, void *memory);
 
 /* A reference to any byte inside an allocation; 0 on failure. */
 varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory);
 
-/* The byte that a reference names, in this process; NULL if it is stale, freed or foreign. */
+/*
+ * The byte that a reference names, in this process. NULL: it is "stale" (its memory was freed
+ * and given out again), "freed" or "foreign". It was live when this looked, and is for as long
+ * as whoever owns the memory keeps it.
+ */
 void *varbos_ref_get(struct varbos_space *space, varbos_ref ref);
 
 /* How many bytes from `memory`, the start of an allocation, may be used; 0 on failure. */
 size_t varbos_usable_size(struct varbos_space *space, const void *memory);
 
 /*
- * How many frees the daemon refused since the connection began (a free is not waited for, so
- * its refusal arrives later, during some other call).
+ * How many frees the daemon refused since the connection began. A free is not waited for, so
+ * that its refusal arrives later, during some other call; then a line on standard error names
+ * the block, unless $VARBOS_QUIET is set.
  */
-uint64_t varbos_frees_refused(const struct varbos *vb);
+uint64_t varbos_frees_refused(struct varbos *vb);
 
 #ifdef __cplusplus
 }

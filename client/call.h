@@ -1,0 +1,97 @@
+/*
+ * Call - one request and its answer, for many threads over one socket.
+ *
+ * Q1  At most `inflight` requests are unanswered; who comes then waits for one to end.
+ * Q2  Nobody reads for nobody: one of the threads that wait for an answer reads, for all, and
+ *     hands that role on when its own answer is there. Alone, a call is one send and one recv.
+ * Q3  Every call ends by its deadline. An answer that comes later is dropped by its id.
+ * Q4  Every received descriptor is close-on-exec, and ends either with the call that expects it
+ *     or closed.
+ * Q5  A connection that ended, or said what cannot be understood, fails every call under way
+ *     and every later one at once.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/lock.h"
+#include "client/socket.h"
+#include "proto/wire.h"
+
+enum call_state {
+	CALL_FREE,
+	CALL_WAITING,  /* for its answer */
+	CALL_ANSWERED, /* its datagram is in the buffer */
+};
+
+struct call {
+	struct calls *calls;
+	_Atomic uint32_t wake; /* changes when its thread should look again */
+	enum call_state state;
+	enum wire_method method;
+	uint64_t id;
+	uint64_t deadline_ns;
+	bool asleep; /* its thread waits on `wake`, and may be handed the reader's role */
+
+	char *buffer; /* WIRE_MESSAGE_MAX */
+	size_t size;
+	int fds[WIRE_FDS_MAX];
+	unsigned n_fds;
+	bool fds_lost;
+
+	struct wire_message message; /* the answer, until call_end() */
+	struct wire_trouble trouble;
+	bool decoded; /* by the reader, which was the call's own thread */
+	int decode_result;
+};
+
+struct calls {
+	struct socket socket;
+	uint32_t timeout_ms;
+	struct lock lock; /* of all below, but for what the reader owns */
+	uint64_t next_id;
+	bool reading; /* somebody has the reader's role: the socket's read end, `spare` */
+	int broken;   /* VARBOS_E_ code that every call gets now */
+	int broken_errno;
+	char broken_why[160];
+	_Atomic uint32_t freed;           /* changes when a slot becomes free */
+	uint32_t inflight, limit, queued; /* queued: threads that wait for a slot */
+	_Atomic uint64_t refused;         /* extent.refused notes so far */
+	char *buffers; /* one for each slot, and the spare one; pages come on first use */
+	char *spare;
+	struct call slots[WIRE_INFLIGHT_MAX];
+};
+
+/* Zeroed, then connected. 0 or a VARBOS_E_ code. */
+int calls_init(struct calls *calls);
+void calls_deinit(struct calls *calls);
+
+/* Take over a fresh socket: calls made over the one before are forgotten. */
+void calls_start(struct calls *calls, const struct socket *socket, uint32_t timeout_ms);
+
+/* HELLO has agreed on how many requests may be unanswered. */
+void calls_set_limit(struct calls *calls, uint64_t inflight);
+
+/*
+ * One request, answered with exactly `n_fds` descriptors: 0, and *ret is the answer, to be
+ * ended; or a VARBOS_E_ code, the daemon's included.
+ */
+int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
+	       const void *params, unsigned n_fds);
+
+/* What the caller has not taken of its descriptors is closed. */
+void call_end(struct call *call);
+
+static inline void call_endp(struct call **call)
+{
+	if (*call)
+		call_end(*call);
+}
+
+/* One way: no answer is waited for. */
+int call_note(struct calls *calls, enum wire_method method, const void *params);
+
+/* Handle what has arrived already, without waiting, unless another thread is at it. */
+void calls_poll(struct calls *calls);

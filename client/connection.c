@@ -1,0 +1,216 @@
+#include "client/connection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "client/error.h"
+#include "client/space.h"
+#include "proto/layout.h"
+
+enum {
+	SESSION_MAX = (1 << 20) - 1, /* what a slice word holds */
+	MESSAGE_MIN = 2048,          /* what our requests may take */
+};
+
+static void connection_free(struct varbos *vb)
+{
+	calls_deinit(&vb->calls);
+	private_daemon_free(vb->daemon);
+	free(vb);
+}
+
+static void connection_freep(struct varbos **vb)
+{
+	if (*vb)
+		connection_free(*vb);
+}
+
+/* FNV-1a over what the kernel gives each program at its start. */
+static uint64_t image_hash(void)
+{
+	const unsigned char *random = (const unsigned char *)getauxval(AT_RANDOM);
+	uint64_t hash = 0xcbf29ce484222325;
+
+	for (int i = 0; random && i < 16; i++)
+		hash = (hash ^ random[i]) * 0x100000001b3;
+	return hash;
+}
+
+static int check_welcome(struct varbos *vb, const struct wire_welcome *welcome)
+{
+	bool other = !welcome->protocol || welcome->protocol > WIRE_PROTOCOL;
+
+	if (other || !welcome->layout || welcome->layout > LAYOUT_VERSION)
+		return error_set_numbers(
+			other ? &(struct varbos_error){.code = VARBOS_E_VERSION,
+						       .requested = WIRE_PROTOCOL,
+						       .max = welcome->protocol,
+						       .which = "protocol"}
+			      : &(struct varbos_error){.code = VARBOS_E_VERSION,
+						       .requested = LAYOUT_VERSION,
+						       .max = welcome->layout,
+						       .which = "layout"},
+			"the daemon wants protocol %llu and layout %llu, this library speaks "
+			"%d "
+			"and %d",
+			(unsigned long long)welcome->protocol,
+			(unsigned long long)welcome->layout, WIRE_PROTOCOL, LAYOUT_VERSION);
+	if (!welcome->session || welcome->session > SESSION_MAX || !welcome->inflight ||
+	    welcome->message_max < MESSAGE_MIN)
+		return error_set(VARBOS_E_PROTOCOL, "welcome",
+				 "the daemon's welcome makes no sense: session %llu, %llu "
+				 "requests in flight, messages of %llu bytes",
+				 (unsigned long long)welcome->session,
+				 (unsigned long long)welcome->inflight,
+				 (unsigned long long)welcome->message_max);
+
+	vb->session = (uint32_t)welcome->session;
+	vb->layout = (uint32_t)welcome->layout;
+	calls_set_limit(&vb->calls, welcome->inflight);
+	return 0;
+}
+
+static int say_hello(struct varbos *vb)
+{
+	struct wire_hello hello = {
+		.protocol = WIRE_PROTOCOL,
+		.layout_min = 1,
+		.layout_max = LAYOUT_VERSION,
+		.name = wire_str(program_invocation_short_name),
+		.image = image_hash(),
+	};
+	_cleanup_(call_endp) struct call *call = NULL;
+	int r;
+
+	hello.name.size = (uint32_t)u64_min(hello.name.size, 31);
+	if (!wire_str_is_clean(hello.name))
+		hello.name = (struct wire_str){};
+	r = call_begin(&call, &vb->calls, WIRE_HELLO, &hello, 0);
+	if (r)
+		return r;
+	return check_welcome(vb, &call->message.body.welcome);
+}
+
+/* A session for this process; what vb->calls knew before is forgotten. */
+static int connect_session(struct varbos *vb, const char *path)
+{
+	struct socket socket;
+	int r;
+
+	r = socket_open(&socket, path, &vb->policy);
+	if (r)
+		return r;
+	calls_start(&vb->calls, &socket, vb->policy.timeout_ms);
+	r = say_hello(vb);
+	if (r)
+		socket_close(&vb->calls.socket);
+	return r;
+}
+
+int connection_open(struct varbos **ret, const char *path, const struct socket_policy *policy)
+{
+	_cleanup_(connection_freep) struct varbos *vb = NULL;
+	int r;
+
+	r = fork_watch();
+	if (r)
+		return error_system(r, "watching for forks");
+	vb = calloc(1, sizeof(*vb));
+	if (!vb)
+		return error_system(ENOMEM, "a connection");
+	vb->calls.socket.fd = -1;
+	vb->policy = *policy;
+	r = calls_init(&vb->calls);
+	if (!r)
+		r = connect_session(vb, path);
+	if (r)
+		return r;
+	atomic_store_explicit(&vb->stamp, fork_count(), memory_order_release);
+
+	*ret = TAKE_PTR(vb);
+	return 0;
+}
+
+int connection_revive(struct varbos *vb)
+{
+	_cleanup_(lock_releasep) struct lock *gate = &vb->gate;
+	char path[SOCKET_PATH_MAX + 1];
+	int r;
+
+	lock_acquire(gate);
+	if (atomic_load_explicit(&vb->stamp, memory_order_relaxed) == fork_count())
+		return 0;
+
+	socket_close(&vb->calls.socket);
+	memcpy(path, vb->calls.socket.path, sizeof(path));
+	r = connect_session(vb, path);
+	if (r)
+		return r;
+	atomic_store_explicit(&vb->stamp, fork_count(), memory_order_release);
+	return 0;
+}
+
+_public_ int varbos_connect(struct varbos **ret, const char *path)
+{
+	struct socket_policy policy;
+
+	error_enter("varbos_connect");
+	if (!ret)
+		return error_set(VARBOS_E_INVALID, "ret", "where to store it is NULL");
+	socket_policy_default(&policy);
+	return connection_open(ret, path, &policy);
+}
+
+_public_ void varbos_disconnect(struct varbos *vb)
+{
+	_cleanup_(call_endp) struct call *call = NULL;
+
+	if (!vb)
+		return;
+	error_enter("varbos_disconnect");
+	space_drop_all(vb);
+	/* Waited for, so that what was this session's can be had again at once. */
+	if (atomic_load_explicit(&vb->stamp, memory_order_acquire) == fork_count() &&
+	    !call_begin(&call, &vb->calls, WIRE_BYE, &(struct wire_empty){}, 0))
+		call_end(TAKE_PTR(call));
+	connection_free(vb);
+}
+
+_public_ const char *varbos_socket(const struct varbos *vb)
+{
+	return vb->calls.socket.path;
+}
+
+_public_ int varbos_ping(struct varbos *vb, uint64_t *ret_ns)
+{
+	_cleanup_(call_endp) struct call *call = NULL;
+	uint64_t before, after;
+	int r;
+
+	error_enter("varbos_ping");
+	r = connection_enter(vb);
+	if (r)
+		return r;
+	before = clock_ns();
+	r = call_begin(&call, &vb->calls, WIRE_PING, &(struct wire_ping){.token = before}, 0);
+	after = clock_ns();
+	if (r)
+		return r;
+	if (call->message.body.ping.token != before)
+		return error_set(VARBOS_E_PROTOCOL, "token",
+				 "the daemon answered another ping than this one");
+	if (ret_ns)
+		*ret_ns = after - before;
+	return 0;
+}
+
+_public_ uint64_t varbos_frees_refused(struct varbos *vb)
+{
+	error_enter("varbos_frees_refused");
+	if (connection_enter(vb))
+		return 0;
+	calls_poll(&vb->calls);
+	return atomic_load_explicit(&vb->calls.refused, memory_order_relaxed);
+}

@@ -1,0 +1,135 @@
+#include "client/error.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/size.h"
+
+static _Thread_local struct varbos_error last;
+static _Thread_local const char *entered = "varbos";
+
+#define ERROR(name, number, status, text) \
+	static_assert(VARBOS_E_##name == (number), "the public copy of proto/errors.def");
+#include "proto/errors.def"
+#undef ERROR
+
+_public_ const struct varbos_error *varbos_error(void)
+{
+	return &last;
+}
+
+_public_ const char *varbos_code_name(int code)
+{
+	switch (code) {
+	case VARBOS_OK:
+		return "VARBOS_OK";
+#define ERROR(name, number, status, text) \
+	case number:                      \
+		return "VARBOS_E_" #name;
+#include "proto/errors.def"
+#undef ERROR
+	default:
+		return "VARBOS_E_(unknown)";
+	}
+}
+
+void error_enter(const char *function)
+{
+	entered = function;
+}
+
+int error_restore(const struct varbos_error *error)
+{
+	last = *error;
+	return (int)last.code;
+}
+
+static void fill_message(const char *format, va_list args)
+{
+	int n = snprintf(last.message, sizeof(last.message), "%s: ", entered);
+
+	if (n >= 0 && (size_t)n < sizeof(last.message))
+		vsnprintf(last.message + n, sizeof(last.message) - (size_t)n, format, args);
+}
+
+int error_set(enum varbos_code code, const char *which, const char *format, ...)
+{
+	va_list args;
+
+	last = (struct varbos_error){.code = code};
+	snprintf(last.which, sizeof(last.which), "%s", which ? which : "");
+	va_start(args, format);
+	fill_message(format, args);
+	va_end(args);
+	return (int)code;
+}
+
+int error_set_numbers(const struct varbos_error *numbers, const char *format, ...)
+{
+	va_list args;
+
+	last = *numbers;
+	va_start(args, format);
+	fill_message(format, args);
+	va_end(args);
+	return (int)last.code;
+}
+
+int error_system(int error, const char *format, ...)
+{
+	char text[160];
+	va_list args;
+
+	if (error < 0)
+		error = -error;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	return error_set_numbers(
+		&(struct varbos_error){.code = VARBOS_E_SYSTEM, .system_errno = error},
+		"%s: %s", text,
+		strerrordesc_np(error) ? strerrordesc_np(error) : "unknown error");
+}
+
+/* The daemon's line says what it knows; for the numbers one that reads alike everywhere. */
+int error_fault(const struct wire_fault *fault)
+{
+	char asked[SIZE_TEXT_MAX], most[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX];
+	char said[sizeof(last.message)];
+	struct varbos_error error = {
+		.code = (enum varbos_code)fault->code,
+		.system_errno = fault->system_errno <= INT_MAX ? (int)fault->system_errno : 0,
+		.requested = fault->requested,
+		.available = fault->available,
+		.largest = fault->largest,
+		.max = fault->max,
+		.remaining = fault->remaining,
+	};
+
+	wire_str_copy(error.which, sizeof(error.which), fault->which);
+	wire_str_copy(said, sizeof(said), fault->message);
+	if (!fault->code || !wire_error_name(fault->code))
+		return error_set(VARBOS_E_PROTOCOL, "code",
+				 "the daemon answered with a code that this library does not "
+				 "know, %llu: %s",
+				 (unsigned long long)fault->code, said);
+
+	size_format(asked, sizeof(asked), fault->requested);
+	size_format(most, sizeof(most), fault->max);
+	size_format(left, sizeof(left), fault->remaining);
+	if (error.code == VARBOS_E_BUDGET)
+		return error_set_numbers(&error, "%s asked, %s left in the budget of the %s",
+					 asked, left, *error.which ? error.which : "space");
+	if (error.code == VARBOS_E_TOO_LARGE)
+		return error_set_numbers(
+			&error, "%s asked, %s is the most that could ever be had", asked, most);
+	if (error.code == VARBOS_E_MEMORY)
+		return error_set_numbers(&error, "%s asked, %s free, the longest run %s", asked,
+					 size_format(left, sizeof(left), fault->available),
+					 size_format(most, sizeof(most), fault->largest));
+	return error_set_numbers(&error, "%s", said);
+}

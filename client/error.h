@@ -1,0 +1,33 @@
+/*
+ * Error - why the calling thread's last failing call failed.
+ *
+ * E1  A public function that fails has filled it: code, the numbers that belong to the code,
+ *     and one line for a person that starts with the function's name.
+ * E2  Every filler returns the code, so that failing is one line.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include <varbos/varbos.h>
+
+#include "base/base.h"
+#include "proto/wire.h"
+
+/* At the start of every public function: whose failures the next ones are. */
+void error_enter(const char *function);
+
+int error_set(enum varbos_code code, const char *which, const char *format, ...) _printf_(3, 4);
+
+/* VARBOS_E_SYSTEM; `error` is an errno, of either sign. */
+int error_system(int error, const char *format, ...) _printf_(2, 3);
+
+/* With numbers of its own, besides code and which. */
+int error_set_numbers(const struct varbos_error *numbers, const char *format, ...)
+	_printf_(2, 3);
+
+/* What the daemon answered. */
+int error_fault(const struct wire_fault *fault);
+
+/* Put back what was copied from varbos_error(), after another call has failed meanwhile. */
+int error_restore(const struct varbos_error *error);

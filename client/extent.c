@@ -1,0 +1,339 @@
+/*
+ * Extents - memory from the daemon, and references to it.
+ *
+ * X1  What is refused here is refused from the slice map, which the daemon alone writes; what
+ *     passes here the daemon checks again. The map may change between: another member may free a
+ *     shared extent while a pointer or reference to it is being looked at. So an answer holds
+ *     for the moment at which the slice's word was loaded, and members that share extents must
+ *     agree on who frees them.
+ * X2  A second free is refused also before the daemon has processed the first: each window
+ *     remembers, slice by slice, the tag that was freed from here last. (Tags come back after
+ *     2^20 allocations in a space; an allocation made here forgets what its slice remembers.)
+ * X3  Offsets in answers are used only when they lie inside a mapped window and the slice map
+ *     agrees with them.
+ */
+#include <errno.h>
+#include <stdint.h>
+
+#include <varbos/varbos.h>
+
+#include "base/base.h"
+#include "client/error.h"
+#include "client/space.h"
+#include "proto/layout.h"
+
+/* Where something lies, and its slice's word, loaded once. */
+struct place {
+	struct window *window;
+	uint64_t offset, position;
+	uint32_t slice;
+	struct slice_info info;
+};
+
+static int place_at(struct varbos_space *space, uint64_t offset, struct place *ret)
+{
+	struct place place = {.offset = offset, .position = offset_position(offset)};
+	uint64_t word;
+	int r;
+
+	r = window_need(space, offset_window(offset), &place.window);
+	if (r)
+		return r;
+	if (place.position >= place.window->size)
+		return error_set(VARBOS_E_REFERENCE, "foreign",
+				 "offset 0x%llx of space %s is beyond its windows",
+				 (unsigned long long)offset, space->name);
+
+	place.slice = (uint32_t)(place.position >> SLICE_SHIFT);
+	word = atomic_load_explicit(&place.window->map[place.slice], memory_order_acquire);
+	place.info = slice_word_unpack(word);
+	if (place.info.kind == EXTENT_NONE)
+		return error_set(VARBOS_E_REFERENCE, "freed",
+				 "nothing is allocated at offset 0x%llx of space %s: freed "
+				 "already?",
+				 (unsigned long long)offset, space->name);
+
+	*ret = place;
+	return 0;
+}
+
+static int place_of(struct varbos_space *space, const void *memory, struct place *ret)
+{
+	uintptr_t at = (uintptr_t)memory, base = (uintptr_t)space->base;
+
+	if (at < base || at - base >= space->n_windows * WINDOW_BYTES_MAX)
+		return error_set(VARBOS_E_REFERENCE, "foreign", "%p is not in space %s", memory,
+				 space->name);
+	return place_at(space, at - base, ret);
+}
+
+/* Has this process freed it already, and the daemon perhaps not heard of it yet? */
+static bool freed_here(const struct place *place)
+{
+	const _Atomic uint32_t *freed =
+		atomic_load_explicit(&place->window->freed, memory_order_acquire);
+
+	return freed && atomic_load_explicit(&freed[place->slice], memory_order_relaxed) ==
+				place->info.tag;
+}
+
+static int error_freed(const struct varbos_space *space, const struct place *place)
+{
+	return error_set(VARBOS_E_REFERENCE, "freed",
+			 "the block at offset 0x%llx of space %s has been freed already",
+			 (unsigned long long)place->offset, space->name);
+}
+
+/* The start of an allocation, not yet freed here. */
+static int block_of(struct varbos_space *space, const void *memory, struct place *ret)
+{
+	struct place place;
+	int r;
+
+	r = place_of(space, memory, &place);
+	if (r)
+		return r;
+	if (!place.info.head || place.position % SLICE_BYTES)
+		return error_set(VARBOS_E_REFERENCE, "interior",
+				 "%p lies inside a block, not at its start", memory);
+	if (freed_here(&place))
+		return error_freed(space, &place);
+	*ret = place;
+	return 0;
+}
+
+static int error_read_only(const struct varbos_space *space)
+{
+	return error_set(VARBOS_E_PERMISSION, "write", "space %s is open read-only",
+			 space->name);
+}
+
+static int send_free(struct varbos_space *space, uint64_t offset, uint32_t tag)
+{
+	struct wire_extent_free note = {.space = space->handle, .offset = offset, .tag = tag};
+
+	return call_note(&space->vb->calls, WIRE_EXTENT_FREE, &note);
+}
+
+/* ---- allocating ---- */
+
+static int error_extent(const struct wire_extent_alloced *extent, const char *which)
+{
+	return error_set(
+		VARBOS_E_UNTRUSTED, which,
+		"the daemon's answer cannot be: %llu bytes at offset 0x%llx, tag 0x%llx "
+		"(%s)",
+		(unsigned long long)extent->size, (unsigned long long)extent->offset,
+		(unsigned long long)extent->tag, which);
+}
+
+/* Is the extent where the answer says, by the window's size and by the slice map? */
+static int check_extent(const struct varbos_space *space, struct window *window,
+			const struct wire_extent_alloced *extent, enum extent_kind kind)
+{
+	uint64_t position = offset_position(extent->offset);
+	struct slice_info info;
+
+	if (!mutant(client_offset_unchecked) &&
+	    (position >= window->size || extent->size > window->size - position))
+		return error_extent(extent, "offset");
+	info = slice_word_unpack(atomic_load_explicit(&window->map[position >> SLICE_SHIFT],
+						      memory_order_acquire));
+	if (!info.head || info.kind != kind || info.tag != extent->tag ||
+	    info.count != extent->size >> SLICE_SHIFT ||
+	    (kind == EXTENT_PRIVATE && info.session != space->vb->session))
+		return error_extent(extent, "slice-map");
+	return 0;
+}
+
+/* What the daemon has granted, made usable; if it cannot be, the daemon has it back. */
+static int take_extent(struct varbos_space *space, const struct wire_extent_alloced *extent,
+		       enum extent_kind kind, void **ret)
+{
+	_Atomic uint32_t *freed;
+	struct window *window;
+	uint64_t position = offset_position(extent->offset);
+	int r;
+
+	r = window_need(space, offset_window(extent->offset), &window);
+	if (r == VARBOS_E_REFERENCE)
+		return error_extent(extent, "window");
+	if (r) {
+		struct varbos_error why = *varbos_error();
+
+		send_free(space, extent->offset, (uint32_t)extent->tag);
+		return error_restore(&why);
+	}
+	r = check_extent(space, window, extent, kind);
+	if (r)
+		return r;
+
+	freed = atomic_load_explicit(&window->freed, memory_order_acquire);
+	if (freed)
+		atomic_store_explicit(&freed[position >> SLICE_SHIFT], 0, memory_order_relaxed);
+	*ret = space->base + extent->offset;
+	return 0;
+}
+
+static int extent_alloc(struct varbos_space *space, size_t size, enum extent_kind kind,
+			void **ret)
+{
+	struct wire_extent_alloc request = {
+		.size = size ? size : 1,
+		.shared = kind == EXTENT_SHARED,
+	};
+	_cleanup_(call_endp) struct call *call = NULL;
+	struct wire_extent_alloced extent;
+	int r;
+
+	r = space_enter(space);
+	if (r)
+		return r;
+	if (space->read_only)
+		return error_read_only(space);
+
+	request.space = space->handle;
+	r = call_begin(&call, &space->vb->calls, WIRE_EXTENT_ALLOC, &request, 0);
+	if (r)
+		return r;
+	extent = call->message.body.extent_alloced;
+	call_end(TAKE_PTR(call));
+
+	if (extent.offset >> OFFSET_BITS || extent.offset % SLICE_BYTES)
+		return error_extent(&extent, "offset");
+	if (extent.size < request.size || extent.size % SLICE_BYTES)
+		return error_extent(&extent, "size");
+	if (!extent.tag || extent.tag > TAG_MASK)
+		return error_extent(&extent, "tag");
+	return take_extent(space, &extent, kind, ret);
+}
+
+_public_ void *varbos_alloc(struct varbos_space *space, size_t size)
+{
+	void *memory;
+
+	error_enter("varbos_alloc");
+	return extent_alloc(space, size, EXTENT_PRIVATE, &memory) ? NULL : memory;
+}
+
+_public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)
+{
+	void *memory;
+
+	error_enter("varbos_alloc_shared");
+	return extent_alloc(space, size, EXTENT_SHARED, &memory) ? NULL : memory;
+}
+
+/* ---- freeing ---- */
+
+/* Remember the tag; false if it was freed here before, perhaps by another thread just now. */
+static bool freed_exchange(_Atomic uint32_t *word, uint32_t tag, uint32_t *ret_before)
+{
+	uint32_t before = atomic_load_explicit(word, memory_order_relaxed);
+
+	do
+		if (before == tag && !mutant(client_double_free))
+			return false;
+	while (!atomic_compare_exchange_weak_explicit(word, &before, tag, memory_order_acq_rel,
+						      memory_order_relaxed));
+	*ret_before = before;
+	return true;
+}
+
+static int extent_free(struct varbos_space *space, const void *memory)
+{
+	_Atomic uint32_t *freed;
+	struct place place;
+	uint32_t before, tag;
+	int r;
+
+	r = space_enter(space);
+	if (r)
+		return r;
+	if (space->read_only)
+		return error_read_only(space);
+	r = block_of(space, memory, &place);
+	if (r)
+		return r;
+	if (place.info.kind == EXTENT_PRIVATE && place.info.session != space->vb->session)
+		return error_set(VARBOS_E_REFERENCE, "not-owner",
+				 "the block at offset 0x%llx of space %s is private to another "
+				 "process",
+				 (unsigned long long)place.offset, space->name);
+
+	r = window_freed(place.window, &freed);
+	if (r)
+		return error_system(r, "remembering what is freed");
+	if (!freed_exchange(&freed[place.slice], place.info.tag, &before))
+		return error_freed(space, &place);
+
+	r = send_free(space, place.offset, place.info.tag);
+	if (r) { /* the daemon has not heard of it: it may be freed again */
+		tag = place.info.tag;
+		atomic_compare_exchange_strong(&freed[place.slice], &tag, before);
+	}
+	return r;
+}
+
+_public_ int varbos_free(struct varbos_space *space, void *memory)
+{
+	if (!memory)
+		return 0;
+	error_enter("varbos_free");
+	return extent_free(space, memory);
+}
+
+_public_ size_t varbos_usable_size(struct varbos_space *space, const void *memory)
+{
+	struct place place;
+
+	error_enter("varbos_usable_size");
+	if (space_enter(space) || block_of(space, memory, &place))
+		return 0;
+	if (place.info.count > place.window->n_slices - place.slice) {
+		error_set(VARBOS_E_UNTRUSTED, "slice-map",
+			  "by the slice map the block at %p ends beyond its window", memory);
+		return 0;
+	}
+	return (size_t)place.info.count << SLICE_SHIFT;
+}
+
+/* ---- references ---- */
+
+_public_ varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory)
+{
+	struct place place;
+
+	error_enter("varbos_ref_of");
+	if (space_enter(space) || place_of(space, memory, &place))
+		return 0;
+	if (place.info.head && freed_here(&place)) {
+		error_freed(space, &place);
+		return 0;
+	}
+	return ref_make(place.info.tag, place.offset);
+}
+
+_public_ void *varbos_ref_get(struct varbos_space *space, varbos_ref ref)
+{
+	struct place place;
+
+	error_enter("varbos_ref_get");
+	if (space_enter(space))
+		return NULL;
+	if (!ref_tag(ref)) {
+		error_set(VARBOS_E_REFERENCE, "foreign", "0x%llx is no reference",
+			  (unsigned long long)ref);
+		return NULL;
+	}
+	if (place_at(space, ref_offset(ref), &place))
+		return NULL;
+	if (place.info.tag != ref_tag(ref) && !mutant(client_tag_unchecked)) {
+		error_set(VARBOS_E_REFERENCE, "stale",
+			  "reference 0x%llx: what it named in space %s has been freed, and its "
+			  "place given to another",
+			  (unsigned long long)ref, space->name);
+		return NULL;
+	}
+	return space->base + place.offset;
+}

@@ -1,0 +1,168 @@
+#include "client/socket.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <varbos/varbos.h>
+
+#include "base/base.h"
+#include "client/error.h"
+
+#define SYSTEM_SOCKET "/run/varbos/varbos.sock"
+
+void socket_policy_default(struct socket_policy *ret)
+{
+	struct passwd entry, *found = NULL;
+	char buffer[4096];
+
+	*ret = (struct socket_policy){
+		.trusted = {0, geteuid()},
+		.n_trusted = 2,
+		.timeout_ms = SOCKET_TIMEOUT_MS,
+	};
+	if (!getpwnam_r("varbos", &entry, buffer, sizeof(buffer), &found) && found)
+		ret->trusted[ret->n_trusted++] = found->pw_uid;
+}
+
+static bool policy_trusts(const struct socket_policy *policy, uid_t uid)
+{
+	if (mutant(client_any_uid))
+		return true;
+	for (unsigned i = 0; i < policy->n_trusted; i++)
+		if (policy->trusted[i] == uid)
+			return true;
+	return false;
+}
+
+static int check_server(int fd, const char *path, const struct socket_policy *policy)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return error_system(errno, "who listens at %s", path);
+	if (!policy_trusts(policy, peer.uid))
+		return error_set(VARBOS_E_UNTRUSTED, "uid",
+				 "who listens at %s is uid %u: neither root, nor varbos, nor "
+				 "this process's own user",
+				 path, (unsigned)peer.uid);
+	return 0;
+}
+
+/* 0, a VARBOS_E_ code, or -errno: nobody answers there. */
+static int open_at(struct socket *ret, const char *path, const struct socket_policy *policy)
+{
+	struct timeval timeout = {
+		.tv_sec = policy->timeout_ms / 1000,
+		.tv_usec = (suseconds_t)(policy->timeout_ms % 1000) * 1000,
+	};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_(closep) int fd = -1;
+	struct stat st;
+	int r;
+
+	if (!*path || strlen(path) > SOCKET_PATH_MAX)
+		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_INVALID,
+								.requested = strlen(path),
+								.max = SOCKET_PATH_MAX,
+								.which = "path"},
+					 "a socket's path has 1 to %d bytes, this one %zu",
+					 SOCKET_PATH_MAX, strlen(path));
+	strcpy(address.sun_path, path);
+
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return error_system(errno, "making a socket");
+	/* With these, waiting for an answer needs no poll: a round trip is two system calls. */
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+		return error_system(errno, "setting a socket's timeout");
+
+	do
+		r = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+	while (r == -EINTR);
+	if (r)
+		return r;
+
+	r = check_server(fd, path, policy);
+	if (r)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return error_system(errno, "looking at a socket");
+
+	*ret = (struct socket){.fd = TAKE_FD(fd), .dev = st.st_dev, .ino = st.st_ino};
+	strcpy(ret->path, path);
+	return 0;
+}
+
+/* Nobody answered anywhere: `tried` lists where, `error` is the last one's. */
+static int error_nobody(int error, const char *tried)
+{
+	bool denied = error == -EACCES || error == -EPERM;
+
+	if (error == -EAGAIN)
+		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_TIMEOUT,
+								.system_errno = ETIMEDOUT},
+					 "varbosd accepts no connection: %s", tried);
+	return error_set_numbers(&(struct varbos_error){.code = denied ? VARBOS_E_PERMISSION
+								       : VARBOS_E_UNAVAILABLE,
+							.system_errno = -error,
+							.which = "socket"},
+				 "no varbosd answers at %s", tried);
+}
+
+static void note_tried(char *tried, size_t size, const char *path, int error)
+{
+	size_t n = strlen(tried);
+
+	snprintf(tried + n, size - n, "%s%s (%s)", n ? ", " : "", path,
+		 strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error");
+}
+
+int socket_open(struct socket *ret, const char *path, const struct socket_policy *policy)
+{
+	const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
+	char own[SOCKET_PATH_MAX + 64];
+	const char *candidates[2];
+	unsigned n_candidates = 0;
+	char tried[512] = "";
+	bool given = path;
+	int r = -ENOENT;
+
+	if (!path)
+		path = secure_getenv("VARBOS_SOCKET");
+	if (path && (given || *path))
+		candidates[n_candidates++] = path;
+	else {
+		if (runtime && *runtime &&
+		    (size_t)snprintf(own, sizeof(own), "%s/varbos/varbos.sock", runtime) <=
+			    SOCKET_PATH_MAX)
+			candidates[n_candidates++] = own;
+		candidates[n_candidates++] = SYSTEM_SOCKET;
+	}
+
+	for (unsigned i = 0; i < n_candidates; i++) {
+		r = open_at(ret, candidates[i], policy);
+		if (r >= 0)
+			return r;
+		note_tried(tried, sizeof(tried), candidates[i], r);
+	}
+	return error_nobody(r, tried);
+}
+
+void socket_close(struct socket *socket)
+{
+	struct stat st;
+
+	if (socket->fd >= 0 && !fstat(socket->fd, &st) && st.st_dev == socket->dev &&
+	    st.st_ino == socket->ino)
+		close(socket->fd);
+	socket->fd = -1;
+}

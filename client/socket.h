@@ -1,0 +1,41 @@
+/*
+ * Socket - a connection to a daemon that is one of ours.
+ *
+ * T1  The process that listens belongs to root, to the caller's own user, or to `varbos`;
+ *     whoever else squats on the path is refused before a byte is sent.
+ * T2  Descriptors are close-on-exec; no call on them blocks longer than the timeout.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+enum {
+	SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
+	SOCKET_TIMEOUT_MS = 5000,
+};
+
+struct socket_policy {
+	uid_t trusted[3];
+	unsigned n_trusted;
+	uint32_t timeout_ms; /* of a request */
+};
+
+struct socket {
+	int fd;
+	dev_t dev; /* tells this socket from what may have its number later */
+	ino_t ino;
+	char path[SOCKET_PATH_MAX + 1];
+};
+
+void socket_policy_default(struct socket_policy *ret);
+
+/*
+ * Connect to `path`, or, if it is NULL, to the first that answers of $VARBOS_SOCKET (the only
+ * one, if it is set), the user's and the system's. A VARBOS_E_ code, with the error filled.
+ */
+int socket_open(struct socket *ret, const char *path, const struct socket_policy *policy);
+
+/* Only if the descriptor still is this socket: a child may have closed it and opened others. */
+void socket_close(struct socket *socket);

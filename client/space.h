@@ -1,0 +1,47 @@
+/*
+ * Space - a space that this process has open.
+ *
+ * S1  A connection has a space open once, however often the program opens it: handles count.
+ * S2  The root file and the windows are mapped as sealed.h and window.h demand.
+ * S3  In a forked child it is opened anew at the first call that uses it: same name, same
+ *     access, same addresses where they are free.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/connection.h"
+#include "client/window.h"
+#include "proto/layout.h"
+
+enum { WINDOWS_DEFAULT = 64 };
+
+struct varbos_space {
+	struct varbos *vb;
+	struct varbos_space *_Atomic next; /* in vb->spaces, under its lock */
+	uint32_t uses;                     /* likewise */
+	_Atomic uint32_t stamp;            /* fork count of what follows */
+	struct lock lock;                  /* who maps a window, or opens it anew */
+	uint32_t handle;                   /* the daemon's */
+	const struct root_file *root;
+	char *base; /* of the reserved range */
+	bool read_only;
+	char name[SPACE_NAME_MAX + 1];
+	uint32_t n_windows;
+	struct window windows[];
+};
+
+int space_revive(struct varbos_space *space);
+
+/* Before anything else of a call on a space. */
+static inline int space_enter(struct varbos_space *space)
+{
+	if (atomic_load_explicit(&space->stamp, memory_order_acquire) == fork_count())
+		return 0;
+	return space_revive(space);
+}
+
+/* Unmap and free all of a connection's spaces; the daemon is not told. */
+void space_drop_all(struct varbos *vb);

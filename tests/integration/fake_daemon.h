@@ -1,0 +1,105 @@
+/*
+ * Fake daemon - a thread that speaks the protocol as varbosd does, but for one lie.
+ *
+ * It has one space, "s", with one window of 2 MiB; whatever is asked of it is answered at once
+ * and from one thread.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum lie {
+	LIE_NONE,
+	/* of messages */
+	LIE_SILENT,       /* no answer */
+	LIE_LATE,         /* the answer comes with the next request's, before it */
+	LIE_WRONG_ID,     /* an answer to what was not asked */
+	LIE_CLOSE,        /* the connection, in the middle of a request */
+	LIE_GARBAGE,      /* bytes that are no message */
+	LIE_HUGE_HEADER,  /* five bytes that announce 2^32 elements */
+	LIE_EMPTY,        /* a datagram without bytes */
+	LIE_REQUEST,      /* a daemon that asks */
+	LIE_OTHER_SHAPE,  /* an answer that lacks its fields */
+	LIE_CODE,         /* a fault with a code that nobody knows */
+	LIE_NEW_NOTE,     /* a note that only a newer daemon knows: no lie at all */
+	LIE_REFUSED_NOTE, /* refuses a free that nobody made */
+	LIE_OTHER_TOKEN,  /* of a ping */
+	LIE_ENDLESS_LIST, /* pages that go round */
+	/* of the welcome */
+	LIE_PROTOCOL,
+	LIE_LAYOUT,
+	LIE_SESSION_ZERO,
+	LIE_SESSION_WIDE,
+	LIE_INFLIGHT_ZERO,
+	/* of descriptors */
+	LIE_FDS_SURPLUS,
+	LIE_FDS_UNASKED,
+	LIE_FDS_MISSING,
+	LIE_FDS_WITH_FAULT,
+	LIE_FDS_WITH_NOTE,
+	/* of the root file */
+	LIE_ROOT_UNSEALED,
+	LIE_ROOT_SHORT,
+	LIE_ROOT_MAGIC,
+	LIE_ROOT_LAYOUT,
+	LIE_ROOT_SPACE,
+	/* of the window */
+	LIE_DATA_PIPE,
+	LIE_DATA_SHRINKS,
+	LIE_DATA_GROWS,
+	LIE_DATA_SMALL,
+	LIE_DATA_LARGE,
+	LIE_MAP_UNSEALED,
+	LIE_MAP_SHORT,
+	LIE_WINDOW_UNGRANTED,
+	LIE_WINDOW_TINY,
+	LIE_WINDOW_VAST,
+	LIE_WINDOW_ODD,
+	LIE_WINDOW_GENERATION,
+	LIE_WINDOW_PAGE,
+	/* of an extent */
+	LIE_OFFSET_BEYOND,    /* the window; a slice map that is too large agrees */
+	LIE_OFFSET_STRADDLES, /* begins in the window, ends beyond */
+	LIE_OFFSET_WIDE,      /* more than 44 bits */
+	LIE_OFFSET_ODD,       /* not a slice's */
+	LIE_OFFSET_NOWHERE,   /* in a window that is not there */
+	LIE_SIZE_LESS,
+	LIE_SIZE_ODD,
+	LIE_TAG_ZERO,
+	LIE_TAG_WIDE,
+	LIE_TAG_OTHER, /* than the slice map's */
+	LIE_OWNER,     /* the slice map says another session's */
+	LIE_COUNT,     /* the slice map says fewer slices */
+	LIES
+};
+
+enum { FAKE_CONNECTIONS = 8 };
+
+struct fake_daemon {
+	char folder[64];
+	char socket[96];
+	_Atomic enum lie lie;      /* may be changed between calls */
+	_Atomic bool ignore_frees; /* as if the daemon had not got round to them */
+	_Atomic uint32_t requests, frees, hellos;
+	_Atomic uint32_t gather; /* answer only once this many are asked, last first */
+
+	int listener, stop[2];
+	int connections[FAKE_CONNECTIONS];
+	pthread_t thread;
+	int root, data, map;
+	struct root_file *root_file;
+	_Atomic uint64_t *words;
+	uint32_t tag_next;
+	char late[4096], held[16][256];
+	int late_size, held_size[16];
+	uint32_t n_held;
+};
+
+void fake_daemon_start(struct fake_daemon *fake, enum lie lie);
+void fake_daemon_stop(struct fake_daemon *fake);
+
+/* Descriptors that this process has open. */
+unsigned fds_open(void);
