@@ -317,7 +317,7 @@ static void compare_at(struct harness *harness, const char *bench, uint64_t size
 		       void (*operation)(struct harness *harness, void *userdata),
 		       void *userdata)
 {
-	uint64_t seconds = harness->quick ? 4 : 15, end_ns;
+	uint64_t seconds = harness->quick ? 2 : 15, end_ns;
 	struct series raw, varbos;
 
 	series_init(&raw, SAMPLES_MAX);

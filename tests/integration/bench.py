@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+"""varbos-bench prints rows that can be read, and leaves nothing behind. $VARBOSD, $VARBOS_BENCH."""
+
+import glob
+import json
+import os
+import subprocess
+import unittest
+
+BENCH = os.environ["VARBOS_BENCH"]
+
+
+def bench(*args):
+    return subprocess.run([BENCH, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=200, check=False)
+
+
+class Bench(unittest.TestCase):
+    def rows(self, name, size):
+        before = set(glob.glob("/tmp/varbos-bench-*"))
+        done = bench("--quick", name)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        places = ["same-core"]
+        if b"one core only" not in done.stderr:
+            places.append("cross-core")
+        self.assertEqual([(r["where"], r["impl"]) for r in rows],
+                         [(place, impl) for place in places for impl in ("raw", "varbos")])
+        for row in rows:
+            self.assertEqual((row["bench"], row["unit"]), (name, "ns"))
+            self.assertEqual(row.get("size"), 64 if row["impl"] == "raw" else size)
+            self.assertGreater(row["n"], 0)
+            self.assertGreater(row["p50"], 0)
+            self.assertLessEqual(row["p50"], row["p99"])
+        self.assertEqual(done.stderr.count(b"varbos/raw"), len(places))
+        self.assertLessEqual(set(glob.glob("/tmp/varbos-bench-*")), before)
+
+    def test_rtt_has_a_row_for_each_place_and_side(self):
+        self.rows("rtt", None)
+
+    def test_extent_has_a_row_for_each_place_and_side(self):
+        self.rows("extent", 1 << 20)
+
+    def test_an_unknown_name_is_a_usage_error(self):
+        done = bench("nosuch")
+        self.assertEqual((done.returncode, done.stdout), (2, b""))
+        self.assertIn(b"extent", done.stderr)
+
+    def test_without_a_daemon_it_fails_and_says_so(self):
+        done = subprocess.run([BENCH, "rtt"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env={**os.environ, "VARBOSD": "/nonexistent/varbosd"},
+                              timeout=60, check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"/nonexistent/varbosd", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
