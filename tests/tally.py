@@ -20,7 +20,8 @@ def main():
         with open(os.path.join(build, "meson-logs", "testlog.json"), encoding="utf-8") as file:
             for line in file:
                 test = json.loads(line)
-                seen |= {suite.split(":")[-1] for suite in test["suite"]}
+                # "project:suite+suite / name"
+                seen |= set(test["name"].split(" / ")[0].split(":")[-1].split("+"))
                 passed += test["result"] in GOOD
                 failed += test["result"] not in GOOD | {"SKIP"}
     except FileNotFoundError:

@@ -110,16 +110,15 @@ static void group_look(const char *root, const char *dir, const struct hierarchy
 	*least = u64_min(*least, limit);
 }
 
-static void hierarchy_look(const char *root, const struct hierarchy *hierarchy, uint64_t *room,
-			   uint64_t *least)
+static void hierarchy_look(const char *root, const char *groups_text, const char *mounts_text,
+			   const struct hierarchy *hierarchy, uint64_t *room, uint64_t *least)
 {
-	_cleanup_(freep) char *groups = malloc(TEXT_MAX), *mounts = malloc(TEXT_MAX);
+	_cleanup_(freep) char *groups = strdup(groups_text), *mounts = strdup(mounts_text);
 	const char *group, *mount_root, *point;
 	char dir[PATH_MAX], *slash;
 	size_t above;
 
-	if (!groups || !mounts || procfile_read(root, "/proc/self/cgroup", groups, TEXT_MAX) ||
-	    procfile_read(root, "/proc/self/mountinfo", mounts, TEXT_MAX))
+	if (!groups || !mounts)
 		return;
 	group = group_find(groups, hierarchy);
 	if (!group || !mount_find(mounts, hierarchy, &mount_root, &point))
@@ -150,8 +149,13 @@ static void hierarchy_look(const char *root, const struct hierarchy *hierarchy, 
 
 void cgroup_read(const char *root, uint64_t *ret_room, uint64_t *ret_limit)
 {
+	_cleanup_(freep) char *groups = malloc(TEXT_MAX), *mounts = malloc(TEXT_MAX);
+
 	*ret_room = UINT64_MAX;
 	*ret_limit = UINT64_MAX;
+	if (!groups || !mounts || procfile_read(root, "/proc/self/cgroup", groups, TEXT_MAX) ||
+	    procfile_read(root, "/proc/self/mountinfo", mounts, TEXT_MAX))
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(hierarchies); i++)
-		hierarchy_look(root, &hierarchies[i], ret_room, ret_limit);
+		hierarchy_look(root, groups, mounts, &hierarchies[i], ret_room, ret_limit);
 }

@@ -19,25 +19,26 @@ int punch_pages(int fd, uint64_t offset, uint64_t size)
 }
 
 static int ask(const struct commit_source *source, uint64_t asked, uint32_t page_shift,
-	       struct sys_host *host, struct sys_shortage *ret)
+	       struct sys_host *ret_host, struct sys_shortage *ret)
 {
 	int r;
 
-	r = source->ask(source->userdata, host);
-	if (r)
+	r = source->ask(source->userdata, ret_host);
+	if (r || mutant(sys_host_unasked))
 		return r;
-	if (mutant(sys_host_unasked))
-		return 0;
-	return sys_host_check(host, asked, page_shift, ret);
+	return sys_host_check(ret_host, asked, page_shift, ret);
 }
 
+/* One step of what is left, and its size. */
 static int step_commit(const struct commit_source *source, int fd, uint32_t page_shift,
-		       uint64_t offset, uint64_t size, struct sys_shortage *shortage)
+		       uint64_t offset, uint64_t left, uint64_t *ret_size,
+		       struct sys_shortage *shortage)
 {
+	uint64_t size = u64_min(left, COMMIT_STEP);
 	struct sys_host host;
 	int r;
 
-	r = ask(source, size, page_shift, &host, shortage);
+	r = ask(source, left, page_shift, &host, shortage);
 	if (r)
 		return r;
 
@@ -48,22 +49,22 @@ static int step_commit(const struct commit_source *source, int fd, uint32_t page
 		punch_pages(fd, offset, size);
 		source->give(source->userdata, page_shift, size);
 		sys_host_check(&host, UINT64_MAX, page_shift, shortage);
+		return r;
 	}
-	return r;
+	*ret_size = size;
+	return 0;
 }
 
 int commit_pages(const struct commit_source *source, int fd, uint32_t page_shift,
 		 uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
 	struct sys_shortage shortage = {};
-	struct sys_host host;
 	uint64_t done = 0, step;
-	int r;
+	int r = 0;
 
-	r = ask(source, size, page_shift, &host, &shortage);
 	while (!r && done < size) {
-		step = u64_min(size - done, COMMIT_STEP);
-		r = step_commit(source, fd, page_shift, offset + done, step, &shortage);
+		r = step_commit(source, fd, page_shift, offset + done, size - done, &step,
+				&shortage);
 		if (!r)
 			done += step;
 	}

@@ -1,7 +1,8 @@
 /*
  * Commit - pages for a range of a file, in steps, or none.
  *
- * K1  Before the first step the whole is asked of the host, before every step that step.
+ * K1  Before the first step the whole is asked of the host, before every other one what is
+ *     left.
  * K2  A commit that fails punches what it had committed.
  * K3  A punched page is the kernel's again: whoever commits the hole next finds zeros.
  */

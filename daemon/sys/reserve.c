@@ -76,28 +76,44 @@ static void settle(struct reserve *reserve)
 	}
 }
 
-int reserve_quota(struct reserve *reserve, uint64_t bytes)
+static int hold(struct reserve *reserve, const char *root)
 {
-	uint64_t before, want;
-	int r = 0;
+	uint64_t want = wanted(reserve);
+	struct sys_host host;
+	int r;
+
+	if (want <= reserve->held) {
+		if (want < reserve->held)
+			shrink(reserve, want);
+		return 0;
+	}
+	r = host_read(root, &host);
+	if (r)
+		return r;
+	if (want - reserve->held > host.huge_free)
+		return -ENOMEM;
+	if (reserve->fd < 0) {
+		r = memfd_reserve(HOST_HUGE_SHIFT, &reserve->fd);
+		if (r)
+			return r;
+	}
+	return grow(reserve, want);
+}
+
+int reserve_quota(struct reserve *reserve, const char *root, uint64_t bytes)
+{
+	uint64_t before;
+	int r;
 
 	if (!u64_align_up(bytes, HUGE_BYTES, &bytes))
 		return -ENOMEM;
 
 	pthread_mutex_lock(&reserve->lock);
 	before = reserve->quota;
-	if (bytes && reserve->fd < 0)
-		r = memfd_reserve(HOST_HUGE_SHIFT, &reserve->fd);
-	if (!r) {
-		reserve->quota = bytes;
-		want = wanted(reserve);
-		if (want < reserve->held)
-			shrink(reserve, want);
-		else if (want > reserve->held)
-			r = grow(reserve, want);
-		if (r)
-			reserve->quota = before;
-	}
+	reserve->quota = bytes;
+	r = hold(reserve, root);
+	if (r)
+		reserve->quota = before;
 	pthread_mutex_unlock(&reserve->lock);
 	return r;
 }

@@ -25,8 +25,11 @@ struct reserve {
 void reserve_init(struct reserve *reserve);
 void reserve_deinit(struct reserve *reserve);
 
-/* -ENOMEM: the pool has not that many; nothing has changed. */
-int reserve_quota(struct reserve *reserve, uint64_t bytes);
+/*
+ * -ENOMEM: the pool has not that many; nothing has changed. `root` as for host_read(): what the
+ * pool has is looked at first, for the kernel may be allowed to enlarge it, at the host's cost.
+ */
+int reserve_quota(struct reserve *reserve, const char *root, uint64_t bytes);
 
 void reserve_take(struct reserve *reserve, uint64_t bytes);
 void reserve_give(struct reserve *reserve, uint64_t bytes);

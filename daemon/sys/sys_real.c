@@ -131,17 +131,7 @@ static int real_reopen(struct sys *sys, int fd, enum sys_access access, int *ret
 
 static int real_reserve(struct sys *sys, uint64_t bytes)
 {
-	struct sys_shortage shortage;
-	struct reserve *reserve = &real(sys)->reserve;
-	struct sys_host host;
-	int r;
-
-	/* The pool may be allowed to grow beyond its size: not on our account. */
-	r = real_host(sys, &host);
-	if (!r)
-		r = sys_host_check(&host, bytes > reserve->taken ? bytes - reserve->taken : 0,
-				   HOST_HUGE_SHIFT, &shortage);
-	return r ? r : reserve_quota(reserve, bytes);
+	return reserve_quota(&real(sys)->reserve, "", bytes);
 }
 
 static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
