@@ -116,7 +116,7 @@ END_TEST
 START_TEST(a_shortage_halfway_undoes_what_was_committed)
 {
 	_cleanup_(closep) int fd = window_new(128 * MIB);
-	struct story story = {.cap = 128 * MIB, .turns = 3};
+	struct story story = {.cap = 128 * MIB, .turns = 2};
 	struct sys_shortage shortage = {};
 
 	ck_assert_int_eq(commit(&story, fd, 0, 96 * MIB, &shortage), -ENOMEM);
