@@ -23,7 +23,7 @@ START_TEST(an_offset_is_a_window_and_a_position)
 	uint64_t seed = seed_take(), position;
 	uint32_t window;
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < 10000; i++) {
 		window = (uint32_t)(sample_random(&seed) % WINDOWS_MAX);
 		position = sample_random(&seed) % WINDOW_BYTES_MAX;
 		ck_assert_uint_eq(offset_window(offset_make(window, position)), window);
@@ -40,7 +40,7 @@ START_TEST(a_reference_is_a_tag_above_an_offset)
 	uint64_t seed = seed_take(), offset;
 	uint32_t tag;
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < 10000; i++) {
 		tag = (uint32_t)sample_random(&seed) & TAG_MASK;
 		offset = sample_random(&seed) & ((1ULL << OFFSET_BITS) - 1);
 		ck_assert_uint_eq(ref_tag(ref_make(tag, offset)), tag);
@@ -56,7 +56,7 @@ START_TEST(a_window_word_unpacks_to_what_was_packed)
 	uint64_t seed = seed_take();
 	struct window_info info, out;
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < 10000; i++) {
 		info = (struct window_info){
 			.state = (enum window_state)(sample_random(&seed) % 3),
 			.node = (uint32_t)sample_random(&seed) % STATS_NODES_MAX,
@@ -92,7 +92,7 @@ START_TEST(a_slice_word_unpacks_to_what_was_packed)
 	uint64_t seed = seed_take();
 	struct slice_info info, out;
 
-	for (unsigned i = 0; i < 100000; i++) {
+	for (unsigned i = 0; i < 10000; i++) {
 		info = (struct slice_info){
 			.kind = (enum extent_kind)(sample_random(&seed) % 3),
 			.tag = (uint32_t)sample_random(&seed) & TAG_MASK,

@@ -131,7 +131,8 @@ START_TEST(the_scan_agrees_with_the_plainest_parser)
 
 		good = naive(bytes, size, 0) == size;
 		accepted += good;
-		ck_assert_int_eq(!wire_scan(bytes, size, &trouble), good);
+		if (!wire_scan(bytes, size, &trouble) != good) /* cheaper than an assert */
+			ck_abort_msg("round %u", i);
 	}
 	ck_assert_uint_gt(accepted, 10000);
 }
