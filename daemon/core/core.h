@@ -2,11 +2,18 @@
  * Core - who may have which memory: pure decisions over the records.
  *
  * C1  No I/O, no clock, no log, no callback: arguments in, answer and plan out.
- * C2  A verb that fails has changed nothing.
+ * C2  A verb that fails has changed nothing but counters of failures. One that answers CORE_MORE
+ *     or CORE_E_BUSY in the midst of an end (of a session, of a space) has done its part so far.
  * C3  A verb that needs the kernel returns a plan. What it promised is held (slices, charges,
- *     units) but not recorded until plan_commit(); plan_abort() gives all of it back.
- * C4  region: committed + pending <= capacity, on each node. space: committed <= limit rounded
- *     up to a unit, used <= limit. client: used <= client_limit.
+ *     units) but not recorded until plan_commit(); plan_abort() gives all of it back. But units
+ *     that a plan punches leave the records when it is made, and are absent however it ends,
+ *     since a punch cannot be undone: before plan_abort() the shell undoes its commits by
+ *     punching, and its creations by closing. The end of a space has nothing to undo: either
+ *     call ends it.
+ * C4  region: committed + pending <= capacity, on each node. A plan holds as pending the greater
+ *     of what it commits and what it punches there: its punches come first, so what they give
+ *     is what its commits take; what is left over is free when the plan ends. space: committed
+ *     <= limit rounded up to a unit, used <= limit. client: used <= client_limit.
  * C5  core_recover(records) equals the live core in records, free runs and sums, once no plan
  *     is outstanding; outstanding plans count as aborted.
  * C6  Every call is bounded: what could be long answers CORE_MORE and is called again.
@@ -41,7 +48,7 @@ struct core_fault {
 };
 
 struct core_config {
-	uint32_t page_shift; /* 12 or 21 */
+	uint32_t page_shift; /* 12, 21 or 30 */
 	uint32_t n_nodes;
 	uint64_t node_bytes[STATS_NODES_MAX]; /* capacity of each; multiples of a unit */
 	uint64_t share;                       /* limits of one uid's spaces together; root and
@@ -52,6 +59,7 @@ struct core_config {
 
 struct core;
 
+/* -EINVAL: the configuration makes no sense. */
 int core_new(struct core **ret, const struct core_config *config, struct records *records);
 /* Rebuild from records that an earlier core left. -EUCLEAN: they contradict each other. */
 int core_recover(struct core **ret, const struct core_config *config, struct records *records);
@@ -75,7 +83,7 @@ struct effect {
 	enum effect_kind kind;
 	uint32_t space;        /* slot */
 	uint32_t window;       /* slot; of window and page effects */
-	uint32_t first, count; /* units */
+	uint32_t first, count; /* units; of a window that comes or goes: all it has */
 };
 
 /*
@@ -85,16 +93,18 @@ struct effect {
 struct plan {
 	struct effect *effects;
 	uint32_t n_effects;
-	uint32_t
-		space; /* slot of the space it is made for; effects may punch other spaces' units */
+	/* slot of the space it is made for; effects may punch (session_end: end) other spaces' */
+	uint32_t space;
 };
 
+/* Either ends the plan: it is gone. */
 void plan_commit(struct core *core, struct plan *plan);
 void plan_abort(struct core *core, struct plan *plan);
 
 /*
  * Words of slice maps and root files that became true by the verbs since the last clear. The
- * shell stores them, in order, before it answers anyone, then clears the list.
+ * shell stores them, in order, before it answers anyone, then clears the list. It is the core's,
+ * until its next verb.
  */
 struct change {
 	enum { CHANGE_SLICES, CHANGE_WINDOW } kind;
@@ -125,7 +135,9 @@ int core_session_open(struct core *core, const struct session_request *request, 
 /*
  * The session has ended: private extents go back, shared ones become the space's, its spaces
  * close, removed ones that it was the last user of go (then *ret is a plan, else NULL).
- * CORE_MORE until done.
+ * CORE_MORE until done. CORE_E_BUSY: a plan made for it, or one that moves memory of a space
+ * that has to go, is outstanding: call again when one has ended. The session answers nothing
+ * else from the first call on.
  */
 int core_session_end(struct core *core, uint32_t session, struct plan **ret);
 
@@ -149,10 +161,14 @@ int core_space_open(struct core *core, uint32_t session, const char *name, bool 
 		    const uint32_t *groups, uint32_t n_groups, uint32_t *ret,
 		    struct core_fault *fault);
 
-/* Private extents go back; CORE_MORE until done. *ret as core_session_end(). */
+/* Private extents go back; CORE_MORE, CORE_E_BUSY and *ret as core_session_end(). */
 int core_space_close(struct core *core, uint32_t session, uint32_t space, struct plan **ret);
 
-/* *ret is NULL when the space was in use and `force` has doomed it. */
+/*
+ * *ret is NULL when the space was in use and `force` has doomed it: it can be opened no more, and
+ * its name is free once it is gone. CORE_MORE until its extents have gone back (also after a
+ * recovery: a space that is `removed` and has no sessions waits for this call).
+ */
 int core_space_remove(struct core *core, struct credentials who, const char *name, bool force,
 		      struct plan **ret, struct core_fault *fault);
 
@@ -175,21 +191,26 @@ struct extent_info {
 
 /*
  * *ret_plan is NULL if the memory is there already; else *ret holds once the plan is committed.
- * CORE_E_BUSY: memory that an outstanding plan moves would do.
+ * CORE_E_BUSY: memory that an outstanding plan moves would do. A budget's refusal is not put
+ * off: what a plan has promised is spent.
  */
 int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		      const struct extent_request *request, struct extent_info *ret,
 		      struct plan **ret_plan, struct core_fault *fault);
 
+/*
+ * CORE_E_REFERENCE: "foreign" (outside of the space's windows), "freed", "stale" (another extent
+ * is there now), "interior" or "not-owner". CORE_E_PERMISSION: the space was opened read-only.
+ */
 int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
 		     uint32_t tag, struct core_fault *fault);
 
 /* ---- giving back ---- */
 
 /*
- * Give back up to `units` of a space's committed units that held nothing at any time since the
- * last call for that space (so what comes and goes is not punched and committed in turn), and
- * are not reserved. *ret is NULL if there are none.
+ * Give back up to `units` of a space's committed units: as many as held nothing throughout since
+ * the last call for that space (so what comes and goes is not punched and committed in turn),
+ * and are not reserved. *ret is NULL if there are none.
  */
 int core_trim(struct core *core, uint32_t space, uint32_t units, struct plan **ret);
 
@@ -226,11 +247,12 @@ struct core_view {
 
 struct core_view core_view(const struct core *core);
 struct stats_node core_node_view(const struct core *core, uint32_t node);
-/* False if the slot is empty. */
+/* False if the slot is empty. Also of what a plan creates or destroys. */
 bool core_space_view(const struct core *core, uint32_t space, struct space_view *ret);
 bool core_session_view(const struct core *core, uint32_t session, struct session_view *ret);
 bool core_window_view(const struct core *core, uint32_t window, struct window_view *ret);
-/* The first slot in use at or after `slot`; UINT32_MAX if none. */
+/* The first slot in use (of what is there: no plan creates or destroys it) at or after `slot`;
+   UINT32_MAX if none. */
 uint32_t core_space_next(const struct core *core, uint32_t slot);
 uint32_t core_session_next(const struct core *core, uint32_t slot);
 /* Is there something that core_trim() could take, now or at a later call? */

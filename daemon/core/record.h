@@ -20,9 +20,20 @@
  *   session  word            -                                       word = 0
  *   member   word            -                                       word = 0
  *   extent   run             owner (adopted), run (tail returned)    run = 0
+ *
+ * Which record is stored first, where a change takes several (so that each prefix of its stores
+ * is a state that core_recover() takes):
+ *
+ *   a space is created    its windows (born), their pages, the space    else: windows of no space
+ *   a window is added     window, pages, extent                         else: empty pages
+ *   memory is taken       tag_next, extent                              else: a tag is skipped
+ *   a session ends        its extents, its members, the session         else: it ends again
+ *   a space goes          removed, extents, members, pages, windows     else: it goes on going
+ *                         from the last to the first, the space
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "proto/layout.h"
@@ -104,8 +115,152 @@ uint64_t records_size(const struct record_capacity *capacity);
 /* Make `memory` (zeroed, 64-byte aligned, records_size() bytes) an empty table. */
 struct records *records_init(void *memory, const struct record_capacity *capacity);
 
+/* The table that an earlier process left in `memory`; NULL if its head is not one of `size` bytes. */
+struct records *records_open(void *memory, uint64_t size);
+
 const struct record_capacity *records_capacity(const struct records *records);
 
 /* The slot, valid or not; NULL beyond the capacity. */
 const void *records_at(const struct records *records, enum record_kind kind, uint32_t slot);
 bool records_valid(const struct records *records, enum record_kind kind, uint32_t slot);
+
+/*
+ * The words, taken apart. Packing what a word was unpacked into gives that word, unless it holds
+ * bits that no record has: so recovery tells garbage.
+ */
+struct space_word {
+	bool removed;
+	uint32_t placement, numa, page_shift, weight;
+};
+
+static inline uint64_t space_word_pack(struct space_word space)
+{
+	return (uint64_t)1 | (uint64_t)space.removed << 1 | (uint64_t)space.placement << 2 |
+	       (uint64_t)space.numa << 8 | (uint64_t)space.page_shift << 12 |
+	       (uint64_t)space.weight << 18;
+}
+
+static inline struct space_word space_word_unpack(uint64_t word)
+{
+	return (struct space_word){
+		.removed = word >> 1 & 1,
+		.placement = (uint32_t)(word >> 2) & 63,
+		.numa = (uint32_t)(word >> 8) & 15,
+		.page_shift = (uint32_t)(word >> 12) & 63,
+		.weight = (uint32_t)(word >> 18) & 0x3fff,
+	};
+}
+
+struct window_place {
+	struct window_info info;
+	uint32_t number, space;
+};
+
+#define RECORD_VALID ((uint64_t)1 << 63)
+#define WINDOW_WORD_MASK (((uint64_t)1 << 37) - 1)
+
+static inline uint64_t window_place_pack(struct window_place place)
+{
+	return window_word_pack(place.info) | (uint64_t)place.number << 37 |
+	       (uint64_t)place.space << 47 | RECORD_VALID;
+}
+
+static inline struct window_place window_place_unpack(uint64_t word)
+{
+	return (struct window_place){
+		.info = window_word_unpack(word & WINDOW_WORD_MASK),
+		.number = (uint32_t)(word >> 37) & (WINDOWS_MAX - 1),
+		.space = (uint32_t)(word >> 47) & 0xffff,
+	};
+}
+
+static inline uint64_t pages_where_pack(uint32_t window, uint32_t group)
+{
+	return (uint64_t)window | (uint64_t)group << 32;
+}
+
+struct member_word {
+	uint32_t space, session;
+	bool read_only;
+};
+
+static inline uint64_t member_word_pack(struct member_word member)
+{
+	return (uint64_t)member.space | (uint64_t)member.session << 16 |
+	       (uint64_t)member.read_only << 40 | RECORD_VALID;
+}
+
+static inline struct member_word member_word_unpack(uint64_t word)
+{
+	return (struct member_word){
+		.space = (uint32_t)word & 0xffff,
+		.session = (uint32_t)(word >> 16) & 0xffffff,
+		.read_only = word >> 40 & 1,
+	};
+}
+
+struct extent_owner {
+	uint32_t holder; /* session slot + 1; 0: none */
+	uint32_t tag;
+	enum extent_kind kind;
+};
+
+static inline uint64_t extent_owner_pack(struct extent_owner owner)
+{
+	return (uint64_t)owner.holder | (uint64_t)owner.tag << 24 | (uint64_t)owner.kind << 44;
+}
+
+static inline struct extent_owner extent_owner_unpack(uint64_t word)
+{
+	return (struct extent_owner){
+		.holder = (uint32_t)word & 0xffffff,
+		.tag = (uint32_t)(word >> 24) & TAG_MASK,
+		.kind = (enum extent_kind)(word >> 44 & 7),
+	};
+}
+
+struct extent_run {
+	uint32_t window, first, count;
+};
+
+static inline uint64_t extent_run_pack(struct extent_run run)
+{
+	return (uint64_t)run.window | (uint64_t)run.first << 24 | (uint64_t)run.count << 44;
+}
+
+static inline struct extent_run extent_run_unpack(uint64_t word)
+{
+	return (struct extent_run){
+		.window = (uint32_t)word & 0xffffff,
+		.first = (uint32_t)(word >> 24) & 0xfffff,
+		.count = (uint32_t)(word >> 44),
+	};
+}
+
+/* ---- stores ---- */
+
+/* One store: the slot is free. */
+void record_clear(struct records *records, enum record_kind kind, uint32_t slot);
+
+/* All words, the validity word last. */
+void record_space_put(struct records *records, uint32_t slot, const struct space_record *space);
+void record_session_put(struct records *records, uint32_t slot,
+			const struct session_record *session);
+void record_extent_put(struct records *records, uint32_t slot, struct extent_owner owner,
+		       struct extent_run run);
+void record_pages_put(struct records *records, uint32_t slot, uint32_t window, uint32_t group,
+		      uint64_t bits);
+
+/* One store each. */
+void record_space_state(struct records *records, uint32_t slot, struct space_word state);
+void record_space_tag(struct records *records, uint32_t slot, uint32_t tag_next);
+void record_space_window(struct records *records, uint32_t slot, uint32_t window_next);
+void record_window_put(struct records *records, uint32_t slot, struct window_place place);
+void record_pages_bits(struct records *records, uint32_t slot, uint64_t bits); /* 0: freed */
+void record_member_put(struct records *records, uint32_t slot, struct member_word member);
+void record_extent_owner(struct records *records, uint32_t slot, struct extent_owner owner);
+
+#ifdef RECORD_TRACE
+/* In the build that tests crashes: sees each store, after it was made. */
+void record_trace(const struct records *records, uint64_t byte, uint64_t value);
+#endif

@@ -1,0 +1,351 @@
+/*
+ * The walker behind core_check(): every sum is computed again from what it sums, and every
+ * derived thing from the records.
+ */
+#include "daemon/core/check.h"
+
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+struct sums {
+	uint64_t committed[STATS_NODES_MAX], pending[STATS_NODES_MAX], used[STATS_NODES_MAX];
+	uint64_t region;
+	uint32_t slots[RECORD_KINDS];
+	uint32_t owed, spaces, sessions;
+};
+
+#define MUST(condition, text)        \
+	do {                         \
+		if (!(condition))    \
+			return text; \
+	} while (0)
+
+static const char *extent_check(const struct core *core, const struct extent *extent,
+				const struct space *space, const struct member *member,
+				struct sums *sums)
+{
+	uint32_t slot = extent_slot(core, extent);
+	const struct extent_record *record = records_at(core->records, RECORD_EXTENT, slot);
+	const struct window *window = extent->window;
+	struct extent_owner owner = {.holder = member ? member->session->slot + 1 : 0,
+				     .tag = extent->tag,
+				     .kind = extent->kind};
+	struct extent_run run = {window->slot, extent->first, extent->count};
+
+	MUST(window->space == space && extent->member == member,
+	     "X2: an extent in a wrong list");
+	MUST(slots_used(&core->slots[RECORD_EXTENT], slot), "R1: an extent without a slot");
+	MUST(extent->charge.budget == (member ? &member->budget : &space->budget) &&
+		     extent->charge.bytes == (uint64_t)extent->count << SLICE_SHIFT,
+	     "B1: an extent is not paid for");
+	MUST(member || extent->kind == EXTENT_SHARED, "X2: a private extent of nobody");
+	MUST(extent->tag && extent->tag <= TAG_MASK, "X1: a tag is none");
+	for (uint32_t i = 0; i < extent->count; ++i) {
+		uint32_t word = window->words[extent->first + i];
+
+		MUST(extent->pending ? slice_state(word) == SLICE_HELD
+				     : word == slice_state_pack(SLICE_USED, slot),
+		     "X1: the slices of an extent are not its");
+	}
+	if (extent->pending) {
+		MUST(!record->run, "C3: an extent is recorded before its plan");
+		sums->owed += CHANGES_EXTENT;
+	} else {
+		MUST(record->run == extent_run_pack(run) &&
+			     record->owner == extent_owner_pack(owner),
+		     "R1: an extent and its record differ");
+		sums->owed += CHANGES_EXTENT - 1;
+	}
+	++sums->slots[RECORD_EXTENT];
+	sums->used[window->place.info.node] += extent->charge.bytes;
+	return NULL;
+}
+
+/* *ret_used is the bytes of the list, *ret_stored how many of it are recorded. */
+static const char *extents_check(const struct core *core, const struct link *list,
+				 const struct space *space, const struct member *member,
+				 struct sums *sums, uint64_t *used, uint32_t *stored)
+{
+	*used = 0;
+	list_for_each(at, list)
+	{
+		const struct extent *extent = list_entry(at, struct extent, link);
+		const char *wrong = extent_check(core, extent, space, member, sums);
+
+		MUST(at->next->previous == at, "X2: a list of extents is torn");
+		if (wrong)
+			return wrong;
+		*used += extent->charge.bytes;
+		*stored += !extent->pending;
+	}
+	return NULL;
+}
+
+static const char *window_recorded(const struct core *core, const struct window *window,
+				   struct sums *sums)
+{
+	const struct window_record *record =
+		records_at(core->records, RECORD_WINDOW, window->slot);
+	bool going = window->space->state == SPACE_GOING;
+
+	MUST(slots_used(&core->slots[RECORD_WINDOW], window->slot),
+	     "R1: a window without a slot");
+	MUST(core->windows[window->slot] == window, "a window is not found by its slot");
+	MUST(record->word == (window->pending || going ? 0 : window_place_pack(window->place)),
+	     "R1: a window and its record differ");
+	++sums->slots[RECORD_WINDOW];
+	if (window->pending)
+		sums->owed += CHANGES_WINDOW;
+	else
+		sums->owed += window->place.info.state == WINDOW_BORN;
+	for (uint32_t i = 0; i < window_groups(window); ++i) {
+		const struct unit_group *group = &window->groups[i];
+		const struct pages_record *pages =
+			records_at(core->records, RECORD_PAGES, group->slot);
+
+		MUST((group->slot != SLOT_NONE) == !!(group->committed | group->committing),
+		     "R1: units without a pages slot, or a slot without units");
+		if (group->slot == SLOT_NONE)
+			continue;
+		++sums->slots[RECORD_PAGES];
+		MUST(slots_used(&core->slots[RECORD_PAGES], group->slot),
+		     "R1: a pages slot is not taken");
+		MUST(pages->bits == (going ? 0 : group->committed),
+		     "R4: the pages record says other than what is committed");
+		MUST(!pages->bits || pages->where == pages_where_pack(window->slot, i),
+		     "R1: a pages record of another window");
+	}
+	return NULL;
+}
+
+static const char *windows_check(const struct core *core, const struct space *space,
+				 struct sums *sums)
+{
+	uint64_t sizes[STATS_NODES_MAX] = {0};
+	uint32_t committed = 0, committing = 0, idle = 0, n = 0;
+
+	for (uint32_t i = 0; i < space->windows_max; ++i) {
+		const struct window *window = space->windows[i];
+		const char *wrong;
+		uint32_t node;
+
+		if (!window)
+			continue;
+		++n;
+		node = window->place.info.node;
+		MUST(window->space == space && window->place.number == i &&
+			     window->place.space == space->slot &&
+			     window->sums == &space->units,
+		     "P1: a window is another space's");
+		wrong = window_check(window);
+		if (!wrong)
+			wrong = window_recorded(core, window, sums);
+		if (wrong)
+			return wrong;
+		sizes[node] += (uint64_t)1 << window->place.info.size_shift;
+		for (uint32_t j = 0; j < window_groups(window); ++j) {
+			const struct unit_group *group = &window->groups[j];
+			uint32_t here = (uint32_t)__builtin_popcountll(group->committed);
+
+			committed += here;
+			committing += (uint32_t)__builtin_popcountll(group->committing);
+			idle += (uint32_t)__builtin_popcountll(group->idle);
+			if (space->state != SPACE_GOING)
+				sums->committed[node] += here;
+		}
+	}
+	MUST(n == space->n_windows, "P1: windows are miscounted");
+	MUST(committed == space->units.committed && committing == space->units.committing &&
+		     idle == space->units.idle,
+	     "W3: the units of a space are miscounted");
+	MUST(space->units.idle_low <= idle, "the low-water mark stands above the water");
+	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
+		MUST(core->config.page_shift != 12 || sizes[node] <= space->budget.limit,
+		     "P1: windows exceed the limit");
+	return NULL;
+}
+
+static const char *members_check(const struct core *core, const struct space *space,
+				 struct sums *sums, uint64_t *used, uint32_t *stored)
+{
+	uint32_t n = 0;
+
+	list_for_each(at, &space->members)
+	{
+		const struct member *member = list_entry(at, struct member, in_space);
+		const struct member_record *record =
+			records_at(core->records, RECORD_MEMBER, member->slot);
+		struct member_word word = {space->slot, member->session->slot,
+					   member->read_only};
+		uint64_t mine;
+		const char *wrong;
+
+		++n;
+		MUST(member->space == space && member_find(member->session, space) == member,
+		     "a member is another space's");
+		MUST(slots_used(&core->slots[RECORD_MEMBER], member->slot) &&
+			     record->word == member_word_pack(word),
+		     "R1: a member and its record differ");
+		wrong = extents_check(core, &member->extents, space, member, sums, &mine,
+				      stored);
+		if (wrong)
+			return wrong;
+		MUST(mine == member->budget.used, "B1: a client's budget is not its charges");
+		MUST(member->budget.limit == space->client_limit && mine <= space->client_limit,
+		     "C4: a client is above its limit");
+		*used += mine;
+		++sums->slots[RECORD_MEMBER];
+	}
+	MUST(n == space->n_members, "members are miscounted");
+	return NULL;
+}
+
+static const char *space_check(const struct core *core, const struct space *space,
+			       struct sums *sums)
+{
+	const struct space_record *at = records_at(core->records, RECORD_SPACE, space->slot);
+	uint64_t used = 0, adopted;
+	uint32_t stored = 0, committed = space->units.committed + space->units.committing;
+	const char *wrong;
+
+	++sums->slots[RECORD_SPACE];
+	wrong = windows_check(core, space, sums);
+	if (!wrong)
+		wrong = members_check(core, space, sums, &used, &stored);
+	if (!wrong)
+		wrong = extents_check(core, &space->extents, space, NULL, sums, &adopted,
+				      &stored);
+	if (wrong)
+		return wrong;
+	MUST(used + adopted == space->budget.used, "B1: a space's budget is not its charges");
+	MUST(space->budget.used <= space->budget.limit, "C4: a space is above its limit");
+	MUST(stored == space->n_extents, "extents are miscounted");
+	MUST(committed <= space_limit_units(core, space),
+	     "C4: a space commits above its limit");
+	sums->region += space->budget.used;
+	if (space->state == SPACE_LIVE) {
+		struct space_record record = space_record(core, space);
+
+		++sums->spaces;
+		MUST(!memcmp(at, &record, sizeof(record)), "R1: a space and its record differ");
+		MUST(space->removed || committed >= space_reserve_units(core, space),
+		     "P2: a reserve is not there");
+	} else {
+		MUST(!at->state, "C3: a space that is not there is recorded");
+	}
+	return NULL;
+}
+
+static const char *sessions_check(const struct core *core, struct sums *sums)
+{
+	for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
+		const struct session *session = core->sessions[i];
+		const struct session_record *record =
+			records_at(core->records, RECORD_SESSION, i);
+		uint64_t used = 0;
+		uint32_t n = 0;
+
+		if (!session) {
+			MUST(!record->word, "R1: a record of no session");
+			continue;
+		}
+		MUST(session->slot == i && slots_used(&core->slots[RECORD_SESSION], i),
+		     "a session is not at its slot");
+		MUST(record->word == (session->request.pid | RECORD_VALID) &&
+			     record->birth == session->request.birth &&
+			     record->image == session->request.image &&
+			     (uint32_t)record->owner == session->request.credentials.uid &&
+			     record->owner >> 32 == session->request.credentials.gid,
+		     "R1: a session and its record differ");
+		list_for_each(at, &session->members)
+		{
+			const struct member *member = list_entry(at, struct member, in_session);
+
+			MUST(member->session == session, "a member is another session's");
+			used += member->budget.used;
+			++n;
+		}
+		MUST(n == session->n_members && used == session->used,
+		     "S1: a session's use is not its members'");
+		++sums->slots[RECORD_SESSION];
+		++sums->sessions;
+	}
+	return NULL;
+}
+
+static const char *plans_check(const struct core *core, struct sums *sums)
+{
+	uint32_t n = 0;
+
+	list_for_each(at, &core->plans)
+	{
+		const struct core_plan *plan = list_entry(at, struct core_plan, link);
+
+		++n;
+		MUST(plan->started, "a plan is held that has not started");
+		for (uint32_t node = 0; node < core->config.n_nodes; ++node)
+			sums->pending[node] += plan->held[node];
+	}
+	MUST(n == core->n_plans, "plans are miscounted");
+	return NULL;
+}
+
+static uint32_t slots_in_use(const struct core *core, enum record_kind kind)
+{
+	/* slot 0 of these two is never given out */
+	uint32_t never =
+		(kind == RECORD_SPACE || kind == RECORD_SESSION) && core->slots[kind].total;
+
+	return core->slots[kind].total - core->slots[kind].free - never;
+}
+
+const char *core_check(const struct core *core)
+{
+	struct sums sums = {0};
+	const char *wrong = sessions_check(core, &sums);
+
+	for (uint32_t i = 0; !wrong && i < core->slots[RECORD_SPACE].total; ++i) {
+		if (core->spaces[i] && core->spaces[i]->slot == i)
+			wrong = space_check(core, core->spaces[i], &sums);
+		else
+			MUST(!core->spaces[i] && !records_valid(core->records, RECORD_SPACE, i),
+			     "R1: a record of no space");
+	}
+	if (!wrong)
+		wrong = plans_check(core, &sums);
+	if (wrong)
+		return wrong;
+	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
+		const struct core_node *at = &core->nodes[node];
+
+		MUST(at->committed == sums.committed[node],
+		     "C4: committed units are miscounted");
+		MUST(at->pending == sums.pending[node], "C4: pending units are miscounted");
+		MUST(at->used == sums.used[node], "the bytes of a node are miscounted");
+		MUST((uint64_t)at->committed + at->pending <= at->capacity,
+		     "C4: a node commits more than it has");
+	}
+	MUST(core->region.used == sums.region, "B1: the region's budget is not its charges");
+	MUST(core->n_spaces == sums.spaces && core->n_sessions == sums.sessions,
+	     "spaces or sessions are miscounted");
+	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
+		uint32_t valid = 0;
+
+		MUST(slots_in_use(core, kind) == sums.slots[kind],
+		     "R1: slots are taken that nothing uses");
+		for (uint32_t i = 0; i < core->slots[kind].total; ++i) {
+			bool recorded = records_valid(core->records, kind, i);
+
+			MUST(!recorded || slots_used(&core->slots[kind], i),
+			     "R1: a valid record in a free slot");
+			valid += recorded;
+		}
+		MUST(valid <= sums.slots[kind], "R1: more records than things");
+	}
+	MUST(core->changes.owed == sums.owed, "changes owed are miscounted");
+	MUST((uint64_t)core->changes.count + core->changes.owed <= core->changes.capacity,
+	     "there is no room for the changes owed");
+	return NULL;
+}

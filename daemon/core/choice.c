@@ -1,0 +1,345 @@
+#include "daemon/core/choice.h"
+
+#include <errno.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+enum { CHUNK_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT) };
+
+/* Units that could be committed at once, for this space on this node. */
+static uint32_t room(const struct core *core, const struct space *space, uint32_t node)
+{
+	return (uint32_t)u64_min(node_free(core, node), space_room(core, space));
+}
+
+/* The policy's choice; large extents stand on chunks where that takes no page more. */
+static bool choose_in(struct window *window, uint32_t count, uint32_t align, struct choice *ret)
+{
+	struct place place, aligned;
+	uint32_t need;
+
+	if (!window_find(window, count, align, &place))
+		return false;
+	need = window_need(window, place.first, count);
+	if (count >= CHUNK_SLICES && align < CHUNK_SLICES && place.first % CHUNK_SLICES &&
+	    window_find(window, count, CHUNK_SLICES, &aligned)) {
+		uint32_t aligned_need = window_need(window, aligned.first, count);
+
+		if (aligned_need <= need) {
+			place = aligned;
+			need = aligned_need;
+		}
+	}
+	*ret = (struct choice){.window = window,
+			       .place = place,
+			       .node = window->place.info.node,
+			       .need = need};
+	return true;
+}
+
+static bool choose_new(const struct core *core, const struct space *space, uint32_t count,
+		       uint64_t but_nodes, struct choice *ret)
+{
+	uint32_t per = core->unit_shift - SLICE_SHIFT, best = UINT32_MAX, best_shift = 0;
+
+	/* What the next window may be depends on whether this one comes. */
+	if (space_window_pending(space))
+		return false;
+	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
+		uint32_t shift;
+
+		if (but_nodes >> node & 1)
+			continue;
+		shift = space_window_shift(core, space, node);
+		if (!shift || (uint64_t)count << SLICE_SHIFT > (uint64_t)1 << shift)
+			continue;
+		if (best == UINT32_MAX || node_free(core, node) > node_free(core, best)) {
+			best = node;
+			best_shift = shift;
+		}
+	}
+	if (best == UINT32_MAX)
+		return false;
+	*ret = (struct choice){.node = best,
+			       .size_shift = best_shift,
+			       .need = (count + ((uint32_t)1 << per) - 1) >> per};
+	return true;
+}
+
+static uint32_t lack(const struct core *core, const struct space *space,
+		     const struct choice *choice)
+{
+	uint32_t have = room(core, space, choice->node);
+
+	return choice->need > have ? choice->need - have : 0;
+}
+
+/* Steps 1 and 2: what there are pages for. */
+static bool choose_plain(const struct core *core, const struct space *space, uint32_t count,
+			 uint32_t align, struct choice *ret)
+{
+	struct choice choice;
+
+	for (uint32_t i = 0; i < space->windows_max; ++i) {
+		struct window *window = space->windows[i];
+
+		if (window && !window->pending && choose_in(window, count, align, &choice) &&
+		    !lack(core, space, &choice)) {
+			*ret = choice;
+			return true;
+		}
+	}
+	if (choose_new(core, space, count, 0, &choice) && !lack(core, space, &choice)) {
+		*ret = choice;
+		return true;
+	}
+	return false;
+}
+
+/* Steps 3 and 4: what lacks the fewest pages. */
+static bool choose_short(const struct core *core, const struct space *space, uint32_t count,
+			 uint32_t align, uint64_t but_nodes, struct choice *ret)
+{
+	struct choice choice, best;
+	bool found = false;
+
+	for (uint32_t i = 0; i < space->windows_max; ++i) {
+		struct window *window = space->windows[i];
+
+		if (!window || window->pending || but_nodes >> window->place.info.node & 1)
+			continue;
+		choice = (struct choice){.window = window, .node = window->place.info.node};
+		if (!window_scan(window, count, align, &choice.place, &choice.need))
+			continue;
+		if (!found || lack(core, space, &choice) < lack(core, space, &best))
+			best = choice;
+		found = true;
+	}
+	if (choose_new(core, space, count, but_nodes, &choice)) {
+		if (!found || lack(core, space, &choice) < lack(core, space, &best))
+			best = choice;
+		found = true;
+	}
+	if (found)
+		*ret = best;
+	return found;
+}
+
+/* Units that the chosen place touches. */
+static void choice_units(const struct choice *choice, uint32_t count, uint32_t *ret_first,
+			 uint32_t *ret_last)
+{
+	const struct window *window = choice->window;
+
+	*ret_first = window_unit(window, choice->place.first);
+	*ret_last = window_unit(window, choice->place.first + count - 1);
+}
+
+/* Punches for what the choice lacks. CORE_E_MEMORY: there is not as much idle. */
+static int plan_spare(struct core *core, struct core_plan *plan, struct space *space,
+		      const struct choice *choice, uint32_t count)
+{
+	uint32_t have = room(core, space, choice->node), free = node_free(core, choice->node);
+	uint32_t limit = space_room(core, space);
+	uint32_t own = choice->need > limit ? choice->need - limit : 0; /* of its own units */
+	uint32_t local = choice->need > free ? choice->need - free : 0; /* of this node's */
+	uint32_t got, first = 0, last = 0;
+	int r;
+
+	if (choice->need <= have)
+		return 0;
+	if (choice->window)
+		choice_units(choice, count, &first, &last);
+	r = plan_punch(core, plan, space, choice->node, (uint32_t)u64_max(own, local),
+		       choice->window, first, last, &got);
+	if (r)
+		return r;
+	own -= (uint32_t)u64_min(own, got);
+	local -= (uint32_t)u64_min(local, got);
+	for (uint32_t node = 0; own && node < core->config.n_nodes; ++node) {
+		if (node == choice->node)
+			continue;
+		r = plan_punch(core, plan, space, node, own, NULL, 0, 0, &got);
+		if (r)
+			return r;
+		own -= got;
+	}
+	if (local) {
+		r = plan_punch_others(core, plan, space, choice->node, local, &got);
+		if (r)
+			return r;
+		local -= got;
+	}
+	return own || local ? CORE_E_MEMORY : 0;
+}
+
+/* One commit for each stretch of absent units. */
+static int plan_commits(struct core_plan *plan, const struct window *window, uint32_t first,
+			uint32_t last)
+{
+	for (uint32_t unit = first, n; unit <= last; unit += n) {
+		int r;
+
+		for (n = 0; unit + n <= last; ++n)
+			if (group_unit(window->groups[(unit + n) / 64].committed, unit + n))
+				break;
+		if (!n) {
+			n = 1;
+			continue;
+		}
+		r = plan_add(plan, EFFECT_COMMIT, window->space->slot, window->slot, unit, n);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int plan_window(struct core *core, struct core_plan *plan, struct space *space,
+		       struct choice *choice, struct core_fault *fault)
+{
+	struct window *window;
+	int r = space_window_add(core, space, choice->node, choice->size_shift, &window);
+
+	if (r == CORE_E_LIMIT)
+		return FAULT(fault, CORE_E_LIMIT, .which = "windows",
+			     .max = core->slots[RECORD_WINDOW].total);
+	if (r)
+		return r;
+	r = plan_add(plan, EFFECT_WINDOW_CREATE, space->slot, window->slot, 0, window->units);
+	if (r) {
+		space_window_undo(core, window);
+		return r;
+	}
+	choice->window = window;
+	return 0;
+}
+
+/* The place, and what its units have beside it: an absent unit is free throughout. */
+static void plan_hold(struct core_plan *plan, const struct choice *choice, uint32_t count)
+{
+	struct window *window = choice->window;
+	uint32_t from = choice->place.first, to = from + count, first, last;
+
+	choice_units(choice, count, &first, &last);
+	if (!group_unit(window->groups[first / 64].committed, first))
+		from = first << window->unit_shift;
+	if (!group_unit(window->groups[last / 64].committed, last))
+		to = (last + 1) << window->unit_shift;
+	plan->hold_first = from;
+	plan->hold_count = to - from;
+	window_take(window, choice->place.run, from, to - from);
+}
+
+static int choice_plan(struct core *core, struct member *member, uint32_t count,
+		       struct choice *choice, struct core_plan **ret, struct core_fault *fault)
+{
+	_cleanup_(plan_freep) struct core_plan *plan = NULL;
+	struct space *space = member->space;
+	uint32_t first, last;
+	bool new = !choice->window;
+	int r;
+
+	r = plan_new(&plan, space, member);
+	if (r)
+		return r;
+	r = plan_spare(core, plan, space, choice, count);
+	if (r)
+		return r;
+	if (new) {
+		r = plan_window(core, plan, space, choice, fault);
+		if (r)
+			return r;
+	}
+	choice_units(choice, count, &first, &last);
+	r = plan_commits(plan, choice->window, first, last);
+	if (!r && !plan_pages_fit(core, plan))
+		r = FAULT(fault, CORE_E_LIMIT, .which = "pages",
+			  .max = core->slots[RECORD_PAGES].total);
+	if (r) {
+		if (new)
+			space_window_undo(core, choice->window);
+		return r;
+	}
+	plan_hold(plan, choice, count);
+	*ret = TAKE_PTR(plan);
+	return 0;
+}
+
+int choice_make(struct core *core, struct member *member, uint32_t count, uint32_t align,
+		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault)
+{
+	struct space *space = member->space;
+	uint64_t but_nodes = 0;
+	struct choice choice;
+	int r;
+
+	if (choose_plain(core, space, count, align, &choice)) {
+		struct core_plan *plan = NULL;
+
+		r = choice.window && !choice.need
+			    ? 0
+			    : choice_plan(core, member, count, &choice, &plan, fault);
+		if (r)
+			return r;
+		*ret = choice;
+		*ret_plan = plan;
+		return 0;
+	}
+	/* One node after the other: what lacks pages on one may find idle ones on the next. */
+	while (choose_short(core, space, count, align, but_nodes, &choice)) {
+		struct core_plan *plan = NULL;
+
+		r = choice.window && !choice.need
+			    ? 0
+			    : choice_plan(core, member, count, &choice, &plan, fault);
+		if (!r) {
+			*ret = choice;
+			*ret_plan = plan;
+			return 0;
+		}
+		if (r != CORE_E_MEMORY)
+			return r;
+		but_nodes |= (uint64_t)1 << choice.node;
+	}
+	/* Plans hold slices of this space, or pages that some place above would have taken. */
+	if (space->n_plans || (but_nodes && core->n_plans))
+		return CORE_E_BUSY;
+	return CORE_E_MEMORY;
+}
+
+void choice_outlook(const struct core *core, const struct space *space, uint64_t *ret_available,
+		    uint64_t *ret_largest)
+{
+	const struct slots *slots = &core->slots[RECORD_SPACE];
+	uint64_t inside, fresh = 0, idle = 0, largest = 0;
+	uint32_t nodes = core->config.n_nodes;
+
+	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
+		if (core->spaces[i] != space && core->spaces[i]->state == SPACE_LIVE)
+			idle += space_spare(core, core->spaces[i]);
+	for (uint32_t node = 0; node < nodes; ++node)
+		fresh += node_free(core, node);
+	fresh = u64_min(fresh + idle, space_room(core, space));
+	inside = units_bytes(core, space->units.committed + space->units.committing) -
+		 space->budget.used;
+	*ret_available = u64_min(inside + units_bytes(core, fresh),
+				 space->budget.limit - space->budget.used);
+
+	for (uint32_t i = 0; i < space->windows_max; ++i) {
+		const struct window *window = space->windows[i];
+
+		if (window && !window->pending)
+			largest =
+				u64_max(largest, (uint64_t)window_reach(window, (uint32_t)fresh)
+							 << SLICE_SHIFT);
+	}
+	for (uint32_t node = 0; node < nodes; ++node) {
+		uint32_t shift = space_window_shift(core, space, node);
+
+		if (shift)
+			largest = u64_max(largest, u64_min((uint64_t)1 << shift,
+							   units_bytes(core, fresh)));
+	}
+	*ret_largest = u64_min(largest, *ret_available);
+}

@@ -1,0 +1,169 @@
+#include "daemon/core/core.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+/* What the words of records and slice maps can name. */
+static const uint32_t slots_max[RECORD_KINDS] = {
+	[RECORD_SPACE] = 1 << 16,   [RECORD_WINDOW] = 1 << 24, [RECORD_PAGES] = 1 << 24,
+	[RECORD_SESSION] = 1 << 20, [RECORD_MEMBER] = 1 << 24, [RECORD_EXTENT] = 1 << 29,
+};
+
+static bool config_valid(const struct core_config *config, const struct records *records)
+{
+	uint32_t unit_shift = unit_shift_of(config->page_shift);
+	uint64_t sum = 0;
+
+	if (config->page_shift != 12 && config->page_shift != 21 && config->page_shift != 30)
+		return false;
+	if (!config->n_nodes || config->n_nodes > STATS_NODES_MAX)
+		return false;
+	for (uint32_t i = 0; i < config->n_nodes; ++i) {
+		if (config->node_bytes[i] & (((uint64_t)1 << unit_shift) - 1) ||
+		    config->node_bytes[i] >> unit_shift > INT32_MAX ||
+		    !u64_add(sum, config->node_bytes[i], &sum))
+			return false;
+	}
+	if (sum >> unit_shift > INT32_MAX)
+		return false;
+	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
+		if (records_capacity(records)->slots[i] > slots_max[i])
+			return false;
+	return true;
+}
+
+static void core_freep(struct core **core)
+{
+	core_free(*core);
+}
+
+int core_empty(struct core **ret, const struct core_config *config, struct records *records)
+{
+	const uint32_t *slots = records_capacity(records)->slots;
+	_cleanup_(core_freep) struct core *core = NULL;
+
+	if (!config_valid(config, records))
+		return -EINVAL;
+	core = calloc(1, sizeof(*core));
+	if (!core)
+		return -ENOMEM;
+	list_init(&core->plans);
+	core->config = *config;
+	core->records = records;
+	core->unit_shift = unit_shift_of(config->page_shift);
+	core->region.name = "region";
+	for (uint32_t i = 0; i < config->n_nodes; ++i) {
+		core->nodes[i].capacity = (uint32_t)(config->node_bytes[i] >> core->unit_shift);
+		core->region.limit += config->node_bytes[i];
+	}
+	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
+		if (slots_init(&core->slots[i], slots[i]))
+			return -ENOMEM;
+	core->spaces = calloc((size_t)slots[RECORD_SPACE] + 1, sizeof(*core->spaces));
+	core->windows = calloc((size_t)slots[RECORD_WINDOW] + 1, sizeof(*core->windows));
+	core->sessions = calloc((size_t)slots[RECORD_SESSION] + 1, sizeof(*core->sessions));
+	core->extents = calloc((size_t)slots[RECORD_EXTENT] + 1, sizeof(*core->extents));
+	if (!core->spaces || !core->windows || !core->sessions || !core->extents)
+		return -ENOMEM;
+	/* A handle of 0 means none to clients, and a session of 0 nobody. */
+	if (slots[RECORD_SPACE])
+		slots_claim(&core->slots[RECORD_SPACE], 0);
+	if (slots[RECORD_SESSION])
+		slots_claim(&core->slots[RECORD_SESSION], 0);
+	*ret = TAKE_PTR(core);
+	return 0;
+}
+
+int core_new(struct core **ret, const struct core_config *config, struct records *records)
+{
+	return core_empty(ret, config, records);
+}
+
+void core_free(struct core *core)
+{
+	if (!core)
+		return;
+	while (!list_empty(&core->plans)) {
+		struct core_plan *plan = list_entry(core->plans.next, struct core_plan, link);
+
+		list_remove(&plan->link);
+		plan_free(plan);
+	}
+	if (core->sessions) {
+		for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
+			struct session *session = core->sessions[i];
+
+			while (session && !list_empty(&session->members))
+				member_free(core, list_entry(session->members.next,
+							     struct member, in_session));
+			free(session);
+		}
+	}
+	if (core->spaces && core->windows)
+		for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i)
+			space_free(core, core->spaces[i]);
+	free(core->spaces);
+	free(core->windows);
+	free(core->sessions);
+	free(core->extents);
+	changes_deinit(&core->changes);
+	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
+		slots_deinit(&core->slots[i]);
+	free(core);
+}
+
+const struct change *core_changes(const struct core *core, uint32_t *ret_count)
+{
+	*ret_count = core->changes.count;
+	return core->changes.entries;
+}
+
+void core_changes_clear(struct core *core)
+{
+	core->changes.count = 0;
+}
+
+struct space *core_space_at(const struct core *core, uint32_t slot)
+{
+	struct space *space =
+		slot < core->slots[RECORD_SPACE].total ? core->spaces[slot] : NULL;
+
+	return space && space->state == SPACE_LIVE ? space : NULL;
+}
+
+struct session *core_session_at(const struct core *core, uint32_t slot)
+{
+	return slot < core->slots[RECORD_SESSION].total ? core->sessions[slot] : NULL;
+}
+
+struct member *core_member_at(const struct core *core, uint32_t session_slot,
+			      uint32_t space_slot, struct core_fault *fault)
+{
+	struct session *session = core_session_at(core, session_slot);
+	struct space *space = core_space_at(core, space_slot);
+	struct member *member;
+
+	if (!session || session->ending) {
+		*fault = (struct core_fault){.which = "session"};
+		return NULL;
+	}
+	member = space ? member_find(session, space) : NULL;
+	if (!member || member->closing) {
+		*fault = (struct core_fault){.which = "space"};
+		return NULL;
+	}
+	return member;
+}
+
+struct space *core_space_named(const struct core *core, const char *name)
+{
+	const struct slots *slots = &core->slots[RECORD_SPACE];
+
+	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
+		if (!strcmp(core->spaces[i]->name, name))
+			return core->spaces[i];
+	return NULL;
+}

@@ -1,0 +1,238 @@
+/*
+ * Create - how a space comes into being, with what is reserved for it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+enum { WEIGHT_DEFAULT = 100, WEIGHT_MAX = 10000, MODE_DEFAULT = 0600, MODE_MAX = 0777 };
+
+/* What the owner may still own, and the budget that says so. */
+static uint64_t may_own(const struct core *core, uint32_t uid, const char **ret_which)
+{
+	const struct slots *slots = &core->slots[RECORD_SPACE];
+	bool bound = uid != 0 && uid != core->config.uid;
+	uint64_t share =
+		bound ? u64_min(core->config.share, core->region.limit) : core->region.limit;
+
+	*ret_which = bound ? "owner" : "region";
+	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1)) {
+		const struct space *space = core->spaces[i];
+
+		if (space->owner.uid == uid && space->state != SPACE_GOING)
+			share -= u64_min(share, space->budget.limit);
+	}
+	return share;
+}
+
+/* The limits of a new space; what is not asked for gets its default. */
+static int limits_set(const struct core *core, struct space *space,
+		      const struct space_request *request, struct core_fault *fault)
+{
+	const char *which;
+	uint64_t own = may_own(core, request->owner.uid, &which), unit = units_bytes(core, 1);
+	uint64_t limit = request->limit, reserve, client;
+
+	if (!limit)
+		limit = u64_max(u64_align_down(own / 4, unit), unit);
+	if (!u64_align_up(limit, CHUNK_BYTES, &limit) || limit > own)
+		return FAULT(fault, CORE_E_BUDGET, .which = which, .requested = limit,
+			     .remaining = own);
+	if (!u64_align_up(request->reserve, CHUNK_BYTES, &reserve) || reserve > limit)
+		return FAULT(fault, CORE_E_INVALID, .which = "reserve",
+			     .requested = request->reserve, .max = limit);
+	client = request->client_limit ? request->client_limit : limit / 8 * 7;
+	if (!u64_align_up(client, SLICE_BYTES, &client) || client > limit)
+		client = limit;
+	space->budget = (struct budget){.name = "space", .limit = limit};
+	space->reserve = reserve;
+	space->client_limit = client;
+	return 0;
+}
+
+/* A slot's last life left its counters there: going on from them, no tag comes back. */
+static void counters_set(const struct core *core, struct space *space)
+{
+	const struct space_record *last = records_at(core->records, RECORD_SPACE, space->slot);
+	uint64_t mix = (core->config.seed ^ space->slot) * 0x9e3779b97f4a7c15ULL;
+	uint32_t tag = (uint32_t)(last->tag_next ? last->tag_next : mix >> 32) & TAG_MASK;
+	uint32_t generation = (uint32_t)last->window_next & GENERATION_MASK;
+
+	space->tag_next = tag ? tag : 1;
+	space->window_next = generation ? generation : 1;
+}
+
+/* Windows on one node for as much of the reserve as it has pages for. */
+static int reserve_on(struct core *core, struct core_plan *plan, struct space *space,
+		      uint32_t node, bool punch, uint32_t *left)
+{
+	uint32_t free = node_free(core, node);
+	int r = 0;
+
+	if (punch && *left > free) {
+		uint32_t got;
+
+		r = plan_punch_others(core, plan, space, node, *left - free, &got);
+		if (r)
+			return r;
+		free += got;
+	}
+	while (*left && free) {
+		uint32_t shift = space_window_shift(core, space, node), n;
+		struct window *window;
+
+		if (!shift)
+			break;
+		r = space_window_add(core, space, node, shift, &window);
+		if (!r)
+			r = plan_add(plan, EFFECT_WINDOW_CREATE, space->slot, window->slot, 0,
+				     window->units);
+		if (r)
+			break;
+		n = (uint32_t)u64_min(u64_min(*left, free), window->units);
+		r = plan_add(plan, EFFECT_COMMIT, space->slot, window->slot, 0, n);
+		if (r)
+			break;
+		*left -= n;
+		free -= n;
+	}
+	return r;
+}
+
+static void windows_undo(struct core *core, struct space *space)
+{
+	for (uint32_t i = space->windows_max; i--;)
+		if (space->windows[i])
+			space_window_undo(core, space->windows[i]);
+}
+
+/* All of the reserve, or nothing: first without taking idle pages from others, then with. */
+static int reserve_plan(struct core *core, struct core_plan *plan, struct space *space,
+			struct core_fault *fault)
+{
+	uint32_t left = 0, begin = plan->plan.n_effects;
+	uint64_t available = 0, idle = 0;
+	int r = 0;
+
+	for (uint32_t pass = 0; pass < 2; ++pass) {
+		left = space_reserve_units(core, space);
+		for (uint32_t node = 0; !r && left && node < core->config.n_nodes; ++node)
+			r = reserve_on(core, plan, space, node, pass, &left);
+		if (!r && !left && plan_pages_fit(core, plan))
+			return 0;
+		windows_undo(core, space);
+		if (r || !left)
+			break;
+		plan->plan.n_effects = begin;
+	}
+	if (r == CORE_E_LIMIT || (!r && !left))
+		return FAULT(fault, CORE_E_LIMIT, .which = r ? "windows" : "pages",
+			     .max = core->slots[r ? RECORD_WINDOW : RECORD_PAGES].total);
+	if (r)
+		return r;
+	if (core->n_plans)
+		return FAULT(fault, CORE_E_BUSY, .which = "plan");
+	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i)
+		if (core->spaces[i] && core->spaces[i]->state == SPACE_LIVE)
+			idle += space_spare(core, core->spaces[i]);
+	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
+		available += node_free(core, node);
+	available = units_bytes(core, available + idle);
+	return FAULT(fault, CORE_E_MEMORY, .which = "reserve", .requested = space->reserve,
+		     .available = available, .largest = available);
+}
+
+static int request_check(const struct core *core, const struct space_request *request,
+			 uint32_t *ret_placement, struct core_fault *fault)
+{
+	const struct space *space;
+
+	if (!space_name_valid(request->name))
+		return FAULT(fault, CORE_E_INVALID, .which = "name");
+	if (request->weight > WEIGHT_MAX)
+		return FAULT(fault, CORE_E_INVALID, .which = "weight",
+			     .requested = request->weight, .max = WEIGHT_MAX);
+	if (request->mode > MODE_MAX)
+		return FAULT(fault, CORE_E_INVALID, .which = "mode", .requested = request->mode,
+			     .max = MODE_MAX);
+	if (request->numa > 15)
+		return FAULT(fault, CORE_E_INVALID, .which = "numa");
+	if (!placement_named(request->placement, ret_placement))
+		return FAULT(fault, CORE_E_INVALID, .which = "placement");
+	space = core_space_named(core, request->name);
+	if (space && space->state == SPACE_LIVE)
+		return FAULT(fault, CORE_E_EXISTS, .which = "space");
+	if (space)
+		return FAULT(fault, CORE_E_BUSY, .which = "plan");
+	if (!core->slots[RECORD_SPACE].free)
+		return FAULT(fault, CORE_E_LIMIT, .which = "spaces",
+			     .max = core->slots[RECORD_SPACE].total);
+	return 0;
+}
+
+/* Takes the slot, so that windows and effects can name it. */
+static void space_enter(struct core *core, struct space *space,
+			const struct space_request *request, uint32_t placement)
+{
+	strcpy(space->name, request->name);
+	space->owner = request->owner;
+	space->mode = request->mode ? request->mode : MODE_DEFAULT;
+	space->weight = request->weight ? request->weight : WEIGHT_DEFAULT;
+	space->numa = request->numa;
+	space->placement_id = placement;
+	space->placement = placement_at(placement);
+	space->budget.parent = &core->region;
+	space->state = SPACE_COMING;
+	space->slot = slots_take(&core->slots[RECORD_SPACE]);
+	core->spaces[space->slot] = space;
+	counters_set(core, space);
+}
+
+int core_space_create(struct core *core, const struct space_request *request, uint32_t *ret,
+		      struct plan **ret_plan, struct core_fault *fault)
+{
+	struct core_plan *plan = NULL;
+	struct space *space;
+	uint32_t placement;
+	int r;
+
+	r = request_check(core, request, &placement, fault);
+	if (r)
+		return r;
+	space = space_new();
+	if (!space)
+		return -ENOMEM;
+	r = limits_set(core, space, request, fault);
+	if (r) {
+		space_free(core, space);
+		return r;
+	}
+	space_enter(core, space, request, placement);
+	r = plan_new(&plan, space, NULL);
+	if (!r)
+		r = plan_add(plan, EFFECT_ROOT_CREATE, space->slot, 0, 0, 0);
+	if (!r)
+		r = reserve_plan(core, plan, space, fault);
+	if (r) {
+		windows_undo(core, space);
+		core->spaces[space->slot] = NULL;
+		slots_put(&core->slots[RECORD_SPACE], space->slot);
+		space_free(core, space);
+		plan_free(plan);
+		return r;
+	}
+	for (uint32_t i = 0; i < plan->plan.n_effects; ++i) {
+		const struct effect *effect = &plan->plan.effects[i];
+
+		if (effect->kind == EFFECT_COMMIT)
+			window_take(core->windows[effect->window], 0, 0,
+				    effect->count << (core->unit_shift - SLICE_SHIFT));
+	}
+	plan->creates = true;
+	plan_start(core, plan);
+	*ret = space->slot;
+	*ret_plan = &plan->plan;
+	return 0;
+}

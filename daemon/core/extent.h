@@ -1,0 +1,39 @@
+/*
+ * Extent - a run of slices with one purpose, and the charge that pays for it.
+ *
+ * X1  A recorded extent's slices are used and name it; its units are committed.
+ * X2  A private extent has a member. A shared one has the member that allocated it, then none:
+ *     its charge is then the space's.
+ * X3  An extent owes the changes that it will make: being stored, being cleared.
+ *
+ * Extents live in an array by record slot, so none is ever allocated; zeroed means free.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/budget.h"
+#include "daemon/core/core.h"
+#include "daemon/core/list.h"
+
+struct extent {
+	struct link link; /* of its member, or of the space */
+	struct window *window;
+	struct member *member; /* NULL: adopted */
+	struct charge charge;
+	uint32_t first, count;
+	uint32_t tag;
+	enum extent_kind kind;
+	bool pending; /* a plan makes it: not recorded */
+};
+
+struct core;
+
+/* It is there now: used, recorded, said. */
+void extent_store(struct core *core, uint32_t slot);
+/* Undo or free: its slices and its charge go back. Clears the record if there is one. */
+void extent_release(struct core *core, uint32_t slot);
+/* A shared one loses its member. */
+void extent_adopt(struct core *core, uint32_t slot);
+uint32_t extent_slot(const struct core *core, const struct extent *extent);

@@ -1,0 +1,264 @@
+/*
+ * Member - how a session enters a space, and how it leaves.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+int member_new(struct member **ret, struct core *core, struct space *space,
+	       struct session *session, uint32_t slot, bool read_only)
+{
+	struct member *member = calloc(1, sizeof(*member));
+
+	if (!member)
+		return -ENOMEM;
+	*member = (struct member){
+		.space = space,
+		.session = session,
+		.slot = slot,
+		.read_only = read_only,
+		.budget = {.parent = &space->budget,
+			   .name = "client",
+			   .limit = space->client_limit},
+	};
+	list_init(&member->extents);
+	list_append(&space->members, &member->in_space);
+	list_append(&session->members, &member->in_session);
+	++space->n_members;
+	++session->n_members;
+	*ret = member;
+	return 0;
+}
+
+void member_free(struct core *core, struct member *member)
+{
+	list_remove(&member->in_space);
+	list_remove(&member->in_session);
+	--member->space->n_members;
+	--member->session->n_members;
+	slots_put(&core->slots[RECORD_MEMBER], member->slot);
+	free(member);
+}
+
+static bool may_override(const struct core *core, struct credentials who)
+{
+	return who.uid == 0 || who.uid == core->config.uid;
+}
+
+/* Like a file's: the first class that fits decides. */
+static uint32_t permissions(const struct space *space, struct credentials who,
+			    const uint32_t *groups, uint32_t n_groups)
+{
+	if (who.uid == space->owner.uid)
+		return space->mode >> 6 & 7;
+	if (who.gid == space->owner.gid)
+		return space->mode >> 3 & 7;
+	for (uint32_t i = 0; i < n_groups; ++i)
+		if (groups[i] == space->owner.gid)
+			return space->mode >> 3 & 7;
+	return space->mode & 7;
+}
+
+int core_space_open(struct core *core, uint32_t session_slot, const char *name, bool read_only,
+		    const uint32_t *groups, uint32_t n_groups, uint32_t *ret,
+		    struct core_fault *fault)
+{
+	struct session *session = core_session_at(core, session_slot);
+	struct slots *slots = &core->slots[RECORD_MEMBER];
+	struct space *space;
+	struct member *member;
+	int r;
+
+	if (!session || session->ending)
+		return FAULT(fault, CORE_E_NOT_FOUND, .which = "session");
+	if (!space_name_valid(name))
+		return FAULT(fault, CORE_E_INVALID, .which = "name");
+	space = core_space_named(core, name);
+	if (!space || (space->state == SPACE_LIVE && space->removed))
+		return FAULT(fault, CORE_E_NOT_FOUND, .which = "space");
+	if (space->state == SPACE_COMING)
+		return FAULT(fault, CORE_E_BUSY, .which = "plan");
+	if (space->state == SPACE_GOING)
+		return FAULT(fault, CORE_E_NOT_FOUND, .which = "space");
+	if (!may_override(core, session->request.credentials)) {
+		uint32_t may =
+			permissions(space, session->request.credentials, groups, n_groups);
+
+		if (!(may & 4))
+			return FAULT(fault, CORE_E_PERMISSION, .which = "read");
+		if (!read_only && !(may & 2))
+			return FAULT(fault, CORE_E_PERMISSION, .which = "write");
+	}
+	if (member_find(session, space))
+		return FAULT(fault, CORE_E_EXISTS, .which = "space");
+	if (!slots->free)
+		return FAULT(fault, CORE_E_LIMIT, .which = "members", .max = slots->total);
+	r = member_new(&member, core, space, session, SLOT_NONE, read_only);
+	if (r)
+		return r;
+	member->slot = slots_take(slots);
+	record_member_put(core->records, member->slot,
+			  (struct member_word){.space = space->slot,
+					       .session = session->slot,
+					       .read_only = read_only});
+	*ret = space->slot;
+	return 0;
+}
+
+/* Clears the list, one extent a step. */
+static bool drain(struct core *core, struct link *extents, bool all, uint32_t *steps)
+{
+	while (!list_empty(extents)) {
+		const struct extent *extent = list_entry(extents->next, struct extent, link);
+		uint32_t slot = extent_slot(core, extent);
+
+		if (!*steps)
+			return false;
+		--*steps;
+		if (all || extent->kind == EXTENT_PRIVATE)
+			extent_release(core, slot);
+		else
+			extent_adopt(core, slot);
+	}
+	return true;
+}
+
+/* Add the end of a space to a plan, which is made if need be. */
+static int end_add(struct core_plan **plan, struct space *space)
+{
+	struct core_plan *new = NULL;
+	int r;
+
+	if (!*plan) {
+		r = plan_new(&new, space, NULL);
+		if (r)
+			return r;
+	}
+	r = plan_add_end(*plan ? *plan : new, space);
+	if (r) {
+		plan_free(new);
+		return r;
+	}
+	if (new)
+		*plan = new;
+	return 0;
+}
+
+int member_leave(struct core *core, struct member *member, struct core_plan **plan,
+		 uint32_t *steps)
+{
+	struct space *space = member->space;
+	bool last = space->removed && space->n_members == 1;
+	int r;
+
+	if (!*steps)
+		return CORE_MORE;
+	if (member->n_plans)
+		return CORE_E_BUSY;
+	member->closing = true;
+	if (!drain(core, &member->extents, last, steps))
+		return CORE_MORE;
+	if (last) {
+		if (!drain(core, &space->extents, true, steps))
+			return CORE_MORE;
+		if (space->n_plans)
+			return CORE_E_BUSY;
+		r = end_add(plan, space);
+		if (r)
+			return r;
+	}
+	record_clear(core->records, RECORD_MEMBER, member->slot);
+	member_free(core, member);
+	if (last)
+		plan_end_space(core, *plan, space);
+	if (*steps)
+		--*steps;
+	return 0;
+}
+
+int core_space_close(struct core *core, uint32_t session_slot, uint32_t space_slot,
+		     struct plan **ret)
+{
+	struct session *session = core_session_at(core, session_slot);
+	struct space *space = core_space_at(core, space_slot);
+	struct member *member = session && space ? member_find(session, space) : NULL;
+	struct core_plan *plan = NULL;
+	uint32_t steps = STEP_EXTENTS;
+	int r;
+
+	if (!member)
+		return CORE_E_NOT_FOUND;
+	r = member_leave(core, member, &plan, &steps);
+	if (r)
+		return r;
+	*ret = plan ? &plan->plan : NULL;
+	return 0;
+}
+
+int core_space_remove(struct core *core, struct credentials who, const char *name, bool force,
+		      struct plan **ret, struct core_fault *fault)
+{
+	struct space *space;
+	struct core_plan *plan = NULL;
+	uint32_t steps = STEP_EXTENTS;
+	int r;
+
+	if (!space_name_valid(name))
+		return FAULT(fault, CORE_E_INVALID, .which = "name");
+	space = core_space_named(core, name);
+	if (!space || space->state == SPACE_GOING)
+		return FAULT(fault, CORE_E_NOT_FOUND, .which = "space");
+	if (!may_override(core, who) && who.uid != space->owner.uid)
+		return FAULT(fault, CORE_E_PERMISSION, .which = "owner");
+	if (space->state == SPACE_COMING || (!space->n_members && space->n_plans))
+		return FAULT(fault, CORE_E_BUSY, .which = "plan");
+	if (space->n_members && !force)
+		return FAULT(fault, CORE_E_IN_USE, .which = "sessions",
+			     .available = space->n_members);
+	if (!space->removed) {
+		space->removed = true;
+		record_space_state(core->records, space->slot, space_word(core, space));
+	}
+	if (space->n_members) {
+		*ret = NULL;
+		return 0;
+	}
+	if (!drain(core, &space->extents, true, &steps))
+		return CORE_MORE;
+	r = end_add(&plan, space);
+	if (r)
+		return r;
+	plan_end_space(core, plan, space);
+	*ret = &plan->plan;
+	return 0;
+}
+
+int core_window_open(struct core *core, uint32_t session, uint32_t space, uint32_t number,
+		     uint32_t *ret_window, bool *ret_read_only, struct core_fault *fault)
+{
+	struct member *member = core_member_at(core, session, space, fault);
+	struct window *window;
+
+	if (!member)
+		return CORE_E_NOT_FOUND;
+	window = space_window_at(member->space, number);
+	if (!window)
+		return FAULT(fault, CORE_E_NOT_FOUND, .which = "window");
+	if (window->pending)
+		return FAULT(fault, CORE_E_BUSY, .which = "plan");
+	if (window->place.info.state == WINDOW_BORN) {
+		window->place.info.state = WINDOW_GRANTED;
+		record_window_put(core->records, window->slot, window->place);
+		changes_put(&core->changes,
+			    &(struct change){.kind = CHANGE_WINDOW,
+					     .space = space,
+					     .window = window->slot,
+					     .word = window_word_pack(window->place.info)});
+	}
+	*ret_window = window->slot;
+	*ret_read_only = member->read_only;
+	return 0;
+}

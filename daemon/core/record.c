@@ -1,0 +1,196 @@
+#include "daemon/core/record.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/base.h"
+
+#define RECORDS_MAGIC 0x3152444c52425256ULL /* "VRBRLDR1" */
+
+/* The head of the table: everything is found by counting from it, so the table can be moved. */
+struct records {
+	uint64_t magic;
+	struct record_capacity capacity;
+};
+
+static const struct shape {
+	uint32_t size, validity; /* bytes of a slot; where in it the validity word is */
+} shapes[RECORD_KINDS] = {
+	[RECORD_SPACE] = {sizeof(struct space_record), offsetof(struct space_record, state)},
+	[RECORD_WINDOW] = {sizeof(struct window_record), offsetof(struct window_record, word)},
+	[RECORD_PAGES] = {sizeof(struct pages_record), offsetof(struct pages_record, bits)},
+	[RECORD_SESSION] = {sizeof(struct session_record),
+			    offsetof(struct session_record, word)},
+	[RECORD_MEMBER] = {sizeof(struct member_record), offsetof(struct member_record, word)},
+	[RECORD_EXTENT] = {sizeof(struct extent_record), offsetof(struct extent_record, run)},
+};
+
+enum { HEAD_BYTES = 64 };
+static_assert(sizeof(struct records) <= HEAD_BYTES, "slots start on a cache line");
+
+/* Where the slots of a kind begin; RECORD_KINDS: where the table ends. Each kind is aligned. */
+static uint64_t kind_offset(const struct record_capacity *capacity, uint32_t kind)
+{
+	uint64_t offset = HEAD_BYTES;
+
+	for (uint32_t i = 0; i < kind; ++i) {
+		offset += (uint64_t)capacity->slots[i] * shapes[i].size;
+		offset = (offset + 63) & ~(uint64_t)63;
+	}
+	return offset;
+}
+
+static uint64_t *word_at(struct records *records, enum record_kind kind, uint32_t slot,
+			 uint64_t word)
+{
+	assert(slot < records->capacity.slots[kind]);
+	return (uint64_t *)(void *)((char *)records + kind_offset(&records->capacity, kind) +
+				    (uint64_t)slot * shapes[kind].size + word);
+}
+
+/*
+ * Every store into the table. A release store stays behind all that precede it, so the stores
+ * of one thread stand in program order: what R3 asks for.
+ */
+static void store(struct records *records, uint64_t *word, uint64_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+#ifdef RECORD_TRACE
+	record_trace(records, (uint64_t)((char *)word - (char *)records), value);
+#else
+	(void)records;
+#endif
+}
+
+#define FIELD(records, kind, slot, type, field) \
+	word_at(records, kind, slot, offsetof(struct type, field))
+
+uint64_t records_size(const struct record_capacity *capacity)
+{
+	return kind_offset(capacity, RECORD_KINDS);
+}
+
+struct records *records_init(void *memory, const struct record_capacity *capacity)
+{
+	struct records *records = memory;
+
+	records->capacity = *capacity;
+	__atomic_store_n(&records->magic, RECORDS_MAGIC, __ATOMIC_RELEASE);
+	return records;
+}
+
+struct records *records_open(void *memory, uint64_t size)
+{
+	struct records *records = memory;
+
+	if (size < sizeof(*records) || records->magic != RECORDS_MAGIC)
+		return NULL;
+	return records_size(&records->capacity) == size ? records : NULL;
+}
+
+const struct record_capacity *records_capacity(const struct records *records)
+{
+	return &records->capacity;
+}
+
+const void *records_at(const struct records *records, enum record_kind kind, uint32_t slot)
+{
+	if (slot >= records->capacity.slots[kind])
+		return NULL;
+	return (const char *)records + kind_offset(&records->capacity, kind) +
+	       (uint64_t)slot * shapes[kind].size;
+}
+
+bool records_valid(const struct records *records, enum record_kind kind, uint32_t slot)
+{
+	const char *at = records_at(records, kind, slot);
+
+	return at && *(const uint64_t *)(const void *)(at + shapes[kind].validity);
+}
+
+void record_clear(struct records *records, enum record_kind kind, uint32_t slot)
+{
+	store(records, word_at(records, kind, slot, shapes[kind].validity), 0);
+}
+
+/* The words of one slot in order, but its validity word last. */
+static void put(struct records *records, enum record_kind kind, uint32_t slot,
+		const uint64_t *words)
+{
+	uint64_t *to = word_at(records, kind, slot, 0);
+	uint32_t validity = shapes[kind].validity / 8;
+
+	if (mutant(record_valid_first))
+		store(records, to + validity, words[validity]);
+	for (uint32_t i = 0; i < shapes[kind].size / 8; ++i)
+		if (i != validity)
+			store(records, to + i, words[i]);
+	store(records, to + validity, words[validity]);
+}
+
+void record_space_put(struct records *records, uint32_t slot, const struct space_record *space)
+{
+	put(records, RECORD_SPACE, slot, (const uint64_t *)(const void *)space);
+}
+
+void record_session_put(struct records *records, uint32_t slot,
+			const struct session_record *session)
+{
+	put(records, RECORD_SESSION, slot, (const uint64_t *)(const void *)session);
+}
+
+void record_extent_put(struct records *records, uint32_t slot, struct extent_owner owner,
+		       struct extent_run run)
+{
+	struct extent_record extent = {extent_owner_pack(owner), extent_run_pack(run)};
+
+	put(records, RECORD_EXTENT, slot, (const uint64_t *)(const void *)&extent);
+}
+
+void record_pages_put(struct records *records, uint32_t slot, uint32_t window, uint32_t group,
+		      uint64_t bits)
+{
+	struct pages_record pages = {pages_where_pack(window, group), bits};
+
+	put(records, RECORD_PAGES, slot, (const uint64_t *)(const void *)&pages);
+}
+
+void record_space_state(struct records *records, uint32_t slot, struct space_word state)
+{
+	store(records, FIELD(records, RECORD_SPACE, slot, space_record, state),
+	      space_word_pack(state));
+}
+
+void record_space_tag(struct records *records, uint32_t slot, uint32_t tag_next)
+{
+	store(records, FIELD(records, RECORD_SPACE, slot, space_record, tag_next), tag_next);
+}
+
+void record_space_window(struct records *records, uint32_t slot, uint32_t window_next)
+{
+	store(records, FIELD(records, RECORD_SPACE, slot, space_record, window_next),
+	      window_next);
+}
+
+void record_window_put(struct records *records, uint32_t slot, struct window_place place)
+{
+	store(records, FIELD(records, RECORD_WINDOW, slot, window_record, word),
+	      window_place_pack(place));
+}
+
+void record_pages_bits(struct records *records, uint32_t slot, uint64_t bits)
+{
+	store(records, FIELD(records, RECORD_PAGES, slot, pages_record, bits), bits);
+}
+
+void record_member_put(struct records *records, uint32_t slot, struct member_word member)
+{
+	store(records, FIELD(records, RECORD_MEMBER, slot, member_record, word),
+	      member_word_pack(member));
+}
+
+void record_extent_owner(struct records *records, uint32_t slot, struct extent_owner owner)
+{
+	store(records, FIELD(records, RECORD_EXTENT, slot, extent_record, owner),
+	      extent_owner_pack(owner));
+}

@@ -1,0 +1,356 @@
+/*
+ * Recover - the live core again, from its records alone.
+ *
+ * The records may be any prefix of the stores that were made (record.h says in which order).
+ * What a prefix can leave, and what becomes of it:
+ *
+ *   born windows of no space     their space was never there: they are cleared, pages first
+ *   empty committed units        idle
+ *   a removed space, unused      stays so; core_space_remove() goes on with it
+ *   a session half ended         whole again, with what it still has: it ends again
+ *
+ * Everything else that does not fit together no prefix can leave: -EUCLEAN. Nothing is believed:
+ * any bytes at all give a core that core_check() finds nothing wrong with, or a refusal.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+#define for_each_record(core, kind, slot)                                                      \
+	for (uint32_t slot = 0; slot < records_capacity((core)->records)->slots[kind]; ++slot) \
+		if (records_valid((core)->records, kind, slot))
+
+/* The record as a space. False: no core wrote it. */
+static bool space_read(const struct core *core, const struct space_record *record,
+		       struct space *space)
+{
+	struct space_word word = space_word_unpack(record->state);
+
+	if (space_word_pack(word) != record->state || !placement_at(word.placement) ||
+	    word.page_shift != core->config.page_shift || !word.weight || word.weight > 10000)
+		return false;
+	if (record->mode > 0777 || !record->limit || record->limit % CHUNK_BYTES ||
+	    record->limit > core->region.limit || record->reserve % CHUNK_BYTES ||
+	    record->reserve > record->limit || !record->client_limit ||
+	    record->client_limit % SLICE_BYTES || record->client_limit > record->limit)
+		return false;
+	if (!record->tag_next || record->tag_next > TAG_MASK || !record->window_next ||
+	    record->window_next > GENERATION_MASK || !space_name_valid(record->name))
+		return false;
+	memcpy(space->name, record->name, strlen(record->name));
+	space->state = SPACE_LIVE;
+	space->removed = word.removed;
+	space->owner =
+		(struct credentials){(uint32_t)record->owner, (uint32_t)(record->owner >> 32)};
+	space->mode = (uint32_t)record->mode;
+	space->weight = word.weight;
+	space->numa = word.numa;
+	space->placement_id = word.placement;
+	space->placement = placement_at(word.placement);
+	space->reserve = record->reserve;
+	space->client_limit = record->client_limit;
+	space->tag_next = (uint32_t)record->tag_next;
+	space->window_next = (uint32_t)record->window_next;
+	space->budget =
+		(struct budget){.parent = NULL, .name = "space", .limit = record->limit};
+	return true;
+}
+
+static int recover_spaces(struct core *core)
+{
+	for_each_record(core, RECORD_SPACE, slot)
+	{
+		struct space *space;
+
+		if (!slot)
+			return -EUCLEAN;
+		space = space_new();
+		if (!space)
+			return -ENOMEM;
+		space->slot = slot;
+		if (!space_read(core, records_at(core->records, RECORD_SPACE, slot), space) ||
+		    core_space_named(core, space->name)) {
+			space_free(core, space);
+			return -EUCLEAN;
+		}
+		space->budget.parent = &core->region;
+		slots_claim(&core->slots[RECORD_SPACE], slot);
+		core->spaces[slot] = space;
+		++core->n_spaces;
+	}
+	return 0;
+}
+
+static int window_enter(struct core *core, uint32_t slot, struct window_place place)
+{
+	struct space *space = core->spaces[place.space];
+	struct window *window;
+	int r;
+
+	if (space_window_at(space, place.number))
+		return -EUCLEAN;
+	r = changes_owe(&core->changes, place.info.state == WINDOW_BORN);
+	if (r)
+		return r;
+	r = window_new(&window, place, space->placement, &space->units);
+	if (r)
+		return r;
+	window->slot = slot;
+	r = space_window_enter(core, space, window);
+	if (r) {
+		window_free(window);
+		return r;
+	}
+	slots_claim(&core->slots[RECORD_WINDOW], slot);
+	window_rebuild_begin(window);
+	return 0;
+}
+
+/* On the 4 KiB rung, windows never exceed the limit together. */
+static bool windows_fit(const struct core *core, const struct space *space)
+{
+	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
+		uint64_t sum = 0;
+
+		for (uint32_t i = 0; i < space->windows_max; ++i)
+			if (space->windows[i] && space->windows[i]->place.info.node == node)
+				sum += (uint64_t)1 << space->windows[i]->place.info.size_shift;
+		if (core->config.page_shift == 12 && sum > space->budget.limit)
+			return false;
+	}
+	return true;
+}
+
+static int recover_windows(struct core *core)
+{
+	for_each_record(core, RECORD_WINDOW, slot)
+	{
+		const struct window_record *record =
+			records_at(core->records, RECORD_WINDOW, slot);
+		struct window_place place = window_place_unpack(record->word);
+		int r;
+
+		if (window_place_pack(place) != record->word ||
+		    place.info.page_shift != core->config.page_shift ||
+		    place.info.size_shift < core->unit_shift ||
+		    place.info.size_shift > POSITION_BITS ||
+		    place.info.node >= core->config.n_nodes || !place.info.generation ||
+		    (place.info.state != WINDOW_BORN && place.info.state != WINDOW_GRANTED))
+			return -EUCLEAN;
+		if (!core_space_at(core, place.space)) {
+			if (place.info.state != WINDOW_BORN)
+				return -EUCLEAN;
+			continue;
+		}
+		r = window_enter(core, slot, place);
+		if (r)
+			return r;
+	}
+	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i)
+		if (core_space_at(core, i) && !windows_fit(core, core->spaces[i]))
+			return -EUCLEAN;
+	return 0;
+}
+
+static int recover_pages(struct core *core)
+{
+	for_each_record(core, RECORD_PAGES, slot)
+	{
+		const struct pages_record *record =
+			records_at(core->records, RECORD_PAGES, slot);
+		uint32_t at = (uint32_t)record->where, group = (uint32_t)(record->where >> 32);
+		struct window *window;
+		struct core_node *node;
+
+		if (!records_valid(core->records, RECORD_WINDOW, at))
+			return -EUCLEAN;
+		window = core->windows[at];
+		if (!window) {
+			record_clear(core->records, RECORD_PAGES, slot);
+			continue;
+		}
+		if (group >= window_groups(window) || window->groups[group].slot != SLOT_NONE ||
+		    (window->units - group * 64 < 64 &&
+		     record->bits >> (window->units - group * 64)))
+			return -EUCLEAN;
+		window_rebuild_pages(window, group, record->bits, slot);
+		slots_claim(&core->slots[RECORD_PAGES], slot);
+		node = &core->nodes[window->place.info.node];
+		node->committed += (uint32_t)__builtin_popcountll(record->bits);
+		if (node->committed > node->capacity)
+			return -EUCLEAN;
+	}
+	/* Their pages first, so that pages always have a window. */
+	for_each_record(core, RECORD_WINDOW, slot)
+	{
+		if (!core->windows[slot])
+			record_clear(core->records, RECORD_WINDOW, slot);
+	}
+	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i) {
+		const struct space *space = core_space_at(core, i);
+
+		if (!space)
+			continue;
+		if (space->units.committed > space_limit_units(core, space))
+			return -EUCLEAN;
+		if (!space->removed &&
+		    space->units.committed < space_reserve_units(core, space))
+			return -EUCLEAN;
+	}
+	return 0;
+}
+
+static int recover_sessions(struct core *core)
+{
+	for_each_record(core, RECORD_SESSION, slot)
+	{
+		const struct session_record *record =
+			records_at(core->records, RECORD_SESSION, slot);
+		struct session_request request = {
+			.credentials = {(uint32_t)record->owner,
+					(uint32_t)(record->owner >> 32)},
+			.pid = (uint32_t)record->word,
+			.birth = record->birth,
+			.image = record->image,
+		};
+
+		if (!slot || record->word != (request.pid | RECORD_VALID))
+			return -EUCLEAN;
+		core->sessions[slot] = session_new(slot, &request);
+		if (!core->sessions[slot])
+			return -ENOMEM;
+		slots_claim(&core->slots[RECORD_SESSION], slot);
+		++core->n_sessions;
+	}
+	return 0;
+}
+
+static int recover_members(struct core *core)
+{
+	for_each_record(core, RECORD_MEMBER, slot)
+	{
+		const struct member_record *record =
+			records_at(core->records, RECORD_MEMBER, slot);
+		struct member_word word = member_word_unpack(record->word);
+		struct session *session = core_session_at(core, word.session);
+		struct space *space = core_space_at(core, word.space);
+		struct member *member;
+		int r;
+
+		if (member_word_pack(word) != record->word || !session || !space ||
+		    member_find(session, space))
+			return -EUCLEAN;
+		r = member_new(&member, core, space, session, slot, word.read_only);
+		if (r)
+			return r;
+		slots_claim(&core->slots[RECORD_MEMBER], slot);
+	}
+	return 0;
+}
+
+/* Whose extent it is. False: nobody's that could have it. */
+static bool owner_read(const struct core *core, const struct space *space,
+		       struct extent_owner owner, struct member **ret)
+{
+	struct session *session;
+
+	if (!owner.tag || (owner.kind != EXTENT_PRIVATE && owner.kind != EXTENT_SHARED))
+		return false;
+	*ret = NULL;
+	if (!owner.holder)
+		return owner.kind == EXTENT_SHARED;
+	session = core_session_at(core, owner.holder - 1);
+	*ret = session ? member_find(session, space) : NULL;
+	return *ret && !(*ret)->read_only;
+}
+
+static int extent_enter(struct core *core, uint32_t slot, struct window *window,
+			struct extent_owner owner, struct extent_run run)
+{
+	struct space *space = window->space;
+	struct extent *extent = &core->extents[slot];
+	struct budget_refusal refusal;
+	struct member *member;
+	int r;
+
+	if (!owner_read(core, space, owner, &member))
+		return -EUCLEAN;
+	r = changes_owe(&core->changes, 1);
+	if (r)
+		return r;
+	*extent = (struct extent){
+		.window = window,
+		.member = member,
+		.first = run.first,
+		.count = run.count,
+		.tag = owner.tag,
+		.kind = owner.kind,
+	};
+	r = budget_charge(member ? &member->budget : &space->budget,
+			  (uint64_t)run.count << SLICE_SHIFT, &extent->charge, &refusal);
+	if (r || !window_rebuild_use(window, run.first, run.count, slot))
+		return -EUCLEAN;
+	slots_claim(&core->slots[RECORD_EXTENT], slot);
+	list_append(member ? &member->extents : &space->extents, &extent->link);
+	++space->n_extents;
+	core->nodes[window->place.info.node].used += extent->charge.bytes;
+	if (member) {
+		member->session->used += extent->charge.bytes;
+		member->session->peak = member->session->used;
+	}
+	return 0;
+}
+
+static int recover_extents(struct core *core)
+{
+	for_each_record(core, RECORD_EXTENT, slot)
+	{
+		const struct extent_record *record =
+			records_at(core->records, RECORD_EXTENT, slot);
+		struct extent_owner owner = extent_owner_unpack(record->owner);
+		struct extent_run run = extent_run_unpack(record->run);
+		struct window *window;
+		int r;
+
+		if (extent_owner_pack(owner) != record->owner || !run.count ||
+		    run.window >= core->slots[RECORD_WINDOW].total)
+			return -EUCLEAN;
+		window = core->windows[run.window];
+		if (!window || run.first >= window->slices ||
+		    run.count > window->slices - run.first ||
+		    window_need(window, run.first, run.count))
+			return -EUCLEAN;
+		r = extent_enter(core, slot, window, owner, run);
+		if (r)
+			return r;
+	}
+	for (uint32_t i = 0; i < core->slots[RECORD_WINDOW].total; ++i)
+		if (core->windows[i])
+			window_rebuild_end(core->windows[i]);
+	return 0;
+}
+
+static void core_freep(struct core **core)
+{
+	core_free(*core);
+}
+
+int core_recover(struct core **ret, const struct core_config *config, struct records *records)
+{
+	static int (*const steps[])(struct core *) = {
+		recover_spaces,   recover_windows, recover_pages,
+		recover_sessions, recover_members, recover_extents,
+	};
+	_cleanup_(core_freep) struct core *core = NULL;
+	int r;
+
+	r = core_empty(&core, config, records);
+	for (uint32_t i = 0; !r && i < ARRAY_SIZE(steps); ++i)
+		r = steps[i](core);
+	if (r)
+		return r;
+	*ret = TAKE_PTR(core);
+	return 0;
+}

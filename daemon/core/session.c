@@ -1,0 +1,84 @@
+#include "daemon/core/session.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+struct session *session_new(uint32_t slot, const struct session_request *request)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session)
+		return NULL;
+	session->slot = slot;
+	session->request = *request;
+	list_init(&session->members);
+	return session;
+}
+
+int core_session_open(struct core *core, const struct session_request *request, uint32_t *ret,
+		      struct core_fault *fault)
+{
+	struct slots *slots = &core->slots[RECORD_SESSION];
+	struct session *session;
+
+	if (!slots->free)
+		return FAULT(fault, CORE_E_LIMIT, .which = "sessions", .max = slots->total);
+	session = session_new(SLOT_NONE, request);
+	if (!session)
+		return -ENOMEM;
+	session->slot = slots_take(slots);
+	core->sessions[session->slot] = session;
+	++core->n_sessions;
+	record_session_put(core->records, session->slot,
+			   &(struct session_record){
+				   .word = request->pid | RECORD_VALID,
+				   .birth = request->birth,
+				   .owner = request->credentials.uid |
+					    (uint64_t)request->credentials.gid << 32,
+				   .image = request->image,
+			   });
+	*ret = session->slot;
+	return 0;
+}
+
+int core_session_end(struct core *core, uint32_t slot, struct plan **ret)
+{
+	struct session *session = core_session_at(core, slot);
+	uint32_t steps;
+
+	if (!session)
+		return CORE_E_NOT_FOUND;
+	session->ending = true;
+	steps = STEP_EXTENTS;
+	while (!list_empty(&session->members)) {
+		struct member *member =
+			list_entry(session->members.next, struct member, in_session);
+		int r = member_leave(core, member, &session->going, &steps);
+
+		if (r)
+			return r;
+	}
+	assert(!session->used);
+	record_clear(core->records, RECORD_SESSION, slot);
+	slots_put(&core->slots[RECORD_SESSION], slot);
+	core->sessions[slot] = NULL;
+	--core->n_sessions;
+	*ret = session->going ? &session->going->plan : NULL;
+	free(session);
+	return 0;
+}
+
+struct member *member_find(const struct session *session, const struct space *space)
+{
+	list_for_each(at, &session->members)
+	{
+		struct member *member = list_entry(at, struct member, in_session);
+
+		if (member->space == space)
+			return member;
+	}
+	return NULL;
+}

@@ -1,0 +1,25 @@
+/*
+ * Session - one process, over all the spaces it has open.
+ *
+ * S1  used is the sum of what its members' budgets have used.
+ * S2  Its record goes after those of its members, theirs after their extents.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/core.h"
+#include "daemon/core/list.h"
+
+struct session {
+	uint32_t slot;
+	struct session_request request;
+	bool ending;
+	struct core_plan *going; /* gathers the ends of removed spaces, until it has ended */
+	struct link members;     /* struct member, in_session */
+	uint32_t n_members;
+	uint64_t used, peak, allocs, frees, failed;
+};
+
+struct session *session_new(uint32_t slot, const struct session_request *request);

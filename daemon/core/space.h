@@ -1,0 +1,107 @@
+/*
+ * Space - a named tenant: its windows, its members, its budget.
+ *
+ * P1  Windows have the lowest free number. On the 4 KiB rung their sizes on a node never exceed
+ *     the limit together, since a reader of holes makes pages there that nobody planned.
+ * P2  committed + committing <= limit in units; committed + committing >= reserve in units while
+ *     it lives: what is idle beyond the reserve may be given to others.
+ * P3  A space that is going is out of the records and waits for its plan; its slots stay taken
+ *     until then, since the shell knows its files by them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/budget.h"
+#include "daemon/core/core.h"
+#include "daemon/core/list.h"
+#include "daemon/core/window.h"
+
+enum { GENERATION_MASK = 0xffff };
+
+enum space_state {
+	SPACE_COMING, /* a plan creates it */
+	SPACE_LIVE,
+	SPACE_GOING, /* a plan destroys it */
+};
+
+struct space {
+	uint32_t slot;
+	enum space_state state;
+	bool removed; /* goes with its last member */
+	char name[SPACE_NAME_MAX + 1];
+	struct credentials owner;
+	uint32_t mode, weight, numa, placement_id;
+	const struct placement *placement;
+	uint64_t reserve, client_limit;
+	uint32_t tag_next, window_next;
+	struct budget budget;
+	struct unit_sums units;
+	struct window **windows; /* by number; NULL: none */
+	uint32_t windows_max, n_windows;
+	struct link members; /* struct member, in_space */
+	struct link extents; /* adopted ones */
+	uint32_t n_members, n_extents, n_plans;
+	uint64_t allocs, frees, refused;
+	struct stats_failures failures;
+};
+
+/* One session's use of one space. */
+struct member {
+	struct link in_space, in_session;
+	struct space *space;
+	struct session *session;
+	uint32_t slot;
+	bool read_only, closing;
+	uint32_t n_plans;
+	struct budget budget;
+	struct link extents; /* that it holds or shares */
+};
+
+struct core;
+struct core_plan;
+struct records;
+
+bool space_name_valid(const char *name);
+uint32_t space_limit_units(const struct core *core, const struct space *space);
+uint32_t space_reserve_units(const struct core *core, const struct space *space);
+/* Units that it could still commit. */
+uint32_t space_room(const struct core *core, const struct space *space);
+/* Idle units that it would not miss. */
+uint32_t space_spare(const struct core *core, const struct space *space);
+/* The longest extent that could ever be in it, in bytes. */
+uint64_t space_extent_max(const struct core *core, const struct space *space);
+/* The size that a new window on this node would have, as a shift; 0: there can be none. */
+uint32_t space_window_shift(const struct core *core, const struct space *space, uint32_t node);
+bool space_window_pending(const struct space *space);
+uint32_t space_number_free(const struct space *space);
+
+/* In none of the core's tables, but for its window slots. */
+struct space *space_new(void);
+struct space *space_free(struct core *core, struct space *space);
+/* A window at the lowest free number, pending, all free; its changes are owed. CORE_E_LIMIT, -ENOMEM. */
+int space_window_add(struct core *core, struct space *space, uint32_t node, uint32_t size_shift,
+		     struct window **ret);
+/* As if the last one had not been added. */
+void space_window_undo(struct core *core, struct window *window);
+/* Enter a window that has its slot. -ENOMEM. */
+int space_window_enter(struct core *core, struct space *space, struct window *window);
+void space_window_drop(struct core *core, struct window *window);
+struct window *space_window_at(const struct space *space, uint32_t number);
+
+/* The record that says all this. */
+struct space_record space_record(const struct core *core, const struct space *space);
+struct space_word space_word(const struct core *core, const struct space *space);
+
+/*
+ * The member lets go of its extents (private ones are freed; shared ones adopted, or freed with
+ * a space that goes), one a step, then is gone, and with it a removed space that it was the last
+ * of: its end is added to *plan, which is made if it is NULL. CORE_MORE, CORE_E_BUSY, -ENOMEM.
+ */
+int member_leave(struct core *core, struct member *member, struct core_plan **plan,
+		 uint32_t *steps);
+int member_new(struct member **ret, struct core *core, struct space *space,
+	       struct session *session, uint32_t slot, bool read_only);
+void member_free(struct core *core, struct member *member);
+struct member *member_find(const struct session *session, const struct space *space);

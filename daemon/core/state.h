@@ -1,0 +1,73 @@
+/*
+ * State - the live core: everything that is derived from the records, found by slot.
+ */
+#pragma once
+
+#include "daemon/core/budget.h"
+#include "daemon/core/change.h"
+#include "daemon/core/core.h"
+#include "daemon/core/extent.h"
+#include "daemon/core/list.h"
+#include "daemon/core/plan.h"
+#include "daemon/core/session.h"
+#include "daemon/core/slots.h"
+#include "daemon/core/space.h"
+#include "daemon/core/window.h"
+
+enum {
+	STEP_EXTENTS = 256, /* given back in one call: C6 */
+	CHANGES_EXTENT = 2, /* stored, cleared: X3 */
+	CHANGES_WINDOW = 2, /* born, granted */
+};
+
+/* In units, but for `used`. */
+struct core_node {
+	uint32_t capacity, committed, pending;
+	uint64_t used;
+};
+
+struct core {
+	struct core_config config;
+	struct records *records;
+	uint32_t unit_shift;
+	struct slots slots[RECORD_KINDS];
+	struct core_node nodes[STATS_NODES_MAX];
+	struct budget region;
+	struct space **spaces; /* by slot, as the next three */
+	struct window **windows;
+	struct session **sessions;
+	struct extent *extents;
+	struct changes changes;
+	struct link plans;
+	uint32_t n_plans, n_spaces, n_sessions; /* spaces: live */
+};
+
+static inline uint32_t node_free(const struct core *core, uint32_t node)
+{
+	const struct core_node *at = &core->nodes[node];
+
+	return at->capacity - at->committed - at->pending;
+}
+
+static inline uint64_t units_bytes(const struct core *core, uint64_t units)
+{
+	return units << core->unit_shift;
+}
+
+/* NULL unless it is of that state. */
+struct space *core_space_at(const struct core *core, uint32_t slot);
+/* Of any state, the one that is going included. */
+struct space *core_space_named(const struct core *core, const char *name);
+struct session *core_session_at(const struct core *core, uint32_t slot);
+/* Both live, the session in the space; else NULL, and the fault says which is missing. */
+struct member *core_member_at(const struct core *core, uint32_t session, uint32_t space,
+			      struct core_fault *fault);
+
+/* A core without content, which its caller fills. -EINVAL: the configuration makes no sense. */
+int core_empty(struct core **ret, const struct core_config *config, struct records *records);
+
+#define FAULT(ret, code, ...)                              \
+	({                                                 \
+		*(ret) = (struct core_fault){__VA_ARGS__}; \
+		(code);                                    \
+	})

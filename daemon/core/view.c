@@ -1,0 +1,147 @@
+/*
+ * View - what others may see of the core: copies.
+ */
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+struct core_view core_view(const struct core *core)
+{
+	struct core_view view = {
+		.capacity = core->region.limit,
+		.used = core->region.used,
+		.peak = core->region.peak,
+		.spaces = core->n_spaces,
+		.sessions = core->n_sessions,
+	};
+
+	for (uint32_t i = 0; i < core->config.n_nodes; ++i) {
+		view.committed += units_bytes(core, core->nodes[i].committed);
+		view.pending += units_bytes(core, core->nodes[i].pending);
+	}
+	return view;
+}
+
+struct stats_node core_node_view(const struct core *core, uint32_t node)
+{
+	const struct core_node *at = &core->nodes[node];
+
+	if (node >= core->config.n_nodes)
+		return (struct stats_node){.node = node};
+	return (struct stats_node){
+		.node = node,
+		.capacity = units_bytes(core, at->capacity),
+		.committed = units_bytes(core, at->committed),
+		.used = at->used,
+	};
+}
+
+/* The longest free run, with memory or without: of its windows, or of the next one. */
+static uint64_t space_largest(const struct core *core, const struct space *space)
+{
+	uint64_t largest = 0;
+
+	for (uint32_t i = 0; i < space->windows_max; ++i) {
+		const struct window *window = space->windows[i];
+
+		if (window && !window->pending)
+			largest = u64_max(largest, (uint64_t)window_largest(window)
+							   << SLICE_SHIFT);
+	}
+	for (uint32_t i = 0; i < core->config.n_nodes; ++i) {
+		uint32_t shift = space_window_shift(core, space, i);
+
+		if (shift)
+			largest = u64_max(largest, (uint64_t)1 << shift);
+	}
+	return u64_min(largest, space->budget.limit - space->budget.used);
+}
+
+bool core_space_view(const struct core *core, uint32_t slot, struct space_view *ret)
+{
+	const struct space *space;
+
+	if (slot >= core->slots[RECORD_SPACE].total || !core->spaces[slot])
+		return false;
+	space = core->spaces[slot];
+	*ret = (struct space_view){
+		.space = slot,
+		.name = space->name,
+		.placement = space->placement->name,
+		.owner = space->owner,
+		.mode = space->mode,
+		.weight = space->weight,
+		.sessions = space->n_members,
+		.windows = space->n_windows,
+		.page_shift = core->config.page_shift,
+		.numa = space->numa,
+		.removed = space->removed || space->state == SPACE_GOING,
+		.limit = space->budget.limit,
+		.reserve = space->reserve,
+		.client_limit = space->client_limit,
+		.used = space->budget.used,
+		.peak = space->budget.peak,
+		.committed = units_bytes(core, space->units.committed),
+		.largest = space_largest(core, space),
+		.extents = space->n_extents,
+		.allocs = space->allocs,
+		.frees = space->frees,
+		.refused = space->refused,
+		.failures = space->failures,
+	};
+	return true;
+}
+
+bool core_session_view(const struct core *core, uint32_t slot, struct session_view *ret)
+{
+	const struct session *session = core_session_at(core, slot);
+
+	if (!session)
+		return false;
+	*ret = (struct session_view){
+		.session = slot,
+		.pid = session->request.pid,
+		.spaces = session->n_members,
+		.owner = session->request.credentials,
+		.birth = session->request.birth,
+		.used = session->used,
+		.peak = session->peak,
+		.allocs = session->allocs,
+		.frees = session->frees,
+		.failed = session->failed,
+	};
+	return true;
+}
+
+bool core_window_view(const struct core *core, uint32_t slot, struct window_view *ret)
+{
+	const struct window *window;
+
+	if (slot >= core->slots[RECORD_WINDOW].total || !core->windows[slot])
+		return false;
+	window = core->windows[slot];
+	*ret = (struct window_view){window->place.space, window->place.number,
+				    window->place.info};
+	return true;
+}
+
+uint32_t core_space_next(const struct core *core, uint32_t slot)
+{
+	const struct slots *slots = &core->slots[RECORD_SPACE];
+
+	for (slot = slots_next(slots, slot); slot != SLOT_NONE;
+	     slot = slots_next(slots, slot + 1))
+		if (core_space_at(core, slot))
+			return slot;
+	return UINT32_MAX;
+}
+
+uint32_t core_session_next(const struct core *core, uint32_t slot)
+{
+	const struct slots *slots = &core->slots[RECORD_SESSION];
+
+	for (slot = slots_next(slots, slot); slot != SLOT_NONE;
+	     slot = slots_next(slots, slot + 1))
+		if (core_session_at(core, slot))
+			return slot;
+	return UINT32_MAX;
+}
