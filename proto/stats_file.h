@@ -3,7 +3,7 @@
  *
  * F1  Neither side waits for the other: a writer that stops or dies anywhere leaves a complete
  *     copy, a reader that stops is not noticed.
- * F2  Only rows in use are copied, and no count of the file is believed beyond the tables' size.
+ * F2  Only rows in use are copied, and no count of the file is believed beyond its table.
  */
 #pragma once
 

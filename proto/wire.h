@@ -154,8 +154,9 @@ int wire_decode_call(struct wire_message *ret, const void *data, size_t size,
 		     struct wire_trouble *trouble);
 
 /*
- * Decode what a daemon sent: unknown fields are skipped (a newer daemon adds some). A response's
- * shape depends on the request: method_of(userdata, id) names it, or WIRE_METHODS_N if none.
+ * Decode what a daemon sent: unknown fields are skipped (a newer daemon adds some). The shape
+ * of a response depends on its request: method_of(userdata, id) says which method that was,
+ * WIRE_METHODS_N if there is none.
  */
 int wire_decode_answer(struct wire_message *ret, const void *data, size_t size,
 		       enum wire_method (*method_of)(void *userdata, uint64_t id),

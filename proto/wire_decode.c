@@ -43,7 +43,7 @@ static const char *found_name(const msgpack_object *object)
 	case MSGPACK_OBJECT_FLOAT64:
 		return "a floating-point number";
 	case MSGPACK_OBJECT_STR:
-		return "a string that is not UTF-8, or holds control characters";
+		return "a string";
 	case MSGPACK_OBJECT_ARRAY:
 		return "an array";
 	case MSGPACK_OBJECT_MAP:
@@ -145,8 +145,12 @@ static int value_decode(const struct walk *walk, const struct wire_field *field,
 			break;
 		str = (struct wire_str){.data = object->via.str.ptr,
 					.size = object->via.str.size};
-		if (!wire_str_is_clean(str))
-			break;
+		if (!wire_str_is_clean(str)) {
+			wire_trouble_set(walk->trouble, wire_str(field->name),
+					 "%s: %s is not UTF-8, or holds control characters",
+					 walk->where, field->name);
+			return WIRE_E_FIELD;
+		}
 		*(struct wire_str *)ret = str;
 		return 0;
 	case WIRE_LIST:
@@ -174,9 +178,7 @@ static int map_decode(const struct walk *walk, const struct wire_shape *shape,
 
 	if (object->type != MSGPACK_OBJECT_MAP) {
 		wire_trouble_set(walk->trouble, (struct wire_str){}, "%s: %s is %s, not a map",
-				 walk->where, shape->name,
-				 object->type == MSGPACK_OBJECT_STR ? "a string"
-								    : found_name(object));
+				 walk->where, shape->name, found_name(object));
 		return WIRE_E_FIELD;
 	}
 

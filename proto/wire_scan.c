@@ -8,7 +8,7 @@
 #include "base/base.h"
 #include "proto/wire_private.h"
 
-/* The first bytes of one value: how many they are, and how many values follow as its children. */
+/* The first bytes of one value: how many they are, and how many values follow inside it. */
 struct item {
 	uint64_t bytes;
 	uint64_t children;

@@ -1,6 +1,6 @@
 /*
- * Writes the seeds of fuzz_wire into a folder: each message that the schema knows, bare and with
- * all fields, and the bad ones that people think of.
+ * Writes the seeds of fuzz_wire into a folder: each message that the schema knows, bare and
+ * with all fields, and the bad ones that people think of.
  */
 #include <inttypes.h>
 #include <stdio.h>

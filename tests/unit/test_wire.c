@@ -488,6 +488,8 @@ START_TEST(strings_are_utf8_without_control_characters)
 	ck_assert_int_eq(CALL("\x94\x00\x05\xaaspace.open\x81\xa4name\xa2\xc3\x28"),
 			 WIRE_E_FIELD);
 	ck_assert_str_eq(trouble.which, "name");
+	ck_assert_str_eq(trouble.text,
+			 "space.open: name is not UTF-8, or holds control characters");
 }
 END_TEST
 
