@@ -16,8 +16,8 @@ enum {
 
 static void connection_free(struct varbos *vb)
 {
+	private_daemon_free(vb->daemon, vb->calls.broken);
 	calls_deinit(&vb->calls);
-	private_daemon_free(vb->daemon);
 	free(vb);
 }
 

@@ -48,6 +48,8 @@ int error_restore(const struct varbos_error *error)
 	return (int)last.code;
 }
 
+static void fill_message(const char *format, va_list args) _printf_(1, 0);
+
 static void fill_message(const char *format, va_list args)
 {
 	int n = snprintf(last.message, sizeof(last.message), "%s: ", entered);

@@ -84,7 +84,7 @@ static int error_freed(const struct varbos_space *space, const struct place *pla
 			 (unsigned long long)place->offset, space->name);
 }
 
-/* The start of an allocation, not yet freed here. */
+/* The start of an allocation. */
 static int block_of(struct varbos_space *space, const void *memory, struct place *ret)
 {
 	struct place place;
@@ -96,8 +96,6 @@ static int block_of(struct varbos_space *space, const void *memory, struct place
 	if (!place.info.head || place.position % SLICE_BYTES)
 		return error_set(VARBOS_E_REFERENCE, "interior",
 				 "%p lies inside a block, not at its start", memory);
-	if (freed_here(&place))
-		return error_freed(space, &place);
 	*ret = place;
 	return 0;
 }
@@ -290,6 +288,10 @@ _public_ size_t varbos_usable_size(struct varbos_space *space, const void *memor
 	error_enter("varbos_usable_size");
 	if (space_enter(space) || block_of(space, memory, &place))
 		return 0;
+	if (freed_here(&place)) {
+		error_freed(space, &place);
+		return 0;
+	}
 	if (place.info.count > place.window->n_slices - place.slice) {
 		error_set(VARBOS_E_UNTRUSTED, "slice-map",
 			  "by the slice map the block at %p ends beyond its window", memory);

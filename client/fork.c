@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include "base/base.h"
+
 _Atomic uint32_t fork_counter = 1;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -12,6 +14,8 @@ static void in_child(void)
 {
 	uint32_t next = (fork_count() + 1) & (((uint32_t)1 << FORK_COUNT_BITS) - 1);
 
+	if (mutant(client_fork_unseen))
+		return;
 	atomic_store_explicit(&fork_counter, next ? next : 1, memory_order_relaxed);
 }
 

@@ -23,6 +23,7 @@
 enum {
 	LIFELINE_FD = 3,    /* in the daemon */
 	START_SECONDS = 30, /* committing may take a while on a busy machine */
+	ENDING_MS = 1000,   /* that a dying daemon's descriptors may take to close */
 	DAEMON_SUFFIX = 16, /* what the daemon may append to the socket's path */
 };
 
@@ -200,7 +201,7 @@ static int await_ready(int lifeline)
 
 static void private_daemon_freep(struct private_daemon **daemon)
 {
-	private_daemon_free(*daemon);
+	private_daemon_free(*daemon, true);
 }
 
 int private_daemon_new(struct private_daemon **ret,
@@ -254,19 +255,24 @@ int private_daemon_new(struct private_daemon **ret,
 }
 
 /* Has the daemon closed its end, that is, ended? */
-static bool has_ended(int lifeline)
+static bool has_ended(int lifeline, int wait_ms)
 {
+	struct pollfd poll_fd = {.fd = lifeline, .events = POLLIN};
 	char byte;
 
+	poll(&poll_fd, 1, wait_ms);
 	return recv(lifeline, &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
 }
 
-void private_daemon_free(struct private_daemon *daemon)
+void private_daemon_free(struct private_daemon *daemon, bool broken)
 {
+	int wait_ms = broken ? ENDING_MS : 0;
+
 	if (!daemon)
 		return;
 	/* A living daemon removes its files, and the folder, when its lifeline ends. */
-	if (*daemon->folder && (daemon->lifeline.fd < 0 || has_ended(daemon->lifeline.fd)))
+	if (*daemon->folder &&
+	    (daemon->lifeline.fd < 0 || has_ended(daemon->lifeline.fd, wait_ms)))
 		folder_remove(daemon->folder);
 	socket_close(&daemon->lifeline);
 	free(daemon);

@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "client/socket.h"
 
 struct varbos_private_options;
@@ -21,5 +23,8 @@ struct private_daemon {
 int private_daemon_new(struct private_daemon **ret,
 		       const struct varbos_private_options *options);
 
-/* Let go of the lifeline. NULL is fine. */
-void private_daemon_free(struct private_daemon *daemon);
+/*
+ * Let go of the lifeline. `broken`: the daemon has closed its socket unasked, and so is about
+ * to end, if it has not. NULL is fine.
+ */
+void private_daemon_free(struct private_daemon *daemon, bool broken);

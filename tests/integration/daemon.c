@@ -1,0 +1,182 @@
+#include "tests/integration/daemon.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void folder_remove(const char *path)
+{
+	DIR *folder = opendir(path);
+	struct dirent *entry;
+
+	while (folder && (entry = readdir(folder)))
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+			unlinkat(dirfd(folder), entry->d_name, 0);
+	if (folder)
+		closedir(folder);
+	rmdir(path);
+}
+
+static void print_log(const struct test_daemon *daemon)
+{
+	FILE *log = fopen(daemon->log, "re");
+	char line[512];
+
+	while (log && fgets(line, sizeof(line), log))
+		fprintf(stderr, "  %s", line);
+	if (log)
+		fclose(log);
+}
+
+static _Noreturn void become_daemon(const struct test_daemon *daemon, const char **argv,
+				    int lifeline)
+{
+	int log = open(daemon->log, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+
+	dup2(log, STDERR_FILENO);
+	fcntl(lifeline, F_SETFD, 0);
+	execv(argv[0], (char **)(uintptr_t)argv);
+	fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+static bool says_ready(int lifeline)
+{
+	char said[16];
+	size_t n = 0;
+	ssize_t got;
+
+	do {
+		got = recv(lifeline, said + n, sizeof(said) - n, 0);
+		n += got > 0 ? (size_t)got : 0;
+	} while ((got > 0 && n < sizeof(said) && !memchr(said, '\n', n)) ||
+		 (got < 0 && errno == EINTR));
+	return n == 6 && !memcmp(said, "READY\n", 6);
+}
+
+/* 0 when it serves, or its exit status; -1 if a signal ended it. */
+static int run(struct test_daemon *daemon)
+{
+	const char *program = getenv("VARBOSD");
+	const char *argv[7 + TEST_DAEMON_ARGS + 1];
+	int argc = 0, pair[2], status;
+	char fd[16];
+
+	ck_assert_msg(program, "$VARBOSD does not say where varbosd is");
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	snprintf(fd, sizeof(fd), "%d", pair[1]);
+	argv[argc++] = program;
+	argv[argc++] = "--socket";
+	argv[argc++] = daemon->socket;
+	argv[argc++] = "--size";
+	argv[argc++] = daemon->size;
+	argv[argc++] = "--lifeline";
+	argv[argc++] = fd;
+	for (int i = 0; daemon->extra[i]; i++)
+		argv[argc++] = daemon->extra[i];
+	argv[argc] = NULL;
+
+	daemon->pid = fork();
+	ck_assert_int_ge(daemon->pid, 0);
+	if (!daemon->pid)
+		become_daemon(daemon, argv, pair[1]);
+	close(pair[1]);
+	daemon->lifeline = pair[0];
+	if (says_ready(pair[0]))
+		return 0;
+
+	close(daemon->lifeline);
+	ck_assert_int_eq(waitpid(daemon->pid, &status, 0), daemon->pid);
+	daemon->pid = 0;
+	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int start(struct test_daemon *daemon, const char *size, va_list extra)
+{
+	*daemon = (struct test_daemon){.folder = "/tmp/varbos-test-XXXXXX", .size = size};
+	ck_assert_ptr_nonnull(mkdtemp(daemon->folder));
+	snprintf(daemon->socket, sizeof(daemon->socket), "%s/varbos.sock", daemon->folder);
+	snprintf(daemon->log, sizeof(daemon->log), "%s/log", daemon->folder);
+	for (int i = 0; (daemon->extra[i] = va_arg(extra, const char *)); i++)
+		ck_assert_int_lt(i, TEST_DAEMON_ARGS - 1);
+	return run(daemon);
+}
+
+static void expect_serving(struct test_daemon *daemon, int status)
+{
+	if (!status)
+		return;
+	print_log(daemon);
+	folder_remove(daemon->folder);
+	ck_abort_msg("varbosd does not serve (exit status %d)", status);
+}
+
+void test_daemon_start(struct test_daemon *daemon, const char *size, ...)
+{
+	va_list extra;
+	int r;
+
+	va_start(extra, size);
+	r = start(daemon, size, extra);
+	va_end(extra);
+	expect_serving(daemon, r);
+}
+
+int test_daemon_try(struct test_daemon *daemon, const char *size, ...)
+{
+	va_list extra;
+	int r;
+
+	va_start(extra, size);
+	r = start(daemon, size, extra);
+	va_end(extra);
+	if (r)
+		folder_remove(daemon->folder);
+	return r;
+}
+
+void test_daemon_restart(struct test_daemon *daemon)
+{
+	ck_assert(!daemon->pid);
+	expect_serving(daemon, run(daemon));
+}
+
+void test_daemon_kill(struct test_daemon *daemon)
+{
+	kill(daemon->pid, SIGKILL);
+	ck_assert_int_eq(waitpid(daemon->pid, NULL, 0), daemon->pid);
+	daemon->pid = 0;
+	close(daemon->lifeline);
+}
+
+void test_daemon_stop(struct test_daemon *daemon)
+{
+	int status = 0;
+
+	if (daemon->pid) {
+		kill(daemon->pid, SIGTERM);
+		ck_assert_int_eq(waitpid(daemon->pid, &status, 0), daemon->pid);
+		daemon->pid = 0;
+		close(daemon->lifeline);
+		if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+			print_log(daemon);
+			folder_remove(daemon->folder);
+			ck_abort_msg("varbosd did not end well: wait status 0x%x",
+				     (unsigned)status);
+		}
+		ck_assert_msg(access(daemon->socket, F_OK) < 0, "%s is left behind",
+			      daemon->socket);
+	}
+	folder_remove(daemon->folder);
+}

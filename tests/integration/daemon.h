@@ -1,0 +1,43 @@
+/*
+ * Daemon - a varbosd of the test's own, in a folder of its own.
+ *
+ * The program is $VARBOSD (meson sets it). It ends with the test, however that ends.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+enum { TEST_DAEMON_ARGS = 16 };
+
+struct test_daemon {
+	pid_t pid; /* 0: it does not run */
+	int lifeline;
+	char folder[64];
+	char socket[96];
+	char log[96]; /* its standard error */
+	const char *size;
+	const char *extra[TEST_DAEMON_ARGS]; /* ended by NULL; they have to live as long */
+};
+
+/*
+ * Starts it and returns when it serves: `varbosd --socket ... --size SIZE EXTRA...`, the extra
+ * arguments ended by NULL. Fails the test if it does not serve.
+ */
+void test_daemon_start(struct test_daemon *daemon, const char *size, ...)
+	__attribute__((sentinel));
+
+/* The same, but a daemon that refuses is a result: its exit status, or 0 if it serves. */
+int test_daemon_try(struct test_daemon *daemon, const char *size, ...)
+	__attribute__((sentinel));
+
+/*
+ * SIGTERM; fails the test unless it ends with status 0 and leaves no socket behind. The folder
+ * goes, also of one that was killed.
+ */
+void test_daemon_stop(struct test_daemon *daemon);
+
+/* SIGKILL; what it leaves behind stays where it is. */
+void test_daemon_kill(struct test_daemon *daemon);
+
+/* After that: another at the same place. */
+void test_daemon_restart(struct test_daemon *daemon);

@@ -1,0 +1,623 @@
+/*
+ * The library and the daemon, as a program meets them.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <varbos/varbos.h>
+
+#include "base/base.h"
+#include "tests/integration/daemon.h"
+
+#define MIB ((size_t)1 << 20)
+#define SLICE ((size_t)64 << 10)
+
+static struct test_daemon daemon_;
+static struct varbos *vb;
+static struct varbos_space *space;
+
+static void set_up(void)
+{
+	setenv("VARBOS_QUIET", "1", 1);
+	test_daemon_start(&daemon_, "64M", NULL);
+	ck_assert_int_eq(varbos_connect(&vb, daemon_.socket), 0);
+	ck_assert_int_eq(varbos_space_open(&space, vb, "images",
+					   &(struct varbos_space_options){.limit = 32 * MIB}),
+			 0);
+}
+
+static void tear_down(void)
+{
+	varbos_disconnect(vb);
+	test_daemon_stop(&daemon_);
+}
+
+static void expect(int r, enum varbos_code code, const char *which)
+{
+	ck_assert_msg(r == (int)code, "%s instead of %s: %s", varbos_code_name(r),
+		      varbos_code_name((int)code), varbos_error()->message);
+	ck_assert_int_eq(varbos_error()->code, code);
+	if (which)
+		ck_assert_str_eq(varbos_error()->which, which);
+}
+
+static void expect_null(const void *memory, enum varbos_code code, const char *which)
+{
+	ck_assert_ptr_null(memory);
+	expect((int)varbos_error()->code, code, which);
+}
+
+static struct varbos_space *open_other(struct varbos **ret, const char *name, uint32_t flags)
+{
+	struct varbos_space *other;
+
+	ck_assert_int_eq(varbos_connect(ret, daemon_.socket), 0);
+	ck_assert_int_eq(varbos_space_open(&other, *ret, name,
+					   &(struct varbos_space_options){.flags = flags}),
+			 0);
+	return other;
+}
+
+static struct varbos_space_info info_of(const char *name)
+{
+	struct varbos_space_info *infos, found = {};
+	size_t n;
+
+	ck_assert_int_eq(varbos_space_list(vb, &infos, &n), 0);
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(infos[i].name, name))
+			found = infos[i];
+	free(infos);
+	return found;
+}
+
+/* ---- spaces ---- */
+
+START_TEST(what_one_writes_another_reads_through_the_reference)
+{
+	struct varbos_space *others;
+	struct varbos *other;
+	varbos_ref ref;
+	char *memory, *seen;
+
+	others = open_other(&other, "images", 0);
+	memory = varbos_alloc(space, 3 * MIB);
+	ck_assert_ptr_nonnull(memory);
+	memset(memory, 'x', 3 * MIB);
+	ref = varbos_ref_of(space, memory + 2 * MIB);
+	seen = varbos_ref_get(others, ref);
+	ck_assert_ptr_nonnull(seen);
+	ck_assert_ptr_ne(seen, memory + 2 * MIB);
+	ck_assert_int_eq(seen[MIB - 1], 'x');
+	seen[0] = 'y';
+	ck_assert_int_eq(memory[2 * MIB], 'y');
+	varbos_disconnect(other);
+}
+END_TEST
+
+START_TEST(a_space_is_created_unless_it_must_exist)
+{
+	struct varbos_space *other = NULL;
+
+	expect(varbos_space_open(
+		       &other, vb, "nowhere",
+		       &(struct varbos_space_options){.flags = VARBOS_SPACE_EXISTING}),
+	       VARBOS_E_NOT_FOUND, NULL);
+	expect(varbos_space_open(&other, vb, "images",
+				 &(struct varbos_space_options){.flags = VARBOS_SPACE_NEW}),
+	       VARBOS_E_EXISTS, NULL);
+	ck_assert_ptr_null(other);
+	ck_assert_int_eq(
+		varbos_space_open(&other, vb, "fresh",
+				  &(struct varbos_space_options){.flags = VARBOS_SPACE_NEW,
+								 .limit = 4 * MIB,
+								 .client_limit = 2 * MIB,
+								 .weight = 7,
+								 .mode = 0640}),
+		0);
+	varbos_space_close(other);
+	expect(varbos_space_open(&other, vb, "fresh",
+				 &(struct varbos_space_options){.flags = VARBOS_SPACE_NEW}),
+	       VARBOS_E_EXISTS, NULL);
+
+	struct varbos_space_info info = info_of("fresh");
+
+	ck_assert_uint_eq(info.limit, 4 * MIB);
+	ck_assert_uint_eq(info.client_limit, 2 * MIB);
+	ck_assert_uint_eq(info.weight, 7);
+	ck_assert_uint_eq(info.mode, 0640);
+	ck_assert_uint_eq(info.uid, geteuid());
+	ck_assert_uint_eq(info.sessions, 0);
+	ck_assert_str_eq(info.placement, "bestfit");
+}
+END_TEST
+
+START_TEST(handles_of_one_space_count)
+{
+	struct varbos_space *again, *other = NULL;
+	char *memory = varbos_alloc(space, 1);
+
+	ck_assert_int_eq(varbos_space_open(&again, vb, "images", NULL), 0);
+	ck_assert_ptr_eq(varbos_ref_get(again, varbos_ref_of(space, memory)), memory);
+	expect(varbos_space_open(
+		       &other, vb, "images",
+		       &(struct varbos_space_options){.flags = VARBOS_SPACE_READ_ONLY}),
+	       VARBOS_E_INVALID, "flags");
+	ck_assert_ptr_null(other);
+	varbos_space_close(again);
+	*memory = 1;
+	ck_assert_uint_eq(info_of("images").sessions, 1);
+	varbos_space_close(space);
+	ck_assert_uint_eq(info_of("images").sessions, 0);
+	ck_assert_uint_eq(info_of("images").used, 0);
+	ck_assert_int_eq(varbos_space_open(&space, vb, "images", NULL), 0);
+	ck_assert_ptr_nonnull(varbos_alloc(space, 1));
+}
+END_TEST
+
+START_TEST(names_and_options_that_make_no_sense_are_refused)
+{
+	char longer[65] = {};
+	const struct {
+		const char *name;
+		struct varbos_space_options options;
+		const char *which;
+	} wrong[] = {
+		{NULL, {}, "name"},
+		{"", {}, "name"},
+		{longer, {}, "name"},
+		{"a\nb", {}, "name"},
+		{"a/b", {}, "name"},
+		{".hidden", {}, "name"},
+		{"s", {.flags = 64}, "flags"},
+		{"s", {.flags = VARBOS_SPACE_NEW | VARBOS_SPACE_EXISTING}, "flags"},
+		{"s", {.windows = 1025}, "windows"},
+		{"s", {.numa = (enum varbos_numa)9}, "numa"},
+		{"s", {.placement = "worst"}, "placement"},
+		{"s", {.mode = 07777}, "mode"},
+		{"s", {.weight = 10001}, "weight"},
+	};
+	struct varbos_space *other = NULL;
+
+	memset(longer, 'n', 64);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		expect(varbos_space_open(&other, vb, wrong[i].name, &wrong[i].options),
+		       VARBOS_E_INVALID, wrong[i].which);
+	ck_assert_ptr_null(other);
+	ck_assert_str_eq(info_of("s").name, "");
+}
+END_TEST
+
+START_TEST(spaces_are_listed_page_by_page)
+{
+	enum { SPACES = 450 }; /* more than a message holds */
+	struct varbos_space_info *infos;
+	struct varbos_space *other;
+	struct test_daemon large;
+	bool seen[SPACES] = {};
+	struct varbos *many;
+	char name[64];
+	size_t n;
+
+	test_daemon_start(&large, "1G", NULL); /* room for limits: none of it is committed */
+	ck_assert_int_eq(varbos_connect(&many, large.socket), 0);
+	ck_assert_int_eq(varbos_space_list(many, &infos, &n), 0);
+	ck_assert_uint_eq(n, 0);
+	free(infos);
+	for (int i = 0; i < SPACES; i++) {
+		snprintf(name, sizeof(name),
+			 "a-long-name-of-a-space-so-that-few-fill-a-page-%d", i);
+		ck_assert_int_eq(varbos_space_open(&other, many, name,
+						   &(struct varbos_space_options){
+							   .limit = 2 * MIB, .windows = 1}),
+				 0);
+		varbos_space_close(other);
+	}
+	ck_assert_int_eq(varbos_space_list(many, &infos, &n), 0);
+	ck_assert_uint_eq(n, SPACES);
+	for (size_t i = 0; i < n; i++)
+		seen[atoi(strrchr(infos[i].name, '-') + 1)] = true;
+	for (int i = 0; i < SPACES; i++)
+		ck_assert(seen[i]);
+	free(infos);
+	varbos_disconnect(many);
+	test_daemon_stop(&large);
+}
+END_TEST
+
+START_TEST(a_space_in_use_is_removed_by_force_only)
+{
+	struct varbos_space *others, *none = NULL;
+	struct varbos *other;
+	char *memory;
+
+	others = open_other(&other, "images", 0);
+	expect(varbos_space_remove(vb, "nowhere", 0), VARBOS_E_NOT_FOUND, NULL);
+	expect(varbos_space_remove(vb, "images", 0), VARBOS_E_IN_USE, NULL);
+	ck_assert_uint_eq(varbos_error()->available, 2);
+	memory = varbos_alloc_shared(others, 1);
+	ck_assert_int_eq(varbos_space_remove(vb, "images", 1), 0);
+	*memory = 1;
+	varbos_disconnect(other);
+	varbos_space_close(space);
+	expect(varbos_space_open(
+		       &none, vb, "images",
+		       &(struct varbos_space_options){.flags = VARBOS_SPACE_EXISTING}),
+	       VARBOS_E_NOT_FOUND, NULL);
+}
+END_TEST
+
+START_TEST(a_reader_can_read_and_nothing_else)
+{
+	struct varbos_space *others;
+	struct varbos *other;
+	char *memory, *seen;
+	int status;
+	pid_t pid;
+
+	memory = varbos_alloc_shared(space, 1);
+	*memory = 'a';
+	others = open_other(&other, "images", VARBOS_SPACE_READ_ONLY);
+	seen = varbos_ref_get(others, varbos_ref_of(space, memory));
+	ck_assert_ptr_nonnull(seen);
+	ck_assert_int_eq(*seen, 'a');
+	expect_null(varbos_alloc(others, 1), VARBOS_E_PERMISSION, "write");
+	expect_null(varbos_alloc_shared(others, 1), VARBOS_E_PERMISSION, "write");
+	expect(varbos_free(others, seen), VARBOS_E_PERMISSION, "write");
+	ck_assert_int_lt(mprotect(seen, 4096, PROT_READ | PROT_WRITE), 0);
+	ck_assert_uint_eq(varbos_usable_size(others, seen), SLICE);
+
+	pid = fork();
+	if (!pid) {
+		/* Not inherited: opened anew, and as read-only as before. */
+		signal(SIGSEGV, SIG_DFL);
+		seen = varbos_ref_get(others, varbos_ref_of(others, seen));
+		if (!seen || *seen != 'a')
+			_exit(1);
+		*seen = 'b';
+		_exit(2);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	ck_assert_int_eq(*memory, 'a');
+	varbos_disconnect(other);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+START_TEST(a_refusal_says_by_how_much)
+{
+	const struct varbos_error *error = varbos_error();
+	struct varbos_space *other;
+	void *held;
+
+	expect_null(varbos_alloc(space, 33 * MIB), VARBOS_E_TOO_LARGE, NULL);
+	ck_assert_uint_eq(error->requested, 33 * MIB);
+	ck_assert_uint_gt(error->max, 0);
+	expect_null(varbos_alloc(space, SIZE_MAX), VARBOS_E_TOO_LARGE, NULL);
+	expect_null(varbos_alloc_shared(space, SIZE_MAX / 2), VARBOS_E_TOO_LARGE, NULL);
+
+	held = varbos_alloc(space, 20 * MIB);
+	ck_assert_ptr_nonnull(held);
+	expect_null(varbos_alloc(space, 16 * MIB), VARBOS_E_BUDGET, NULL);
+	ck_assert_uint_eq(error->requested, 16 * MIB);
+	ck_assert_uint_lt(error->remaining, 16 * MIB);
+	ck_assert_ptr_nonnull(strstr(error->message, "varbos_alloc: 16 MiB asked, "));
+	ck_assert_ptr_nonnull(strstr(error->message, error->which));
+	ck_assert_int_eq(varbos_free(space, held), 0);
+	held = varbos_alloc(space, 16 * MIB);
+	ck_assert_ptr_nonnull(held);
+	ck_assert_int_eq(varbos_free(space, held), 0);
+
+	expect(varbos_space_open(&other, vb, "vast",
+				 &(struct varbos_space_options){.limit = (uint64_t)1 << 50}),
+	       VARBOS_E_BUDGET, NULL);
+}
+END_TEST
+
+START_TEST(sizes_are_rounded_up_and_all_of_them_can_be_used)
+{
+	static const size_t sizes[] = {0, 1, 65536, 65537, 1000000};
+	char *memory;
+	size_t usable;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		memory = varbos_alloc(space, sizes[i]);
+		ck_assert_ptr_nonnull(memory);
+		usable = varbos_usable_size(space, memory);
+		ck_assert_uint_ge(usable, sizes[i] ? sizes[i] : 1);
+		ck_assert_uint_eq(usable % SLICE, 0);
+		memset(memory, 0x5a, usable);
+		ck_assert_ptr_eq(
+			varbos_ref_get(space, varbos_ref_of(space, memory + usable - 1)),
+			memory + usable - 1);
+	}
+}
+END_TEST
+
+START_TEST(private_memory_is_freed_by_its_owner_only_and_dies_with_it)
+{
+	struct varbos_space *others;
+	struct varbos *other;
+	char *mine, *shared, *seen;
+	varbos_ref ref, shared_ref;
+
+	others = open_other(&other, "images", 0);
+	mine = varbos_alloc(others, MIB);
+	shared = varbos_alloc_shared(others, MIB);
+	*mine = 'm';
+	*shared = 's';
+	ref = varbos_ref_of(others, mine);
+	shared_ref = varbos_ref_of(others, shared);
+	seen = varbos_ref_get(space, ref);
+	ck_assert_int_eq(*seen, 'm');
+	expect(varbos_free(space, seen), VARBOS_E_REFERENCE, "not-owner");
+	ck_assert_uint_eq(info_of("images").used, 2 * MIB);
+
+	varbos_disconnect(other);
+	expect_null(varbos_ref_get(space, ref), VARBOS_E_REFERENCE, "freed");
+	ck_assert_uint_eq(info_of("images").used, MIB);
+	seen = varbos_ref_get(space, shared_ref);
+	ck_assert_int_eq(*seen, 's');
+	ck_assert_int_eq(varbos_free(space, seen), 0);
+	ck_assert_uint_eq(info_of("images").used, 0);
+	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
+}
+END_TEST
+
+START_TEST(of_two_members_who_free_at_once_one_is_told)
+{
+	struct varbos_space *others;
+	struct varbos *other;
+	char *memory, *seen;
+
+	others = open_other(&other, "images", 0);
+	memory = varbos_alloc_shared(space, 1);
+	seen = varbos_ref_get(others, varbos_ref_of(space, memory));
+	kill(daemon_.pid, SIGSTOP); /* neither sees in the slice map that the other was first */
+	ck_assert_int_eq(varbos_free(space, memory), 0);
+	ck_assert_int_eq(varbos_free(others, seen), 0);
+	kill(daemon_.pid, SIGCONT);
+	ck_assert_int_eq(varbos_ping(vb, NULL), 0);
+	ck_assert_int_eq(varbos_ping(other, NULL), 0);
+	ck_assert_uint_eq(varbos_frees_refused(vb) + varbos_frees_refused(other), 1);
+	ck_assert_uint_eq(info_of("images").used, 0);
+	varbos_disconnect(other);
+}
+END_TEST
+
+START_TEST(a_double_free_is_refused_whether_the_daemon_has_seen_the_first_or_not)
+{
+	char *memory = varbos_alloc(space, 1);
+
+	ck_assert_int_eq(varbos_free(space, memory), 0);
+	expect(varbos_free(space, memory), VARBOS_E_REFERENCE, "freed");
+	ck_assert_int_eq(varbos_ping(vb, NULL), 0);
+	expect(varbos_free(space, memory), VARBOS_E_REFERENCE, "freed");
+	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
+}
+END_TEST
+
+START_TEST(more_frees_than_a_socket_holds_need_no_answer)
+{
+	enum { ROUNDS = 2000 };
+
+	for (int i = 0; i < ROUNDS; i++) {
+		void *memory = varbos_alloc(space, 1);
+
+		ck_assert_ptr_nonnull(memory);
+		ck_assert_int_eq(varbos_free(space, memory), 0);
+	}
+	ck_assert_uint_eq(info_of("images").used, 0);
+	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
+}
+END_TEST
+
+/* Random sizes, checked contents, many threads: what each holds is its own. */
+
+enum { STORM_THREADS = 4, STORM_HELD = 16, STORM_ROUNDS = 400 };
+
+static uint64_t seed;
+
+static uint32_t next_random(uint64_t *state)
+{
+	*state = *state * 6364136223846793005 + 1442695040888963407;
+	return (uint32_t)(*state >> 33);
+}
+
+static void *storm(void *userdata)
+{
+	struct {
+		unsigned char *memory;
+		size_t size;
+		unsigned char mark;
+	} held[STORM_HELD] = {};
+	uint64_t state = seed + (uintptr_t)userdata;
+	const char *failure = NULL;
+
+	for (int i = 0; i < STORM_ROUNDS && !failure; i++) {
+		uint32_t at = next_random(&state) % STORM_HELD;
+		size_t size = next_random(&state) % (4 * SLICE) + 1;
+		bool shared = next_random(&state) & 1;
+
+		if (held[at].memory) {
+			if (held[at].memory[0] != held[at].mark ||
+			    held[at].memory[held[at].size - 1] != held[at].mark)
+				failure = "another's bytes";
+			else if (varbos_free(space, held[at].memory))
+				failure = strdup(varbos_error()->message);
+		}
+		held[at].memory =
+			shared ? varbos_alloc_shared(space, size) : varbos_alloc(space, size);
+		held[at].size = size;
+		held[at].mark = (unsigned char)next_random(&state);
+		if (held[at].memory)
+			memset(held[at].memory, held[at].mark, size);
+		else if (!failure)
+			failure = strdup(varbos_error()->message);
+	}
+	for (int i = 0; i < STORM_HELD; i++)
+		if (varbos_free(space, held[i].memory) && !failure)
+			failure = "the last frees";
+	return (void *)(uintptr_t)failure;
+}
+
+START_TEST(threads_that_allocate_at_random_hold_what_is_theirs)
+{
+	const char *given = getenv("VARBOS_SEED");
+	pthread_t threads[STORM_THREADS];
+	void *failure;
+
+	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
+	printf("VARBOS_SEED=%llu\n", (unsigned long long)seed);
+	for (uintptr_t i = 0; i < STORM_THREADS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, storm, (void *)i), 0);
+	for (int i = 0; i < STORM_THREADS; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], &failure), 0);
+		ck_assert_msg(!failure, "%s", (char *)failure);
+	}
+	ck_assert_uint_eq(info_of("images").used, 0);
+	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
+}
+END_TEST
+
+/* ---- connections ---- */
+
+START_TEST(without_a_daemon_the_error_names_what_was_tried)
+{
+	char path[200], longer[300] = {};
+	struct varbos *other = NULL;
+
+	memset(longer, 'p', sizeof(longer) - 1);
+	expect(varbos_connect(&other, longer), VARBOS_E_INVALID, "path");
+	expect(varbos_connect(&other, ""), VARBOS_E_INVALID, "path");
+	expect(varbos_connect(NULL, daemon_.socket), VARBOS_E_INVALID, "ret");
+	snprintf(path, sizeof(path), "%s/none", daemon_.folder);
+	expect(varbos_connect(&other, path), VARBOS_E_UNAVAILABLE, "socket");
+	ck_assert_int_eq(varbos_error()->system_errno, ENOENT);
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, path));
+
+	unsetenv("VARBOS_SOCKET");
+	setenv("XDG_RUNTIME_DIR", daemon_.folder, 1);
+	snprintf(path, sizeof(path), "%s/varbos/varbos.sock", daemon_.folder);
+	if (access("/run/varbos/varbos.sock", F_OK) < 0) {
+		expect(varbos_connect(&other, NULL), VARBOS_E_UNAVAILABLE, "socket");
+		ck_assert_ptr_nonnull(strstr(varbos_error()->message, path));
+		ck_assert_ptr_nonnull(
+			strstr(varbos_error()->message, "/run/varbos/varbos.sock"));
+	}
+	setenv("VARBOS_SOCKET", daemon_.socket, 1);
+	ck_assert_int_eq(varbos_connect(&other, NULL), 0);
+	ck_assert_str_eq(varbos_socket(other), daemon_.socket);
+	varbos_disconnect(other);
+}
+END_TEST
+
+START_TEST(the_users_own_daemon_is_found_without_being_told)
+{
+	struct varbos *other;
+	char path[200];
+
+	snprintf(path, sizeof(path), "%s/varbos", daemon_.folder);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	strcat(path, "/varbos.sock");
+	ck_assert_int_eq(symlink(daemon_.socket, path), 0);
+	unsetenv("VARBOS_SOCKET");
+	setenv("XDG_RUNTIME_DIR", daemon_.folder, 1);
+	ck_assert_int_eq(varbos_connect(&other, NULL), 0);
+	ck_assert_str_eq(varbos_socket(other), path);
+	varbos_disconnect(other);
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+}
+END_TEST
+
+START_TEST(when_the_daemon_is_gone_memory_and_references_stay)
+{
+	char *memory = varbos_alloc(space, 1);
+	varbos_ref ref = varbos_ref_of(space, memory);
+
+	*memory = 'k';
+	test_daemon_kill(&daemon_);
+	expect(varbos_ping(vb, NULL), VARBOS_E_UNAVAILABLE, NULL);
+	expect_null(varbos_alloc(space, 1), VARBOS_E_UNAVAILABLE, NULL);
+	ck_assert_ptr_eq(varbos_ref_get(space, ref), memory);
+	ck_assert_int_eq(*memory, 'k');
+	expect(varbos_free(space, memory), VARBOS_E_UNAVAILABLE, NULL);
+	ck_assert_ptr_eq(varbos_ref_get(space, ref), memory);
+}
+END_TEST
+
+START_TEST(a_ping_takes_some_time)
+{
+	uint64_t ns = 0;
+
+	ck_assert_int_eq(varbos_ping(vb, &ns), 0);
+	ck_assert_uint_gt(ns, 0);
+	ck_assert_int_eq(varbos_ping(vb, NULL), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("client");
+	TCase *spaces = tcase_create("spaces"), *memory = tcase_create("memory"),
+	      *connections = tcase_create("connections");
+
+	tcase_add_checked_fixture(spaces, set_up, tear_down);
+	tcase_set_timeout(spaces, 120);
+	tcase_add_test(spaces, what_one_writes_another_reads_through_the_reference);
+	tcase_add_test(spaces, a_space_is_created_unless_it_must_exist);
+	tcase_add_test(spaces, handles_of_one_space_count);
+	tcase_add_test(spaces, names_and_options_that_make_no_sense_are_refused);
+	tcase_add_test(spaces, spaces_are_listed_page_by_page);
+	tcase_add_test(spaces, a_space_in_use_is_removed_by_force_only);
+	tcase_add_test(spaces, a_reader_can_read_and_nothing_else);
+	suite_add_tcase(s, spaces);
+
+	tcase_add_checked_fixture(memory, set_up, tear_down);
+	tcase_set_timeout(memory, 120);
+	tcase_add_test(memory, a_refusal_says_by_how_much);
+	tcase_add_test(memory, sizes_are_rounded_up_and_all_of_them_can_be_used);
+	tcase_add_test(memory, private_memory_is_freed_by_its_owner_only_and_dies_with_it);
+	tcase_add_test(memory, of_two_members_who_free_at_once_one_is_told);
+	tcase_add_test(memory,
+		       a_double_free_is_refused_whether_the_daemon_has_seen_the_first_or_not);
+	tcase_add_test(memory, more_frees_than_a_socket_holds_need_no_answer);
+	tcase_add_test(memory, threads_that_allocate_at_random_hold_what_is_theirs);
+	suite_add_tcase(s, memory);
+
+	tcase_add_checked_fixture(connections, set_up, tear_down);
+	tcase_set_timeout(connections, 120);
+	tcase_add_test(connections, without_a_daemon_the_error_names_what_was_tried);
+	tcase_add_test(connections, the_users_own_daemon_is_found_without_being_told);
+	tcase_add_test(connections, when_the_daemon_is_gone_memory_and_references_stay);
+	tcase_add_test(connections, a_ping_takes_some_time);
+	suite_add_tcase(s, connections);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
