@@ -119,27 +119,31 @@ static uint32_t tag_take(struct core *core, struct space *space)
 	return tag;
 }
 
-/* Why there is no run; counted, too. */
-static int refuse(struct core *core, struct member *member, int why, struct core_fault *fault,
-		  uint64_t bytes, const struct budget_refusal *refusal)
+static int refuse_memory(struct core *core, struct member *member, uint64_t bytes,
+			 struct core_fault *fault)
 {
-	struct space *space = member->space;
-	struct stats_failures *failures = &space->failures;
-
-	if (why == BUDGET_E_LIMIT && refusal->budget != &core->region) {
-		++*(refusal->budget == &space->budget ? &failures->budget_space
-						      : &failures->budget_client);
-		++member->session->failed;
-		return FAULT(fault, CORE_E_BUDGET, .which = refusal->budget->name,
-			     .requested = bytes, .remaining = refusal->remaining);
-	}
-	if (why == CORE_E_BUSY)
-		return FAULT(fault, CORE_E_BUSY, .which = "plan", .requested = bytes);
-	++failures->memory;
+	++member->space->failures.memory;
 	++member->session->failed;
 	*fault = (struct core_fault){.which = "region", .requested = bytes};
-	choice_outlook(core, space, &fault->available, &fault->largest);
+	choice_outlook(core, member->space, &fault->available, &fault->largest);
 	return CORE_E_MEMORY;
+}
+
+/* All of the region in use is out of memory, not out of budget. */
+static int refuse_budget(struct core *core, struct member *member, uint64_t bytes,
+			 const struct budget_refusal *refusal, struct core_fault *fault)
+{
+	struct stats_failures *failures = &member->space->failures;
+
+	if (refusal->budget == &core->region)
+		return refuse_memory(core, member, bytes, fault);
+	if (refusal->budget == &member->budget)
+		++failures->budget_client;
+	else
+		++failures->budget_space;
+	++member->session->failed;
+	return FAULT(fault, CORE_E_BUDGET, .which = refusal->budget->name, .requested = bytes,
+		     .remaining = refusal->remaining);
 }
 
 static int request_check(struct core *core, struct member *member,
@@ -196,7 +200,7 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		return r;
 	r = budget_charge(&member->budget, bytes, &charge, &refusal);
 	if (r)
-		return refuse(core, member, r, fault, bytes, &refusal);
+		return refuse_budget(core, member, bytes, &refusal, fault);
 	if (!slots->free)
 		return FAULT(fault, CORE_E_LIMIT, .which = "extents", .max = slots->total);
 	r = changes_owe(&core->changes, CHANGES_EXTENT);
@@ -207,8 +211,11 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 	r = choice_make(core, member, count, align, &choice, &plan, fault);
 	if (r) {
 		changes_forgive(&core->changes, CHANGES_EXTENT);
-		if (r == CORE_E_MEMORY || r == CORE_E_BUSY)
-			return refuse(core, member, r, fault, bytes, NULL);
+		charge_release(&charge);
+		if (r == CORE_E_MEMORY)
+			return refuse_memory(core, member, bytes, fault);
+		if (r == CORE_E_BUSY)
+			return FAULT(fault, CORE_E_BUSY, .which = "plan", .requested = bytes);
 		return r;
 	}
 
