@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 static bool to_journal;
@@ -58,8 +57,9 @@ void log_line(enum log_level level, const char *format, ...)
 
 void log_tell(int fd)
 {
-	struct iovec parts[] = {{last_error, strlen(last_error)}, {"\n", 1}};
+	char line[sizeof(last_error) + 1];
+	int n = snprintf(line, sizeof(line), "%s\n", last_error);
 
-	if (writev(fd, parts, 2) < 0)
+	if (write(fd, line, (size_t)n) < 0)
 		return; /* no one waits any more */
 }

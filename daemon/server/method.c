@@ -167,7 +167,7 @@ static int run_space_create(struct request *request, const union wire_body *para
 	struct text name, placement, numa;
 	struct core_fault fault = {};
 	struct plan *plan = NULL;
-	uint32_t space;
+	uint32_t space = 0;
 	int r;
 
 	r = text_copy(request, &name, "name", create->name);
@@ -225,7 +225,7 @@ static int run_space_open(struct request *request, const union wire_body *params
 	struct core_fault fault = {};
 	struct space_view view;
 	struct text name;
-	uint32_t space;
+	uint32_t space = 0;
 	int r;
 
 	r = text_copy(request, &name, "name", open->name);
@@ -251,7 +251,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 {
 	struct server *server = request->server;
 	struct plan *plan = NULL;
-	uint32_t space;
+	uint32_t space = 0;
 	int r, steps = CLOSE_STEPS_MAX;
 
 	r = slot_of(request, params->space_handle.space, &space);
@@ -375,7 +375,7 @@ static int run_window_open(struct request *request, const union wire_body *param
 	struct core_fault fault = {};
 	struct window_files *files;
 	struct window_view view;
-	uint32_t space, window;
+	uint32_t space = 0, window;
 	bool read_only;
 	int r;
 
@@ -411,7 +411,7 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 	struct core_fault fault = {};
 	struct extent_info extent;
 	struct plan *plan = NULL;
-	uint32_t space;
+	uint32_t space = 0;
 	int r;
 
 	r = slot_of(request, alloc->space, &space);
@@ -439,7 +439,7 @@ static int run_extent_free(struct request *request, const union wire_body *param
 {
 	const struct wire_extent_free *args = &params->extent_free;
 	struct core_fault fault = {};
-	uint32_t space;
+	uint32_t space = 0;
 	int r;
 
 	r = slot_of(request, args->space, &space);

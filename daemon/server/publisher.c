@@ -16,7 +16,7 @@
 #include "proto/stats_file.h"
 
 enum {
-	PUBLISH_AFTER_MS = 100, /* a change */
+	PUBLISH_PAUSE_MS = 100, /* between two, but for beats and when asked */
 };
 
 struct publisher {
@@ -25,6 +25,7 @@ struct publisher {
 	char path[128];
 	uv_timer_t soon;
 	bool touched;
+	uint64_t published_ms; /* by the loop's clock */
 	struct stats_copy next;
 };
 
@@ -128,10 +129,14 @@ static void soon(uv_timer_t *timer)
 
 void publisher_touch(struct publisher *publisher)
 {
+	uint64_t due, now;
+
 	if (publisher->touched)
 		return;
 	publisher->touched = true;
-	uv_timer_start(&publisher->soon, soon, PUBLISH_AFTER_MS, 0);
+	due = publisher->published_ms + PUBLISH_PAUSE_MS;
+	now = uv_now(&publisher->server->loop);
+	uv_timer_start(&publisher->soon, soon, due > now ? due - now : 0, 0);
 }
 
 static void add_failures(struct stats_failures *sum, const struct stats_failures *more)
@@ -238,6 +243,7 @@ static void fill(struct stats_copy *copy, struct server *server)
 void publisher_publish(struct publisher *publisher)
 {
 	publisher->touched = false;
+	publisher->published_ms = uv_now(&publisher->server->loop);
 	uv_timer_stop(&publisher->soon);
 	fill(&publisher->next, publisher->server);
 	stats_file_publish(publisher->file, &publisher->next);
