@@ -4,14 +4,19 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -572,6 +577,61 @@ START_TEST(a_ping_takes_some_time)
 }
 END_TEST
 
+/* Sanitizers make calls of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifndef SANITIZED
+/* From here on any other system call than these kills the process. */
+static void allow_only_sending_and_receiving(void)
+{
+	static const int allowed[] = {SYS_sendto, SYS_recvmsg, SYS_exit_group};
+	struct sock_filter filter[2 * ARRAY_SIZE(allowed) + 2] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+	size_t n = 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++) {
+		filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+							   (uint32_t)allowed[i], 0, 1);
+		filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	}
+	filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER,
+		  &(struct sock_fprog){.len = (unsigned short)n, .filter = filter}))
+		_exit(2);
+}
+
+START_TEST(a_lone_thread_only_sends_and_receives)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		void *memory =
+			varbos_alloc(space, 1); /* warm: connected, mapped, malloc filled */
+
+		varbos_free(space, memory);
+		varbos_ping(vb, NULL);
+		allow_only_sending_and_receiving();
+		for (int i = 0; i < 100; i++)
+			if (varbos_ping(vb, NULL) || !(memory = varbos_alloc(space, 1)) ||
+			    varbos_free(space, memory))
+				_exit(1);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status) && !WEXITSTATUS(status), "wait status 0x%x",
+		      (unsigned)status);
+}
+END_TEST
+#endif
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("client");
@@ -607,6 +667,9 @@ static Suite *suite(void)
 	tcase_add_test(connections, the_users_own_daemon_is_found_without_being_told);
 	tcase_add_test(connections, when_the_daemon_is_gone_memory_and_references_stay);
 	tcase_add_test(connections, a_ping_takes_some_time);
+#ifndef SANITIZED
+	tcase_add_test(connections, a_lone_thread_only_sends_and_receives);
+#endif
 	suite_add_tcase(s, connections);
 	return s;
 }

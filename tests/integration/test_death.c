@@ -147,6 +147,7 @@ START_TEST(killed_between_any_two_calls_a_client_leaves_only_what_it_shared)
 		pid = fork();
 		ck_assert_int_ge(pid, 0);
 		if (!pid) {
+			peer_leave_check();
 			shared = live(&peer, end);
 			if (write(pipe_fds[1], &shared, sizeof(shared)) < 0)
 				_exit(1);
@@ -211,6 +212,7 @@ START_TEST(killed_at_random_moments_clients_leave_budgets_exact)
 			ck_assert_int_ge(pids[i], 0);
 			if (pids[i])
 				continue;
+			peer_leave_check();
 			peer_open(&peer, daemon_.socket);
 			churn(&peer, peer_open_space(&peer, "a"), seed + (unsigned)i);
 		}
@@ -240,6 +242,7 @@ START_TEST(a_child_that_holds_the_socket_does_not_keep_its_parents_memory)
 	parent = fork();
 	ck_assert_int_ge(parent, 0);
 	if (!parent) {
+		peer_leave_check();
 		peer_open(&peer, daemon_.socket);
 		alloc(&peer, peer_open_space(&peer, "a"), 4 * MIB, false);
 		child = fork();
