@@ -1,23 +1,22 @@
 #!/usr/bin/python3
-"""Counts of a meson test run, in one line: tally.py BUILD SUITE...
+"""Counts of a meson test run, in one line: tally.py LOG SUITE...
 
 Passed are the tests that passed, failed all others but the skipped ones; a suite that was
 asked for and has no test counts as a failure, for it proves nothing.
 """
 
 import json
-import os
 import sys
 
 GOOD = {"OK", "EXPECTEDFAIL"}
 
 
 def main():
-    build, suites = sys.argv[1], sys.argv[2:]
+    log, suites = sys.argv[1], sys.argv[2:]
     passed = failed = 0
     seen = set()
     try:
-        with open(os.path.join(build, "meson-logs", "testlog.json"), encoding="utf-8") as file:
+        with open(log, encoding="utf-8") as file:
             for line in file:
                 test = json.loads(line)
                 # "project:suite+suite / name"

@@ -13,7 +13,9 @@ ALLOWED = [
     r"malloc|calloc|realloc|free|aligned_alloc",
     r"mem[a-z]+|str[a-z]+",
     r"__assert_fail|abort",
-    # What the compiler adds by itself: stack protector, fortified copies, sanitizers, coverage.
+    # What the compiler adds by itself: arithmetic that the processor lacks, stack protector,
+    # fortified copies, sanitizers, coverage.
+    r"__(popcount|parity|ctz|clz|ffs|bswap|u?div|u?mod|mul|ashl|ashr|lshr)[sdt]i[234]?",
     r"__(mem|str)[a-z]+_chk|__stack_chk_fail|__chk_fail|_GLOBAL_OFFSET_TABLE_",
     r"__(asan|ubsan|tsan|sanitizer|gcov|llvm)_\w+|__fentry__|mcount",
     # The build with mutants asks which one is picked.
