@@ -67,6 +67,18 @@ static bool choose_new(const struct core *core, const struct space *space, uint3
 	return true;
 }
 
+/* Idle units that all other spaces together would not miss. */
+static uint32_t spare_of_others(const struct core *core, const struct space *but)
+{
+	const struct slots *slots = &core->slots[RECORD_SPACE];
+	uint32_t n = 0;
+
+	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
+		if (core->spaces[i] != but && core->spaces[i]->state == SPACE_LIVE)
+			n += space_spare(core, core->spaces[i]);
+	return n;
+}
+
 static uint32_t lack(const struct core *core, const struct space *space,
 		     const struct choice *choice)
 {
@@ -97,20 +109,24 @@ static bool choose_plain(const struct core *core, const struct space *space, uin
 	return false;
 }
 
-/* Steps 3 and 4: what lacks the fewest pages. */
-static bool choose_short(const struct core *core, const struct space *space, uint32_t count,
-			 uint32_t align, uint64_t but_nodes, struct choice *ret)
+/* What lacks the fewest pages, of places with at most so many empty units. */
+static bool choose_least(const struct core *core, const struct space *space, uint32_t count,
+			 uint32_t align, uint64_t but_nodes, const uint32_t *empty_max,
+			 struct choice *ret)
 {
 	struct choice choice, best;
 	bool found = false;
 
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		struct window *window = space->windows[i];
+		uint32_t node;
 
 		if (!window || window->pending || but_nodes >> window->place.info.node & 1)
 			continue;
-		choice = (struct choice){.window = window, .node = window->place.info.node};
-		if (!window_scan(window, count, align, &choice.place, &choice.need))
+		node = window->place.info.node;
+		choice = (struct choice){.window = window, .node = node};
+		if (!window_scan(window, count, align, empty_max ? empty_max[node] : UINT32_MAX,
+				 &choice.place, &choice.need))
 			continue;
 		if (!found || lack(core, space, &choice) < lack(core, space, &best))
 			best = choice;
@@ -124,6 +140,32 @@ static bool choose_short(const struct core *core, const struct space *space, uin
 	if (found)
 		*ret = best;
 	return found;
+}
+
+/*
+ * Steps 3 and 4. An idle unit of the space that the place itself covers cannot be punched for it:
+ * of the units that the place finds empty, all must come out of what is free or idle anywhere.
+ */
+static bool choose_short(const struct core *core, const struct space *space, uint32_t count,
+			 uint32_t align, uint64_t but_nodes, struct choice *ret,
+			 bool *ret_short)
+{
+	uint32_t empty_max[STATS_NODES_MAX], others = spare_of_others(core, space);
+	struct choice choice;
+
+	if (!choose_least(core, space, count, align, but_nodes, NULL, &choice))
+		return false;
+	if (lack(core, space, &choice)) {
+		*ret_short = true;
+		for (uint32_t node = 0; node < core->config.n_nodes; ++node)
+			empty_max[node] = (uint32_t)u64_min(space_room(core, space),
+							    node_free(core, node) + others) +
+					  space->units.idle;
+		if (!choose_least(core, space, count, align, but_nodes, empty_max, &choice))
+			return false;
+	}
+	*ret = choice;
+	return true;
 }
 
 /* Units that the chosen place touches. */
@@ -272,6 +314,7 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 	struct space *space = member->space;
 	uint64_t but_nodes = 0;
 	struct choice choice;
+	bool is_short = false;
 	int r;
 
 	if (choose_plain(core, space, count, align, &choice)) {
@@ -287,7 +330,7 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 		return 0;
 	}
 	/* One node after the other: what lacks pages on one may find idle ones on the next. */
-	while (choose_short(core, space, count, align, but_nodes, &choice)) {
+	while (choose_short(core, space, count, align, but_nodes, &choice, &is_short)) {
 		struct core_plan *plan = NULL;
 
 		r = choice.window && !choice.need
@@ -302,8 +345,8 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 			return r;
 		but_nodes |= (uint64_t)1 << choice.node;
 	}
-	/* Plans hold slices of this space, or pages that some place above would have taken. */
-	if (space->n_plans || (but_nodes && core->n_plans))
+	/* Plans hold slices of this space, or pages that some place would have taken. */
+	if (space->n_plans || (is_short && core->n_plans))
 		return CORE_E_BUSY;
 	return CORE_E_MEMORY;
 }
@@ -311,13 +354,9 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 void choice_outlook(const struct core *core, const struct space *space, uint64_t *ret_available,
 		    uint64_t *ret_largest)
 {
-	const struct slots *slots = &core->slots[RECORD_SPACE];
-	uint64_t inside, fresh = 0, idle = 0, largest = 0;
+	uint64_t inside, fresh = 0, idle = spare_of_others(core, space), largest = 0;
 	uint32_t nodes = core->config.n_nodes;
 
-	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
-		if (core->spaces[i] != space && core->spaces[i]->state == SPACE_LIVE)
-			idle += space_spare(core, core->spaces[i]);
 	for (uint32_t node = 0; node < nodes; ++node)
 		fresh += node_free(core, node);
 	fresh = u64_min(fresh + idle, space_room(core, space));

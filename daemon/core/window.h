@@ -103,9 +103,12 @@ struct window *window_free(struct window *window);
 /* The policy's choice, if it is one. */
 bool window_find(const struct window *window, uint32_t count, uint32_t align,
 		 struct place *ret);
-/* The place that needs the fewest new units, the lowest of these: walks all free runs. */
-bool window_scan(const struct window *window, uint32_t count, uint32_t align, struct place *ret,
-		 uint32_t *ret_need);
+/*
+ * The place that needs the fewest new units, the lowest of these, among those that touch at most
+ * `empty_max` units without content (absent or idle): walks all free runs.
+ */
+bool window_scan(const struct window *window, uint32_t count, uint32_t align,
+		 uint32_t empty_max, struct place *ret, uint32_t *ret_need);
 /* How many units that these slices touch are absent. */
 uint32_t window_need(const struct window *window, uint32_t first, uint32_t count);
 uint32_t window_largest(const struct window *window);

@@ -24,13 +24,29 @@ uint32_t window_need(const struct window *window, uint32_t first, uint32_t count
 	return need;
 }
 
+/* How many units that these slices touch hold nothing: absent ones, and idle ones. */
+static uint32_t touched_empty(const struct window *window, uint32_t first, uint32_t count)
+{
+	uint32_t from = window_unit(window, first), to = window_unit(window, first + count - 1);
+	uint32_t n = 0;
+
+	for (uint32_t i = from / 64; i <= to / 64; ++i) {
+		const struct unit_group *group = &window->groups[i];
+
+		n += (uint32_t)__builtin_popcountll(group_mask(i, from, to) &
+						    (~group->committed | group->idle));
+	}
+	return n;
+}
+
 /*
  * What a place costs depends on the units of its first and its last slice alone, so the lowest
  * place of each such pair is enough: the run's start, the start of a unit, or the first place
  * that reaches into a unit.
  */
 static void scan_run(const struct window *window, uint32_t run, uint32_t length, uint32_t count,
-		     uint32_t align, struct place *best, uint32_t *best_need)
+		     uint32_t align, uint32_t empty_max, struct place *best,
+		     uint32_t *best_need)
 {
 	uint32_t last_unit = window_unit(window, run + length - 1);
 	uint32_t last = run + length - count;
@@ -47,6 +63,9 @@ static void scan_run(const struct window *window, uint32_t run, uint32_t length,
 			if (first > last)
 				continue;
 			need = window_need(window, first, count);
+			if (empty_max < UINT32_MAX &&
+			    touched_empty(window, first, count) > empty_max)
+				continue;
 			if (need < *best_need || (need == *best_need && first < best->first)) {
 				*best = (struct place){run, first};
 				*best_need = need;
@@ -73,8 +92,8 @@ static bool run_next(const struct window *window, uint32_t at, uint32_t *ret)
 	return false;
 }
 
-bool window_scan(const struct window *window, uint32_t count, uint32_t align, struct place *ret,
-		 uint32_t *ret_need)
+bool window_scan(const struct window *window, uint32_t count, uint32_t align,
+		 uint32_t empty_max, struct place *ret, uint32_t *ret_need)
 {
 	struct place best = {0};
 	uint32_t need = UINT32_MAX, length;
@@ -82,7 +101,7 @@ bool window_scan(const struct window *window, uint32_t count, uint32_t align, st
 	for (uint32_t run = 0; need && run_next(window, run, &run); run += length) {
 		length = slice_value(window->words[run]);
 		if (length >= count)
-			scan_run(window, run, length, count, align, &best, &need);
+			scan_run(window, run, length, count, align, empty_max, &best, &need);
 	}
 	if (need == UINT32_MAX)
 		return false;

@@ -245,7 +245,8 @@ static bool feasible(uint32_t space, uint32_t count, uint32_t align)
 	uint32_t others = 0;
 
 	for (uint32_t i = 1; i <= SPACES; ++i)
-		if (i != space && m.spaces[i].there && !m.spaces[i].pending)
+		if (i != space && m.spaces[i].there && !m.spaces[i].pending &&
+		    m.spaces[i].idle_low != UINT32_MAX)
 			others += spare_of(i);
 	for (uint32_t i = 0; i < WINDOWS; ++i) {
 		const struct naive_window *w = &m.windows[i];
