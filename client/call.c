@@ -119,6 +119,8 @@ static void break_locked(struct calls *calls, const struct receive_end *end)
 static void give_role_locked(struct calls *calls)
 {
 	calls->reading = false;
+	if (mutant(client_role_lost))
+		return;
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
 		if (calls->slots[i].state == CALL_WAITING && calls->slots[i].asleep) {
 			wake_locked(&calls->slots[i]);

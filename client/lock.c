@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/base.h"
 #include "client/fork.h"
 
 enum { FREE = 0, HELD = 1, WAITED = 2, STATE_BITS = 2, STATE_MASK = 3 };
@@ -40,7 +41,9 @@ void futex_wake(_Atomic uint32_t *word, bool all)
 
 static bool is_free(uint32_t word, uint32_t mine)
 {
-	return (word & STATE_MASK) == FREE || (word & ~(uint32_t)STATE_MASK) != mine;
+	if ((word & STATE_MASK) == FREE)
+		return true;
+	return (word & ~(uint32_t)STATE_MASK) != mine && !mutant(client_lock_inherited);
 }
 
 void lock_acquire(struct lock *lock)
