@@ -50,12 +50,6 @@ struct demo {
 	uint32_t n_steps;
 };
 
-/* What the two tell each other. */
-struct letter {
-	varbos_ref ref;
-	uint64_t number;
-};
-
 static const struct table_column columns[] = {
 	TABLE_COLUMN(struct step, step, "STEP", "step", SHOW_COUNT),
 	TABLE_COLUMN(struct step, text, "WHAT HAPPENED", "text", SHOW_TEXT),
@@ -93,29 +87,30 @@ static enum answer fail_step(const char *what)
 	return answer_say(ANSWER_FAILED, "demo: %s", what);
 }
 
-static bool letter_send(int fd, struct letter letter)
+/* All that the two ever tell each other is a reference; the child gives it back when done. */
+static bool ref_send(int fd, varbos_ref ref)
 {
-	return send(fd, &letter, sizeof(letter), MSG_NOSIGNAL) == sizeof(letter);
+	return send(fd, &ref, sizeof(ref), MSG_NOSIGNAL) == sizeof(ref);
 }
 
-static bool letter_receive(int fd, struct letter *ret)
+static bool ref_receive(int fd, varbos_ref *ret)
 {
 	return recv(fd, ret, sizeof(*ret), 0) == sizeof(*ret);
 }
 
 /*
- * The child: reads what the first letter names and writes back through it; takes memory of its
+ * The child: reads what the first references name and writes back through it; takes memory of its
  * own, says so, and waits to be killed.
  */
 static enum answer child_run(const struct demo *demo, int peer)
 {
 	struct varbos_space *space;
-	struct letter letter;
 	struct varbos *vb;
+	varbos_ref ref;
 	char *memory;
 
 	/* A parent that gave up has said why. */
-	if (!letter_receive(peer, &letter))
+	if (!ref_receive(peer, &ref))
 		return ANSWER_FAILED;
 	if (varbos_connect(&vb, demo->call->socket))
 		return fail_library("child: connect");
@@ -124,25 +119,24 @@ static enum answer child_run(const struct demo *demo, int peer)
 		return fail_library("child: open the space");
 
 	for (int i = 0; i < 2; i++) {
-		memory = varbos_ref_get(space, letter.ref);
+		memory = varbos_ref_get(space, ref);
 		if (!memory)
 			return fail_library("child: follow the reference");
-		if (strcmp(memory, parent_words))
+		if (memcmp(memory, parent_words, sizeof(parent_words)))
 			return fail_step("child: the parent's bytes are not what it wrote");
 		memcpy(memory, child_words, sizeof(child_words));
-		letter.number = (uint64_t)(uintptr_t)memory;
-		if (!letter_send(peer, letter) || !letter_receive(peer, &letter))
+		if (!ref_send(peer, ref) || !ref_receive(peer, &ref))
 			return ANSWER_FAILED;
 	}
 
 	/* By now the parent has freed what this reference named. */
-	if (varbos_ref_get(space, letter.ref) || varbos_error()->code != VARBOS_E_REFERENCE)
+	if (varbos_ref_get(space, ref) || varbos_error()->code != VARBOS_E_REFERENCE)
 		return fail_step("child: a stale reference was not refused");
 	memory = varbos_alloc(space, CHILD_BYTES);
 	if (!memory)
 		return fail_library("child: allocate");
 	memset(memory, 1, CHILD_BYTES);
-	if (!letter_send(peer, letter))
+	if (!ref_send(peer, ref))
 		return ANSWER_FAILED;
 	for (;;)
 		pause();
@@ -239,31 +233,28 @@ static enum answer space_make(struct demo *demo)
 /* Lend `memory` to the child and see its answer in it. */
 static enum answer lend(struct demo *demo, char *memory, const char *kind, varbos_ref *ret)
 {
-	struct letter letter = {0};
+	varbos_ref ref, back;
 
 	memcpy(memory, parent_words, sizeof(parent_words));
-	letter.ref = varbos_ref_of(demo->space, memory);
-	if (!letter.ref)
+	ref = varbos_ref_of(demo->space, memory);
+	if (!ref)
 		return fail_library("make a reference");
-	if (!letter_send(demo->peer, letter))
-		return fail_step("the child is gone");
-	*ret = letter.ref;
-	if (!letter_receive(demo->peer, &letter))
+	if (!ref_send(demo->peer, ref) || !ref_receive(demo->peer, &back))
 		return fail_step("the child does not answer");
-	if (strcmp(memory, child_words))
+	if (memcmp(memory, child_words, sizeof(child_words)))
 		return fail_step("the child's bytes are not in the parent's memory");
 	say(demo,
-	    "Reference %016" PRIx64 " went to the child. It read \"%s\" in the %s memory, "
-	    "and wrote \"%s\" there: the parent sees it, at %p here, %#" PRIx64 " there.",
-	    *ret, parent_words, kind, child_words, (void *)memory, letter.number);
+	    "The parent wrote \"%s\" into the %s memory and sent the child reference "
+	    "%016" PRIx64 ". The child read that there, and wrote \"%s\": the parent sees it.",
+	    parent_words, kind, ref, child_words);
+	*ret = ref;
 	return ANSWER_OK;
 }
 
 static enum answer exchange(struct demo *demo)
 {
 	char *private, *shared;
-	struct letter letter;
-	varbos_ref ref;
+	varbos_ref ref, back;
 	enum answer answer;
 
 	private = varbos_alloc(demo->space, PRIVATE_BYTES);
@@ -292,8 +283,7 @@ static enum answer exchange(struct demo *demo)
 		return answer;
 	if (varbos_ref_get(demo->space, ref) || varbos_error()->code != VARBOS_E_REFERENCE)
 		return fail_step("a stale reference was not refused");
-	if (!letter_send(demo->peer, (struct letter){.ref = ref}) ||
-	    !letter_receive(demo->peer, &letter))
+	if (!ref_send(demo->peer, ref) || !ref_receive(demo->peer, &back))
 		return fail_step("the child does not answer");
 	say(demo,
 	    "The parent freed the shared memory. Both used reference %016" PRIx64
@@ -315,9 +305,8 @@ static enum answer child_kill(struct demo *demo)
 	if (answer)
 		return answer;
 	say(demo,
-	    "The child was killed with SIGKILL: its %s came back by themselves. The space "
-	    "holds "
-	    "exactly the parent's %s.",
+	    "The child was killed with SIGKILL: its %s came back by themselves. The "
+	    "space holds exactly the parent's %s.",
 	    SIZE_TEXT(CHILD_BYTES), SIZE_TEXT(PRIVATE_BYTES));
 	return ANSWER_OK;
 }
