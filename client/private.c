@@ -258,10 +258,12 @@ int private_daemon_new(struct private_daemon **ret,
 static bool has_ended(int lifeline, int wait_ms)
 {
 	struct pollfd poll_fd = {.fd = lifeline, .events = POLLIN};
+	ssize_t got;
 	char byte;
 
 	poll(&poll_fd, 1, wait_ms);
-	return recv(lifeline, &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
+	got = recv(lifeline, &byte, 1, MSG_DONTWAIT);
+	return !got || (got < 0 && errno == ECONNRESET);
 }
 
 void private_daemon_free(struct private_daemon *daemon, bool broken)

@@ -162,6 +162,20 @@ static int check_options(const char *name, const struct varbos_space_options *op
 	return 0;
 }
 
+/*
+ * As much address space as the windows take, or down to `least` of them where a limit on it
+ * (ulimit -v, many open spaces) leaves no more: a window that does not fit is refused by name.
+ */
+static int reserve_range(struct varbos_space *space, uint32_t least)
+{
+	int r;
+
+	while ((r = reserve_new(&space->base, NULL, space->n_windows)) == -ENOMEM &&
+	       space->n_windows / 2 >= least)
+		space->n_windows /= 2;
+	return r;
+}
+
 static int space_new(struct varbos_space **ret, struct varbos *vb, const char *name,
 		     const struct varbos_space_options *options)
 {
@@ -180,9 +194,10 @@ static int space_new(struct varbos_space **ret, struct varbos *vb, const char *n
 	atomic_store_explicit(&space->stamp, fork_count(), memory_order_relaxed);
 
 	/* Before the daemon is asked: where this fails, nothing has been created. */
-	r = reserve_new(&space->base, NULL, n);
+	r = reserve_range(space, options->windows ? n : 1);
 	if (r)
-		return error_system(r, "no address space for %u windows of 16 GiB", n);
+		return error_system(r, "no address space for %u windows of 16 GiB",
+				    space->n_windows);
 	r = open_or_create(space, options);
 	if (r)
 		return r;

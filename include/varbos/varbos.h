@@ -131,7 +131,7 @@ struct varbos_space_options {
 	uint32_t weight;       /* who gives way under pressure; 0: 100 */
 	uint32_t mode;         /* like a file's, 0660 say; 0: 0600 */
 	uint32_t flags;        /* enum varbos_space_flags */
-	uint32_t windows;      /* address space to set aside, in 16 GiB; 0: 64 */
+	uint32_t windows;      /* address space to set aside, in 16 GiB; 0: 64, or what fits */
 	enum varbos_numa numa;
 	const char *placement; /* NULL: "bestfit" */
 };

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -577,7 +578,7 @@ START_TEST(a_ping_takes_some_time)
 }
 END_TEST
 
-/* Sanitizers make calls of their own. */
+/* Sanitizers make calls of their own, and take address space as they like. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
 #elif defined(__has_feature)
@@ -587,6 +588,25 @@ END_TEST
 #endif
 
 #ifndef SANITIZED
+START_TEST(where_address_space_is_short_a_space_makes_do)
+{
+	const struct rlimit limit = {.rlim_cur = (rlim_t)100 << 30,
+				     .rlim_max = (rlim_t)100 << 30};
+	struct varbos_space *other = NULL;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit),
+			 0); /* the first space has more already */
+	expect(varbos_space_open(&other, vb, "asking",
+				 &(struct varbos_space_options){.windows = 9}),
+	       VARBOS_E_SYSTEM, NULL);
+	ck_assert_int_eq(varbos_error()->system_errno, ENOMEM);
+	ck_assert_str_eq(info_of("asking").name, ""); /* and has not been created */
+	varbos_space_close(space);
+	ck_assert_int_eq(varbos_space_open(&space, vb, "images", NULL), 0);
+	ck_assert_ptr_nonnull(varbos_alloc(space, MIB));
+}
+END_TEST
+
 /* From here on any other system call than these kills the process. */
 static void allow_only_sending_and_receiving(void)
 {
@@ -668,6 +688,7 @@ static Suite *suite(void)
 	tcase_add_test(connections, when_the_daemon_is_gone_memory_and_references_stay);
 	tcase_add_test(connections, a_ping_takes_some_time);
 #ifndef SANITIZED
+	tcase_add_test(connections, where_address_space_is_short_a_space_makes_do);
 	tcase_add_test(connections, a_lone_thread_only_sends_and_receives);
 #endif
 	suite_add_tcase(s, connections);
