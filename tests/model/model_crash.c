@@ -1,0 +1,444 @@
+/*
+ * A daemon that dies between any two stores: random verbs over records whose every store is
+ * logged; after each verb, what was stored before it plus each prefix of its stores is recovered.
+ *
+ *   each prefix recovers, and core_check() finds nothing wrong
+ *   every record is as it was before the verb, or as it is after it: none half written
+ *   a page is recorded only while it is there (the shell commits before plan_commit())
+ *   no tag is given twice for the same place, whatever was lost
+ *   what is recovered can be ended: sessions and spaces go, and leave nothing behind
+ *
+ * VARBOS_SEED and VARBOS_STEPS as in model_core.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/base.h"
+#include "daemon/core/check.h"
+#include "daemon/core/core.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+enum {
+	SPACES = 6,
+	WINDOWS = 12,
+	PAGES = 16,
+	SESSIONS = 5,
+	MEMBERS = 16,
+	EXTENTS = 64,
+	PLANS = 4,
+	LOG_MAX = 4096,
+	UNITS_MAX = 64
+};
+
+static const struct record_capacity capacity = {{
+	[RECORD_SPACE] = SPACES,
+	[RECORD_WINDOW] = WINDOWS,
+	[RECORD_PAGES] = PAGES,
+	[RECORD_SESSION] = SESSIONS,
+	[RECORD_MEMBER] = MEMBERS,
+	[RECORD_EXTENT] = EXTENTS,
+}};
+
+static const uint32_t sizes[RECORD_KINDS] = {
+	[RECORD_SPACE] = sizeof(struct space_record),
+	[RECORD_WINDOW] = sizeof(struct window_record),
+	[RECORD_PAGES] = sizeof(struct pages_record),
+	[RECORD_SESSION] = sizeof(struct session_record),
+	[RECORD_MEMBER] = sizeof(struct member_record),
+	[RECORD_EXTENT] = sizeof(struct extent_record),
+};
+
+static struct {
+	uint64_t byte, value;
+	uint64_t there[WINDOWS]; /* units with pages when it was made */
+} entries[LOG_MAX];
+static uint32_t logged;
+static const struct records *traced;
+
+static uint64_t seed, step, state, recoveries;
+static struct core *core;
+static struct core_config config;
+static struct records *records;
+static uint64_t size;
+static void *before, *image, *after;
+static struct plan *plans[PLANS];
+static uint64_t there[WINDOWS];
+static uint32_t last_tag[SPACES];
+
+#define DIE(...)                                                                           \
+	do {                                                                               \
+		fprintf(stderr, "VARBOS_SEED=%" PRIu64 " step %" PRIu64 ": ", seed, step); \
+		fprintf(stderr, __VA_ARGS__);                                              \
+		fprintf(stderr, " (%s:%d)\n", __FILE__, __LINE__);                         \
+		exit(1);                                                                   \
+	} while (0)
+#define MUST(x)                             \
+	do {                                \
+		if (!(x))                   \
+			DIE("not: %s", #x); \
+	} while (0)
+
+void record_trace(const struct records *table, uint64_t byte, uint64_t value)
+{
+	if (table != traced)
+		return;
+	MUST(logged < LOG_MAX);
+	entries[logged].byte = byte;
+	entries[logged].value = value;
+	memcpy(entries[logged].there, there, sizeof(there));
+	++logged;
+}
+
+static uint32_t below(uint32_t n)
+{
+	state += 0x9e3779b97f4a7c15ULL;
+	uint64_t z = state;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return (uint32_t)((z ^ (z >> 31)) % n);
+}
+
+/* Does this record say the same in both tables? */
+static bool same(const void *a, const void *b, enum record_kind kind, uint32_t slot)
+{
+	const struct records *left = a, *right = b;
+	bool valid = records_valid(left, kind, slot);
+
+	if (valid != records_valid(right, kind, slot))
+		return false;
+	return !valid || !memcmp(records_at(left, kind, slot), records_at(right, kind, slot),
+				 sizes[kind]);
+}
+
+/* A space's counters are stores of their own: they may be ahead of the rest. */
+static bool same_but_counters(const void *a, const void *b, uint32_t slot)
+{
+	struct space_record left, right;
+
+	if (records_valid(a, RECORD_SPACE, slot) != records_valid(b, RECORD_SPACE, slot))
+		return false;
+	memcpy(&left, records_at(a, RECORD_SPACE, slot), sizeof(left));
+	memcpy(&right, records_at(b, RECORD_SPACE, slot), sizeof(right));
+	if (!left.state)
+		return true;
+	left.tag_next = right.tag_next;
+	left.window_next = right.window_next;
+	return !memcmp(&left, &right, sizeof(left));
+}
+
+static void look_at_image(bool ended, const uint64_t *pages_there)
+{
+	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
+		for (uint32_t i = 0; i < capacity.slots[kind]; ++i) {
+			if (kind == RECORD_SPACE) {
+				if (!same_but_counters(image, before, i) &&
+				    !same_but_counters(image, after, i) && !ended)
+					DIE("space %u is half written", i);
+			} else if (kind != RECORD_PAGES && !same(image, before, kind, i) &&
+				   !same(image, after, kind, i)) {
+				DIE("record %u of kind %u is half written", i, kind);
+			}
+		}
+	}
+	for (uint32_t i = 0; i < PAGES; ++i) {
+		const struct pages_record *pages = records_at(image, RECORD_PAGES, i);
+
+		if (pages->bits && (pages->bits & ~pages_there[(uint32_t)pages->where]))
+			DIE("a page is recorded that is not there");
+	}
+	for (uint32_t i = 1; i < SPACES; ++i) {
+		const struct space_record *space = records_at(image, RECORD_SPACE, i);
+
+		if (!space->state)
+			continue;
+		for (uint32_t j = 0; j < EXTENTS; ++j) {
+			const struct extent_record *extent =
+				records_at(image, RECORD_EXTENT, j);
+			uint32_t window = extent_run_unpack(extent->run).window;
+			const struct window_record *at =
+				records_at(image, RECORD_WINDOW, window);
+
+			if (extent->run && window_place_unpack(at->word).space == i &&
+			    extent_owner_unpack(extent->owner).tag == space->tag_next)
+				DIE("a tag would be given again");
+		}
+	}
+}
+
+/* Ends everything that was recovered: nothing may be left. */
+static void end_all(struct core *again)
+{
+	struct core_fault fault;
+	struct plan *plan = NULL;
+	uint32_t slot;
+	int r;
+
+	while ((slot = core_session_next(again, 0)) != UINT32_MAX) {
+		do
+			r = core_session_end(again, slot, &plan);
+		while (r == CORE_MORE);
+		MUST(!r);
+		if (plan)
+			plan_commit(again, plan);
+		core_changes_clear(again);
+	}
+	while ((slot = core_space_next(again, 0)) != UINT32_MAX) {
+		struct space_view view;
+
+		MUST(core_space_view(again, slot, &view));
+		MUST(!view.sessions);
+		do
+			r = core_space_remove(again, (struct credentials){0, 0}, view.name,
+					      false, &plan, &fault);
+		while (r == CORE_MORE);
+		MUST(!r && plan);
+		plan_commit(again, plan);
+	}
+	MUST(!core_view(again).committed && !core_view(again).used);
+	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind)
+		for (uint32_t i = 0; i < capacity.slots[kind]; ++i)
+			MUST(!records_valid(image, kind, i));
+	MUST(!core_check(again));
+}
+
+static void recover_prefixes(bool ended)
+{
+	memcpy(after, records, size);
+	for (uint32_t n = 0; n <= logged; ++n) {
+		struct core *again;
+		const char *wrong;
+		const uint64_t *pages = n ? entries[n - 1].there : there;
+
+		memcpy(image, before, size);
+		for (uint32_t i = 0; i < n; ++i)
+			memcpy((char *)image + entries[i].byte, &entries[i].value, 8);
+		if (n == logged)
+			MUST(!memcmp(image, after, size)); /* the log is whole */
+		look_at_image(ended, pages);
+		if (core_recover(&again, &config, records_open(image, size)))
+			DIE("store %u of %u: the records do not recover", n, logged);
+		wrong = core_check(again);
+		if (wrong)
+			DIE("store %u of %u: %s", n, logged, wrong);
+		if (!below(4))
+			end_all(again);
+		core_free(again);
+		++recoveries;
+	}
+}
+
+/* ---- the shell ---- */
+
+static void plan_keep(struct plan *plan)
+{
+	for (uint32_t i = 0; plan && i < PLANS; ++i) {
+		if (!plans[i]) {
+			plans[i] = plan;
+			plan = NULL;
+		}
+	}
+	MUST(!plan);
+}
+
+static bool plan_room(void)
+{
+	for (uint32_t i = 0; i < PLANS; ++i)
+		if (!plans[i])
+			return true;
+	return false;
+}
+
+static void plan_end_one(void)
+{
+	struct plan *plan;
+	uint32_t slot = below(PLANS);
+	bool commit = below(4);
+
+	for (uint32_t i = 0; i < PLANS && !plans[slot]; ++i)
+		slot = (slot + 1) % PLANS;
+	plan = plans[slot];
+	plans[slot] = NULL;
+	if (!plan)
+		return;
+	/* The kernel's part comes first. */
+	for (uint32_t i = 0; i < plan->n_effects; ++i) {
+		const struct effect *e = &plan->effects[i];
+		uint64_t bits = e->count == 64 ? ~(uint64_t)0
+					       : (((uint64_t)1 << e->count) - 1) << e->first;
+
+		if (e->kind == EFFECT_PUNCH || e->kind == EFFECT_WINDOW_DESTROY)
+			there[e->window] &= ~bits;
+		else if (e->kind == EFFECT_COMMIT && commit)
+			there[e->window] |= bits;
+	}
+	if (commit)
+		plan_commit(core, plan);
+	else
+		plan_abort(core, plan);
+}
+
+static uint32_t some_session(void)
+{
+	uint32_t slot = core_session_next(core, below(SESSIONS));
+
+	return slot == UINT32_MAX ? core_session_next(core, 0) : slot;
+}
+
+static uint32_t some_space(void)
+{
+	uint32_t slot = core_space_next(core, below(SPACES));
+
+	return slot == UINT32_MAX ? core_space_next(core, 0) : slot;
+}
+
+static void verb_create(void)
+{
+	char name[8];
+	struct space_request request = {.name = name,
+					.limit = (1 + below(6)) * 2 * MIB,
+					.reserve = below(2) * below(5) * MIB,
+					.owner = {0, 0}};
+	struct core_fault fault;
+	struct plan *plan;
+	uint32_t space;
+
+	snprintf(name, sizeof(name), "s%u", below(8));
+	if (!core_space_create(core, &request, &space, &plan, &fault))
+		plan_keep(plan);
+}
+
+static void verb_alloc(uint32_t session, uint32_t space)
+{
+	struct extent_request request = {.size = 1 + below(below(3) ? MIB : 4 * MIB),
+					 .kind = below(2) ? EXTENT_PRIVATE : EXTENT_SHARED};
+	struct core_fault fault;
+	struct extent_info info;
+	struct plan *plan;
+
+	if (core_extent_alloc(core, session, space, &request, &info, &plan, &fault))
+		return;
+	MUST(info.tag != last_tag[space]);
+	last_tag[space] = info.tag;
+	if (plan)
+		plan_keep(plan);
+}
+
+static void verb_free(void)
+{
+	uint32_t slot = below(EXTENTS);
+	const struct extent_record *extent = records_at(records, RECORD_EXTENT, slot);
+	struct extent_run run = extent_run_unpack(extent->run);
+	struct extent_owner owner = extent_owner_unpack(extent->owner);
+	struct window_view view;
+	struct core_fault fault;
+
+	if (!extent->run || !core_window_view(core, run.window, &view))
+		return;
+	core_extent_free(core, owner.holder ? owner.holder - 1 : some_session(), view.space,
+			 offset_make(view.number, (uint64_t)run.first << SLICE_SHIFT),
+			 owner.tag, &fault);
+}
+
+static bool one_verb(void)
+{
+	uint32_t session = some_session(), space = some_space(), slot, dice = below(100);
+	struct session_request request = {.pid = 1 + below(1000), .birth = 1 + below(1000)};
+	struct core_fault fault;
+	struct space_view view;
+	struct plan *plan = NULL;
+	bool read_only;
+
+	if (!plan_room() || (dice >= 40 && dice < 55)) {
+		plan_end_one();
+	} else if (dice < 30) {
+		verb_alloc(session, space);
+	} else if (dice < 40) {
+		verb_free();
+	} else if (dice < 65) {
+		if (core_space_view(core, space, &view))
+			core_space_open(core, session, view.name, !below(6), NULL, 0, &slot,
+					&fault);
+	} else if (dice < 72) {
+		core_session_open(core, &request, &slot, &fault);
+	} else if (dice < 80) {
+		verb_create();
+	} else if (dice < 84) {
+		if (!core_trim(core, space, 1 + below(3), &plan) && plan)
+			plan_keep(plan);
+	} else if (dice < 90) {
+		core_window_open(core, session, space, below(2), &slot, &read_only, &fault);
+	} else if (dice < 93) {
+		if (!core_session_end(core, session, &plan) && plan)
+			plan_keep(plan);
+		return true;
+	} else if (dice < 95) {
+		if (!core_space_close(core, session, space, &plan) && plan)
+			plan_keep(plan);
+		return true;
+	} else if (dice < 97 && core_space_view(core, space, &view)) {
+		if (!core_space_remove(core, (struct credentials){0, 0}, view.name, below(2),
+				       &plan, &fault) &&
+		    plan)
+			plan_keep(plan);
+		return true;
+	}
+	return false;
+}
+
+static void run(uint64_t steps)
+{
+	size = records_size(&capacity);
+	state = seed;
+	memset(there, 0, sizeof(there));
+	memset(last_tag, 0, sizeof(last_tag));
+	memset(plans, 0, sizeof(plans));
+	records = aligned_alloc(64, (size + 63) / 64 * 64);
+	before = aligned_alloc(64, (size + 63) / 64 * 64);
+	image = aligned_alloc(64, (size + 63) / 64 * 64);
+	after = aligned_alloc(64, (size + 63) / 64 * 64);
+	MUST(records && before && image && after);
+	memset(records, 0, size);
+	records = records_init(records, &capacity);
+	traced = records;
+	config = (struct core_config){.page_shift = below(2) ? 12 : 21,
+				      .n_nodes = 1,
+				      .node_bytes = {(8 + below(8)) * 2 * MIB},
+				      .share = 64 * MIB,
+				      .seed = seed};
+	MUST(!core_new(&core, &config, records));
+	for (step = 0; step < steps; ++step) {
+		bool ended;
+
+		memcpy(before, records, size);
+		logged = 0;
+		ended = one_verb();
+		core_changes_clear(core);
+		recover_prefixes(ended);
+	}
+	core_free(core);
+	free(records);
+	free(before);
+	free(image);
+	free(after);
+}
+
+int main(void)
+{
+	const char *given = getenv("VARBOS_SEED"), *length = getenv("VARBOS_STEPS");
+	uint64_t steps = length ? strtoull(length, NULL, 0) : 12000;
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	seed = given ? strtoull(given, NULL, 0)
+		     : (uint64_t)now.tv_sec * 1000000007 + (uint64_t)now.tv_nsec;
+	printf("VARBOS_SEED=%" PRIu64 "\n", seed);
+	fflush(stdout);
+	for (uint32_t round = 0; round < (given ? 1 : 6); ++round, ++seed)
+		run(steps);
+	printf("%" PRIu64 " recoveries\n", recoveries);
+	return 0;
+}
