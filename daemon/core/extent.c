@@ -92,8 +92,10 @@ void extent_adopt(struct core *core, uint32_t slot)
 	struct space *space = extent->window->space;
 
 	assert(extent->kind == EXTENT_SHARED && !extent->pending);
-	record_extent_owner(core->records, slot,
-			    (struct extent_owner){.tag = extent->tag, .kind = extent->kind});
+	if (!mutant(extent_not_adopted))
+		record_extent_owner(
+			core->records, slot,
+			(struct extent_owner){.tag = extent->tag, .kind = extent->kind});
 	/* The slice map names no session for a shared extent: its words stay as they are. */
 	extent->member->session->used -= extent->charge.bytes;
 	charge_move(&extent->charge, &space->budget);

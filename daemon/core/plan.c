@@ -240,7 +240,8 @@ void plan_start(struct core *core, struct core_plan *plan)
 			punches[node] += effect->count;
 			core->nodes[node].committed -= effect->count;
 			window_punch_begin(window, effect->first, effect->count);
-			pages_store(core, window, effect);
+			if (!mutant(pages_after_punch))
+				pages_store(core, window, effect);
 		} else {
 			assert(effect->kind == EFFECT_COMMIT);
 			commits[node] += effect->count;
@@ -370,6 +371,8 @@ static void effect_end(struct core *core, struct core_plan *plan, const struct e
 		break;
 	case EFFECT_PUNCH:
 		window_punch_end(window, effect->first, effect->count);
+		if (mutant(pages_after_punch))
+			pages_store(core, window, effect);
 		break;
 	}
 }
