@@ -27,6 +27,7 @@ static bool space_read(const struct core *core, const struct space_record *recor
 		       struct space *space)
 {
 	struct space_word word = space_word_unpack(record->state);
+	struct space_record again;
 
 	if (space_word_pack(word) != record->state || !placement_at(word.placement) ||
 	    word.page_shift != core->config.page_shift || !word.weight || word.weight > 10000)
@@ -53,9 +54,9 @@ static bool space_read(const struct core *core, const struct space_record *recor
 	space->client_limit = record->client_limit;
 	space->tag_next = (uint32_t)record->tag_next;
 	space->window_next = (uint32_t)record->window_next;
-	space->budget =
-		(struct budget){.parent = NULL, .name = "space", .limit = record->limit};
-	return true;
+	space->budget = (struct budget){.name = "space", .limit = record->limit};
+	again = space_record(core, space);
+	return !memcmp(&again, record, sizeof(again)); /* nothing behind the name, say */
 }
 
 static int recover_spaces(struct core *core)

@@ -1,5 +1,7 @@
 #include "tests/unit/core_world.h"
 
+#include <errno.h>
+
 START_TEST(first_allocation_needs_a_window_and_its_first_unit)
 {
 	struct world world = world_new(12, 64 * MIB);
@@ -46,6 +48,800 @@ START_TEST(first_allocation_needs_a_window_and_its_first_unit)
 }
 END_TEST
 
+START_TEST(names_are_checked)
+{
+	struct world world = world_new(12, 64 * MIB);
+	static const char *const bad[] = {
+		"",
+		".a",
+		"-a",
+		"a/b",
+		"a b",
+		"\xc3\xa4",
+		"0123456789012345678901234567890123456789012345678901234567890123",
+	};
+	uint32_t space;
+	struct plan *plan;
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(bad); ++i) {
+		ck_assert_int_eq(world_try_create(&world,
+						  (struct space_request){.name = bad[i]},
+						  &space, &plan),
+				 CORE_E_INVALID);
+		ck_assert_str_eq(world.fault.which, "name");
+	}
+	ck_assert_int_eq(
+		world_try_create(&world, (struct space_request){.name = NULL}, &space, &plan),
+		CORE_E_INVALID);
+	world_create(&world, (struct space_request){.name = "A.z_0-9", .limit = 2 * MIB});
+	world_create(&world, (struct space_request){.name = "0123456789012345678901234567890123"
+							    "45678901234567890123456789012",
+						    .limit = 2 * MIB});
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(defaults_are_a_quarter_and_seven_eighths)
+{
+	struct core_config config = world_config(12, 64 * MIB);
+	struct space_view view;
+	struct plan *plan;
+	struct world world;
+	uint32_t space;
+
+	config.share = 32 * MIB;
+	world = world_new_with(config);
+	space = world_create(&world, (struct space_request){.name = "a", .owner = {7, 7}});
+	view = world_space(&world, space);
+	ck_assert_uint_eq(view.limit, 8 * MIB);
+	ck_assert_uint_eq(view.client_limit, 7 * MIB);
+	ck_assert_uint_eq(view.weight, 100);
+	ck_assert_uint_eq(view.mode, 0600);
+	ck_assert_str_eq(view.placement, "bestfit");
+	/* 24 MiB are left to the owner: a quarter is 6; root has the whole region */
+	space = world_create(&world, (struct space_request){.name = "b", .owner = {7, 7}});
+	ck_assert_uint_eq(world_space(&world, space).limit, 6 * MIB);
+	space = world_create(&world, (struct space_request){.name = "c"});
+	ck_assert_uint_eq(world_space(&world, space).limit, 16 * MIB);
+	ck_assert_int_eq(
+		world_try_create(
+			&world,
+			(struct space_request){.name = "d", .owner = {7, 7}, .limit = 19 * MIB},
+			&space, &plan),
+		CORE_E_BUDGET);
+	ck_assert_str_eq(world.fault.which, "owner");
+	ck_assert_uint_eq(world.fault.remaining, 18 * MIB);
+	ck_assert_int_eq(
+		world_try_create(&world,
+				 (struct space_request){.name = "d", .limit = UINT64_MAX},
+				 &space, &plan),
+		CORE_E_BUDGET);
+	ck_assert_str_eq(world.fault.which, "region");
+	world_create(&world, (struct space_request){
+				     .name = "d", .owner = {7, 7}, .limit = 17 * MIB + 1});
+	/* nothing is left: not even one unit */
+	ck_assert_int_eq(world_try_create(&world,
+					  (struct space_request){.name = "e", .owner = {7, 7}},
+					  &space, &plan),
+			 CORE_E_BUDGET);
+	ck_assert_uint_eq(world.fault.remaining, 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(nonsense_in_a_creation_is_named)
+{
+	struct world world = world_new(12, 64 * MIB);
+	static const struct {
+		struct space_request request;
+		const char *which;
+	} cases[] = {
+		{{.weight = 10001}, "weight"},
+		{{.mode = 01000}, "mode"},
+		{{.placement = "worstfit"}, "placement"},
+		{{.numa = 16}, "numa"},
+		{{.limit = 4 * MIB, .reserve = 4 * MIB + 1}, "reserve"},
+		{{.limit = 4 * MIB, .reserve = UINT64_MAX}, "reserve"},
+	};
+	struct plan *plan;
+	uint32_t space;
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(cases); ++i) {
+		struct space_request request = cases[i].request;
+
+		request.name = "a";
+		ck_assert_int_eq(world_try_create(&world, request, &space, &plan),
+				 CORE_E_INVALID);
+		ck_assert_str_eq(world.fault.which, cases[i].which);
+	}
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(permissions_are_a_files)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t mine = world_session(&world, 7), root = world_session(&world, 0);
+	uint32_t daemon = world_session(&world, 500), other = world_session(&world, 8), slot;
+	const uint32_t group = 7;
+
+	world_create(&world,
+		     (struct space_request){
+			     .name = "a", .owner = {7, 7}, .mode = 0640, .limit = 4 * MIB});
+	world_open(&world, mine, "a");
+	world_open(&world, root, "a");
+	world_open(&world, daemon, "a");
+	ck_assert_int_eq(
+		core_space_open(world.core, other, "a", true, NULL, 0, &slot, &world.fault),
+		CORE_E_PERMISSION);
+	ck_assert_str_eq(world.fault.which, "read");
+	ck_assert_int_eq(
+		core_space_open(world.core, other, "a", false, &group, 1, &slot, &world.fault),
+		CORE_E_PERMISSION);
+	ck_assert_str_eq(world.fault.which, "write");
+	ck_assert_int_eq(
+		core_space_open(world.core, other, "a", true, &group, 1, &slot, &world.fault),
+		0);
+	ck_assert_int_eq(
+		core_space_open(world.core, other, "a", true, &group, 1, &slot, &world.fault),
+		CORE_E_EXISTS);
+	/* the owner's class decides, even where it may less than others */
+	world_create(&world,
+		     (struct space_request){
+			     .name = "b", .owner = {7, 7}, .mode = 0066, .limit = 4 * MIB});
+	ck_assert_int_eq(
+		core_space_open(world.core, mine, "b", true, NULL, 0, &slot, &world.fault),
+		CORE_E_PERMISSION);
+	world_open(&world, other, "b");
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(a_reader_may_neither_allocate_nor_free)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t writer = world_session(&world, 0), reader = world_session(&world, 500), slot;
+	struct extent_info info, none;
+	struct plan *plan;
+	uint32_t space, window;
+	bool read_only;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 4 * MIB});
+	world_open(&world, writer, "a");
+	info = world_alloc(&world, writer, space, 1, EXTENT_SHARED);
+	ck_assert_int_eq(
+		core_space_open(world.core, reader, "a", true, NULL, 0, &slot, &world.fault),
+		0);
+	ck_assert_int_eq(world_try_alloc(&world, reader, space, 1, EXTENT_SHARED, &none, &plan),
+			 CORE_E_PERMISSION);
+	ck_assert_int_eq(world_free(&world, reader, space, info), CORE_E_PERMISSION);
+	ck_assert_uint_eq(world_space(&world, space).refused, 1);
+	ck_assert_int_eq(core_window_open(world.core, reader, space, 0, &window, &read_only,
+					  &world.fault),
+			 0);
+	ck_assert(read_only);
+	ck_assert_int_eq(core_window_open(world.core, writer, space, 0, &window, &read_only,
+					  &world.fault),
+			 0);
+	ck_assert(!read_only);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(wrong_references_are_told_apart)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t one = world_session(&world, 0), two = world_session(&world, 500), space;
+	struct extent_info mine, shared, wrong;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 8 * MIB});
+	world_open(&world, one, "a");
+	world_open(&world, two, "a");
+	mine = world_alloc(&world, one, space, 200000, EXTENT_PRIVATE);
+	shared = world_alloc(&world, one, space, 1, EXTENT_SHARED);
+	ck_assert_uint_eq(mine.size, 4 * 64 * KIB);
+
+	wrong = mine;
+	wrong.offset += 64 * KIB;
+	ck_assert_int_eq(world_free(&world, one, space, wrong), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "interior");
+	wrong.offset = mine.offset + 1;
+	ck_assert_int_eq(world_free(&world, one, space, wrong), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "interior");
+	wrong = mine;
+	wrong.tag ^= 1;
+	ck_assert_int_eq(world_free(&world, one, space, wrong), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "stale");
+	ck_assert_int_eq(world_free(&world, two, space, mine), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "not-owner");
+	wrong.offset = offset_make(1, 0);
+	ck_assert_int_eq(world_free(&world, one, space, wrong), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "foreign");
+	wrong.offset = UINT64_MAX;
+	ck_assert_int_eq(world_free(&world, one, space, wrong), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "foreign");
+	ck_assert_uint_eq(world_space(&world, space).refused, 6);
+
+	ck_assert_int_eq(world_free(&world, two, space, shared), 0);
+	ck_assert_int_eq(world_free(&world, two, space, shared), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "freed");
+	ck_assert_int_eq(world_free(&world, one, space, mine), 0);
+	ck_assert_uint_eq(core_view(world.core).used, 0);
+	/* the same place again: the old reference is stale */
+	wrong = world_alloc(&world, one, space, 200000, EXTENT_PRIVATE);
+	ck_assert_uint_eq(wrong.offset, mine.offset);
+	ck_assert_uint_ne(wrong.tag, mine.tag);
+	ck_assert_int_eq(world_free(&world, one, space, mine), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "stale");
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(refusals_carry_their_numbers)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct extent_info info;
+	struct plan *plan;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 12 * MIB});
+	world_open(&world, session, "a");
+	/* windows of 8 and 4 MiB: no extent can be longer than the first */
+	ck_assert_int_eq(world_try_alloc(&world, session, space, 8 * MIB + 1, EXTENT_SHARED,
+					 &info, &plan),
+			 CORE_E_TOO_LARGE);
+	ck_assert_uint_eq(world.fault.requested, 8 * MIB + 1);
+	ck_assert_uint_eq(world.fault.max, 8 * MIB);
+	ck_assert_int_eq(world_try_alloc(&world, session, space, UINT64_MAX, EXTENT_SHARED,
+					 &info, &plan),
+			 CORE_E_TOO_LARGE);
+	world_alloc(&world, session, space, 8 * MIB, EXTENT_SHARED);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, 3 * MIB, EXTENT_SHARED, &info, &plan),
+		CORE_E_BUDGET);
+	ck_assert_str_eq(world.fault.which, "client");
+	ck_assert_uint_eq(world.fault.remaining, 12 * MIB / 8 * 7 - 8 * MIB);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, 0, EXTENT_SHARED, &info, &plan),
+		CORE_E_INVALID);
+	ck_assert_str_eq(world.fault.which, "size");
+	world_alloc(&world, session, space, 2 * MIB, EXTENT_SHARED);
+	ck_assert_uint_eq(world_space(&world, space).windows, 2);
+	ck_assert_uint_eq(world_space(&world, space).failures.too_large, 2);
+	ck_assert_uint_eq(world_space(&world, space).failures.budget_client, 1);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(alignment_is_a_power_of_two_and_kept)
+{
+	struct world world = world_new(21, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct extent_request request = {.size = 1, .kind = EXTENT_PRIVATE};
+	static const uint64_t bad[] = {3, 65537, 2 * GIB, UINT64_MAX};
+	struct extent_info info;
+	struct plan *plan;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 32 * MIB});
+	world_open(&world, session, "a");
+	for (uint32_t i = 0; i < ARRAY_SIZE(bad); ++i) {
+		request.align = bad[i];
+		ck_assert_int_eq(core_extent_alloc(world.core, session, space, &request, &info,
+						   &plan, &world.fault),
+				 CORE_E_INVALID);
+		ck_assert_str_eq(world.fault.which, "align");
+	}
+	for (request.align = 1; request.align <= 4 * MIB; request.align *= 2) {
+		world_alloc(&world, session, space, 1, EXTENT_PRIVATE);
+		ck_assert_int_eq(core_extent_alloc(world.core, session, space, &request, &info,
+						   &plan, &world.fault),
+				 0);
+		if (plan)
+			plan_commit(world.core, plan);
+		ck_assert_uint_eq(info.offset % request.align, 0);
+	}
+	/* large ones stand on chunks unasked */
+	info = world_alloc(&world, session, space, 2 * MIB, EXTENT_PRIVATE);
+	ck_assert_uint_eq(info.offset % (2 * MIB), 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(what_depends_on_a_plan_is_told_to_wait)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space, slot, window;
+	struct extent_info info, other;
+	struct plan *plan, *second;
+	bool read_only;
+
+	ck_assert_int_eq(world_try_create(&world,
+					  (struct space_request){.name = "a", .limit = 8 * MIB},
+					  &space, &plan),
+			 0);
+	ck_assert_int_eq(
+		core_space_open(world.core, session, "a", false, NULL, 0, &slot, &world.fault),
+		CORE_E_BUSY);
+	ck_assert_int_eq(
+		world_try_create(&world, (struct space_request){.name = "a"}, &slot, &second),
+		CORE_E_BUSY);
+	plan_commit(world.core, plan);
+	world_open(&world, session, "a");
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, MIB, EXTENT_PRIVATE, &info, &plan), 0);
+	/* the window that the second would stand in is on its way */
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, MIB, EXTENT_PRIVATE, &other, &second),
+		CORE_E_BUSY);
+	ck_assert_int_eq(core_window_open(world.core, session, space, 0, &window, &read_only,
+					  &world.fault),
+			 CORE_E_BUSY);
+	ck_assert_int_eq(world_free(&world, session, space, info), CORE_E_REFERENCE);
+	ck_assert_int_eq(core_session_end(world.core, session, &second), CORE_E_BUSY);
+	plan_abort(world.core, plan);
+	world_check(&world, false);
+	ck_assert_uint_eq(core_view(world.core).used, 0);
+	ck_assert_int_eq(core_session_end(world.core, session, &second), 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(two_plans_of_one_window_end_in_any_order)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct extent_info first, second, third;
+	struct plan *one, *two;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 16 * MIB});
+	world_open(&world, session, "a");
+	world_alloc(&world, session, space, 2 * MIB, EXTENT_PRIVATE);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, 3 * MIB, EXTENT_PRIVATE, &first, &one),
+		0);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, MIB, EXTENT_PRIVATE, &second, &two), 0);
+	ck_assert_ptr_nonnull(two);
+	world_check(&world, true);
+	plan_commit(world.core, two);
+	world_check(&world, true);
+	plan_abort(world.core, one);
+	world_check(&world, false);
+	third = world_alloc(&world, session, space, 3 * MIB, EXTENT_PRIVATE);
+	ck_assert_uint_ne(third.tag, first.tag);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(short_of_pages_the_idle_ones_of_others_are_punched_first)
+{
+	struct core_config config = world_config(21, 16 * MIB);
+	struct extent_info info[4], more;
+	struct world world = world_new_with(config);
+	uint32_t session = world_session(&world, 0), a, b;
+	struct plan *plan;
+
+	a = world_create(&world, (struct space_request){
+					 .name = "a", .owner = {1, 1}, .limit = 12 * MIB});
+	b = world_create(&world, (struct space_request){
+					 .name = "b", .owner = {2, 2}, .limit = 12 * MIB});
+	world_open(&world, session, "a");
+	world_open(&world, session, "b");
+	for (uint32_t i = 0; i < 4; ++i)
+		info[i] = world_alloc(&world, session, a, 2 * MIB, EXTENT_PRIVATE);
+	for (uint32_t i = 0; i < 3; ++i)
+		ck_assert_int_eq(world_free(&world, session, a, info[i]), 0);
+	ck_assert_uint_eq(core_view(world.core).committed, 8 * MIB);
+	/* 8 MiB are free, 6 idle: 10 take one of these */
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, b, 10 * MIB, EXTENT_PRIVATE, &more, &plan), 0);
+	ck_assert_int_eq(plan->effects[0].kind, EFFECT_PUNCH);
+	ck_assert_uint_eq(plan->effects[0].space, a);
+	ck_assert_uint_eq(plan->effects[0].count, 1);
+	ck_assert_uint_eq(plan->effects[0].first, 2); /* the last idle one */
+	ck_assert_uint_eq(world_space(&world, a).committed, 6 * MIB);
+	ck_assert_uint_eq(core_view(world.core).committed + core_view(world.core).pending,
+			  16 * MIB);
+	world_check(&world, true);
+	plan_commit(world.core, plan);
+	world_check(&world, false);
+	ck_assert_uint_eq(core_view(world.core).committed, 16 * MIB);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(a_reserve_is_there_at_once_and_never_trimmed)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct space_view view;
+	struct extent_info info;
+	struct plan *plan;
+
+	space = world_create(
+		&world,
+		(struct space_request){.name = "a", .limit = 24 * MIB, .reserve = 18 * MIB});
+	view = world_space(&world, space);
+	ck_assert_uint_eq(view.committed, 18 * MIB);
+	ck_assert_uint_eq(view.windows, 2); /* 16 and 8 */
+	world_open(&world, session, "a");
+	info = world_alloc(&world, session, space, 16 * MIB, EXTENT_PRIVATE);
+	ck_assert_int_eq(world_free(&world, session, space, info), 0);
+	ck_assert(!core_trimmable(world.core, space));
+	for (uint32_t i = 0; i < 3; ++i) {
+		ck_assert_int_eq(core_trim(world.core, space, 99, &plan), 0);
+		ck_assert_ptr_null(plan);
+	}
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(what_comes_and_goes_is_not_trimmed)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct extent_info info;
+	struct plan *plan;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 16 * MIB});
+	world_open(&world, session, "a");
+	info = world_alloc(&world, session, space, 8 * MIB, EXTENT_PRIVATE);
+	ck_assert_int_eq(world_free(&world, session, space, info), 0);
+	ck_assert_int_eq(core_trim(world.core, space, 99, &plan), 0);
+	ck_assert_ptr_null(plan); /* from here on it is watched */
+	ck_assert(core_trimmable(world.core, space));
+	for (uint32_t i = 0; i < 5; ++i) {
+		info = world_alloc(&world, session, space, 3 * MIB, EXTENT_PRIVATE);
+		ck_assert_int_eq(world_free(&world, session, space, info), 0);
+	}
+	ck_assert_int_eq(core_trim(world.core, space, 99, &plan), 0);
+	ck_assert_ptr_nonnull(plan); /* two of the four were always idle */
+	ck_assert_uint_eq(plan->n_effects, 1);
+	ck_assert_uint_eq(plan->effects[0].first, 2);
+	ck_assert_uint_eq(plan->effects[0].count, 2);
+	plan_commit(world.core, plan);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(shared_memory_outlives_its_session_and_private_does_not)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t one = world_session(&world, 0), two = world_session(&world, 500), space, n = 0;
+	struct extent_info shared;
+	struct plan *plan;
+	int r;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 64 * MIB});
+	world_open(&world, one, "a");
+	world_open(&world, two, "a");
+	shared = world_alloc(&world, one, space, MIB, EXTENT_SHARED);
+	for (uint32_t i = 0; i < 600; ++i)
+		world_alloc(&world, one, space, 1, EXTENT_PRIVATE);
+	for (;; ++n) {
+		uint32_t changes;
+
+		core_changes_clear(world.core);
+		r = core_session_end(world.core, one, &plan);
+		core_changes(world.core, &changes);
+		ck_assert_uint_le(changes, 256);
+		if (r != CORE_MORE)
+			break;
+		world_check(&world, false);
+		ck_assert_int_eq(
+			world_try_alloc(&world, one, space, 1, EXTENT_PRIVATE, &shared, &plan),
+			CORE_E_NOT_FOUND);
+	}
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_eq(n, 2);
+	ck_assert_ptr_null(plan);
+	ck_assert_uint_eq(world_space(&world, space).used, MIB);
+	ck_assert_int_eq(world_free(&world, two, space, shared), 0);
+	ck_assert_uint_eq(core_view(world.core).used, 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(a_space_in_use_goes_with_its_last_session)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t one = world_session(&world, 7), two = world_session(&world, 500), space, slot;
+	const struct credentials owner = {7, 7}, stranger = {8, 8};
+	struct plan *plan;
+
+	space = world_create(
+		&world, (struct space_request){.name = "a", .owner = owner, .limit = 8 * MIB});
+	world_open(&world, one, "a");
+	world_open(&world, two, "a");
+	world_alloc(&world, one, space, MIB, EXTENT_SHARED);
+	ck_assert_int_eq(
+		core_space_remove(world.core, stranger, "a", true, &plan, &world.fault),
+		CORE_E_PERMISSION);
+	ck_assert_int_eq(core_space_remove(world.core, owner, "b", true, &plan, &world.fault),
+			 CORE_E_NOT_FOUND);
+	ck_assert_int_eq(core_space_remove(world.core, owner, "a", false, &plan, &world.fault),
+			 CORE_E_IN_USE);
+	ck_assert_uint_eq(world.fault.available, 2);
+	ck_assert_int_eq(core_space_remove(world.core, owner, "a", true, &plan, &world.fault),
+			 0);
+	ck_assert_ptr_null(plan);
+	ck_assert(world_space(&world, space).removed);
+	ck_assert_int_eq(
+		core_space_open(world.core, one, "a", false, NULL, 0, &slot, &world.fault),
+		CORE_E_NOT_FOUND);
+	world_check(&world, false);
+	world_alloc(&world, two, space, MIB, EXTENT_PRIVATE); /* its users may go on */
+	ck_assert_int_eq(core_space_close(world.core, one, space, &plan), 0);
+	ck_assert_ptr_null(plan);
+	world_check(&world, false);
+	ck_assert_int_eq(core_session_end(world.core, two, &plan), 0);
+	ck_assert_ptr_nonnull(plan);
+	ck_assert_uint_eq(plan->n_effects, 2);
+	ck_assert_int_eq(plan->effects[0].kind, EFFECT_WINDOW_DESTROY);
+	ck_assert_int_eq(plan->effects[1].kind, EFFECT_ROOT_DESTROY);
+	ck_assert_uint_eq(core_view(world.core).pending, 2 * MIB);
+	world_check(&world, true);
+	plan_commit(world.core, plan);
+	ck_assert_uint_eq(core_view(world.core).pending, 0);
+	ck_assert_uint_eq(core_view(world.core).spaces, 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(a_window_is_granted_once_and_said_so)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space, window, n;
+	const struct change *changes;
+	bool read_only;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 8 * MIB});
+	world_open(&world, session, "a");
+	world_alloc(&world, session, space, 1, EXTENT_PRIVATE);
+	core_changes_clear(world.core);
+	for (uint32_t i = 0; i < 2; ++i) {
+		ck_assert_int_eq(core_window_open(world.core, session, space, 0, &window,
+						  &read_only, &world.fault),
+				 0);
+		changes = core_changes(world.core, &n);
+		ck_assert_uint_eq(n, 1);
+		ck_assert_int_eq(changes[0].kind, CHANGE_WINDOW);
+		ck_assert_int_eq(window_word_unpack(changes[0].word).state, WINDOW_GRANTED);
+		world_check(&world, false);
+	}
+	ck_assert_int_eq(core_window_open(world.core, session, space, 1, &window, &read_only,
+					  &world.fault),
+			 CORE_E_NOT_FOUND);
+	ck_assert_int_eq(core_window_open(world.core, session, space, UINT32_MAX, &window,
+					  &read_only, &world.fault),
+			 CORE_E_NOT_FOUND);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(full_tables_and_a_full_region_say_so)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), a, b, slot;
+	struct session_request request = {.pid = 1};
+	struct extent_info info, first = {0};
+	struct plan *plan;
+	int r = 0;
+
+	a = world_create(&world, (struct space_request){.name = "a",
+							.owner = {1, 1},
+							.limit = 64 * MIB,
+							.client_limit = 64 * MIB});
+	b = world_create(&world, (struct space_request){.name = "b",
+							.owner = {2, 2},
+							.limit = 64 * MIB,
+							.client_limit = 64 * MIB});
+	world_open(&world, session, "a");
+	world_open(&world, session, "b");
+	world_alloc(&world, session, b, 32 * MIB, EXTENT_PRIVATE);
+	for (uint32_t i = 0; i < 513 && !r; ++i) {
+		r = world_try_alloc(&world, session, a, 1, EXTENT_PRIVATE, &info, &plan);
+		if (!r && plan)
+			plan_commit(world.core, plan);
+		if (i == 5)
+			first = info;
+	}
+	ck_assert_int_eq(r, CORE_E_MEMORY);
+	ck_assert_uint_eq(world_space(&world, a).used, 32 * MIB);
+	ck_assert_uint_eq(world_space(&world, a).failures.memory, 1);
+	ck_assert_uint_eq(world.fault.requested, 64 * KIB);
+	ck_assert_uint_eq(world.fault.available, 0);
+	ck_assert_uint_eq(world.fault.largest, 0);
+	/* one hole: it is all there is, and too short for two slices */
+	ck_assert_int_eq(world_free(&world, session, a, first), 0);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, a, 2 * 64 * KIB, EXTENT_PRIVATE, &info, &plan),
+		CORE_E_MEMORY);
+	ck_assert_uint_eq(world.fault.available, 64 * KIB);
+	ck_assert_uint_eq(world.fault.largest, 64 * KIB);
+	do
+		r = core_session_open(world.core, &request, &slot, &world.fault);
+	while (!r);
+	ck_assert_int_eq(r, CORE_E_LIMIT);
+	ck_assert_str_eq(world.fault.which, "sessions");
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(configurations_without_sense_are_refused)
+{
+	struct core_config good = world_config(21, 64 * MIB), bad;
+	struct record_capacity capacity = WORLD_SLOTS;
+	struct records *records = world_table(&capacity);
+	struct core *core;
+
+	bad = good;
+	bad.page_shift = 13;
+	ck_assert_int_eq(core_new(&core, &bad, records), -EINVAL);
+	bad = good;
+	bad.n_nodes = 0;
+	ck_assert_int_eq(core_new(&core, &bad, records), -EINVAL);
+	bad.n_nodes = STATS_NODES_MAX + 1;
+	ck_assert_int_eq(core_new(&core, &bad, records), -EINVAL);
+	bad = good;
+	bad.node_bytes[0] += 4096;
+	ck_assert_int_eq(core_new(&core, &bad, records), -EINVAL);
+	bad = good;
+	bad.page_shift = 30;
+	ck_assert_int_eq(core_new(&core, &bad, records), -EINVAL);
+	bad.node_bytes[0] = GIB;
+	ck_assert_int_eq(core_new(&core, &bad, records), 0);
+	core_free(core);
+	free(records);
+}
+END_TEST
+
+START_TEST(pages_of_a_gibibyte_are_units_too)
+{
+	struct world world = world_new(30, 4 * GIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct extent_info info;
+	struct plan *plan;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 3 * GIB});
+	world_open(&world, session, "a");
+	world_alloc(&world, session, space, MIB, EXTENT_PRIVATE);
+	ck_assert_uint_eq(core_view(world.core).committed, GIB);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, 2 * GIB, EXTENT_PRIVATE, &info, &plan),
+		0);
+	ck_assert_ptr_nonnull(plan);
+	plan_commit(world.core, plan);
+	world_check(&world, false);
+	ck_assert_uint_eq(world_space(&world, space).windows, 1);
+	ck_assert_uint_eq(world_space(&world, space).committed, 3 * GIB);
+	world_end(&world);
+}
+END_TEST
+
+/* A world with some of everything, for those that spoil it. */
+static struct world busy_world(void)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t one = world_session(&world, 0), two = world_session(&world, 500), a, b;
+
+	a = world_create(&world, (struct space_request){
+					 .name = "a", .limit = 12 * MIB, .reserve = 3 * MIB});
+	b = world_create(&world, (struct space_request){.name = "b", .limit = 8 * MIB});
+	world_open(&world, one, "a");
+	world_open(&world, two, "a");
+	world_open(&world, two, "b");
+	for (uint32_t i = 0; i < 8; ++i) {
+		world_alloc(&world, one, a, (1 + i) * 64 * KIB, EXTENT_SHARED);
+		world_alloc(&world, two, b, (1 + i) * 64 * KIB, EXTENT_PRIVATE);
+	}
+	world_check(&world, false);
+	return world;
+}
+
+START_TEST(any_bytes_recover_or_are_refused)
+{
+	struct world world = busy_world();
+	void *copy = aligned_alloc(64, (world.size + 63) / 64 * 64);
+	uint32_t recovered = 0, refused = 0;
+
+	ck_assert_ptr_nonnull(copy);
+	srandom(21);
+	for (uint32_t round = 0; round < 20000; ++round) {
+		uint64_t *words = copy;
+		struct records *records;
+		struct core *core;
+		const char *wrong;
+		int r;
+
+		memcpy(copy, world.records, world.size);
+		records = records_open(copy, world.size);
+		for (long n = 1 + random() % 3; n--;) {
+			enum record_kind kind = (enum record_kind)(random() % RECORD_KINDS);
+			const char *at = records_at(records, kind, (uint32_t)random() % 12);
+			size_t word = (size_t)(at - (const char *)copy) / 8 +
+				      (size_t)random() % (kind == RECORD_SPACE ? 16 : 2);
+			uint64_t any = (uint64_t)random() << 33 ^ (uint64_t)random();
+
+			if (random() % 4 == 0)
+				words[word] = any;
+			else if (random() % 2)
+				words[word] ^= (uint64_t)1 << random() % 64;
+			else
+				words[word] = words[(8 + (size_t)random() % 200)];
+		}
+		r = core_recover(&core, &world.config, records);
+		ck_assert(!r || r == -EUCLEAN);
+		if (r) {
+			++refused;
+			continue;
+		}
+		++recovered;
+		wrong = core_check(core);
+		ck_assert_msg(!wrong, "round %u: %s", round, wrong);
+		core_free(core);
+	}
+	ck_assert_uint_gt(recovered, 100);
+	ck_assert_uint_gt(refused, 100);
+	free(copy);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(contradictions_in_the_records_are_refused)
+{
+	struct world world = busy_world();
+	struct records *records = world.records;
+	const struct extent_record *at = records_at(records, RECORD_EXTENT, 0);
+	struct extent_owner owner = extent_owner_unpack(at->owner);
+	struct extent_run run = extent_run_unpack(at->run), other = run;
+	struct core *core;
+
+	/* two extents in one place */
+	record_extent_put(records, 99, owner, run);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	/* of a window that is not there; beyond its end; without memory */
+	other.window = 50;
+	record_extent_put(records, 99, owner, other);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	other = run;
+	other.first = 0xfffff;
+	record_extent_put(records, 99, owner, other);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	other.first = 127;
+	other.count = 1;
+	record_extent_put(records, 99, owner, other);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	record_clear(records, RECORD_EXTENT, 99);
+	/* of a session that is not there */
+	owner.holder = 30;
+	record_extent_owner(records, 0, owner);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	/* private, and nobody's */
+	record_extent_owner(records, 0,
+			    (struct extent_owner){.tag = 1, .kind = EXTENT_PRIVATE});
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	record_extent_owner(records, 0, (struct extent_owner){.tag = 1, .kind = EXTENT_SHARED});
+	ck_assert_int_eq(core_recover(&core, &world.config, records), 0);
+	core_free(core);
+	world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("core");
@@ -53,5 +849,26 @@ int main(void)
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_test(tcase, first_allocation_needs_a_window_and_its_first_unit);
+	tcase_add_test(tcase, names_are_checked);
+	tcase_add_test(tcase, defaults_are_a_quarter_and_seven_eighths);
+	tcase_add_test(tcase, nonsense_in_a_creation_is_named);
+	tcase_add_test(tcase, permissions_are_a_files);
+	tcase_add_test(tcase, a_reader_may_neither_allocate_nor_free);
+	tcase_add_test(tcase, wrong_references_are_told_apart);
+	tcase_add_test(tcase, refusals_carry_their_numbers);
+	tcase_add_test(tcase, alignment_is_a_power_of_two_and_kept);
+	tcase_add_test(tcase, what_depends_on_a_plan_is_told_to_wait);
+	tcase_add_test(tcase, two_plans_of_one_window_end_in_any_order);
+	tcase_add_test(tcase, short_of_pages_the_idle_ones_of_others_are_punched_first);
+	tcase_add_test(tcase, a_reserve_is_there_at_once_and_never_trimmed);
+	tcase_add_test(tcase, what_comes_and_goes_is_not_trimmed);
+	tcase_add_test(tcase, shared_memory_outlives_its_session_and_private_does_not);
+	tcase_add_test(tcase, a_space_in_use_goes_with_its_last_session);
+	tcase_add_test(tcase, a_window_is_granted_once_and_said_so);
+	tcase_add_test(tcase, full_tables_and_a_full_region_say_so);
+	tcase_add_test(tcase, configurations_without_sense_are_refused);
+	tcase_add_test(tcase, pages_of_a_gibibyte_are_units_too);
+	tcase_add_test(tcase, any_bytes_recover_or_are_refused);
+	tcase_add_test(tcase, contradictions_in_the_records_are_refused);
 	return world_run(suite);
 }
