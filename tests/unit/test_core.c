@@ -682,6 +682,32 @@ START_TEST(full_tables_and_a_full_region_say_so)
 }
 END_TEST
 
+START_TEST(a_new_space_in_an_old_slot_gives_no_old_tag)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space, tags[20];
+
+	for (uint32_t i = 0; i < 20; ++i) {
+		struct plan *plan;
+
+		space = world_create(&world,
+				     (struct space_request){.name = "a", .limit = 8 * MIB});
+		ck_assert_uint_eq(space, 1);
+		world_open(&world, session, "a");
+		tags[i] = world_alloc(&world, session, space, 1, EXTENT_PRIVATE).tag;
+		for (uint32_t j = 0; j < i; ++j)
+			ck_assert_uint_ne(tags[i], tags[j]);
+		ck_assert_int_eq(core_space_close(world.core, session, space, &plan), 0);
+		ck_assert_int_eq(core_space_remove(world.core, (struct credentials){0, 0}, "a",
+						   false, &plan, &world.fault),
+				 0);
+		plan_commit(world.core, plan);
+		world_check(&world, false);
+	}
+	world_end(&world);
+}
+END_TEST
+
 START_TEST(configurations_without_sense_are_refused)
 {
 	struct core_config good = world_config(21, 64 * MIB), bad;
@@ -866,6 +892,7 @@ int main(void)
 	tcase_add_test(tcase, a_space_in_use_goes_with_its_last_session);
 	tcase_add_test(tcase, a_window_is_granted_once_and_said_so);
 	tcase_add_test(tcase, full_tables_and_a_full_region_say_so);
+	tcase_add_test(tcase, a_new_space_in_an_old_slot_gives_no_old_tag);
 	tcase_add_test(tcase, configurations_without_sense_are_refused);
 	tcase_add_test(tcase, pages_of_a_gibibyte_are_units_too);
 	tcase_add_test(tcase, any_bytes_recover_or_are_refused);
