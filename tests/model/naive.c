@@ -1,0 +1,168 @@
+#include "tests/model/naive.h"
+
+uint64_t seed, step, state;
+uint32_t shift;
+struct naive m;
+
+uint64_t next(void)
+{
+	state += 0x9e3779b97f4a7c15ULL;
+	uint64_t z = state;
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+uint32_t below(uint32_t n)
+{
+	return (uint32_t)(next() % n);
+}
+
+bool one_in(uint32_t n)
+{
+	return !below(n);
+}
+
+uint32_t plans_out(void)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < PLANS; ++i)
+		n += !!m.plans[i].plan;
+	return n;
+}
+
+bool space_has_plans(uint32_t space)
+{
+	for (uint32_t i = 0; i < PLANS; ++i)
+		for (uint32_t j = 0; m.plans[i].plan && j < m.plans[i].plan->n_effects; ++j)
+			if (m.plans[i].plan->effects[j].space == space)
+				return true;
+	return false;
+}
+
+uint64_t used_by(uint32_t space, uint32_t session, bool any)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < EXTENTS; ++i) {
+		const struct naive_extent *e = &m.extents[i];
+
+		if (e->there && (!space || e->space == space) && (any || e->session == session))
+			sum += (uint64_t)e->count << SLICE_SHIFT;
+	}
+	return sum;
+}
+
+bool unit_empty(const struct naive_window *w, uint32_t unit)
+{
+	for (uint32_t i = unit * PER; i < (unit + 1) * PER; ++i)
+		if (w->owner[i])
+			return false;
+	return true;
+}
+
+/* Units of a space (0: all) on a node (NODES: all) in a state; `empty`: only those. */
+uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < WINDOWS; ++i) {
+		const struct naive_window *w = &m.windows[i];
+
+		if (!w->there || (space && w->space != space) ||
+		    (node < NODES && w->node != node))
+			continue;
+		for (uint32_t u = 0; u < w->slices / PER; ++u)
+			n += w->units[u] == what && (!empty || unit_empty(w, u));
+	}
+	return n;
+}
+
+uint32_t spare_of(uint32_t space)
+{
+	uint32_t committed = units_of(space, NODES, COMMITTED, false);
+	uint32_t reserve = (uint32_t)(m.spaces[space].reserve / (2 * MIB));
+	uint32_t idle = units_of(space, NODES, COMMITTED, true);
+	uint32_t above = committed > reserve ? committed - reserve : 0;
+
+	return idle < above ? idle : above;
+}
+
+/* The core holds as many units as each plan's greater need; so does the naive heap. */
+uint32_t node_room(uint32_t node)
+{
+	struct stats_node view = core_node_view(m.core, node);
+	uint64_t held = 0;
+
+	for (uint32_t i = 0; i < PLANS; ++i) {
+		uint32_t commits = 0, punches = 0;
+
+		for (uint32_t j = 0; m.plans[i].plan && j < m.plans[i].plan->n_effects; ++j) {
+			const struct effect *e = &m.plans[i].plan->effects[j];
+
+			if (e->kind != EFFECT_COMMIT && e->kind != EFFECT_PUNCH)
+				continue;
+			if (m.windows[e->window].node != node)
+				continue;
+			*(e->kind == EFFECT_COMMIT ? &commits : &punches) += e->count;
+		}
+		held += commits > punches ? commits : punches;
+	}
+	return (uint32_t)(view.capacity / (2 * MIB) - held -
+			  units_of(0, node, COMMITTED, false));
+}
+
+static uint32_t space_room_of(uint32_t space)
+{
+	return (uint32_t)(m.spaces[space].limit / (2 * MIB)) -
+	       units_of(space, NODES, COMMITTED, false) -
+	       units_of(space, NODES, COMMITTING, false);
+}
+
+bool slice_open(const struct naive_window *w, uint32_t i)
+{
+	uint8_t unit = w->units[i / PER];
+
+	return !w->owner[i] && unit != COMMITTING && unit != PUNCHING;
+}
+
+/* By trying every place: could these slices be had, other spaces' idle units included? */
+bool feasible(uint32_t space, uint32_t count, uint32_t align)
+{
+	uint32_t others = 0;
+
+	for (uint32_t i = 1; i <= SPACES; ++i)
+		if (i != space && m.spaces[i].there && !m.spaces[i].pending &&
+		    m.spaces[i].idle_low != UINT32_MAX)
+			others += spare_of(i);
+	for (uint32_t i = 0; i < WINDOWS; ++i) {
+		const struct naive_window *w = &m.windows[i];
+
+		if (!w->there || w->pending || w->space != space)
+			continue;
+		for (uint32_t at = 0; at + count <= w->slices; at += align) {
+			uint32_t need = 0, idle = 0, own, n = 0;
+
+			while (n < count && slice_open(w, at + n))
+				++n;
+			if (n < count)
+				continue;
+			for (uint32_t u = at / PER; u <= (at + count - 1) / PER; ++u) {
+				need += w->units[u] == ABSENT;
+				idle += w->units[u] == COMMITTED && unit_empty(w, u);
+			}
+			if (need <= node_room(w->node) && need <= space_room_of(space))
+				return true;
+			if (m.config.n_nodes > 1)
+				continue; /* whose idle units are where is not tried */
+			own = units_of(space, NODES, COMMITTED, true) - idle;
+			if (spare_of(space) < own)
+				own = spare_of(space);
+			if (need <= space_room_of(space) + own &&
+			    need <= node_room(w->node) + own + others)
+				return true;
+		}
+	}
+	return false;
+}

@@ -1,0 +1,159 @@
+/*
+ * Naive - a heap of byte maps and plain sums, and the shell that would carry out plans: what the
+ * core is compared with.
+ */
+#pragma once
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/check.h"
+#include "daemon/core/core.h"
+#include "daemon/core/state.h"
+
+enum {
+	SPACES = 8,
+	WINDOWS = 20,
+	SESSIONS = 8,
+	EXTENTS = 400,
+	PLANS = 12,
+	SLICES_MAX = 1024,
+	PER = 32, /* slices of a unit */
+	NODES = 2,
+};
+
+#define MIB ((uint64_t)1 << 20)
+
+/* Printed with every failure: they replay it. */
+extern uint64_t seed, step, state;
+extern uint32_t shift;
+
+#define DIE(...)                                                                              \
+	do {                                                                                  \
+		fprintf(stderr, "VARBOS_SEED=%" PRIu64 " VARBOS_SHIFT=%u step %" PRIu64 ": ", \
+			seed, shift, step);                                                   \
+		fprintf(stderr, __VA_ARGS__);                                                 \
+		fprintf(stderr, " (%s:%d)\n", __FILE__, __LINE__);                            \
+		exit(1);                                                                      \
+	} while (0)
+#define MUST(x)                             \
+	do {                                \
+		if (!(x))                   \
+			DIE("not: %s", #x); \
+	} while (0)
+
+enum unit { ABSENT, COMMITTED, COMMITTING, PUNCHING };
+
+struct naive_extent {
+	bool there, pending;
+	uint32_t space, window, first, count, tag, session; /* 0: adopted */
+	enum extent_kind kind;
+};
+
+struct naive_window {
+	bool there, pending, granted;
+	uint32_t space, number, node, slices;
+	uint16_t owner[SLICES_MAX]; /* naive extent + 1 */
+	uint8_t units[SLICES_MAX / PER];
+	uint64_t words[SLICES_MAX]; /* the shell's slice map */
+	uint64_t root;              /* its word in the root file */
+};
+
+struct naive_space {
+	bool there, pending, removed;
+	char name[8];
+	uint32_t uid, gid, mode, weight;
+	uint64_t limit, reserve, client_limit;
+	uint32_t idle_low;
+	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
+};
+
+struct naive_plan {
+	struct plan *plan;
+	uint32_t session, extent; /* naive extent + 1 */
+	bool creates;
+};
+
+struct naive {
+	struct core *core;
+	struct core_config config;
+	struct records *records;
+	uint64_t size;
+	void *copy;
+	struct naive_space spaces[SPACES + 1];
+	struct naive_window windows[WINDOWS];
+	struct naive_extent extents[EXTENTS];
+	struct naive_plan plans[PLANS];
+	bool sessions[SESSIONS + 1];
+	uint32_t uids[SESSIONS + 1];
+	uint32_t applied;     /* changes */
+	uint64_t real[NODES]; /* units that have pages, those on their way out included */
+	uint64_t counts[32];  /* of answers, to see that all happen */
+};
+
+extern struct naive m;
+
+enum {
+	N_ALLOC,
+	N_PLANNED,
+	N_PUNCHED,
+	N_MEMORY,
+	N_BUDGET,
+	N_BUSY,
+	N_LARGE,
+	N_FREE,
+	N_REFUSED,
+	N_ADOPTED,
+	N_GONE,
+	N_TRIMMED,
+	N_ABORTED,
+	N_LIMIT
+};
+
+/* ---- dice, and the heap ---- */
+
+uint64_t next(void);
+uint32_t below(uint32_t n);
+bool one_in(uint32_t n);
+uint32_t plans_out(void);
+bool space_has_plans(uint32_t space);
+uint64_t used_by(uint32_t space, uint32_t session, bool any);
+bool unit_empty(const struct naive_window *w, uint32_t unit);
+uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty);
+uint32_t spare_of(uint32_t space);
+uint32_t node_room(uint32_t node);
+bool slice_open(const struct naive_window *w, uint32_t i);
+bool feasible(uint32_t space, uint32_t count, uint32_t align);
+
+/* ---- what the shell does ---- */
+
+void apply_changes(void);
+void plan_take(struct plan *plan, uint32_t session, uint32_t extent, bool creates);
+void extent_gone(struct naive_extent *e);
+bool plan_finish_one(void);
+
+/* ---- comparison ---- */
+
+void compare(void);
+
+/* ---- verbs of spaces and sessions ---- */
+
+uint32_t some_session(void);
+bool some_member(uint32_t *session, uint32_t *space);
+void verb_session_open(void);
+void verb_session_end(void);
+void verb_space_close(void);
+void verb_space_create(void);
+void verb_space_open(void);
+void verb_space_remove(void);
+
+/* ---- verbs of extents ---- */
+
+void verb_alloc(void);
+void verb_free(void);
+void verb_free_wrong(void);
+void verb_window_open(void);
+void verb_trim(void);

@@ -1,0 +1,284 @@
+#include "tests/model/naive.h"
+
+uint32_t some_session(void)
+{
+	uint32_t from = below(SESSIONS);
+
+	for (uint32_t i = 0; i < SESSIONS; ++i)
+		if (m.sessions[(from + i) % SESSIONS + 1])
+			return (from + i) % SESSIONS + 1;
+	return 0;
+}
+
+bool some_member(uint32_t *session, uint32_t *space)
+{
+	for (uint32_t i = 0; i < 20; ++i) {
+		*session = some_session();
+		*space = 1 + below(SPACES);
+		if (*session && m.spaces[*space].there && m.spaces[*space].member[*session])
+			return true;
+	}
+	return false;
+}
+
+void verb_session_open(void)
+{
+	struct session_request request = {
+		.credentials = {below(4), 100}, .pid = 1 + below(99999), .birth = next()};
+	struct core_fault fault;
+	uint32_t slot, n = 0;
+	int r = core_session_open(m.core, &request, &slot, &fault);
+
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		n += m.sessions[i];
+	if (n == SESSIONS) {
+		MUST(r == CORE_E_LIMIT);
+		return;
+	}
+	MUST(!r && slot && slot <= SESSIONS && !m.sessions[slot]);
+	m.sessions[slot] = true;
+	m.uids[slot] = request.credentials.uid;
+}
+
+/* What a member's leaving does to the naive heap. */
+static void naive_leave(uint32_t session, uint32_t space)
+{
+	struct naive_space *s = &m.spaces[space];
+	uint32_t members = 0;
+	bool last;
+
+	s->member[session] = false;
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		members += s->member[i];
+	last = s->removed && !members;
+	for (uint32_t i = 0; i < EXTENTS; ++i) {
+		struct naive_extent *e = &m.extents[i];
+
+		if (!e->there || e->space != space)
+			continue;
+		if (last || (e->session == session && e->kind == EXTENT_PRIVATE)) {
+			extent_gone(e);
+		} else if (e->session == session) {
+			e->session = 0;
+			++m.counts[N_ADOPTED];
+		}
+	}
+	if (last)
+		s->idle_low = UINT32_MAX; /* going */
+}
+
+static bool busy_for(uint32_t session, uint32_t space)
+{
+	const struct naive_space *s = &m.spaces[space];
+	uint32_t members = 0;
+
+	for (uint32_t i = 0; i < PLANS; ++i)
+		if (m.plans[i].plan && m.plans[i].session == session &&
+		    m.plans[i].plan->space == space)
+			return true;
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		members += s->member[i];
+	return s->removed && members == 1 && space_has_plans(space);
+}
+
+void verb_session_end(void)
+{
+	uint32_t session = some_session();
+	struct plan *plan = NULL;
+	bool busy = false;
+	int r;
+
+	if (!session || plans_out() == PLANS)
+		return;
+	for (uint32_t i = 1; i <= SPACES; ++i)
+		if (m.spaces[i].there && m.spaces[i].member[session])
+			busy |= busy_for(session, i);
+	r = core_session_end(m.core, session, &plan);
+	while (r == CORE_MORE)
+		r = core_session_end(m.core, session, &plan);
+	MUST((r == CORE_E_BUSY) == busy);
+	while (r == CORE_E_BUSY) {
+		MUST(plan_finish_one());
+		do
+			r = core_session_end(m.core, session, &plan);
+		while (r == CORE_MORE);
+	}
+	MUST(!r);
+	for (uint32_t i = 1; i <= SPACES; ++i)
+		if (m.spaces[i].there && m.spaces[i].member[session])
+			naive_leave(session, i);
+	m.sessions[session] = false;
+	if (plan)
+		plan_take(plan, 0, 0, false);
+}
+
+void verb_space_close(void)
+{
+	uint32_t session, space;
+	struct plan *plan = NULL;
+	bool busy;
+	int r;
+
+	if (plans_out() == PLANS || !some_member(&session, &space))
+		return;
+	busy = busy_for(session, space);
+	r = core_space_close(m.core, session, space, &plan);
+	while (r == CORE_MORE)
+		r = core_space_close(m.core, session, space, &plan);
+	MUST((r == CORE_E_BUSY) == busy);
+	while (r == CORE_E_BUSY) {
+		MUST(plan_finish_one());
+		do
+			r = core_space_close(m.core, session, space, &plan);
+		while (r == CORE_MORE);
+	}
+	MUST(!r);
+	naive_leave(session, space);
+	if (plan)
+		plan_take(plan, 0, 0, false);
+}
+
+void verb_space_create(void)
+{
+	char name[8];
+	struct space_request request = {
+		.name = name,
+		.owner = {below(4), 100},
+		.limit = one_in(4) ? 0 : (1 + below(24)) * MIB,
+		.reserve = one_in(3) ? below(8) * MIB : 0,
+		.client_limit = one_in(3) ? (1 + below(12)) * MIB : 0,
+		.weight = one_in(2) ? 1 + below(1000) : 0,
+		.mode = one_in(2) ? 0666 : 0640,
+	};
+	uint64_t own = m.config.share, limit = request.limit;
+	struct core_fault fault;
+	struct space_view view;
+	struct plan *plan;
+	uint32_t slot;
+	bool exists = false, full = true;
+	int r;
+
+	if (plans_out() == PLANS)
+		return;
+	snprintf(name, sizeof(name), "s%u", below(10));
+	if (!request.owner.uid)
+		own = core_view(m.core).capacity;
+	for (uint32_t i = 1; i <= SPACES; ++i) {
+		exists |= m.spaces[i].there && !strcmp(m.spaces[i].name, name);
+		full &= m.spaces[i].there;
+		if (m.spaces[i].there && m.spaces[i].uid == request.owner.uid &&
+		    m.spaces[i].idle_low != UINT32_MAX)
+			own -= u64_min(own, m.spaces[i].limit);
+	}
+	if (!limit)
+		limit = u64_max(own / 4 / (2 * MIB) * 2 * MIB, 2 * MIB);
+	limit = (limit + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
+	r = core_space_create(m.core, &request, &slot, &plan, &fault);
+	if (exists) {
+		MUST(r == CORE_E_EXISTS || (r == CORE_E_BUSY && plans_out()));
+		return;
+	}
+	if (full) {
+		MUST(r == CORE_E_LIMIT);
+		return;
+	}
+	if (limit > own) {
+		MUST(r == CORE_E_BUDGET && fault.remaining == own && fault.requested == limit);
+		return;
+	}
+	if (request.reserve > limit) {
+		MUST(r == CORE_E_INVALID && !strcmp(fault.which, "reserve"));
+		return;
+	}
+	if (r == CORE_E_MEMORY || r == CORE_E_BUSY || r == CORE_E_LIMIT) {
+		uint32_t rest = (uint32_t)((request.reserve + 2 * MIB - 1) / (2 * MIB));
+
+		MUST(request.reserve);
+		MUST(r != CORE_E_BUSY || plans_out());
+		MUST(r == CORE_E_LIMIT || m.config.n_nodes > 1 || rest > node_room(0));
+		return;
+	}
+	MUST(!r && slot && slot <= SPACES && !m.spaces[slot].there);
+	MUST(core_space_view(m.core, slot, &view));
+	MUST(view.limit == limit);
+	m.spaces[slot] = (struct naive_space){
+		.there = true,
+		.pending = true,
+		.uid = request.owner.uid,
+		.gid = 100,
+		.mode = request.mode,
+		.weight = view.weight,
+		.limit = view.limit,
+		.reserve = view.reserve,
+		.client_limit = view.client_limit,
+	};
+	strcpy(m.spaces[slot].name, name);
+	plan_take(plan, 0, 0, true);
+	MUST(units_of(slot, NODES, COMMITTING, false) * 2 * MIB == view.reserve);
+}
+
+void verb_space_open(void)
+{
+	uint32_t session = some_session(), space = 1 + below(SPACES), slot;
+	struct naive_space *s = &m.spaces[space];
+	bool read_only = one_in(5);
+	struct core_fault fault;
+	int r;
+
+	if (!session || !s->there)
+		return;
+	r = core_space_open(m.core, session, s->name, read_only, NULL, 0, &slot, &fault);
+	if (s->pending) {
+		MUST(r == CORE_E_BUSY);
+	} else if (s->removed || s->idle_low == UINT32_MAX) {
+		MUST(r == CORE_E_NOT_FOUND);
+	} else if (m.uids[session] && m.uids[session] != s->uid && s->mode == 0640 &&
+		   !read_only) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
+	} else if (s->member[session]) {
+		MUST(r == CORE_E_EXISTS);
+	} else {
+		MUST(!r && slot == space);
+		s->member[session] = true;
+		s->read_only[session] = read_only;
+	}
+}
+
+void verb_space_remove(void)
+{
+	uint32_t space = 1 + below(SPACES), members = 0;
+	struct naive_space *s = &m.spaces[space];
+	struct credentials who = {one_in(4) ? 3 : s->uid, 100};
+	struct core_fault fault;
+	struct plan *plan = NULL;
+	bool force = one_in(2), plans = space_has_plans(space);
+	int r;
+
+	if (!s->there || plans_out() == PLANS)
+		return;
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		members += s->member[i];
+	do
+		r = core_space_remove(m.core, who, s->name, force, &plan, &fault);
+	while (r == CORE_MORE);
+	if (s->idle_low == UINT32_MAX) {
+		MUST(r == CORE_E_NOT_FOUND);
+	} else if (who.uid && who.uid != s->uid) {
+		MUST(r == CORE_E_PERMISSION);
+	} else if (s->pending || (!members && plans)) {
+		MUST(r == CORE_E_BUSY);
+	} else if (members && !force) {
+		MUST(r == CORE_E_IN_USE && fault.available == members);
+	} else if (members) {
+		MUST(!r && !plan);
+		s->removed = true;
+	} else {
+		MUST(!r && plan);
+		s->removed = true;
+		s->idle_low = UINT32_MAX;
+		for (uint32_t i = 0; i < EXTENTS; ++i)
+			if (m.extents[i].there && m.extents[i].space == space)
+				extent_gone(&m.extents[i]);
+		plan_take(plan, 0, 0, false);
+	}
+}
