@@ -94,13 +94,11 @@ static long core_of(int cpu)
 
 static void cpus_find(struct harness *harness)
 {
-	cpu_set_t set;
-
 	harness->cpus[SAME_CORE] = harness->cpus[CROSS_CORE] = -1;
-	if (sched_getaffinity(0, sizeof(set), &set))
+	if (sched_getaffinity(0, sizeof(harness->allowed), &harness->allowed))
 		harness_die(harness, "processors: %s", strerror(errno));
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &set))
+		if (!CPU_ISSET(cpu, &harness->allowed))
 			continue;
 		if (harness->cpus[SAME_CORE] < 0)
 			harness->cpus[SAME_CORE] = cpu;
@@ -289,6 +287,9 @@ void harness_deinit(struct harness *harness)
 		waitpid(harness->raw, NULL, 0);
 	if (harness->folder[0])
 		folder_remove(harness->folder);
+	/* Else the next bench would find one processor only. */
+	if (CPU_COUNT(&harness->allowed))
+		sched_setaffinity(0, sizeof(harness->allowed), &harness->allowed);
 	*harness = (struct harness){.raw_socket = -1};
 }
 

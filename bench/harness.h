@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,6 +24,7 @@ extern const char *const place_names[PLACES_N];
 struct harness {
 	bool quick;
 	int cpus[PLACES_N]; /* of the measuring process; CROSS_CORE -1 if there is only one */
+	cpu_set_t allowed;  /* to this process, before it was pinned */
 	char folder[64];
 	char socket[96];
 	pid_t daemon, raw;
