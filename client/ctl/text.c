@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/base.h"
+
 static char letter_of(char c)
 {
 	switch (c) {
@@ -21,7 +23,7 @@ static char letter_of(char c)
 
 static bool is_plain(char c)
 {
-	return c >= 0x20 && c < 0x7f && c != '\\';
+	return mutant(ctl_text_as_is) || (c >= 0x20 && c < 0x7f && c != '\\');
 }
 
 void text_print(FILE *out, const char *data, size_t size)
