@@ -40,6 +40,7 @@ int calls_init(struct calls *calls)
 void calls_deinit(struct calls *calls)
 {
 	socket_close(&calls->socket);
+	returns_deinit(&calls->returns);
 	if (calls->buffers)
 		munmap(calls->buffers, (size_t)BUFFERS * WIRE_MESSAGE_MAX);
 	calls->buffers = NULL;
@@ -55,6 +56,7 @@ void calls_start(struct calls *calls, const struct socket *socket, uint32_t time
 	calls->inflight = 0;
 	calls->queued = 0;
 	calls->refused = 0;
+	returns_forget(&calls->returns);
 	calls->limit = 1; /* until HELLO has agreed on more */
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
 		calls->slots[i].state = CALL_FREE;
@@ -168,6 +170,7 @@ static void deliver_locked(struct call *call, struct receive *in, bool copy)
 	call->fds_lost = in->fds_lost;
 	in->n_fds = 0;
 	call->state = CALL_ANSWERED;
+	returns_taken(&call->calls->returns, call->returned);
 	wake_locked(call);
 }
 
@@ -358,6 +361,7 @@ static int take_slot(struct call **ret, struct calls *calls, enum wire_method me
 		call->method = method;
 		call->id = calls->next_id++;
 		call->deadline_ns = deadline_ns;
+		call->returned = calls->returns.written;
 		call->asleep = false;
 		call->n_fds = 0;
 		call->fds_lost = false;
@@ -509,4 +513,37 @@ int call_note(struct calls *calls, enum wire_method method, const void *params)
 	if (size < 0)
 		return error_set(VARBOS_E_INVALID, "size", "more text than a note takes");
 	return send_message(calls, note, (size_t)size, deadline);
+}
+
+/* Once a session, by whoever comes first; until it is there, and if it fails, notes are sent. */
+static void open_returns(struct calls *calls)
+{
+	_cleanup_(call_endp) struct call *call = NULL;
+	struct varbos_error before = *varbos_error();
+	struct return_ring *ring;
+
+	if (call_begin(&call, calls, WIRE_RETURNS_OPEN, &(struct wire_empty){}, 1) ||
+	    returns_map(&ring, call->fds[0])) {
+		error_restore(&before); /* it is no failure of the call that we are in */
+		return;
+	}
+	lock_acquire(&calls->lock);
+	calls->returns.ring = ring;
+	lock_release(&calls->lock);
+}
+
+bool call_return(struct calls *calls, uint64_t space, uint64_t ref)
+{
+	bool done = false, first;
+
+	lock_acquire(&calls->lock);
+	first = !calls->returns.asked;
+	calls->returns.asked = true;
+	if (!first && !calls->broken)
+		done = returns_put(&calls->returns, space, ref);
+	lock_release(&calls->lock);
+
+	if (first)
+		open_returns(calls);
+	return done;
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "client/lock.h"
+#include "client/returns.h"
 #include "client/socket.h"
 #include "proto/wire.h"
 
@@ -33,7 +34,8 @@ struct call {
 	enum wire_method method;
 	uint64_t id;
 	uint64_t deadline_ns;
-	bool asleep; /* its thread waits on `wake`, and may be handed the reader's role */
+	uint64_t returned; /* records of the return ring before it was sent */
+	bool asleep;       /* its thread waits on `wake`, and may be handed the reader's role */
 
 	char *buffer; /* WIRE_MESSAGE_MAX */
 	size_t size;
@@ -59,6 +61,7 @@ struct calls {
 	_Atomic uint32_t freed;           /* changes when a slot becomes free */
 	uint32_t inflight, limit, queued; /* queued: threads that wait for a slot */
 	_Atomic uint64_t refused;         /* extent.refused notes so far */
+	struct returns returns;
 	char *buffers; /* one for each slot, and the spare one; pages come on first use */
 	char *spare;
 	struct call slots[WIRE_INFLIGHT_MAX];
@@ -92,6 +95,12 @@ static inline void call_endp(struct call **call)
 
 /* One way: no answer is waited for. */
 int call_note(struct calls *calls, enum wire_method method, const void *params);
+
+/*
+ * Give a private extent back through the return ring, which the first call opens: no system
+ * call. False: there is no ring, or no room in it; call_note() will do.
+ */
+bool call_return(struct calls *calls, uint64_t space, uint64_t ref);
 
 /* Handle what has arrived already, without waiting, unless another thread is at it. */
 void calls_poll(struct calls *calls);

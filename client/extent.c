@@ -265,6 +265,11 @@ static int extent_free(struct varbos_space *space, const void *memory)
 	if (!freed_exchange(&freed[place.slice], place.info.tag, &before))
 		return error_freed(space, &place);
 
+	/* What is private needs no one's attention now; what is shared, others may ask for. */
+	if (place.info.kind == EXTENT_PRIVATE &&
+	    call_return(&space->vb->calls, space->handle,
+			ref_make(place.info.tag, place.offset)))
+		return 0;
 	r = send_free(space, place.offset, place.info.tag);
 	if (r) { /* the daemon has not heard of it: it may be freed again */
 		tag = place.info.tag;

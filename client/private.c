@@ -239,10 +239,10 @@ int private_daemon_new(struct private_daemon **ret,
 	snprintf(size, sizeof(size), "%llu",
 		 (unsigned long long)(options->size ? options->size : SIZE_DEFAULT));
 	snprintf(fd, sizeof(fd), "%d", LIFELINE_FD);
-	r = start((const char *const[]){program, "--socket", daemon->lifeline.path, "--size",
-					size, "--pages",
-					options->pages ? options->pages : "auto", "--lifeline",
-					fd, NULL},
+	/* The lifeline first: what is wrong with the rest is said there. */
+	r = start((const char *const[]){program, "--lifeline", fd, "--socket",
+					daemon->lifeline.path, "--size", size, "--pages",
+					options->pages ? options->pages : "auto", NULL},
 		  theirs);
 	close(TAKE_FD(theirs)); /* so that the daemon's end is the daemon's alone */
 	if (!r)

@@ -2,7 +2,8 @@
  * Layout - every byte that two processes share by mapping it.
  *
  * L1  Shared memory never holds a pointer: places are 44-bit offsets within a space.
- * L2  Each word has one writer; here it is the daemon throughout, and clients map read-only.
+ * L2  Each word has one writer: the daemon, and clients map read-only; but for return rings,
+ *     which a client writes and the daemon reads, guarded, and believes nothing of.
  * L3  Layouts only grow, at the end; LAYOUT_VERSION is agreed on by HELLO.
  * L4  Each word is meaningful alone (root file, slice map) or stands in one of two copies that
  *     a counter picks (statistics): no reader ever waits for a writer, alive or dead.
@@ -165,6 +166,39 @@ static inline struct slice_info slice_word_unpack(uint64_t word)
 		.session = (uint32_t)(word >> 44),
 	};
 }
+
+/*
+ * Return ring - private extents that a session gives back without sending anything. One for each
+ * session that asked (returns.open); written by the client, read by the daemon.
+ *
+ *   field  written                                read
+ *   space  } by the client, before `turn`         after `turn`
+ *   ref    }
+ *   turn   last: n for the n-th record, n = 1,    until it is the one that comes next
+ *          2, ..., at index (n - 1) % RETURNS_MAX
+ *
+ * Nobody is woken: the daemon looks before each message of the session, before it refuses
+ * memory to anyone, and at least every second, and takes records in order. So when an answer
+ * comes, the records from before its request have been taken: that is how the client knows
+ * which of them it may overwrite. Where there is no room it sends extent.free.
+ *
+ * The daemon believes none of it: a record is an extent.free like any other, and one whose turn
+ * is wrong is not there. A client that dies inside a record has not written its turn.
+ */
+enum { RETURNS_MAX = 128 };
+
+struct return_record {
+	_Atomic uint64_t turn;
+	uint64_t space; /* handle */
+	uint64_t ref;
+	uint64_t reserved;
+};
+
+struct return_ring {
+	struct return_record records[RETURNS_MAX];
+};
+
+static_assert(sizeof(struct return_ring) == 4096, "one page");
 
 /*
  * Statistics file - beside the socket (PATH.stats), readable by the group: what `varbosctl

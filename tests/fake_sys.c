@@ -70,8 +70,8 @@ static void fake_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 	leave(fake, 0);
 }
 
-static int fake_file_create(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
-			    void **ret_memory)
+static int fake_file_create(struct sys *sys, const char *name, uint64_t size,
+			    enum sys_access clients, int *ret_fd, void **ret_memory)
 {
 	struct fake_sys *fake = fake_of(sys);
 	_cleanup_(closep) int fd = -1;
@@ -80,7 +80,7 @@ static int fake_file_create(struct sys *sys, const char *name, uint64_t size, in
 
 	r = enter(fake, FAKE_FILE_CREATE);
 	if (!r)
-		r = memfd_file(name, size, &fd);
+		r = memfd_file(name, size, clients, &fd);
 	if (r)
 		return leave(fake, r);
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

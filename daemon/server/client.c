@@ -71,6 +71,7 @@ int client_new(struct client **ret, struct connection *connection,
 	client->server = server;
 	client->refs = 1;
 	client->pidfd = -1;
+	client->returns = RETURNS_NONE;
 	set_name(client, hello->name);
 
 	r = sys->table->peer(sys, connection->fd, &request.credentials.uid,
@@ -176,6 +177,8 @@ static bool end_step(struct client *client)
 
 	if (client->jobs)
 		return false;
+	/* Shared memory in it would else be kept; what a client's last words free is freed. */
+	returns_take(client);
 	r = core_session_end(server->core, client->session, &plan);
 	server_apply(server);
 	if (plan && job_start(server, plan, NULL, NULL))
@@ -193,8 +196,8 @@ static void client_ended(struct client *client)
 	struct server *server = client->server;
 	struct connection *connection = TAKE_PTR(client->connection);
 
-	client->ended = true;
 	server->clients[client->session] = NULL;
+	returns_close(client);
 	if (connection) {
 		connection->client = NULL;
 		if (client->bye_id)
@@ -242,6 +245,7 @@ void client_abandon_all(struct server *server)
 		if (!client)
 			continue;
 		server->clients[i] = NULL;
+		returns_close(client);
 		if (client->watching && !client->ending)
 			uv_close((uv_handle_t *)&client->process, process_closed);
 		client_unref(client);

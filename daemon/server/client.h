@@ -12,6 +12,7 @@
 #include <uv.h>
 
 #include "daemon/core/core.h"
+#include "daemon/server/returns.h"
 #include "daemon/sys/sys.h"
 #include "proto/wire.h"
 
@@ -32,7 +33,9 @@ struct client {
 	uv_poll_t process;
 	uint32_t inflight; /* requests not answered yet */
 	uint32_t jobs;     /* of them, those with a plan or a grant under way */
-	bool ending, ended, watching;
+	struct returns returns;
+	bool opening_returns;
+	bool ending, watching;
 	bool said_bye;
 	uint64_t bye_id; /* to be answered when it has ended; 0: it was a note */
 	struct client *next_ending;

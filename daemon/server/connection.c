@@ -19,6 +19,8 @@ enum {
 	INBOX_N = 8,                /* datagrams taken by one call */
 	INBOX_FDS_MAX = 253,        /* SCM_MAX_FD: what one datagram can carry */
 	OUT_BYTES_MAX = 256 * 1024, /* of answers that a client has not taken */
+	HELPINGS_MAX = 8,           /* of one connection, before others get their turn */
+	PROBE_EVERY = 32,           /* turns */
 };
 
 /* An answer that the socket did not take yet. */
@@ -130,16 +132,19 @@ static int send_now(struct connection *connection, const void *data, uint32_t si
 	struct msghdr header = {.msg_iov = &piece, .msg_iovlen = 1};
 	struct cmsghdr *c;
 
-	if (n_fds) {
-		memset(&control, 0, sizeof(control));
-		header.msg_control = control.bytes;
-		header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&header);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	if (!n_fds) {
+		if (send(connection->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+			return -errno;
+		return 0;
 	}
+	memset(&control, 0, sizeof(control));
+	header.msg_control = control.bytes;
+	header.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+	c = CMSG_FIRSTHDR(&header);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
 	if (sendmsg(connection->fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		return -errno;
 	return 0;
@@ -269,20 +274,21 @@ void connection_finish(struct connection *connection)
 		connection_close(connection);
 }
 
-static void receive(struct connection *connection)
+/* How many datagrams there were; 0 also when the connection is gone. */
+static int receive(struct connection *connection)
 {
 	struct server *server = connection->server;
 	struct inbox *inbox = server->inbox;
 	int n;
 
-	for (unsigned i = 0; i < INBOX_N; i++)
+	for (unsigned i = 0; i < connection->expected; i++)
 		inbox->headers[i].msg_hdr.msg_controllen = sizeof(inbox->control[i]);
-	n = recvmmsg(connection->fd, inbox->headers, INBOX_N, MSG_DONTWAIT | MSG_CMSG_CLOEXEC,
-		     NULL);
+	n = recvmmsg(connection->fd, inbox->headers, connection->expected,
+		     MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
 	if (n < 0) {
 		if (!would_block(-errno))
 			connection_close(connection);
-		return;
+		return 0;
 	}
 
 	for (int i = 0; i < n; i++) {
@@ -301,6 +307,29 @@ static void receive(struct connection *connection)
 			request_receive(connection, inbox->data[i], header->msg_len);
 		}
 	}
+	if (connection->closing)
+		return 0;
+	/* Asking for one that is not there costs nearly as much as taking one that is. */
+	if ((uint32_t)n < connection->expected)
+		connection->expected = (uint32_t)n;
+	else if (connection->turns % PROBE_EVERY == 0)
+		connection->expected = INBOX_N;
+	return n;
+}
+
+/*
+ * A client on this processor runs as soon as it is answered, and has often asked again before we
+ * run again: then looking once more is cheaper than being woken. Where it does not pay (the
+ * client runs elsewhere, or thinks) we stop looking, but for a probe now and then.
+ */
+static void receive_some(struct connection *connection)
+{
+	bool look = connection->prompt || ++connection->turns % PROBE_EVERY == 0;
+
+	if (!receive(connection))
+		return;
+	for (int i = 1; look && i < HELPINGS_MAX; i++)
+		look = connection->prompt = receive(connection) > 0;
 }
 
 static void connection_ready(uv_poll_t *poll, int status, int events)
@@ -324,9 +353,8 @@ static void connection_ready(uv_poll_t *poll, int status, int events)
 		}
 		watch(connection);
 	}
-	/* One helping a turn: others wait, too. What is left wakes us again. */
-	if (events & UV_READABLE)
-		receive(connection);
+	if (events & UV_READABLE) /* what is left wakes us again */
+		receive_some(connection);
 }
 
 int connection_new(struct server *server, int fd)
@@ -345,6 +373,7 @@ int connection_new(struct server *server, int fd)
 	connection->server = server;
 	connection->fd = fd;
 	connection->out_tail = &connection->out;
+	connection->expected = INBOX_N;
 	r = uv_poll_init(&server->loop, &connection->poll, fd);
 	if (r) {
 		close(fd);

@@ -27,6 +27,9 @@ struct connection {
 	uint32_t out_bytes;
 	bool closing;
 	bool close_when_sent;
+	bool prompt;       /* the peer had its next request ready when we looked last */
+	uint32_t turns;    /* how often we were woken for it */
+	uint32_t expected; /* datagrams to ask for at once */
 };
 
 /* What recvmmsg fills: one for the whole server. */

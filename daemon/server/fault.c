@@ -1,6 +1,5 @@
 #include "daemon/server/fault.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -103,8 +102,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 		return fault_set(request, FAULT_LIMIT, which, "no more than %llu %s",
 				 (unsigned long long)fault->max, which);
 	}
-	assert(!"a code of the core that is no fault");
-	return REQUEST_FAULT;
+	abort(); /* no other code of the core is a fault */
 }
 
 int fault_from_system(struct request *request, int error, const struct sys_shortage *shortage)

@@ -42,8 +42,8 @@ int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, u
 	void *memory;
 	int r;
 
-	r = sys->table->file_create(sys, "varbos-root", sizeof(*files.root), &files.fd,
-				    &memory);
+	r = sys->table->file_create(sys, "varbos-root", sizeof(*files.root), SYS_READ,
+				    &files.fd, &memory);
 	if (r)
 		return r;
 	files.root = memory;
@@ -73,7 +73,7 @@ int window_files_create(struct window_files *ret, struct sys *sys, struct window
 	files.bytes = (uint64_t)1 << info.size_shift;
 	files.page_shift = info.page_shift;
 	r = sys->table->file_create(sys, "varbos-map",
-				    files.bytes / SLICE_BYTES * sizeof(*files.map),
+				    files.bytes / SLICE_BYTES * sizeof(*files.map), SYS_READ,
 				    &files.map_fd, &memory);
 	if (r)
 		return r;

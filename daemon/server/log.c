@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 static bool to_journal;
+static enum log_level level_max = LOG_LEVEL_INFO;
 static char last_error[512]; /* errors are logged by the loop's thread until it serves */
 
-void log_init(void)
+void log_init(bool quiet)
 {
+	level_max = quiet ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO;
 	to_journal = getenv("JOURNAL_STREAM") != NULL;
 }
 
@@ -36,6 +38,8 @@ void log_line(enum log_level level, const char *format, ...)
 	va_list args;
 	int n, start;
 
+	if (level > level_max)
+		return;
 	n = to_journal ? snprintf(line, sizeof(line), "<%d>", (int)level)
 		       : snprintf(line, sizeof(line), "varbosd: %s: ", level_name(level));
 	start = n;

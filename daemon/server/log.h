@@ -15,7 +15,8 @@ enum log_level {
 	LOG_LEVEL_INFO = 6
 };
 
-void log_init(void);
+/* `quiet`: informational lines are left out. */
+void log_init(bool quiet);
 void log_line(enum log_level level, const char *format, ...) _printf_(2, 3);
 
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

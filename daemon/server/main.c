@@ -13,15 +13,21 @@
 
 int main(int argc, char **argv)
 {
-	struct options options;
+	struct options options = {.lifeline = -1};
 	struct sys *sys;
 	int r;
 
-	log_init();
 	r = options_parse(&options, argc, argv);
-	if (r)
-		return r == OPTIONS_DONE ? EXIT_SUCCESS : 2;
+	if (r == OPTIONS_DONE)
+		return EXIT_SUCCESS;
+	if (r) {
+		if (options.lifeline >= 0)
+			log_tell(options.lifeline);
+		return 2;
+	}
 
+	/* Started by a program, for itself: its standard error is not ours to chat on. */
+	log_init(options.lifeline >= 0);
 	r = sys_real_new(&sys);
 	if (r) {
 		log_error("no start: %s", strerror(-r));

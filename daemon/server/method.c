@@ -14,8 +14,8 @@
 #include "daemon/server/server.h"
 
 enum {
-	ROWS_A_PAGE = 64,     /* fit into a message with room to spare */
-	CLOSE_STEPS_MAX = 16, /* of the core's, before the loop turns to others */
+	ROWS_A_PAGE = 64, /* fit into a message with room to spare */
+	STEPS_MAX = 16,   /* of the core's, before the loop turns to others */
 };
 
 /* Strings of a request end where the datagram goes on; the core wants them terminated. */
@@ -26,13 +26,14 @@ struct text {
 static int text_copy(struct request *request, struct text *ret, const char *field,
 		     struct wire_str str)
 {
-	if (str.size >= sizeof(ret->data) || memchr(str.data, 0, str.size)) {
+	if (str.size >= sizeof(ret->data) || (str.size && memchr(str.data, 0, str.size))) {
 		request->fault.max = sizeof(ret->data) - 1;
 		return fault_set(request, FAULT_INVALID, field,
 				 "%s: %u bytes, at most %zu are ever right, none of them 0",
 				 field, str.size, sizeof(ret->data) - 1);
 	}
-	memcpy(ret->data, str.data, str.size);
+	if (str.size)
+		memcpy(ret->data, str.data, str.size);
 	ret->data[str.size] = '\0';
 	return 0;
 }
@@ -55,6 +56,16 @@ static int core_answer(struct request *request, int r, const struct core_fault *
 	if (!r)
 		publisher_touch(request->server->publisher);
 	return r > 0 ? fault_from_core(request, r, fault) : r;
+}
+
+/* Others first; then this request is tried again, and does the next steps. */
+static int go_on_later(struct request *request)
+{
+	struct server *server = request->server;
+
+	server->retry = true;
+	server_more(server);
+	return REQUEST_BUSY;
 }
 
 /* ---- plans that are carried out before the answer ---- */
@@ -136,10 +147,12 @@ static int run_ping(struct request *request, const union wire_body *params)
 static int run_status(struct request *request, const union wire_body *params)
 {
 	struct server *server = request->server;
-	struct core_view core = core_view(server->core);
+	struct core_view core;
 
 	(void)params;
+	returns_take_all(server);
 	publisher_publish(server->publisher);
+	core = core_view(server->core);
 	request->result.daemon_status = (struct wire_daemon_status){
 		.version = wire_str(VARBOS_VERSION),
 		.pid = (uint64_t)getpid(),
@@ -252,7 +265,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 	struct server *server = request->server;
 	struct plan *plan = NULL;
 	uint32_t space = 0;
-	int r, steps = CLOSE_STEPS_MAX;
+	int r, steps = STEPS_MAX;
 
 	r = slot_of(request, params->space_handle.space, &space);
 	if (r)
@@ -262,12 +275,9 @@ static int run_space_close(struct request *request, const union wire_body *param
 
 	do
 		r = core_space_close(server->core, request->client->session, space, &plan);
-	while (r == CORE_MORE && --steps && !plan);
-	if (r == CORE_MORE) {
-		request_retry(server);
-		server_more(server);
-		return REQUEST_BUSY;
-	}
+	while (r == CORE_MORE && --steps);
+	if (r == CORE_MORE)
+		return go_on_later(request);
 	r = core_answer(request, r, &(struct core_fault){.which = "space"});
 	if (r || !plan)
 		return r;
@@ -280,13 +290,17 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	struct core_fault fault = {};
 	struct plan *plan = NULL;
 	struct text name;
-	int r;
+	int r, steps = STEPS_MAX;
 
 	r = text_copy(request, &name, "name", remove->name);
 	if (r)
 		return r;
-	r = core_space_remove(request->server->core, request->client->credentials, name.data,
-			      remove->force, &plan, &fault);
+	do
+		r = core_space_remove(request->server->core, request->client->credentials,
+				      name.data, remove->force, &plan, &fault);
+	while (r == CORE_MORE && --steps);
+	if (r == CORE_MORE)
+		return go_on_later(request);
 	r = core_answer(request, r, &fault);
 	if (r || !plan)
 		return r;
@@ -408,6 +422,12 @@ static int run_window_open(struct request *request, const union wire_body *param
 static int run_extent_alloc(struct request *request, const union wire_body *params)
 {
 	const struct wire_extent_alloc *alloc = &params->extent_alloc;
+	const struct extent_request wanted = {
+		.size = alloc->size,
+		.align = alloc->align,
+		.kind = alloc->shared ? EXTENT_SHARED : EXTENT_PRIVATE,
+	};
+	struct core *core = request->server->core;
 	struct core_fault fault = {};
 	struct extent_info extent;
 	struct plan *plan = NULL;
@@ -417,13 +437,11 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 	r = slot_of(request, alloc->space, &space);
 	if (r)
 		return r;
-	r = core_extent_alloc(request->server->core, request->client->session, space,
-			      &(struct extent_request){
-				      .size = alloc->size,
-				      .align = alloc->align,
-				      .kind = alloc->shared ? EXTENT_SHARED : EXTENT_PRIVATE,
-			      },
-			      &extent, &plan, &fault);
+	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
+			      &fault);
+	if ((r == CORE_E_MEMORY || r == CORE_E_BUDGET) && returns_take_all(request->server))
+		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
+				      &plan, &fault);
 	r = core_answer(request, r, &fault);
 	if (r)
 		return r;
@@ -454,6 +472,12 @@ static int run_extent_free(struct request *request, const union wire_body *param
 	return core_answer(request, r, &fault);
 }
 
+static int run_returns_open(struct request *request, const union wire_body *params)
+{
+	(void)params;
+	return returns_open(request);
+}
+
 static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_body *) = {
 	[WIRE_HELLO] = run_hello,
 	[WIRE_BYE] = run_bye,
@@ -468,6 +492,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_WINDOW_OPEN] = run_window_open,
 	[WIRE_EXTENT_ALLOC] = run_extent_alloc,
 	[WIRE_EXTENT_FREE] = run_extent_free,
+	[WIRE_RETURNS_OPEN] = run_returns_open,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

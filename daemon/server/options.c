@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "base/size.h"
+#include "daemon/server/log.h"
 #include "proto/layout.h"
 #include "proto/wire.h"
 
@@ -42,13 +43,13 @@ static int usage(const char *format, ...) _printf_(1, 2);
 
 static int usage(const char *format, ...)
 {
+	char text[256];
 	va_list args;
 
-	fputs("varbosd: ", stderr);
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputs("\nvarbosd: `varbosd --help` shows what there is\n", stderr);
+	log_error("%s (`varbosd --help` shows what there is)", text);
 	return OPTIONS_E_USAGE;
 }
 
@@ -149,17 +150,21 @@ int options_parse(struct options *ret, int argc, char **argv)
 			fputs(help, stdout);
 			return OPTIONS_DONE;
 		case ':':
-			return usage("%s needs a value", argv[optind - 1]);
+			r = usage("%s needs a value", argv[optind - 1]);
+			break;
 		default:
-			return usage("unknown option '%s'", argv[optind - 1]);
+			r = usage("unknown option '%s'", argv[optind - 1]);
+			break;
 		}
 	}
 	if (!r && optind < argc)
-		return usage("unexpected argument '%s'", argv[optind]);
+		r = usage("unexpected argument '%s'", argv[optind]);
 	if (!r && !*options.socket)
 		r = default_socket(&options);
-	if (r)
+	if (r) {
+		ret->lifeline = options.lifeline;
 		return r;
+	}
 
 	*ret = options;
 	return 0;

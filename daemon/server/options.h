@@ -15,7 +15,7 @@ struct options {
 
 enum {
 	OPTIONS_DONE = 1, /* --help or --version: printed, exit 0 */
-	OPTIONS_E_USAGE,  /* said on standard error what is wrong, exit 2 */
+	OPTIONS_E_USAGE,  /* logged what is wrong, exit 2; ret->lifeline is written, if known */
 };
 
 int options_parse(struct options *ret, int argc, char **argv);

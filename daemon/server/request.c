@@ -36,21 +36,39 @@ static void send_answer(struct request *request, int r, int *fds, uint32_t n_fds
 }
 
 /* A free that needed no answer did not work: its sender hears of it all the same. */
-static void send_refusal(struct request *request, const struct wire_message *message)
+static void send_refusal(struct connection *connection, const struct wire_extent_free *args,
+			 const struct wire_fault *fault)
 {
 	struct wire_extent_refused refused = {
-		.space = message->body.extent_free.space,
-		.offset = message->body.extent_free.offset,
-		.tag = message->body.extent_free.tag,
-		.code = request->fault.code,
-		.message = request->fault.message,
+		.space = args->space,
+		.offset = args->offset,
+		.tag = args->tag,
+		.code = fault->code,
+		.message = fault->message,
 	};
 	char buf[512];
 	int size;
 
 	size = wire_encode_note(buf, sizeof(buf), WIRE_EXTENT_REFUSED, &refused);
 	assert(size > 0);
-	connection_send(request->connection, buf, (uint32_t)size, NULL, 0);
+	connection_send(connection, buf, (uint32_t)size, NULL, 0);
+}
+
+void request_free(struct client *client, const struct wire_extent_free *args)
+{
+	struct request request;
+	int r;
+
+	request.server = client->server;
+	request.connection = client->connection;
+	request.client = client;
+	request.method = WIRE_EXTENT_FREE;
+	request.note = true;
+	request.fault = (struct wire_fault){};
+	r = method_run(&request, &(union wire_body){.extent_free = *args});
+	server_apply(client->server);
+	if (r == REQUEST_FAULT && client->connection)
+		send_refusal(client->connection, args, &request.fault);
 }
 
 static void answer(struct request *request, int r, int *fds, uint32_t n_fds)
@@ -163,13 +181,15 @@ static void process(struct server *server, struct connection *connection, struct
 		park(&request, data, size);
 	else if (r == REQUEST_FAULT && request.note && request.method == WIRE_EXTENT_FREE &&
 		 connection)
-		send_refusal(&request, &message);
+		send_refusal(connection, &message.body.extent_free, &request.fault);
 	else
 		answer(&request, r, NULL, 0);
 }
 
 void request_receive(struct connection *connection, const void *data, uint32_t size)
 {
+	if (connection->client)
+		returns_take(connection->client);
 	process(connection->server, connection, connection->client, data, size);
 }
 

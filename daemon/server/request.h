@@ -46,6 +46,9 @@ struct request *request_keep(const struct request *request);
 /* Answer it and free it. r is as a method's return; takes the descriptors. */
 void request_finish(struct request *request, int r, int *fds, uint32_t n_fds);
 
+/* An extent.free that nobody waits for: a refusal goes to the client as a note. */
+void request_free(struct client *client, const struct wire_extent_free *args);
+
 /* A plan or grant has ended: what waits may go on, at the next turn. */
 void request_retry(struct server *server);
 /* Try what waits once more. */

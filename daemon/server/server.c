@@ -21,6 +21,8 @@
 #include "daemon/server/pages.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
+#include "daemon/server/returns.h"
+#include "daemon/sys/guard.h"
 
 enum {
 	SPACES_MAX = 1024,
@@ -70,6 +72,7 @@ static void beat(uv_timer_t *timer)
 	struct server *server = container_of(timer, struct server, beat);
 
 	publisher_beat(server->publisher);
+	returns_take_all(server);
 	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(server->core, slot + 1)) {
 		struct plan *plan = NULL;
@@ -203,6 +206,9 @@ static int server_start(struct server *server)
 	if (getrandom(&server->epoch, sizeof(server->epoch), 0) != sizeof(server->epoch))
 		return -EIO;
 	server->epoch |= 1; /* never 0 */
+	r = guard_install();
+	if (r)
+		return r;
 	server->start_ns = server->sys->table->now_ns(server->sys);
 	server->isolates = pages_isolate();
 	r = pages_choose(server);

@@ -61,7 +61,7 @@ int memfd_window(const char *name, uint64_t size, uint32_t page_shift, int *ret_
 	return 0;
 }
 
-int memfd_file(const char *name, uint64_t size, int *ret_fd)
+int memfd_file(const char *name, uint64_t size, enum sys_access clients, int *ret_fd)
 {
 	_cleanup_(closep) int fd = -1;
 	int r;
@@ -72,7 +72,8 @@ int memfd_file(const char *name, uint64_t size, int *ret_fd)
 	while (fallocate(fd, 0, 0, (off_t)size) < 0)
 		if (errno != EINTR)
 			return -errno;
-	r = seal(fd, F_SEAL_SHRINK);
+	r = seal(fd, clients == SYS_READ ? F_SEAL_SHRINK
+					 : F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	if (r)
 		return r;
 

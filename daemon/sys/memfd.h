@@ -6,7 +6,8 @@
  * F2  A window's size is sealed for good, and no more seals can be added: a client could else
  *     shrink it under another's feet, or bar writes.
  * F3  A file that the daemon alone writes is exactly as large as it is committed, so it has no
- *     hole to touch; it cannot shrink, and may grow.
+ *     hole to touch; it cannot shrink, and may grow. One that a client writes is sealed as a
+ *     window is.
  * F4  A client gets a description of its own (flags and position are per description), with
  *     only the access that it may have.
  */
@@ -17,7 +18,7 @@
 #include "daemon/sys/sys.h"
 
 int memfd_window(const char *name, uint64_t size, uint32_t page_shift, int *ret_fd);
-int memfd_file(const char *name, uint64_t size, int *ret_fd);
+int memfd_file(const char *name, uint64_t size, enum sys_access clients, int *ret_fd);
 /* Empty and unsealed, for daemon/sys/reserve.h. */
 int memfd_reserve(uint32_t page_shift, int *ret_fd);
 int memfd_reopen(int fd, enum sys_access access, int *ret_fd);

@@ -40,9 +40,12 @@ struct sys_table {
 			     uint32_t page_shift, int *ret_fd);
 	/* Take its pages away, whoever still maps it, and close it. */
 	void (*window_destroy)(struct sys *sys, int fd, uint32_t page_shift);
-	/* What the daemon alone writes: mode 0600, committed whole, mapped writable at *ret_memory. */
-	int (*file_create)(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
-			   void **ret_memory);
+	/*
+	 * A file that the daemon maps, at *ret_memory: mode 0600, committed whole. What clients
+	 * write it cannot grow.
+	 */
+	int (*file_create)(struct sys *sys, const char *name, uint64_t size,
+			   enum sys_access clients, int *ret_fd, void **ret_memory);
 	void (*file_unmap)(struct sys *sys, void *memory, uint64_t size);
 	/*
 	 * Pages for a range of a window; undone if it fails halfway. *ret is written on -ENOMEM

@@ -89,8 +89,8 @@ static void real_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 	close(fd);
 }
 
-static int real_file_create(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
-			    void **ret_memory)
+static int real_file_create(struct sys *sys, const char *name, uint64_t size,
+			    enum sys_access clients, int *ret_fd, void **ret_memory)
 {
 	_cleanup_(closep) int fd = -1;
 	struct sys_shortage shortage;
@@ -102,7 +102,7 @@ static int real_file_create(struct sys *sys, const char *name, uint64_t size, in
 	if (!r)
 		r = sys_host_check(&host, size, 12, &shortage);
 	if (!r)
-		r = memfd_file(name, size, &fd);
+		r = memfd_file(name, size, clients, &fd);
 	if (r)
 		return r;
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);

@@ -146,11 +146,11 @@ void peer_note(struct peer *peer, enum wire_method method, const void *params)
 
 uint64_t peer_create_space(struct peer *peer, const char *name, uint64_t limit)
 {
-	ck_assert_msg(peer_call(peer, WIRE_SPACE_CREATE,
-				&(struct wire_space_create){.name = wire_str(name),
-							    .limit = limit}),
-		      "space.create: %.*s", (int)peer->answer.fault.message.size,
-		      peer->answer.fault.message.data);
+	ck_assert_msg(
+		peer_call(peer, WIRE_SPACE_CREATE,
+			  &(struct wire_space_create){.name = wire_str(name), .limit = limit}),
+		"space.create: %.*s", (int)peer->answer.fault.message.size,
+		peer->answer.fault.message.data);
 	return peer->answer.body.space_handle.space;
 }
 

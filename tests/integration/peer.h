@@ -11,8 +11,8 @@
 
 struct peer {
 	int fd;
-	uint64_t id;		  /* of the last request */
-	enum wire_method method;  /* of the last request */
+	uint64_t id;             /* of the last request */
+	enum wire_method method; /* of the last request */
 	struct wire_message answer;
 	int fds[WIRE_FDS_MAX]; /* that came with it; -1 where none did */
 	char buf[WIRE_MESSAGE_MAX];

@@ -152,9 +152,9 @@ END_TEST
 
 static bool alloc(uint64_t size, uint64_t align)
 {
-	return peer_call(&peer, WIRE_EXTENT_ALLOC,
-			 &(struct wire_extent_alloc){
-				 .space = space, .size = size, .align = align});
+	return peer_call(
+		&peer, WIRE_EXTENT_ALLOC,
+		&(struct wire_extent_alloc){.space = space, .size = size, .align = align});
 }
 
 START_TEST(a_size_of_nothing_is_refused)
@@ -166,7 +166,7 @@ END_TEST
 
 START_TEST(sizes_that_overflow_are_too_large)
 {
-	static const uint64_t sizes[] = {UINT64_MAX, UINT64_MAX - 65535, INT64_MAX,
+	static const uint64_t sizes[] = {UINT64_MAX,        UINT64_MAX - 65535, INT64_MAX,
 					 (uint64_t)1 << 63, (uint64_t)16 << 40, 17 * MIB};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -245,18 +245,21 @@ START_TEST(versions_without_overlap_are_refused_with_ours)
 	struct peer other;
 
 	peer_connect(&other, daemon_.socket);
-	ck_assert(!peer_call(&other, WIRE_HELLO,
-			     &(struct wire_hello){.protocol = 1, .layout_min = 7, .layout_max = 9}));
+	ck_assert(!peer_call(
+		&other, WIRE_HELLO,
+		&(struct wire_hello){.protocol = 1, .layout_min = 7, .layout_max = 9}));
 	ck_assert_uint_eq(other.answer.fault.code, FAULT_VERSION);
 	ck_assert(wire_str_is(other.answer.fault.which, "layout"));
 	ck_assert_uint_eq(other.answer.fault.max, 1);
-	ck_assert(!peer_call(&other, WIRE_HELLO,
-			     &(struct wire_hello){.protocol = 0, .layout_min = 1, .layout_max = 1}));
+	ck_assert(!peer_call(
+		&other, WIRE_HELLO,
+		&(struct wire_hello){.protocol = 0, .layout_min = 1, .layout_max = 1}));
 	ck_assert_uint_eq(other.answer.fault.code, FAULT_VERSION);
 	ck_assert(wire_str_is(other.answer.fault.which, "protocol"));
 	/* A newer client speaks what we speak. */
-	ck_assert(peer_call(&other, WIRE_HELLO,
-			    &(struct wire_hello){.protocol = 99, .layout_min = 1, .layout_max = 9}));
+	ck_assert(peer_call(
+		&other, WIRE_HELLO,
+		&(struct wire_hello){.protocol = 99, .layout_min = 1, .layout_max = 9}));
 	ck_assert_uint_eq(other.answer.body.welcome.protocol, 1);
 	peer_close(&other);
 	while (peer_status(&peer).sessions != 2)
@@ -280,9 +283,9 @@ END_TEST
 
 static bool free_extent(uint64_t offset, uint64_t tag)
 {
-	return peer_call(&peer, WIRE_EXTENT_FREE,
-			 &(struct wire_extent_free){
-				 .space = space, .offset = offset, .tag = tag});
+	return peer_call(
+		&peer, WIRE_EXTENT_FREE,
+		&(struct wire_extent_free){.space = space, .offset = offset, .tag = tag});
 }
 
 START_TEST(stale_doubled_and_foreign_references_are_refused_by_name)
@@ -311,9 +314,9 @@ START_TEST(stale_doubled_and_foreign_references_are_refused_by_name)
 
 	peer_create_space(&peer, "b", 16 * MIB);
 	other = peer_open_space(&peer, "b");
-	ck_assert(!peer_call(&peer, WIRE_EXTENT_FREE,
-			     &(struct wire_extent_free){
-				     .space = other, .offset = b.offset, .tag = b.tag}));
+	ck_assert(!peer_call(
+		&peer, WIRE_EXTENT_FREE,
+		&(struct wire_extent_free){.space = other, .offset = b.offset, .tag = b.tag}));
 	ck_assert_uint_eq(peer.answer.fault.code, FAULT_REFERENCE);
 	ck_assert_uint_eq(peer_status(&peer).used, MIB);
 }
@@ -492,8 +495,8 @@ START_TEST(sixteen_tebibytes_are_refused_with_asked_available_and_cap)
 	char path[160];
 
 	snprintf(path, sizeof(path), "%s.other", daemon_.socket);
-	expect_refusal((const char *[]){"varbosd", "--socket", path, "--size", "16TiB", NULL}, 1,
-		       "asked 16 TiB, available ");
+	expect_refusal((const char *[]){"varbosd", "--socket", path, "--size", "16TiB", NULL},
+		       1, "asked 16 TiB, available ");
 	expect_refusal((const char *[]){"varbosd", "--socket", path, "--size", "16TiB",
 					"--pages", "4K", NULL},
 		       1, "(cap)");
@@ -508,18 +511,22 @@ START_TEST(options_that_make_no_sense_are_refused)
 	static const struct {
 		const char *option, *value, *said;
 	} wrong[] = {
-		{"--size", "lots", "is not a size"},  {"--size", "-1", "is not a size"},
-		{"--size", "0", "multiple of 2 MiB"}, {"--size", "3000000", "multiple of 2 MiB"},
+		{"--size", "lots", "is not a size"},
+		{"--size", "-1", "is not a size"},
+		{"--size", "0", "multiple of 2 MiB"},
+		{"--size", "3000000", "multiple of 2 MiB"},
 		{"--size", "99999999999T", "is not a size"},
 		{"--pages", "3K", "none of auto, 4K, 2M"},
-		{"--socket", "", "a path of 1 to"},   {"--lifeline", "77", "not an open"},
+		{"--socket", "", "a path of 1 to"},
+		{"--lifeline", "77", "not an open"},
 		{"--frobnicate", "1", "unknown option"},
 	};
 	char longest[200];
 
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
-		expect_refusal((const char *[]){"varbosd", wrong[i].option, wrong[i].value, NULL},
-			       2, wrong[i].said);
+		expect_refusal(
+			(const char *[]){"varbosd", wrong[i].option, wrong[i].value, NULL}, 2,
+			wrong[i].said);
 	memset(longest, 'x', sizeof(longest) - 1);
 	longest[sizeof(longest) - 1] = '\0';
 	expect_refusal((const char *[]){"varbosd", "--socket", longest, NULL}, 2,

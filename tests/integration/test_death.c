@@ -58,9 +58,9 @@ static void wait_until(uint64_t sessions, uint64_t used)
 
 static uint64_t alloc(struct peer *peer, uint64_t space, uint64_t size, bool shared)
 {
-	ck_assert(peer_call(peer, WIRE_EXTENT_ALLOC,
-			    &(struct wire_extent_alloc){
-				    .space = space, .size = size, .shared = shared}));
+	ck_assert(peer_call(
+		peer, WIRE_EXTENT_ALLOC,
+		&(struct wire_extent_alloc){.space = space, .size = size, .shared = shared}));
 	return peer->answer.body.extent_alloced.offset;
 }
 
@@ -95,14 +95,14 @@ static uint64_t live(struct peer *peer, int end)
 			break;
 		case 8:
 			ck_assert(peer_receive(peer)); /* the answer to step 7 */
-			/* fall through */
+						       /* fall through */
 		case 3:
 			alloc(peer, space, 100000, false);
 			break;
 		case 4:
-			ck_assert(peer_call(peer, WIRE_WINDOW_OPEN,
-					    &(struct wire_window_open){.space = space,
-								       .window = 0}));
+			ck_assert(peer_call(
+				peer, WIRE_WINDOW_OPEN,
+				&(struct wire_window_open){.space = space, .window = 0}));
 			break;
 		case 5:
 			alloc(peer, space, 2 * MIB, true);
@@ -165,9 +165,9 @@ START_TEST(killed_between_any_two_calls_a_client_leaves_only_what_it_shared)
 		status = peer_status(&watcher).used;
 		ck_assert_uint_eq(status, before);
 		if (before > 24 * MIB) {
-			ck_assert(peer_call(&watcher, WIRE_SPACE_REMOVE,
-					    &(struct wire_space_remove){
-						    .name = wire_str("a")}));
+			ck_assert(
+				peer_call(&watcher, WIRE_SPACE_REMOVE,
+					  &(struct wire_space_remove){.name = wire_str("a")}));
 			peer_create_space(&watcher, "a", 32 * MIB);
 			before = 0;
 			wait_until(1, 0);
@@ -183,9 +183,9 @@ static _Noreturn void churn(struct peer *peer, uint64_t space, unsigned seed)
 		struct wire_extent_alloced got;
 
 		if (!peer_call(peer, WIRE_EXTENT_ALLOC,
-			       &(struct wire_extent_alloc){
-				       .space = space,
-				       .size = 1 + (uint64_t)rand_r(&seed) % MIB}))
+			       &(struct wire_extent_alloc){.space = space,
+							   .size = 1 + (uint64_t)rand_r(&seed) %
+									       MIB}))
 			continue;
 		got = peer->answer.body.extent_alloced;
 		if (rand_r(&seed) % 8)

@@ -72,11 +72,11 @@ static void note_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 	noted.fake->window_destroy(sys, fd, page_shift);
 }
 
-static int note_file_create(struct sys *sys, const char *name, uint64_t size, int *ret_fd,
-			    void **ret_memory)
+static int note_file_create(struct sys *sys, const char *name, uint64_t size,
+			    enum sys_access clients, int *ret_fd, void **ret_memory)
 {
 	note(FAKE_FILE_CREATE);
-	return noted.fake->file_create(sys, name, size, ret_fd, ret_memory);
+	return noted.fake->file_create(sys, name, size, clients, ret_fd, ret_memory);
 }
 
 static int note_reopen(struct sys *sys, int fd, enum sys_access access, int *ret_fd)
@@ -113,9 +113,8 @@ static void start(uint64_t size, uint32_t page_shift, bool hugepages)
 	strcpy(host.folder, "/tmp/varbos-test-XXXXXX");
 	ck_assert(mkdtemp(host.folder));
 	ck_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
-	host.options = (struct options){.size = size,
-					.page_shift = page_shift,
-					.lifeline = pair[1]};
+	host.options =
+		(struct options){.size = size, .page_shift = page_shift, .lifeline = pair[1]};
 	snprintf(host.options.socket, sizeof(host.options.socket), "%s/sock", host.folder);
 	host.lifeline = pair[0];
 	ck_assert(!pthread_create(&host.thread, NULL, serve, NULL));
@@ -145,14 +144,13 @@ static bool free_last(struct peer *peer, uint64_t space)
 	struct wire_extent_alloced got = peer->answer.body.extent_alloced;
 
 	return peer_call(peer, WIRE_EXTENT_FREE,
-			 &(struct wire_extent_free){.space = space,
-						    .offset = got.offset,
-						    .tag = got.tag});
+			 &(struct wire_extent_free){
+				 .space = space, .offset = got.offset, .tag = got.tag});
 }
 
 START_TEST(no_commit_punch_or_open_runs_on_the_loops_thread)
 {
-	static const enum fake_call workers[] = {FAKE_COMMIT,	     FAKE_PUNCH,
+	static const enum fake_call workers[] = {FAKE_COMMIT,        FAKE_PUNCH,
 						 FAKE_WINDOW_CREATE, FAKE_WINDOW_DESTROY,
 						 FAKE_FILE_CREATE,   FAKE_REOPEN};
 	struct peer peer;
@@ -179,7 +177,8 @@ START_TEST(no_commit_punch_or_open_runs_on_the_loops_thread)
 
 	for (size_t i = 0; i < ARRAY_SIZE(workers); i++) {
 		ck_assert_msg(noted.calls[workers[i]], "call %d was not made", workers[i]);
-		ck_assert_msg(!noted.on_loop[workers[i]], "call %d ran on the loop", workers[i]);
+		ck_assert_msg(!noted.on_loop[workers[i]], "call %d ran on the loop",
+			      workers[i]);
 	}
 }
 END_TEST
@@ -214,7 +213,8 @@ static void survive(enum fake_call call, int error)
 			ok = peer_call(&peer, WIRE_WINDOW_OPEN,
 				       &(struct wire_window_open){.space = 2, .window = 0});
 		if (!ok) {
-			ck_assert_msg(peer.answer.fault.code == 1 || peer.answer.fault.code == 5,
+			ck_assert_msg(peer.answer.fault.code == 1 ||
+					      peer.answer.fault.code == 5,
 				      "%.*s", (int)peer.answer.fault.message.size,
 				      peer.answer.fault.message.data);
 			ck_assert_uint_gt(peer.answer.fault.message.size, 0);
@@ -271,11 +271,13 @@ START_TEST(a_peer_that_cannot_be_identified_is_refused_and_may_try_again)
 	start(64 * MIB, 12, false);
 	peer_connect(&peer, host.options.socket);
 	fake_sys_fail(&host.fake, FAKE_PEER, 1, ESRCH);
-	ck_assert(!peer_call(&peer, WIRE_HELLO,
-			     &(struct wire_hello){.protocol = 1, .layout_min = 1, .layout_max = 1}));
+	ck_assert(!peer_call(
+		&peer, WIRE_HELLO,
+		&(struct wire_hello){.protocol = 1, .layout_min = 1, .layout_max = 1}));
 	ck_assert_uint_eq(peer.answer.fault.code, 5);
-	ck_assert(peer_call(&peer, WIRE_HELLO,
-			    &(struct wire_hello){.protocol = 1, .layout_min = 1, .layout_max = 1}));
+	ck_assert(peer_call(
+		&peer, WIRE_HELLO,
+		&(struct wire_hello){.protocol = 1, .layout_min = 1, .layout_max = 1}));
 	ck_assert_uint_eq(peer_status(&peer).sessions, 1);
 	peer_close(&peer);
 	stop();
@@ -336,7 +338,7 @@ int main(void)
 	SRunner *runner = srunner_create(suite());
 	int failed;
 
-	log_init();
+	log_init(false);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -87,9 +87,10 @@ START_TEST(the_nth_call_fails_once_and_leaves_nothing_behind)
 	ck_assert_uint_eq(fake.calls[FAKE_COMMIT], 3);
 
 	fake_sys_fail(&fake, FAKE_FILE_CREATE, 1, EMFILE);
-	ck_assert_int_eq(sys->table->file_create(sys, "f", 4096, &file, &memory), -EMFILE);
+	ck_assert_int_eq(sys->table->file_create(sys, "f", 4096, SYS_READ, &file, &memory),
+			 -EMFILE);
 	ck_assert_uint_eq(fake.files, 0);
-	ck_assert_int_eq(sys->table->file_create(sys, "f", 4096, &file, &memory), 0);
+	ck_assert_int_eq(sys->table->file_create(sys, "f", 4096, SYS_READ, &file, &memory), 0);
 	ck_assert_uint_eq(fake.files, 1);
 	sys->table->file_unmap(sys, memory, 4096);
 	ck_assert_uint_eq(fake.files, 0);

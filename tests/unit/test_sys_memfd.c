@@ -92,7 +92,7 @@ START_TEST(a_file_of_the_daemon_has_no_hole_and_cannot_shrink)
 	void *memory;
 	int seals;
 
-	ck_assert_int_eq(table->file_create(sys, "test", 12288, &fd, &memory), 0);
+	ck_assert_int_eq(table->file_create(sys, "test", 12288, SYS_READ, &fd, &memory), 0);
 	ck_assert_uint_eq(mode_of(fd), 0600);
 	ck_assert_int_eq(fstat(fd, &st), 0);
 	ck_assert_int_eq(st.st_size, 12288);
@@ -105,6 +105,21 @@ START_TEST(a_file_of_the_daemon_has_no_hole_and_cannot_shrink)
 	ck_assert_int_eq(seals & F_SEAL_GROW, 0);
 	ck_assert_int_eq(ftruncate(fd, 4096), -1);
 	table->file_unmap(sys, memory, 12288);
+}
+END_TEST
+
+START_TEST(a_file_that_clients_write_keeps_its_size)
+{
+	_cleanup_(closep) int fd = -1, copy = -1;
+	void *memory;
+
+	ck_assert_int_eq(table->file_create(sys, "test", 4096, SYS_READ_WRITE, &fd, &memory),
+			 0);
+	ck_assert_int_eq(table->reopen(sys, fd, SYS_READ_WRITE, &copy), 0);
+	ck_assert_int_eq(ftruncate(copy, 8192), -1);
+	ck_assert_int_eq(ftruncate(copy, 0), -1);
+	ck_assert_int_eq(fcntl(copy, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	table->file_unmap(sys, memory, 4096);
 }
 END_TEST
 
@@ -200,7 +215,7 @@ START_TEST(a_read_only_descriptor_writes_in_no_way)
 	void *memory;
 
 	ck_assert_int_eq(table->commit(sys, window, 12, 0, 1 << 20, &shortage), 0);
-	ck_assert_int_eq(table->file_create(sys, "test", 4096, &file, &memory), 0);
+	ck_assert_int_eq(table->file_create(sys, "test", 4096, SYS_READ, &file, &memory), 0);
 	ck_assert_int_eq(table->reopen(sys, window, SYS_READ, &a), 0);
 	ck_assert_int_eq(table->reopen(sys, file, SYS_READ, &b), 0);
 	if (!uid) {
@@ -264,6 +279,7 @@ int main(void)
 	tcase_add_test(tc, a_window_is_nothing_but_holes_however_large);
 	tcase_add_test(tc, a_windows_size_is_sealed_and_so_are_its_seals);
 	tcase_add_test(tc, a_file_of_the_daemon_has_no_hole_and_cannot_shrink);
+	tcase_add_test(tc, a_file_that_clients_write_keeps_its_size);
 	tcase_add_test(tc, a_reopened_file_shares_no_flags_with_the_daemons);
 	tcase_add_test(tc, a_reopened_window_reads_what_the_other_wrote);
 	tcase_add_test(tc, a_read_only_descriptor_writes_in_no_way);

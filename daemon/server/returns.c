@@ -1,0 +1,171 @@
+#include "daemon/server/returns.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/method.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/server.h"
+#include "daemon/sys/guard.h"
+
+struct opening {
+	uv_work_t work;
+	struct request *request;
+	struct returns made;
+	int client_fd;
+	int error;
+};
+
+struct closing {
+	uv_work_t work;
+	struct sys *sys;
+	struct returns returns;
+};
+
+static void destroy(struct sys *sys, struct returns *returns)
+{
+	if (returns->fd < 0)
+		return;
+	sys->table->file_unmap(sys, (void *)(uintptr_t)returns->ring, sizeof(*returns->ring));
+	close(returns->fd);
+	*returns = RETURNS_NONE;
+}
+
+static void open_ring(uv_work_t *work)
+{
+	struct opening *opening = container_of(work, struct opening, work);
+	struct sys *sys = opening->request->server->sys;
+	void *memory;
+
+	opening->error =
+		sys->table->file_create(sys, "varbos-returns", sizeof(struct return_ring),
+					SYS_READ_WRITE, &opening->made.fd, &memory);
+	if (opening->error)
+		return;
+	opening->made.ring = memory;
+	opening->error =
+		sys->table->reopen(sys, opening->made.fd, SYS_READ_WRITE, &opening->client_fd);
+	if (opening->error)
+		destroy(sys, &opening->made);
+}
+
+static void ring_opened(uv_work_t *work, int status)
+{
+	struct opening *opening = container_of(work, struct opening, work);
+	struct client *client = opening->request->client;
+
+	(void)status; /* nothing is ever cancelled */
+	client->opening_returns = false;
+	if (!opening->error)
+		client->returns = opening->made;
+	request_finish(opening->request, opening->error, &opening->client_fd,
+		       opening->error ? 0 : 1);
+	free(opening);
+}
+
+int returns_open(struct request *request)
+{
+	struct client *client = request->client;
+	struct opening *opening;
+	int r;
+
+	if (client->returns.fd >= 0 || client->opening_returns)
+		return fault_set(request, FAULT_EXISTS, "returns",
+				 "this session has a return ring already");
+	opening = calloc(1, sizeof(*opening));
+	if (opening)
+		opening->request = request_keep(request);
+	if (!opening || !opening->request) {
+		free(opening);
+		return -ENOMEM;
+	}
+	opening->made = RETURNS_NONE;
+	client->opening_returns = true;
+	r = uv_queue_work(&request->server->loop, &opening->work, open_ring, ring_opened);
+	assert(!r); /* it fails for want of a function only */
+	return REQUEST_LATER;
+}
+
+static void close_ring(uv_work_t *work)
+{
+	struct closing *closing = container_of(work, struct closing, work);
+
+	destroy(closing->sys, &closing->returns);
+}
+
+static void ring_closed(uv_work_t *work, int status)
+{
+	(void)status;
+	free(container_of(work, struct closing, work));
+}
+
+void returns_close(struct client *client)
+{
+	struct server *server = client->server;
+	struct closing *closing;
+
+	if (client->returns.fd < 0)
+		return;
+	closing = calloc(1, sizeof(*closing));
+	if (!closing) { /* a page, and better here than never */
+		destroy(server->sys, &client->returns);
+		return;
+	}
+	closing->sys = server->sys;
+	closing->returns = client->returns;
+	client->returns = RETURNS_NONE;
+	uv_queue_work(&server->loop, &closing->work, close_ring, ring_closed);
+}
+
+/* The next record, if it is there. */
+static bool next_record(struct returns *returns, struct wire_extent_free *ret)
+{
+	const struct return_record *record =
+		&returns->ring->records[returns->taken % RETURNS_MAX];
+	uint64_t turn, words[2];
+
+	/*
+	 * A turn read while it is written is neither the old nor the new one, or the new one:
+	 * bytes that differ would differ from what we wait for.
+	 */
+	if (guard_copy(&turn, (const void *)&record->turn, sizeof(turn)) ||
+	    turn != returns->taken + 1)
+		return false;
+	atomic_thread_fence(memory_order_acquire);
+	if (guard_copy(words, &record->space, sizeof(words)))
+		return false;
+	returns->taken++;
+	*ret = (struct wire_extent_free){
+		.space = words[0],
+		.offset = ref_offset(words[1]),
+		.tag = ref_tag(words[1]),
+	};
+	return true;
+}
+
+uint32_t returns_take(struct client *client)
+{
+	struct wire_extent_free args;
+	uint32_t n;
+
+	if (client->returns.fd < 0)
+		return 0;
+	for (n = 0; n < RETURNS_MAX && next_record(&client->returns, &args); n++)
+		request_free(client, &args);
+	return n;
+}
+
+uint32_t returns_take_all(struct server *server)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < server->n_clients_max; i++)
+		if (server->clients[i])
+			n += returns_take(server->clients[i]);
+	return n;
+}

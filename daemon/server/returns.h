@@ -1,0 +1,34 @@
+/*
+ * Returns - what clients give back through their return rings (proto/layout.h).
+ *
+ * T1  The daemon looks before each message of the session, before it refuses memory to anyone,
+ *     before it counts, and at each beat; at most RETURNS_MAX records a ring each time.
+ * T2  A ring is memory that a client writes: it is read through guard_copy() alone, each field
+ *     once, and a record is worth what an extent.free would be.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/server/request.h"
+#include "proto/layout.h"
+
+struct client;
+struct server;
+
+struct returns {
+	int fd; /* -1: the client has none */
+	const struct return_ring *ring;
+	uint64_t taken; /* records so far */
+};
+
+#define RETURNS_NONE ((struct returns){.fd = -1})
+
+/* Make the client's ring, by a worker, and answer the request with it. REQUEST_*, -errno. */
+int returns_open(struct request *request);
+/* Nobody looks at it any more. */
+void returns_close(struct client *client);
+
+/* Take what is there. How many records there were. */
+uint32_t returns_take(struct client *client);
+uint32_t returns_take_all(struct server *server);
