@@ -28,6 +28,13 @@ enum {
 
 const char *const place_names[PLACES_N] = {"same-core", "cross-core"};
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number)
+{
+	interrupted = number;
+}
+
 uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -270,7 +277,12 @@ static void folder_remove(const char *path)
 
 void harness_init(struct harness *harness, bool quick)
 {
+	const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
+
 	*harness = (struct harness){.quick = quick, .raw_socket = -1};
+	/* So that the folder goes in any case. */
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
 	cpus_find(harness);
 	raw_start(harness);
 	daemon_start(harness);
@@ -334,6 +346,8 @@ static void compare_at(struct harness *harness, const char *bench, uint64_t size
 	while (now_ns() < end_ns && !series_full(&raw)) {
 		round_run(harness, &raw, raw_operation, NULL);
 		round_run(harness, &varbos, operation, userdata);
+		if (interrupted)
+			harness_die(harness, "interrupted");
 	}
 
 	row_print(&(struct row){bench, "raw", place_names[place], RAW_BYTES}, &raw);

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import subprocess
+import time
 import unittest
 
 BENCH = os.environ["VARBOS_BENCH"]
@@ -40,6 +41,20 @@ class Bench(unittest.TestCase):
 
     def test_extent_has_a_row_for_each_place_and_side(self):
         self.rows("extent", 1 << 20)
+
+    def test_interrupted_it_leaves_nothing(self):
+        before = set(glob.glob("/tmp/varbos-bench-*"))
+        running = subprocess.Popen([BENCH, "rtt"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 30
+        while not set(glob.glob("/tmp/varbos-bench-*/sock")) - before:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        running.terminate()
+        _, err = running.communicate(timeout=30)
+        self.assertEqual(running.returncode, 1)
+        self.assertIn(b"interrupted", err)
+        self.assertLessEqual(set(glob.glob("/tmp/varbos-bench-*")), before)
 
     def test_an_unknown_name_is_a_usage_error(self):
         done = bench("nosuch")
