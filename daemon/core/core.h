@@ -216,6 +216,12 @@ int core_trim(struct core *core, uint32_t space, uint32_t units, struct plan **r
 
 /* ---- looking ---- */
 
+/* Counted since the core began: of one space, or of all that there are and were. */
+struct space_counts {
+	uint64_t allocs, frees, refused;
+	struct stats_failures failures;
+};
+
 struct space_view {
 	uint32_t space;
 	const char *name, *placement;
@@ -224,8 +230,8 @@ struct space_view {
 	bool removed;
 	uint64_t limit, reserve, client_limit;
 	uint64_t used, peak, committed, largest;
-	uint64_t extents, allocs, frees, refused;
-	struct stats_failures failures;
+	uint64_t extents;
+	struct space_counts counts;
 };
 
 struct session_view {
@@ -243,6 +249,7 @@ struct window_view {
 struct core_view {
 	uint64_t capacity, committed, pending, used, peak;
 	uint32_t spaces, sessions;
+	struct space_counts counts;
 };
 
 struct core_view core_view(const struct core *core);

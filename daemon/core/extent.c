@@ -59,7 +59,7 @@ void extent_store(struct core *core, uint32_t slot)
 	extent_say(core, extent, true);
 	extent->pending = false;
 	++space->n_extents;
-	++space->allocs;
+	++space->counts.allocs;
 	++extent->member->session->allocs;
 }
 
@@ -124,7 +124,7 @@ static uint32_t tag_take(struct core *core, struct space *space)
 static int refuse_memory(struct core *core, struct member *member, uint64_t bytes,
 			 struct core_fault *fault)
 {
-	++member->space->failures.memory;
+	++member->space->counts.failures.memory;
 	++member->session->failed;
 	*fault = (struct core_fault){.which = "region", .requested = bytes};
 	choice_outlook(core, member->space, &fault->available, &fault->largest);
@@ -135,7 +135,7 @@ static int refuse_memory(struct core *core, struct member *member, uint64_t byte
 static int refuse_budget(struct core *core, struct member *member, uint64_t bytes,
 			 const struct budget_refusal *refusal, struct core_fault *fault)
 {
-	struct stats_failures *failures = &member->space->failures;
+	struct stats_failures *failures = &member->space->counts.failures;
 
 	if (refusal->budget == &core->region)
 		return refuse_memory(core, member, bytes, fault);
@@ -163,7 +163,7 @@ static int request_check(struct core *core, struct member *member,
 	if (request->kind != EXTENT_PRIVATE && request->kind != EXTENT_SHARED)
 		return FAULT(fault, CORE_E_INVALID, .which = "kind");
 	if (!u64_align_up(request->size, SLICE_BYTES, ret_bytes) || *ret_bytes > max) {
-		++member->space->failures.too_large;
+		++member->space->counts.failures.too_large;
 		++member->session->failed;
 		return FAULT(fault, CORE_E_TOO_LARGE, .requested = request->size, .max = max);
 	}
@@ -293,12 +293,12 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
 	    core->extents[slot].member != member)
 		wrong = "not-owner";
 	if (wrong || member->read_only)
-		++member->space->refused;
+		++member->space->counts.refused;
 	if (wrong)
 		return FAULT(fault, CORE_E_REFERENCE, .which = wrong);
 	if (member->read_only)
 		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
-	++member->space->frees;
+	++member->space->counts.frees;
 	++member->session->frees;
 	extent_release(core, slot);
 	return 0;

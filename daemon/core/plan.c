@@ -321,6 +321,7 @@ static void space_gone(struct core *core, struct space *space)
 			changes_forgive(&core->changes,
 					window->place.info.state == WINDOW_BORN);
 	}
+	space_counts_add(&core->gone, &space->counts);
 	core->spaces[slot] = NULL;
 	slots_put(&core->slots[RECORD_SPACE], slot);
 	space_free(core, space);

@@ -43,8 +43,7 @@ struct space {
 	struct link members; /* struct member, in_space */
 	struct link extents; /* adopted ones */
 	uint32_t n_members, n_extents, n_plans;
-	uint64_t allocs, frees, refused;
-	struct stats_failures failures;
+	struct space_counts counts;
 };
 
 /* One session's use of one space. */
@@ -61,6 +60,7 @@ struct member {
 
 struct core;
 struct core_plan;
+void space_counts_add(struct space_counts *sum, const struct space_counts *more);
 struct records;
 
 bool space_name_valid(const char *name);

@@ -38,6 +38,7 @@ struct core {
 	struct session **sessions;
 	struct extent *extents;
 	struct changes changes;
+	struct space_counts gone; /* of spaces that were */
 	struct link plans;
 	uint32_t n_plans, n_spaces, n_sessions; /* spaces: live */
 };

@@ -4,15 +4,33 @@
 #include "base/base.h"
 #include "daemon/core/state.h"
 
+void space_counts_add(struct space_counts *sum, const struct space_counts *more)
+{
+	sum->allocs += more->allocs;
+	sum->frees += more->frees;
+	sum->refused += more->refused;
+	sum->failures.memory += more->failures.memory;
+	sum->failures.too_large += more->failures.too_large;
+	sum->failures.budget_region += more->failures.budget_region;
+	sum->failures.budget_space += more->failures.budget_space;
+	sum->failures.budget_client += more->failures.budget_client;
+}
+
 struct core_view core_view(const struct core *core)
 {
+	const struct slots *slots = &core->slots[RECORD_SPACE];
 	struct core_view view = {
 		.capacity = core->region.limit,
 		.used = core->region.used,
 		.peak = core->region.peak,
 		.spaces = core->n_spaces,
 		.sessions = core->n_sessions,
+		.counts = core->gone,
 	};
+
+	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
+		if (core->spaces[i])
+			space_counts_add(&view.counts, &core->spaces[i]->counts);
 
 	for (uint32_t i = 0; i < core->config.n_nodes; ++i) {
 		view.committed += units_bytes(core, core->nodes[i].committed);
@@ -83,10 +101,7 @@ bool core_space_view(const struct core *core, uint32_t slot, struct space_view *
 		.committed = units_bytes(core, space->units.committed),
 		.largest = space_largest(core, space),
 		.extents = space->n_extents,
-		.allocs = space->allocs,
-		.frees = space->frees,
-		.refused = space->refused,
-		.failures = space->failures,
+		.counts = space->counts,
 	};
 	return true;
 }

@@ -148,6 +148,11 @@ static void process_ended(uv_poll_t *poll, int status, int events)
 
 	(void)status;
 	(void)events;
+	if (mutant(session_outlives_process)) {
+		client->connection = connection;
+		uv_poll_stop(poll);
+		return;
+	}
 	if (connection) { /* a child may hold the other end: it is not this session */
 		connection->client = NULL;
 		connection_close(connection);
@@ -159,6 +164,8 @@ void client_lost(struct client *client)
 {
 	client->connection = NULL;
 	publisher_touch(client->server->publisher);
+	if (mutant(session_ends_with_socket))
+		client_end(client);
 }
 
 void client_bye(struct client *client, uint64_t id)

@@ -439,7 +439,8 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 		return r;
 	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
 			      &fault);
-	if ((r == CORE_E_MEMORY || r == CORE_E_BUDGET) && returns_take_all(request->server))
+	if ((r == CORE_E_MEMORY || r == CORE_E_BUDGET) && !mutant(returns_left) &&
+	    returns_take_all(request->server))
 		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
 				      &plan, &fault);
 	r = core_answer(request, r, &fault);

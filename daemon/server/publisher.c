@@ -139,23 +139,10 @@ void publisher_touch(struct publisher *publisher)
 	uv_timer_start(&publisher->soon, soon, due > now ? due - now : 0, 0);
 }
 
-static void add_failures(struct stats_failures *sum, const struct stats_failures *more)
-{
-	sum->memory += more->memory;
-	sum->too_large += more->too_large;
-	sum->budget_region += more->budget_region;
-	sum->budget_space += more->budget_space;
-	sum->budget_client += more->budget_client;
-}
-
 static void fill_space(struct stats_copy *copy, uint32_t slot, const struct space_view *view)
 {
 	struct stats_space *row;
 
-	copy->allocs += view->allocs;
-	copy->frees += view->frees;
-	copy->refused += view->refused;
-	add_failures(&copy->failures, &view->failures);
 	if (copy->n_spaces == STATS_SPACES_MAX)
 		return;
 
@@ -175,10 +162,10 @@ static void fill_space(struct stats_copy *copy, uint32_t slot, const struct spac
 		.committed = view->committed,
 		.largest = view->largest,
 		.extents = view->extents,
-		.allocs = view->allocs,
-		.frees = view->frees,
-		.refused = view->refused,
-		.failures = view->failures,
+		.allocs = view->counts.allocs,
+		.frees = view->counts.frees,
+		.refused = view->counts.refused,
+		.failures = view->counts.failures,
 	};
 	snprintf(row->name, sizeof(row->name), "%s", view->name);
 	snprintf(row->placement, sizeof(row->placement), "%s", view->placement);
@@ -221,6 +208,10 @@ static void fill(struct stats_copy *copy, struct server *server)
 	copy->spaces_total = view.spaces;
 	copy->sessions_total = view.sessions;
 	copy->requests = server->requests;
+	copy->allocs = view.counts.allocs;
+	copy->frees = view.counts.frees;
+	copy->refused = view.counts.refused;
+	copy->failures = view.counts.failures;
 	copy->n_nodes = 1;
 	copy->nodes[0] = core_node_view(core, 0);
 

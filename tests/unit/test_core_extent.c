@@ -64,7 +64,7 @@ START_TEST(a_reader_may_neither_allocate_nor_free)
 	ck_assert_int_eq(world_try_alloc(&world, reader, space, 1, EXTENT_SHARED, &none, &plan),
 			 CORE_E_PERMISSION);
 	ck_assert_int_eq(world_free(&world, reader, space, info), CORE_E_PERMISSION);
-	ck_assert_uint_eq(world_space(&world, space).refused, 1);
+	ck_assert_uint_eq(world_space(&world, space).counts.refused, 1);
 	ck_assert_int_eq(core_window_open(world.core, reader, space, 0, &window, &read_only,
 					  &world.fault),
 			 0);
@@ -109,7 +109,7 @@ START_TEST(wrong_references_are_told_apart)
 	wrong.offset = UINT64_MAX;
 	ck_assert_int_eq(world_free(&world, one, space, wrong), CORE_E_REFERENCE);
 	ck_assert_str_eq(world.fault.which, "foreign");
-	ck_assert_uint_eq(world_space(&world, space).refused, 6);
+	ck_assert_uint_eq(world_space(&world, space).counts.refused, 6);
 
 	ck_assert_int_eq(world_free(&world, two, space, shared), 0);
 	ck_assert_int_eq(world_free(&world, two, space, shared), CORE_E_REFERENCE);
@@ -157,8 +157,8 @@ START_TEST(refusals_carry_their_numbers)
 	ck_assert_str_eq(world.fault.which, "size");
 	world_alloc(&world, session, space, 2 * MIB, EXTENT_SHARED);
 	ck_assert_uint_eq(world_space(&world, space).windows, 2);
-	ck_assert_uint_eq(world_space(&world, space).failures.too_large, 2);
-	ck_assert_uint_eq(world_space(&world, space).failures.budget_client, 1);
+	ck_assert_uint_eq(world_space(&world, space).counts.failures.too_large, 2);
+	ck_assert_uint_eq(world_space(&world, space).counts.failures.budget_client, 1);
 	world_check(&world, false);
 	world_end(&world);
 }
@@ -362,7 +362,7 @@ START_TEST(full_tables_and_a_full_region_say_so)
 	}
 	ck_assert_int_eq(r, CORE_E_MEMORY);
 	ck_assert_uint_eq(world_space(&world, a).used, 32 * MIB);
-	ck_assert_uint_eq(world_space(&world, a).failures.memory, 1);
+	ck_assert_uint_eq(world_space(&world, a).counts.failures.memory, 1);
 	ck_assert_uint_eq(world.fault.requested, 64 * KIB);
 	ck_assert_uint_eq(world.fault.available, 0);
 	ck_assert_uint_eq(world.fault.largest, 0);
