@@ -220,10 +220,16 @@ static void log_show(const struct harness *harness)
 static void daemon_start(struct harness *harness)
 {
 	uint64_t deadline_ns = now_ns() + (uint64_t)START_MS * 1000000;
+	const char *temporary = getenv("TMPDIR");
 	char path[4096 + 64];
 
 	daemon_find(harness, path, sizeof(path));
-	snprintf(harness->folder, sizeof(harness->folder), "/tmp/varbos-bench-XXXXXX");
+	if ((size_t)snprintf(harness->folder, sizeof(harness->folder), "%s/varbos-bench-XXXXXX",
+			     temporary && *temporary ? temporary : "/tmp") >=
+	    sizeof(harness->folder)) {
+		harness->folder[0] = 0;
+		harness_die(harness, "$TMPDIR is too long for a socket: %s", temporary);
+	}
 	if (!mkdtemp(harness->folder)) {
 		harness->folder[0] = 0;
 		harness_die(harness, "a temporary folder: %s", strerror(errno));

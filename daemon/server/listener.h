@@ -1,7 +1,7 @@
 /*
  * Listener - the socket at its path: one daemon, whatever an earlier one left behind.
  *
- * T1  PATH.lock is locked as long as a daemon serves PATH; who holds the lock may take a stale
+ * A1  PATH.lock is locked as long as a daemon serves PATH; who holds the lock may take a stale
  *     socket away, and nothing that is not a socket.
  */
 #pragma once
