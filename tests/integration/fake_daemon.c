@@ -232,9 +232,13 @@ static void answer(struct fake_daemon *fake, int to, const struct wire_message *
 		fake->held_size[fake->n_held++] = size;
 		if (fake->n_held < fake->gather)
 			return;
-		while (fake->n_held--)
-			send_with(to, fake->held[fake->n_held],
-				  (size_t)fake->held_size[fake->n_held], NULL, 0);
+		for (uint32_t i = 0; i < fake->n_held; i++) {
+			uint32_t at = fake->slowly ? i : fake->n_held - 1 - i;
+
+			send_with(to, fake->held[at], (size_t)fake->held_size[at], NULL, 0);
+			if (fake->slowly)
+				usleep(2000);
+		}
 		fake->n_held = 0;
 		return;
 	}

@@ -502,7 +502,7 @@ static Suite *suite(void)
 	TCase *children = tcase_create("children"), *private = tcase_create("private");
 
 	tcase_add_checked_fixture(children, set_up, tear_down);
-	tcase_set_timeout(children, 120);
+	tcase_set_timeout(children, 30);
 	tcase_add_test(children, a_child_reads_shared_memory_through_the_reference);
 	tcase_add_test(children, a_childs_private_memory_dies_with_it_and_what_it_shared_stays);
 	tcase_add_test(children, a_child_that_does_nothing_or_disconnects_disturbs_no_one);
@@ -514,7 +514,7 @@ static Suite *suite(void)
 	tcase_add_test(children, no_lock_that_another_thread_held_stops_a_child);
 	suite_add_tcase(s, children);
 
-	tcase_set_timeout(private, 120);
+	tcase_set_timeout(private, 30);
 	tcase_add_test(private, a_private_daemon_serves_and_goes_without_a_trace);
 	tcase_add_test(private,
 		       a_private_daemon_outlives_its_starter_while_a_descendant_holds_on);

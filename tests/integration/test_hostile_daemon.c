@@ -487,6 +487,22 @@ START_TEST(threads_allocate_and_free_at_once)
 }
 END_TEST
 
+START_TEST(who_has_its_answer_hands_the_reading_on)
+{
+	pthread_t threads[THREADS];
+	struct set set;
+
+	set_up(&set);
+	set.fake.slowly = true; /* so that each reader leaves while others sleep */
+	set.fake.gather = THREADS;
+	for (int i = 0; i < THREADS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ping_once, set.vb), 0);
+	join_all(threads, THREADS, 0);
+	set.fake.gather = 0;
+	tear_down(&set);
+}
+END_TEST
+
 START_TEST(answers_may_come_in_any_order)
 {
 	pthread_t threads[THREADS];
@@ -561,6 +577,7 @@ static Suite *suite(void)
 	tcase_add_test(calls, a_block_given_out_again_can_be_freed_again);
 	tcase_add_test(calls, threads_share_one_socket_and_each_gets_its_own_answer);
 	tcase_add_test(calls, threads_allocate_and_free_at_once);
+	tcase_add_test(calls, who_has_its_answer_hands_the_reading_on);
 	tcase_add_test(calls, answers_may_come_in_any_order);
 	tcase_add_test(calls, when_the_daemon_goes_every_waiter_hears_of_it);
 	tcase_add_test(calls, when_no_one_answers_every_waiter_times_out);
