@@ -16,7 +16,7 @@
 #include "proto/stats_file.h"
 
 enum {
-	PUBLISH_PAUSE_MS = 100, /* between two, but for beats and when asked */
+	PUBLISH_PAUSE_MS = 20,  /* between two, but for beats and when asked */
 };
 
 struct publisher {

@@ -95,7 +95,7 @@ static uint64_t live(struct peer *peer, int end)
 			break;
 		case 8:
 			ck_assert(peer_receive(peer)); /* the answer to step 7 */
-						       __attribute__((fallthrough));
+			__attribute__((fallthrough));
 		case 3:
 			alloc(peer, space, 100000, false);
 			break;

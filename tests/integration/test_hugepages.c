@@ -1,0 +1,144 @@
+/*
+ * A region of hugepages: what is granted is there, what is not is nobody's.
+ */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <varbos/varbos.h>
+
+#include "tests/hugepages.h"
+#include "tests/integration/daemon.h"
+#include "tests/integration/peer.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+enum { PAGES = 16 };
+
+static struct test_daemon daemon_;
+static struct peer watcher;
+
+static bool borrowed;
+
+/* Without root there is nothing to borrow: said, and the tests pass. */
+static void borrow(void)
+{
+	borrowed = hugepages_borrow(PAGES);
+}
+
+static void give_back(void)
+{
+	if (borrowed)
+		hugepages_return();
+}
+
+static void start(const char *pages)
+{
+	test_daemon_start(&daemon_, "32M", "--pages", pages, NULL);
+	peer_open(&watcher, daemon_.socket);
+}
+
+static void stop(void)
+{
+	peer_close(&watcher);
+	test_daemon_stop(&daemon_);
+}
+
+START_TEST(a_region_of_hugepages_is_filled_to_the_last_byte)
+{
+	const struct varbos_space_options options = {.limit = 32 * MIB,
+						     .client_limit = 32 * MIB};
+	struct varbos_space *space;
+	struct varbos *vb;
+	char *memory;
+
+	if (!borrowed)
+		return;
+	start("2M");
+	ck_assert_uint_eq(peer_status(&watcher).page, 2 * MIB);
+	ck_assert(!varbos_connect(&vb, daemon_.socket));
+	ck_assert(!varbos_space_open(&space, vb, "a", &options));
+	memory = varbos_alloc(space, 32 * MIB);
+	ck_assert_msg(memory, "%s", varbos_error()->message);
+	memset(memory, 'x', 32 * MIB);
+	ck_assert_uint_eq(peer_status(&watcher).committed, 32 * MIB);
+	ck_assert_ptr_null(varbos_alloc(space, 1));
+	ck_assert_int_eq(varbos_free(space, memory), 0);
+	ck_assert_ptr_nonnull(varbos_alloc(space, 32 * MIB));
+	varbos_disconnect(vb);
+	stop();
+}
+END_TEST
+
+START_TEST(a_touch_of_what_was_not_granted_gets_sigbus_and_takes_no_page)
+{
+	struct varbos_space *space;
+	struct varbos *vb;
+	int status;
+	pid_t pid;
+
+	if (!borrowed)
+		return;
+	start("2M");
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		volatile char *memory;
+
+		peer_leave_check();
+		if (varbos_connect(&vb, daemon_.socket) ||
+		    varbos_space_open(&space, vb, "a", NULL))
+			_exit(1);
+		memory = varbos_alloc(space, 1);
+		if (!memory)
+			_exit(2);
+		memory[65535] = 'x';
+		memory[2 * MIB] = 'x'; /* the next page, which no one committed */
+		_exit(3);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS, "wait status 0x%x",
+		      (unsigned)status);
+	/* All that was reserved can still be had. */
+	ck_assert(!varbos_connect(&vb, daemon_.socket));
+	ck_assert(!varbos_space_open(
+		&space, vb, "b",
+		&(struct varbos_space_options){.limit = 24 * MIB, .client_limit = 24 * MIB}));
+	ck_assert_msg(varbos_alloc(space, 24 * MIB), "%s", varbos_error()->message);
+	varbos_disconnect(vb);
+	stop();
+}
+END_TEST
+
+START_TEST(more_hugepages_than_there_are_is_a_refusal_or_a_fall)
+{
+	if (!borrowed)
+		return;
+	ck_assert_int_eq(test_daemon_try(&daemon_, "64M", "--pages", "2M", NULL), 1);
+	start("auto"); /* 16 pages are enough for 32 MiB */
+	ck_assert_uint_eq(peer_status(&watcher).page, 2 * MIB);
+	stop();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("hugepages");
+	TCase *t = tcase_create("hugepages");
+	SRunner *runner = srunner_create(s);
+	int failed;
+
+	tcase_set_timeout(t, 60);
+	tcase_add_unchecked_fixture(t, borrow, give_back);
+	tcase_add_test(t, a_region_of_hugepages_is_filled_to_the_last_byte);
+	tcase_add_test(t, a_touch_of_what_was_not_granted_gets_sigbus_and_takes_no_page);
+	tcase_add_test(t, more_hugepages_than_there_are_is_a_refusal_or_a_fall);
+	suite_add_tcase(s, t);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
