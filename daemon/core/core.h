@@ -256,6 +256,8 @@ struct core_view core_view(const struct core *core);
 struct stats_node core_node_view(const struct core *core, uint32_t node);
 /* False if the slot is empty. Also of what a plan creates or destroys. */
 bool core_space_view(const struct core *core, uint32_t space, struct space_view *ret);
+/* Has this session the space open? */
+bool core_session_has(const struct core *core, uint32_t session, uint32_t space);
 bool core_session_view(const struct core *core, uint32_t session, struct session_view *ret);
 bool core_window_view(const struct core *core, uint32_t window, struct window_view *ret);
 /* The first slot in use (of what is there: no plan creates or destroys it) at or after `slot`;

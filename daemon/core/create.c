@@ -27,6 +27,12 @@ static uint64_t may_own(const struct core *core, uint32_t uid, const char **ret_
 	return share;
 }
 
+/* On the 4 KiB rung windows are powers of two: such a limit can be had in one piece. */
+static uint64_t power_down(uint64_t bytes)
+{
+	return (uint64_t)1 << (63 - __builtin_clzll(bytes));
+}
+
 /* The limits of a new space; what is not asked for gets its default. */
 static int limits_set(const struct core *core, struct space *space,
 		      const struct space_request *request, struct core_fault *fault)
@@ -36,7 +42,7 @@ static int limits_set(const struct core *core, struct space *space,
 	uint64_t limit = request->limit, reserve, client;
 
 	if (!limit)
-		limit = u64_max(u64_align_down(own / 4, unit), unit);
+		limit = power_down(u64_max(own / 4, unit));
 	if (!u64_align_up(limit, CHUNK_BYTES, &limit) || limit > own)
 		return FAULT(fault, CORE_E_BUDGET, .which = which, .requested = limit,
 			     .remaining = own);

@@ -160,3 +160,10 @@ uint32_t core_session_next(const struct core *core, uint32_t slot)
 			return slot;
 	return UINT32_MAX;
 }
+
+bool core_session_has(const struct core *core, uint32_t session, uint32_t space)
+{
+	struct core_fault fault;
+
+	return core_member_at(core, session, space, &fault);
+}

@@ -44,6 +44,7 @@ static int read_groups(struct client *client, int socket)
 }
 
 static void client_end(struct client *client);
+static void client_process_over(struct client *client);
 static void process_ended(uv_poll_t *poll, int status, int events);
 
 static void process_closed(uv_handle_t *handle)
@@ -54,6 +55,20 @@ static void process_closed(uv_handle_t *handle)
 	client->pidfd = -1;
 	client->watching = false;
 	client_unref(client);
+}
+
+/* The process has called exec: what its former program held, nobody can use any more. */
+static void end_former_images(const struct client *now)
+{
+	struct server *server = now->server;
+
+	for (uint32_t i = 0; i < server->n_clients_max; i++) {
+		struct client *client = server->clients[i];
+
+		if (client && client->pid == now->pid && client->birth == now->birth &&
+		    client->image && now->image && client->image != now->image)
+			client_process_over(client);
+	}
 }
 
 int client_new(struct client **ret, struct connection *connection,
@@ -84,6 +99,8 @@ int client_new(struct client **ret, struct connection *connection,
 		return r;
 	}
 	client->pid = request.pid;
+	client->birth = request.birth;
+	client->image = request.image;
 	client->credentials = request.credentials;
 
 	r = core_session_open(server->core, &request, &client->session, fault);
@@ -106,6 +123,7 @@ int client_new(struct client **ret, struct connection *connection,
 		return r;
 	}
 	client->connection = connection;
+	end_former_images(client);
 	publisher_touch(server->publisher);
 	*ret = client;
 	return 0;
@@ -141,23 +159,28 @@ static void client_end(struct client *client)
 	server_more(server);
 }
 
-static void process_ended(uv_poll_t *poll, int status, int events)
+/* A child may hold the other end of its socket: that is not this session. */
+static void client_process_over(struct client *client)
 {
-	struct client *client = container_of(poll, struct client, process);
 	struct connection *connection = TAKE_PTR(client->connection);
 
-	(void)status;
-	(void)events;
-	if (mutant(session_outlives_process)) {
-		client->connection = connection;
-		uv_poll_stop(poll);
-		return;
-	}
-	if (connection) { /* a child may hold the other end: it is not this session */
+	if (connection) {
 		connection->client = NULL;
 		connection_close(connection);
 	}
 	client_end(client);
+}
+
+static void process_ended(uv_poll_t *poll, int status, int events)
+{
+	struct client *client = container_of(poll, struct client, process);
+
+	(void)status;
+	(void)events;
+	if (mutant(session_outlives_process))
+		uv_poll_stop(poll);
+	else
+		client_process_over(client);
 }
 
 void client_lost(struct client *client)

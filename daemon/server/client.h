@@ -25,6 +25,7 @@ struct client {
 	unsigned refs;                 /* the table's, and one for each request that waits */
 	uint32_t session;              /* slot in the core */
 	uint32_t pid;
+	uint64_t birth, image; /* tell its pid's lives apart, and its programs */
 	struct credentials credentials;
 	uint32_t *groups;
 	uint32_t n_groups;

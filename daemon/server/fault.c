@@ -54,6 +54,32 @@ static int reference_fault(struct request *request, const char *why)
 	return fault_set(request, FAULT_REFERENCE, why, "not a live reference: %s", why);
 }
 
+static int invalid_fault(struct request *request, const char *which,
+			 const struct core_fault *fault)
+{
+	static const struct {
+		const char *which, *rule;
+	} rules[] = {
+		{"name", "1 to 63 of A-Z a-z 0-9 . _ -, not starting with . or -"},
+		{"mode", "like a file's, 0 to 0777"},
+		{"weight", "1 to 10000"},
+		{"placement", "there is bestfit"},
+		{"size", "at least one byte"},
+		{"align", "a power of two, at most 1 GiB"},
+	};
+
+	if (!strcmp(which, "reserve"))
+		return fault_set(request, FAULT_INVALID, which,
+				 "reserve: %s asked, at most the limit, which is %s",
+				 bytes(fault->requested).text, bytes(fault->max).text);
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		if (!strcmp(which, rules[i].which))
+			return fault_set(request, FAULT_INVALID, which, "%s: %s", which,
+					 rules[i].rule);
+	return fault_set(request, FAULT_INVALID, which, "%s: not a value that works here",
+			 which);
+}
+
 int fault_from_core(struct request *request, int code, const struct core_fault *fault)
 {
 	const char *which = fault->which ? fault->which : "";
@@ -83,8 +109,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	case CORE_E_REFERENCE:
 		return reference_fault(request, which);
 	case CORE_E_INVALID:
-		return fault_set(request, FAULT_INVALID, which,
-				 "%s: not a value that works here", which);
+		return invalid_fault(request, which, fault);
 	case CORE_E_NOT_FOUND:
 		return fault_set(request, FAULT_NOT_FOUND, which, "no such space");
 	case CORE_E_EXISTS:
@@ -96,8 +121,9 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 		return fault_set(request, FAULT_PERMISSION, which, "permission denied: %s",
 				 which);
 	case CORE_E_IN_USE:
-		return fault_set(request, FAULT_IN_USE, which, "in use by %llu sessions",
-				 (unsigned long long)fault->available);
+		return fault_set(request, FAULT_IN_USE, which, "in use by %llu session%s",
+				 (unsigned long long)fault->available,
+				 fault->available == 1 ? "" : "s");
 	case CORE_E_LIMIT:
 		return fault_set(request, FAULT_LIMIT, which, "no more than %llu %s",
 				 (unsigned long long)fault->max, which);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <libgen.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -40,7 +41,8 @@ static int lock(struct server *server)
 		if (fd < 0) {
 			int error = errno;
 
-			log_error("%s: %s", path, strerror(error));
+			log_error("%s cannot be served, there is no writing beside it: %s",
+				  server->options.socket, strerror(error));
 			return -error;
 		}
 		if (flock(fd, LOCK_EX | LOCK_NB)) {
@@ -59,6 +61,27 @@ static int lock(struct server *server)
 	}
 }
 
+static void address_of(const char *path, struct sockaddr_un *ret)
+{
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(ret->sun_path, path, strlen(path) + 1); /* options.c has measured it */
+}
+
+/* Someone listens there: another program, or a daemon whose lock file was taken away. */
+static bool is_served(const char *path)
+{
+	_cleanup_(closep) int fd = -1;
+	struct sockaddr_un address;
+
+	address_of(path, &address);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	/* EPROTOTYPE: a socket of another type, and alive; EAGAIN: its backlog is full. */
+	return !connect(fd, (struct sockaddr *)&address, sizeof(address)) ||
+	       errno != ECONNREFUSED;
+}
+
 static int clear_path(const char *path)
 {
 	struct stat st;
@@ -69,45 +92,78 @@ static int clear_path(const char *path)
 		log_error("%s: exists and is not a socket; it is left alone", path);
 		return -EEXIST;
 	}
+	if (!mutant(listener_takes_all) && is_served(path)) {
+		log_error("%s: someone serves this socket; it is left alone", path);
+		return -EADDRINUSE;
+	}
 	log_notice("%s: taking the place of a socket that no one serves", path);
 	return unlink(path) ? -errno : 0;
 }
 
 /* Members of the group may connect to the system's daemon; a private one is its user's alone. */
-static int set_access(const struct server *server, const char *path)
+static int set_access(struct server *server, const char *path)
 {
 	const struct group *group = server->isolates ? getgrnam(CLIENTS_GROUP) : NULL;
+	struct stat st;
 
+	server->socket_gid = group ? (int64_t)group->gr_gid : -1;
 	if (group && chown(path, (uid_t)-1, group->gr_gid))
 		return -errno;
-	return chmod(path, group ? 0660 : 0600) ? -errno : 0;
+	if (chmod(path, group ? 0660 : 0600) || stat(path, &st))
+		return -errno;
+	server->socket_inode = st.st_ino;
+	return 0;
+}
+
+/* The folder of a default path is ours to make; of any other, its owner's. */
+static int make_folder(const struct server *server)
+{
+	char path[sizeof(server->options.socket)];
+
+	strcpy(path, server->options.socket);
+	if (!server->options.socket_is_default)
+		return 0;
+	if (mkdir(dirname(path), 0700) && errno != EEXIST)
+		return -errno;
+	return server->isolates && chmod(path, 0755) ? -errno : 0;
 }
 
 int listener_open(struct server *server)
 {
 	const char *path = server->options.socket;
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address;
 	int r;
 
-	r = lock(server);
+	r = make_folder(server);
+	if (r)
+		log_error("the folder of %s cannot be made: %s", path, strerror(-r));
+	if (!r)
+		r = lock(server);
 	if (r)
 		return r;
 	r = clear_path(path);
 	if (r)
 		return r;
 
-	memcpy(address.sun_path, path, strlen(path) + 1);
+	address_of(path, &address);
 	server->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (server->listen_fd < 0 ||
 	    bind(server->listen_fd, (struct sockaddr *)&address, sizeof(address)))
 		r = -errno;
 	if (!r)
 		r = set_access(server, path);
-	if (!r && listen(server->listen_fd, BACKLOG))
-		r = -errno;
-	if (r) {
+	if (r)
 		log_error("%s: %s", path, strerror(-r));
-		return r;
+	return r;
+}
+
+int listener_serve(struct server *server)
+{
+	if (listen(server->listen_fd, BACKLOG)) {
+		int error = errno;
+
+		log_error("%s: %s", server->options.socket, strerror(error));
+		return -error;
 	}
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return 0;
@@ -153,9 +209,13 @@ int listener_start(struct server *server)
 void listener_close(struct server *server)
 {
 	char path[128];
+	struct stat st;
 
-	if (server->listen_fd >= 0)
+	/* Somebody may have moved ours away and put another in its place. */
+	if (server->socket_inode && !stat(server->options.socket, &st) &&
+	    st.st_ino == server->socket_inode)
 		unlink(server->options.socket);
+	server->socket_inode = 0;
 	closep(&server->listen_fd);
 	closep(&server->spare_fd);
 	if (server->lock_fd >= 0) {

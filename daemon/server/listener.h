@@ -8,8 +8,10 @@
 
 struct server;
 
-/* Lock the path and listen there. -errno after having said why. */
+/* Lock the path and take it. -errno after having said why. */
 int listener_open(struct server *server);
+/* Everything else is ready: connections may queue. */
+int listener_serve(struct server *server);
 
 /* Take connections from now on. */
 int listener_start(struct server *server);

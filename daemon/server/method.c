@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -284,6 +285,39 @@ static int run_space_close(struct request *request, const union wire_body *param
 	return answer_after(request, plan);
 }
 
+/* Who has it open, as far as a line goes. */
+static int in_use_fault(struct request *request, const char *name,
+			const struct core_fault *fault)
+{
+	struct server *server = request->server;
+	char who[120] = "";
+	uint32_t space, slot;
+	struct space_view view;
+	size_t used = 0;
+
+	for (space = core_space_next(server->core, 0); space != UINT32_MAX;
+	     space = core_space_next(server->core, space + 1))
+		if (core_space_view(server->core, space, &view) && !strcmp(view.name, name))
+			break;
+	for (slot = core_session_next(server->core, 0); slot != UINT32_MAX;
+	     slot = core_session_next(server->core, slot + 1)) {
+		const struct client *client = server->clients[slot];
+
+		if (!client || !core_session_has(server->core, slot, space))
+			continue;
+		used += (size_t)snprintf(who + used, sizeof(who) - used, "%s%u (%s)",
+					 used ? ", " : "", client->pid, client->name);
+		if (used >= sizeof(who)) {
+			strcpy(who + sizeof(who) - 4, "...");
+			break;
+		}
+	}
+	request->fault = (struct wire_fault){.available = fault->available};
+	return fault_set(request, FAULT_IN_USE, "sessions", "in use by %llu session%s: %s",
+			 (unsigned long long)fault->available, fault->available == 1 ? "" : "s",
+			 who);
+}
+
 static int run_space_remove(struct request *request, const union wire_body *params)
 {
 	const struct wire_space_remove *remove = &params->space_remove;
@@ -301,6 +335,8 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	while (r == CORE_MORE && --steps);
 	if (r == CORE_MORE)
 		return go_on_later(request);
+	if (r == CORE_E_IN_USE)
+		return in_use_fault(request, name.data, &fault);
 	r = core_answer(request, r, &fault);
 	if (r || !plan)
 		return r;

@@ -105,6 +105,7 @@ static int default_socket(struct options *options)
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	char path[4096];
 
+	options->socket_is_default = true;
 	if (!geteuid())
 		return set_socket(options, "/run/varbos/varbos.sock");
 	if (!runtime || !*runtime)

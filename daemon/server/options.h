@@ -8,6 +8,7 @@
 
 struct options {
 	char socket[108]; /* as long as an address can be */
+	bool socket_is_default;
 	uint64_t size;
 	uint32_t page_shift; /* 0: the largest that the machine has */
 	int lifeline;        /* descriptor, or -1 */

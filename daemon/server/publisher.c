@@ -16,7 +16,7 @@
 #include "proto/stats_file.h"
 
 enum {
-	PUBLISH_PAUSE_MS = 20,  /* between two, but for beats and when asked */
+	PUBLISH_PAUSE_MS = 20, /* between two, but for beats and when asked */
 };
 
 struct publisher {
@@ -63,7 +63,12 @@ static int place_file(struct publisher *publisher)
 	if (fd < 0)
 		return -errno;
 	/* Committed whole: a full file system is a refusal now, not a SIGBUS later. */
-	r = fchmod(fd, 0640) ? -errno : -posix_fallocate(fd, 0, sizeof(struct stats_file));
+	r = fchmod(fd, 0640) ? -errno : 0;
+	if (!r && publisher->server->socket_gid >= 0 &&
+	    fchown(fd, (uid_t)-1, (gid_t)publisher->server->socket_gid))
+		r = -errno;
+	if (!r)
+		r = -posix_fallocate(fd, 0, sizeof(struct stats_file));
 	if (!r) {
 		memory = mmap(NULL, sizeof(struct stats_file), PROT_READ | PROT_WRITE,
 			      MAP_SHARED, fd, 0);

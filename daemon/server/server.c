@@ -89,17 +89,21 @@ static void beat(uv_timer_t *timer)
 
 static void told_to_end(uv_signal_t *handle, int number)
 {
-	server_stop(handle->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
+	server_stop(handle->data, number == SIGTERM  ? "SIGTERM"
+				  : number == SIGINT ? "SIGINT"
+						     : "SIGHUP");
 }
 
 static void lifeline_ready(uv_poll_t *poll, int status, int events)
 {
 	struct server *server = container_of(poll, struct server, lifeline);
 	char byte;
+	ssize_t n;
 
 	(void)status;
 	(void)events;
-	if (read(server->options.lifeline, &byte, 1) <= 0 && errno != EAGAIN)
+	n = read(server->options.lifeline, &byte, 1);
+	if (!n || (n < 0 && errno != EAGAIN && errno != EINTR))
 		server_stop(server, "the end of its lifeline");
 }
 
@@ -165,11 +169,15 @@ static int start_loop(struct server *server)
 	uv_timer_init(&server->loop, &server->beat);
 	uv_signal_init(&server->loop, &server->sigterm);
 	uv_signal_init(&server->loop, &server->sigint);
+	uv_signal_init(&server->loop, &server->sighup);
 	server->sigterm.data = server;
 	server->sigint.data = server;
+	server->sighup.data = server;
 	r = uv_signal_start(&server->sigterm, told_to_end, SIGTERM);
 	if (!r)
 		r = uv_signal_start(&server->sigint, told_to_end, SIGINT);
+	if (!r) /* the terminal is gone; there is nothing to read again yet */
+		r = uv_signal_start(&server->sighup, told_to_end, SIGHUP);
 	if (!r)
 		r = uv_timer_start(&server->beat, beat, BEAT_MS, BEAT_MS);
 	if (!r)
@@ -211,7 +219,9 @@ static int server_start(struct server *server)
 		return r;
 	server->start_ns = server->sys->table->now_ns(server->sys);
 	server->isolates = pages_isolate();
-	r = pages_choose(server);
+	r = listener_open(server);
+	if (!r)
+		r = pages_choose(server);
 	if (r)
 		return r;
 	r = make_core(server);
@@ -221,9 +231,10 @@ static int server_start(struct server *server)
 		log_error("no start: %s", strerror(-r));
 		return r;
 	}
-	r = listener_open(server);
-	if (!r)
-		r = publisher_new(&server->publisher, server);
+	r = publisher_new(&server->publisher, server);
+	if (r)
+		return r;
+	r = listener_serve(server);
 	if (r)
 		return r;
 	r = start_loop(server);

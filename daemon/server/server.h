@@ -10,6 +10,7 @@
 #pragma once
 
 #include <stdint.h>
+#include <sys/types.h>
 #include <uv.h>
 
 #include "base/base.h"
@@ -41,10 +42,12 @@ struct server {
 	struct files files;
 
 	int lock_fd, listen_fd;
+	ino_t socket_inode; /* what we bound: another's is left alone at the end */
+	int64_t socket_gid; /* whose members may connect; -1: the daemon's user alone */
 	int spare_fd; /* given up for a moment to turn a connection away when there is no other */
 	uv_poll_t listener;
 	uv_poll_t lifeline;
-	uv_signal_t sigterm, sigint;
+	uv_signal_t sigterm, sigint, sighup;
 	uv_timer_t beat;
 	uv_idle_t backlog; /* runs while there is work that was cut into steps */
 	bool backlog_active, stopping;

@@ -565,6 +565,39 @@ START_TEST(a_file_that_is_no_socket_is_left_alone)
 }
 END_TEST
 
+START_TEST(a_socket_that_another_program_serves_is_left_alone)
+{
+	static const int types[] = {SOCK_STREAM, SOCK_SEQPACKET};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s.foreign", daemon_.folder);
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		int fd = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+
+		ck_assert(!bind(fd, (struct sockaddr *)&address, sizeof(address)));
+		ck_assert(!listen(fd, 1));
+		expect_refusal((const char *[]){"varbosd", "--socket", address.sun_path,
+						"--size", "4M", NULL},
+			       1, "someone serves this socket");
+		ck_assert(!access(address.sun_path, F_OK));
+		close(fd);
+		unlink(address.sun_path);
+	}
+}
+END_TEST
+
+START_TEST(without_its_lock_file_a_live_daemons_socket_is_left_alone)
+{
+	char lock[160];
+
+	snprintf(lock, sizeof(lock), "%s.lock", daemon_.socket);
+	ck_assert(!unlink(lock));
+	expect_refusal((const char *[]){"varbosd", "--socket", daemon_.socket, NULL}, 1,
+		       "someone serves this socket");
+	peer_status(&peer);
+}
+END_TEST
+
 START_TEST(a_stale_socket_is_taken_over)
 {
 	struct test_daemon other;
@@ -615,6 +648,8 @@ static Suite *suite(void)
 	tcase_add_test(t, options_that_make_no_sense_are_refused);
 	tcase_add_test(t, a_folder_that_is_missing_or_not_writable_is_named);
 	tcase_add_test(t, a_file_that_is_no_socket_is_left_alone);
+	tcase_add_test(t, a_socket_that_another_program_serves_is_left_alone);
+	tcase_add_test(t, without_its_lock_file_a_live_daemons_socket_is_left_alone);
 	tcase_add_test(t, a_stale_socket_is_taken_over);
 	suite_add_tcase(s, t);
 	return s;

@@ -171,7 +171,8 @@ void verb_space_create(void)
 			own -= u64_min(own, m.spaces[i].limit);
 	}
 	if (!limit)
-		limit = u64_max(own / 4 / (2 * MIB) * 2 * MIB, 2 * MIB);
+		for (limit = 2 * MIB; limit * 2 <= own / 4;)
+			limit *= 2;
 	limit = (limit + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
 	r = core_space_create(m.core, &request, &slot, &plan, &fault);
 	if (exists) {

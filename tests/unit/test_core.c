@@ -53,19 +53,19 @@ START_TEST(defaults_are_a_quarter_and_seven_eighths)
 	ck_assert_uint_eq(view.weight, 100);
 	ck_assert_uint_eq(view.mode, 0600);
 	ck_assert_str_eq(view.placement, "bestfit");
-	/* 24 MiB are left to the owner: a quarter is 6; root has the whole region */
+	/* 24 MiB are left to the owner: a quarter is 6, 4 is in one piece; root has all */
 	space = world_create(&world, (struct space_request){.name = "b", .owner = {7, 7}});
-	ck_assert_uint_eq(world_space(&world, space).limit, 6 * MIB);
+	ck_assert_uint_eq(world_space(&world, space).limit, 4 * MIB);
 	space = world_create(&world, (struct space_request){.name = "c"});
 	ck_assert_uint_eq(world_space(&world, space).limit, 16 * MIB);
 	ck_assert_int_eq(
 		world_try_create(
 			&world,
-			(struct space_request){.name = "d", .owner = {7, 7}, .limit = 19 * MIB},
+			(struct space_request){.name = "d", .owner = {7, 7}, .limit = 21 * MIB},
 			&space, &plan),
 		CORE_E_BUDGET);
 	ck_assert_str_eq(world.fault.which, "owner");
-	ck_assert_uint_eq(world.fault.remaining, 18 * MIB);
+	ck_assert_uint_eq(world.fault.remaining, 20 * MIB);
 	ck_assert_int_eq(
 		world_try_create(&world,
 				 (struct space_request){.name = "d", .limit = UINT64_MAX},
@@ -73,7 +73,7 @@ START_TEST(defaults_are_a_quarter_and_seven_eighths)
 		CORE_E_BUDGET);
 	ck_assert_str_eq(world.fault.which, "region");
 	world_create(&world, (struct space_request){
-				     .name = "d", .owner = {7, 7}, .limit = 17 * MIB + 1});
+				     .name = "d", .owner = {7, 7}, .limit = 19 * MIB + 1});
 	/* nothing is left: not even one unit */
 	ck_assert_int_eq(world_try_create(&world,
 					  (struct space_request){.name = "e", .owner = {7, 7}},
