@@ -51,8 +51,8 @@ struct call {
 
 struct calls {
 	struct socket socket;
-	uint32_t timeout_ms;
-	struct lock lock; /* of all below, but for what the reader owns */
+	_Atomic uint32_t timeout_ms; /* of calls that begin now */
+	struct lock lock;            /* of all below, but for what the reader owns */
 	uint64_t next_id;
 	bool reading; /* somebody has the reader's role: the socket's read end, `spare` */
 	int broken;   /* VARBOS_E_ code that every call gets now */

@@ -97,6 +97,8 @@ _public_ int varbos_space_list(struct varbos *vb, struct varbos_space_info **ret
 	int r;
 
 	error_enter("varbos_space_list");
+	if (!ret || !ret_count)
+		return error_null(ret ? "ret_count" : "ret");
 	r = connection_enter(vb);
 	if (r)
 		return r;

@@ -158,7 +158,7 @@ _public_ int varbos_connect(struct varbos **ret, const char *path)
 
 	error_enter("varbos_connect");
 	if (!ret)
-		return error_set(VARBOS_E_INVALID, "ret", "where to store it is NULL");
+		return error_null("ret");
 	socket_policy_default(&policy);
 	return connection_open(ret, path, &policy);
 }
@@ -180,7 +180,37 @@ _public_ void varbos_disconnect(struct varbos *vb)
 
 _public_ const char *varbos_socket(const struct varbos *vb)
 {
+	error_enter("varbos_socket");
+	if (!vb) {
+		error_null("vb");
+		return NULL;
+	}
 	return vb->calls.socket.path;
+}
+
+_public_ int varbos_set_timeout(struct varbos *vb, uint32_t ms)
+{
+	_cleanup_(lock_releasep) struct lock *gate = NULL;
+	int r;
+
+	error_enter("varbos_set_timeout");
+	ms = ms ? ms : SOCKET_TIMEOUT_MS;
+	if (!vb) {
+		socket_set_default_timeout(ms);
+		return 0;
+	}
+	r = connection_enter(vb);
+	if (r)
+		return r;
+
+	lock_acquire(&vb->gate);
+	gate = &vb->gate;
+	r = socket_set_timeout(vb->calls.socket.fd, ms);
+	if (r)
+		return error_system(r, "setting a socket's timeout");
+	vb->policy.timeout_ms = ms;
+	atomic_store_explicit(&vb->calls.timeout_ms, ms, memory_order_relaxed);
+	return 0;
 }
 
 _public_ int varbos_ping(struct varbos *vb, uint64_t *ret_ns)

@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "client/call.h"
+#include "client/error.h"
 #include "client/fork.h"
 #include "client/lock.h"
 #include "client/private.h"
@@ -41,6 +42,8 @@ int connection_revive(struct varbos *vb);
 /* Before anything else of a call: make the session this process's own. */
 static inline int connection_enter(struct varbos *vb)
 {
+	if (!vb)
+		return error_null("vb");
 	if (atomic_load_explicit(&vb->stamp, memory_order_acquire) == fork_count())
 		return 0;
 	return connection_revive(vb);

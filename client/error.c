@@ -70,6 +70,11 @@ int error_set(enum varbos_code code, const char *which, const char *format, ...)
 	return (int)code;
 }
 
+int error_null(const char *argument)
+{
+	return error_set(VARBOS_E_INVALID, argument, "%s is NULL", argument);
+}
+
 int error_set_numbers(const struct varbos_error *numbers, const char *format, ...)
 {
 	va_list args;

@@ -22,6 +22,9 @@ int error_set(enum varbos_code code, const char *which, const char *format, ...)
 /* VARBOS_E_SYSTEM; `error` is an errno, of either sign. */
 int error_system(int error, const char *format, ...) _printf_(2, 3);
 
+/* A handle, or where to store a result: NULL, and must not be. VARBOS_E_INVALID. */
+int error_null(const char *argument);
+
 /* With numbers of its own, besides code and which. */
 int error_set_numbers(const struct varbos_error *numbers, const char *format, ...)
 	_printf_(2, 3);

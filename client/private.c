@@ -19,6 +19,7 @@
 #include "client/connection.h"
 #include "client/error.h"
 #include "client/lock.h"
+#include "proto/layout.h"
 
 enum {
 	LIFELINE_FD = 3,    /* in the daemon */
@@ -28,6 +29,7 @@ enum {
 };
 
 #define SIZE_DEFAULT ((uint64_t)256 << 20)
+#define NOT_STARTED "exec failed: " /* and three digits: what is said instead of READY */
 
 /* ---- the folder ---- */
 
@@ -82,6 +84,7 @@ static bool search_path(char *ret, size_t size)
 	return false;
 }
 
+/* Installed it is where the users' $PATH does not lead: look there, too. */
 static int find_daemon(char *ret, size_t size, const char *given)
 {
 	if (!given)
@@ -94,10 +97,15 @@ static int find_daemon(char *ret, size_t size, const char *given)
 	}
 	if (search_path(ret, size))
 		return 0;
-	return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_UNAVAILABLE,
-							.system_errno = ENOENT,
-							.which = "daemon"},
-				 "there is no varbosd in $PATH, and $VARBOS_DAEMON is not set");
+	if ((size_t)snprintf(ret, size, "%s/varbosd", VARBOS_SBINDIR) < size &&
+	    !access(ret, X_OK))
+		return 0;
+	return error_set_numbers(
+		&(struct varbos_error){.code = VARBOS_E_UNAVAILABLE,
+				       .system_errno = ENOENT,
+				       .which = "daemon"},
+		"$VARBOS_DAEMON is not set, and there is no varbosd in $PATH or in %s",
+		VARBOS_SBINDIR);
 }
 
 /* ---- starting ---- */
@@ -109,9 +117,9 @@ static int find_daemon(char *ret, size_t size, const char *given)
 static _Noreturn void become_daemon(const char *const *argv, int lifeline)
 {
 	struct sigaction standard = {.sa_handler = SIG_DFL};
-	static const char text[] = "varbosd could not be started: ";
+	char text[] = NOT_STARTED "000\n";
+	char *digits = text + sizeof(NOT_STARTED) - 1;
 	sigset_t none;
-	const char *why;
 	int null;
 
 	for (int i = 1; i < NSIG; i++)
@@ -131,11 +139,10 @@ static _Noreturn void become_daemon(const char *const *argv, int lifeline)
 	close_range(LIFELINE_FD + 1, ~0U, 0);
 
 	execv(argv[0], (char *const *)(uintptr_t)argv);
-	why = strerrordesc_np(errno);
-	if (write(LIFELINE_FD, text, sizeof(text) - 1) > 0 && why &&
-	    write(LIFELINE_FD, why, strlen(why)) > 0)
-		_exit(127);
-	_exit(126);
+	digits[0] = (char)('0' + errno / 100 % 10);
+	digits[1] = (char)('0' + errno / 10 % 10);
+	digits[2] = (char)('0' + errno % 10);
+	_exit(write(LIFELINE_FD, text, sizeof(text) - 1) > 0 ? 127 : 126);
 }
 
 /* By way of a process in between, so that the daemon is init's child, not ours. */
@@ -162,8 +169,34 @@ static int start(const char *const *argv, int lifeline)
 	return 0;
 }
 
-/* READY, or the daemon's line of why not. */
-static int await_ready(int lifeline)
+/* The daemon did not say READY: why not, by the line that was said instead. */
+static int error_not_ready(char *line, const char *program, uint64_t size)
+{
+	const char *why;
+	int error;
+
+	if (sscanf(line, NOT_STARTED "%3d", &error) == 1) {
+		why = strerrordesc_np(error);
+		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_UNAVAILABLE,
+								.system_errno = error,
+								.which = "daemon"},
+					 "%.160s could not be started: %s", program,
+					 why ? why : "unknown error");
+	}
+	line[strcspn(line, "\n")] = '\0';
+	if (!*line || !wire_str_is_clean(wire_str(line)))
+		return error_set(VARBOS_E_UNAVAILABLE, "daemon",
+				 "%.160s has ended without a word", program);
+	if (strstr(line, "than this machine can spare") ||
+	    strstr(line, "hugepages unavailable"))
+		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_MEMORY,
+								.requested = size,
+								.which = "machine"},
+					 "%s", line);
+	return error_set(VARBOS_E_UNAVAILABLE, "daemon", "%s", line);
+}
+
+static int await_ready(int lifeline, const char *program, uint64_t size)
 {
 	uint64_t deadline = clock_ns() + (uint64_t)START_SECONDS * 1000000000;
 	struct pollfd poll_fd = {.fd = lifeline, .events = POLLIN};
@@ -193,10 +226,7 @@ static int await_ready(int lifeline)
 	if (!strcmp(line, "READY\n"))
 		return 0;
 
-	line[strcspn(line, "\n")] = '\0';
-	if (!*line || !wire_str_is_clean(wire_str(line)))
-		strcpy(line, "varbosd has ended without a word");
-	return error_set(VARBOS_E_UNAVAILABLE, "daemon", "%s", line);
+	return error_not_ready(line, program, size);
 }
 
 static void private_daemon_freep(struct private_daemon **daemon)
@@ -204,16 +234,37 @@ static void private_daemon_freep(struct private_daemon **daemon)
 	private_daemon_free(*daemon, true);
 }
 
+static int check_options(uint64_t size, const char *pages)
+{
+	static const char *const known[] = {"auto", "4K", "2M"};
+
+	if (size % CHUNK_BYTES)
+		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_INVALID,
+								.requested = size,
+								.which = "size"},
+					 "a region of %llu bytes is not a multiple of 2 MiB",
+					 (unsigned long long)size);
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (!strcmp(pages, known[i]))
+			return 0;
+	return error_set(VARBOS_E_INVALID, "pages", "pages are auto, 4K or 2M, not %.32s",
+			 wire_str_is_clean(wire_str(pages)) ? pages : "that");
+}
+
 int private_daemon_new(struct private_daemon **ret,
 		       const struct varbos_private_options *options)
 {
 	_cleanup_(private_daemon_freep) struct private_daemon *daemon = NULL;
+	const char *pages = options->pages ? options->pages : "auto";
+	uint64_t bytes = options->size ? options->size : SIZE_DEFAULT;
 	_cleanup_(closep) int theirs = -1;
 	char program[4096], size[32], fd[16];
 	int pair[2], r;
 	struct stat st;
 
-	r = find_daemon(program, sizeof(program), options->daemon);
+	r = check_options(bytes, pages);
+	if (!r)
+		r = find_daemon(program, sizeof(program), options->daemon);
 	if (r)
 		return r;
 	daemon = calloc(1, sizeof(*daemon));
@@ -236,17 +287,16 @@ int private_daemon_new(struct private_daemon **ret,
 
 	snprintf(daemon->lifeline.path, sizeof(daemon->lifeline.path), "%.*s/varbos.sock",
 		 (int)(sizeof(daemon->lifeline.path) - sizeof("/varbos.sock")), daemon->folder);
-	snprintf(size, sizeof(size), "%llu",
-		 (unsigned long long)(options->size ? options->size : SIZE_DEFAULT));
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
 	snprintf(fd, sizeof(fd), "%d", LIFELINE_FD);
 	/* The lifeline first: what is wrong with the rest is said there. */
 	r = start((const char *const[]){program, "--lifeline", fd, "--socket",
-					daemon->lifeline.path, "--size", size, "--pages",
-					options->pages ? options->pages : "auto", NULL},
+					daemon->lifeline.path, "--size", size, "--pages", pages,
+					NULL},
 		  theirs);
 	close(TAKE_FD(theirs)); /* so that the daemon's end is the daemon's alone */
 	if (!r)
-		r = await_ready(daemon->lifeline.fd);
+		r = await_ready(daemon->lifeline.fd, program, bytes);
 	if (r)
 		return r;
 
@@ -289,6 +339,8 @@ _public_ int varbos_connect_private(struct varbos **ret,
 	int r;
 
 	error_enter("varbos_connect_private");
+	if (!ret)
+		return error_null("ret");
 	r = private_daemon_new(&daemon, options ? options : &defaults);
 	if (r)
 		return r;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pwd.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 
 #define SYSTEM_SOCKET "/run/varbos/varbos.sock"
 
+static _Atomic uint32_t default_timeout_ms = SOCKET_TIMEOUT_MS;
+
 void socket_policy_default(struct socket_policy *ret)
 {
 	struct passwd entry, *found = NULL;
@@ -25,10 +28,29 @@ void socket_policy_default(struct socket_policy *ret)
 	*ret = (struct socket_policy){
 		.trusted = {0, geteuid()},
 		.n_trusted = 2,
-		.timeout_ms = SOCKET_TIMEOUT_MS,
+		.timeout_ms = atomic_load_explicit(&default_timeout_ms, memory_order_relaxed),
 	};
 	if (!getpwnam_r("varbos", &entry, buffer, sizeof(buffer), &found) && found)
 		ret->trusted[ret->n_trusted++] = found->pw_uid;
+}
+
+void socket_set_default_timeout(uint32_t ms)
+{
+	atomic_store_explicit(&default_timeout_ms, ms, memory_order_relaxed);
+}
+
+/* With it, waiting for an answer needs no poll: a round trip is two system calls. */
+int socket_set_timeout(int fd, uint32_t ms)
+{
+	struct timeval timeout = {
+		.tv_sec = ms / 1000,
+		.tv_usec = (suseconds_t)(ms % 1000) * 1000,
+	};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+		return -errno;
+	return 0;
 }
 
 static bool policy_trusts(const struct socket_policy *policy, uid_t uid)
@@ -59,10 +81,6 @@ static int check_server(int fd, const char *path, const struct socket_policy *po
 /* 0, a VARBOS_E_ code, or -errno: nobody answers there. */
 static int open_at(struct socket *ret, const char *path, const struct socket_policy *policy)
 {
-	struct timeval timeout = {
-		.tv_sec = policy->timeout_ms / 1000,
-		.tv_usec = (suseconds_t)(policy->timeout_ms % 1000) * 1000,
-	};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_(closep) int fd = -1;
 	struct stat st;
@@ -80,10 +98,9 @@ static int open_at(struct socket *ret, const char *path, const struct socket_pol
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_system(errno, "making a socket");
-	/* With these, waiting for an answer needs no poll: a round trip is two system calls. */
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
-		return error_system(errno, "setting a socket's timeout");
+	r = socket_set_timeout(fd, policy->timeout_ms);
+	if (r)
+		return error_system(r, "setting a socket's timeout");
 
 	do
 		r = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;

@@ -31,6 +31,12 @@ struct socket {
 
 void socket_policy_default(struct socket_policy *ret);
 
+/* The timeout of policies to come. */
+void socket_set_default_timeout(uint32_t ms);
+
+/* How long a single call on it may block. 0 or -errno. */
+int socket_set_timeout(int fd, uint32_t ms);
+
 /*
  * Connect to `path`, or, if it is NULL, to the first that answers of $VARBOS_SOCKET (the only
  * one, if it is set), the user's and the system's. A VARBOS_E_ code, with the error filled.

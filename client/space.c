@@ -115,6 +115,8 @@ static int create_daemon(struct varbos_space *space, const struct varbos_space_o
 static int open_or_create(struct varbos_space *space,
 			  const struct varbos_space_options *options)
 {
+	/* What nobody may write to yet has nothing to be read: a reader creates no space. */
+	const uint32_t old = VARBOS_SPACE_READ_ONLY | VARBOS_SPACE_EXISTING;
 	int r = VARBOS_E_NOT_FOUND;
 
 	if (options->flags & VARBOS_SPACE_NEW) {
@@ -123,7 +125,7 @@ static int open_or_create(struct varbos_space *space,
 	}
 	for (int i = 0; i < OPEN_TRIES && r == VARBOS_E_NOT_FOUND; i++) {
 		r = open_daemon(space);
-		if (r != VARBOS_E_NOT_FOUND || options->flags & VARBOS_SPACE_EXISTING)
+		if (r != VARBOS_E_NOT_FOUND || options->flags & old)
 			return r;
 		r = create_daemon(space, options);
 		if (!r || r == VARBOS_E_EXISTS)
@@ -134,8 +136,7 @@ static int open_or_create(struct varbos_space *space,
 
 static int check_options(const char *name, const struct varbos_space_options *options)
 {
-	const uint32_t known =
-		VARBOS_SPACE_READ_ONLY | VARBOS_SPACE_EXISTING | VARBOS_SPACE_NEW;
+	const uint32_t old = VARBOS_SPACE_READ_ONLY | VARBOS_SPACE_EXISTING;
 	struct wire_str text = wire_str(name);
 
 	if (!text.size || text.size > SPACE_NAME_MAX || !wire_str_is_clean(text))
@@ -143,8 +144,8 @@ static int check_options(const char *name, const struct varbos_space_options *op
 				 "the name of a space is 1 to %d of A-Z a-z 0-9 . _ -, not "
 				 "starting with . or -",
 				 SPACE_NAME_MAX);
-	if (options->flags & ~known ||
-	    (options->flags & VARBOS_SPACE_NEW && options->flags & VARBOS_SPACE_EXISTING))
+	if (options->flags & ~(old | VARBOS_SPACE_NEW) ||
+	    (options->flags & VARBOS_SPACE_NEW && options->flags & old))
 		return error_set(VARBOS_E_INVALID, "flags", "flags 0x%x make no sense",
 				 options->flags);
 	if (options->windows > WINDOWS_MAX)
@@ -235,6 +236,8 @@ _public_ int varbos_space_open(struct varbos_space **ret, struct varbos *vb, con
 	int r;
 
 	error_enter("varbos_space_open");
+	if (!ret)
+		return error_null("ret");
 	if (!options)
 		options = &defaults;
 	r = check_options(name, options);

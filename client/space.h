@@ -38,6 +38,8 @@ int space_revive(struct varbos_space *space);
 /* Before anything else of a call on a space. */
 static inline int space_enter(struct varbos_space *space)
 {
+	if (!space)
+		return error_null("space");
 	if (atomic_load_explicit(&space->stamp, memory_order_acquire) == fork_count())
 		return 0;
 	return space_revive(space);

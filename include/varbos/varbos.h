@@ -5,9 +5,11 @@
  * hands out pointers. All calls are thread-safe, except that what is closed or disconnected must
  * not be in use elsewhere. Every call that can fail says so in its return value: an int is 0 or
  * a VARBOS_E_ code, a pointer is NULL on failure, a reference or size 0; varbos_error() then
- * tells the calling thread why, with numbers. Options that are zero, or NULL, mean the defaults.
+ * tells the calling thread why, with numbers. Options that are zero, or NULL, mean the defaults;
+ * a handle or a `ret` that is NULL is refused (VARBOS_E_INVALID), unless NULL is said to be fine.
  *
- * A call that needs the daemon waits 5 s at most (VARBOS_E_TIMEOUT). If the daemon ends, such
+ * A call that needs the daemon waits 5 s at most, or as varbos_set_timeout() says, and then
+ * fails with VARBOS_E_TIMEOUT. If the daemon ends, such
  * calls fail with VARBOS_E_UNAVAILABLE, at once.
  *
  * After fork() the child holds none of the parent's memory, and touching it is a fault. The
@@ -87,9 +89,10 @@ const char *varbos_code_name(int code);
 int varbos_connect(struct varbos **ret, const char *path);
 
 struct varbos_private_options {
-	uint64_t size;      /* of the daemon's region; 0: 256 MiB */
-	const char *daemon; /* path of varbosd; NULL: $VARBOS_DAEMON, then PATH */
-	const char *pages;  /* "auto", "4K", "2M"; NULL: "auto" */
+	uint64_t size; /* of the daemon's region, a multiple of 2 MiB; 0: 256 MiB */
+	/* Path of varbosd; NULL: $VARBOS_DAEMON, then $PATH, then where it was installed. */
+	const char *daemon;
+	const char *pages; /* "auto", "4K", "2M"; NULL: "auto" */
 };
 
 /*
@@ -109,6 +112,13 @@ void varbos_disconnect(struct varbos *vb);
 /* The path of the socket this connection uses. */
 const char *varbos_socket(const struct varbos *vb);
 
+/*
+ * How long calls on `vb` that need the daemon wait for it at most, in milliseconds; 0: 5 s.
+ * With NULL for `vb`: calls on connections that this process, or a child of it, makes later,
+ * their varbos_connect() included.
+ */
+int varbos_set_timeout(struct varbos *vb, uint32_t ms);
+
 /* One round trip to the daemon; *ret_ns, unless NULL, is how long it took. */
 int varbos_ping(struct varbos *vb, uint64_t *ret_ns);
 
@@ -118,14 +128,18 @@ enum varbos_numa {
 };
 
 enum varbos_space_flags {
-	VARBOS_SPACE_READ_ONLY = 1 << 0, /* map without write access */
+	VARBOS_SPACE_READ_ONLY = 1 << 0, /* map without write access; do not create it */
 	VARBOS_SPACE_EXISTING = 1 << 1,  /* do not create it */
 	VARBOS_SPACE_NEW = 1 << 2,       /* it must not exist yet */
 };
 
-/* All but `flags` and `windows` count at creation only. */
+/*
+ * All but `flags` and `windows` count at creation only. On pages of 4 KiB a space is cut into
+ * windows of powers of two, and an allocation lies in one: the largest is the largest power of
+ * two within the limit, at most 16 GiB (of a limit of 14 MiB: 8 MiB).
+ */
 struct varbos_space_options {
-	uint64_t limit;        /* hard, bytes; 0: a quarter of what the owner may still own */
+	uint64_t limit;        /* hard, bytes; 0: a power of two, up to 1/4 of what is left */
 	uint64_t reserve;      /* guaranteed, bytes */
 	uint64_t client_limit; /* of one client process; 0: 7/8 of the limit */
 	uint32_t weight;       /* who gives way under pressure; 0: 100 */

@@ -150,6 +150,19 @@ START_TEST(a_space_is_created_unless_it_must_exist)
 }
 END_TEST
 
+START_TEST(a_reader_creates_no_space)
+{
+	struct varbos_space *other = NULL;
+
+	expect(varbos_space_open(
+		       &other, vb, "nowhere",
+		       &(struct varbos_space_options){.flags = VARBOS_SPACE_READ_ONLY}),
+	       VARBOS_E_NOT_FOUND, NULL);
+	ck_assert_ptr_null(other);
+	ck_assert_str_eq(info_of("nowhere").name, "");
+}
+END_TEST
+
 START_TEST(handles_of_one_space_count)
 {
 	struct varbos_space *again, *other = NULL;
@@ -189,6 +202,7 @@ START_TEST(names_and_options_that_make_no_sense_are_refused)
 		{".hidden", {}, "name"},
 		{"s", {.flags = 64}, "flags"},
 		{"s", {.flags = VARBOS_SPACE_NEW | VARBOS_SPACE_EXISTING}, "flags"},
+		{"s", {.flags = VARBOS_SPACE_NEW | VARBOS_SPACE_READ_ONLY}, "flags"},
 		{"s", {.windows = 1025}, "windows"},
 		{"s", {.numa = (enum varbos_numa)9}, "numa"},
 		{"s", {.placement = "worst"}, "placement"},
@@ -510,7 +524,6 @@ START_TEST(without_a_daemon_the_error_names_what_was_tried)
 	memset(longer, 'p', sizeof(longer) - 1);
 	expect(varbos_connect(&other, longer), VARBOS_E_INVALID, "path");
 	expect(varbos_connect(&other, ""), VARBOS_E_INVALID, "path");
-	expect(varbos_connect(NULL, daemon_.socket), VARBOS_E_INVALID, "ret");
 	snprintf(path, sizeof(path), "%s/none", daemon_.folder);
 	expect(varbos_connect(&other, path), VARBOS_E_UNAVAILABLE, "socket");
 	ck_assert_int_eq(varbos_error()->system_errno, ENOENT);
@@ -565,6 +578,69 @@ START_TEST(when_the_daemon_is_gone_memory_and_references_stay)
 	ck_assert_int_eq(*memory, 'k');
 	expect(varbos_free(space, memory), VARBOS_E_UNAVAILABLE, NULL);
 	ck_assert_ptr_eq(varbos_ref_get(space, ref), memory);
+}
+END_TEST
+
+START_TEST(a_null_that_is_not_fine_is_refused_by_name)
+{
+	struct varbos_space_info *infos = NULL;
+	struct varbos_space *other = NULL;
+	char byte = 0;
+	size_t n = 0;
+
+	expect(varbos_connect(NULL, daemon_.socket), VARBOS_E_INVALID, "ret");
+	expect(varbos_connect_private(NULL, NULL), VARBOS_E_INVALID, "ret");
+	expect_null(varbos_socket(NULL), VARBOS_E_INVALID, "vb");
+	expect(varbos_ping(NULL, NULL), VARBOS_E_INVALID, "vb");
+	expect(varbos_space_open(NULL, vb, "s", NULL), VARBOS_E_INVALID, "ret");
+	expect(varbos_space_open(&other, NULL, "s", NULL), VARBOS_E_INVALID, "vb");
+	expect(varbos_space_open(&other, vb, NULL, NULL), VARBOS_E_INVALID, "name");
+	expect(varbos_space_list(NULL, &infos, &n), VARBOS_E_INVALID, "vb");
+	expect(varbos_space_list(vb, NULL, &n), VARBOS_E_INVALID, "ret");
+	expect(varbos_space_list(vb, &infos, NULL), VARBOS_E_INVALID, "ret_count");
+	expect(varbos_space_remove(NULL, "s", 0), VARBOS_E_INVALID, "vb");
+	expect(varbos_space_remove(vb, NULL, 0), VARBOS_E_INVALID, "name");
+	expect_null(varbos_alloc(NULL, 1), VARBOS_E_INVALID, "space");
+	expect_null(varbos_alloc_shared(NULL, 1), VARBOS_E_INVALID, "space");
+	expect(varbos_free(NULL, &byte), VARBOS_E_INVALID, "space");
+	ck_assert_uint_eq(varbos_ref_of(NULL, &byte), 0);
+	expect((int)varbos_error()->code, VARBOS_E_INVALID, "space");
+	expect_null(varbos_ref_get(NULL, 1), VARBOS_E_INVALID, "space");
+	varbos_free(space, &byte); /* another failure, to tell the next from the last */
+	ck_assert_uint_eq(varbos_usable_size(NULL, &byte), 0);
+	expect((int)varbos_error()->code, VARBOS_E_INVALID, "space");
+	varbos_free(space, &byte);
+	ck_assert_uint_eq(varbos_frees_refused(NULL), 0);
+	expect((int)varbos_error()->code, VARBOS_E_INVALID, "vb");
+	ck_assert_ptr_null(other);
+	ck_assert_ptr_null(infos);
+
+	ck_assert_int_eq(varbos_free(NULL, NULL), 0);
+	varbos_space_close(NULL);
+	varbos_disconnect(NULL);
+	varbos_free(space, &byte);
+	ck_assert_uint_eq(varbos_ref_of(space, NULL), 0);
+	expect((int)varbos_error()->code, VARBOS_E_REFERENCE, "foreign");
+}
+END_TEST
+
+START_TEST(a_daemon_that_is_stopped_is_waited_for_as_long_as_was_set)
+{
+	struct varbos *other = NULL;
+
+	ck_assert_int_eq(kill(daemon_.pid, SIGSTOP), 0);
+	ck_assert_int_eq(varbos_set_timeout(vb, 70), 0);
+	expect(varbos_ping(vb, NULL), VARBOS_E_TIMEOUT, NULL);
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "within 70 ms"));
+	ck_assert_int_eq(varbos_set_timeout(NULL, 80), 0);
+	expect(varbos_connect(&other, daemon_.socket), VARBOS_E_TIMEOUT, NULL);
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "within 80 ms"));
+	expect(varbos_ping(vb, NULL), VARBOS_E_TIMEOUT, NULL);
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "within 70 ms"));
+	ck_assert_int_eq(kill(daemon_.pid, SIGCONT), 0);
+	ck_assert_int_eq(varbos_set_timeout(NULL, 0), 0);
+	ck_assert_int_eq(varbos_set_timeout(vb, 0), 0);
+	ck_assert_int_eq(varbos_ping(vb, NULL), 0);
 }
 END_TEST
 
@@ -662,6 +738,7 @@ static Suite *suite(void)
 	tcase_set_timeout(spaces, 120);
 	tcase_add_test(spaces, what_one_writes_another_reads_through_the_reference);
 	tcase_add_test(spaces, a_space_is_created_unless_it_must_exist);
+	tcase_add_test(spaces, a_reader_creates_no_space);
 	tcase_add_test(spaces, handles_of_one_space_count);
 	tcase_add_test(spaces, names_and_options_that_make_no_sense_are_refused);
 	tcase_add_test(spaces, spaces_are_listed_page_by_page);
@@ -686,6 +763,8 @@ static Suite *suite(void)
 	tcase_add_test(connections, without_a_daemon_the_error_names_what_was_tried);
 	tcase_add_test(connections, the_users_own_daemon_is_found_without_being_told);
 	tcase_add_test(connections, when_the_daemon_is_gone_memory_and_references_stay);
+	tcase_add_test(connections, a_null_that_is_not_fine_is_refused_by_name);
+	tcase_add_test(connections, a_daemon_that_is_stopped_is_waited_for_as_long_as_was_set);
 	tcase_add_test(connections, a_ping_takes_some_time);
 #ifndef SANITIZED
 	tcase_add_test(connections, where_address_space_is_short_a_space_makes_do);

@@ -418,17 +418,24 @@ START_TEST(a_private_daemon_that_cannot_start_says_why)
 
 	options.daemon = "/nowhere/varbosd";
 	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_UNAVAILABLE);
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "/nowhere/varbosd"));
 	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "No such file"));
+	ck_assert_int_eq(varbos_error()->system_errno, ENOENT);
 
 	options = private_options();
 	options.size = (uint64_t)16 << 40; /* 16 TiB: the host comes first */
-	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_UNAVAILABLE);
+	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_MEMORY);
+	ck_assert_uint_eq(varbos_error()->requested, options.size);
 	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "16 TiB"));
 	options.size = 12345;
-	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_UNAVAILABLE);
+	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_INVALID);
+	ck_assert_str_eq(varbos_error()->which, "size");
+	ck_assert_uint_eq(varbos_error()->requested, 12345);
 	options = private_options();
-	options.pages = "3M";
-	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_UNAVAILABLE);
+	options.pages = "1G";
+	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_INVALID);
+	ck_assert_str_eq(varbos_error()->which, "pages");
+	options.pages = "4K";
 	options.daemon = "/bin/true";
 	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_UNAVAILABLE);
 	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "without a word"));
@@ -438,6 +445,7 @@ START_TEST(a_private_daemon_that_cannot_start_says_why)
 	setenv("PATH", "/nowhere", 1);
 	ck_assert_int_eq(varbos_connect_private(&mine, &options), VARBOS_E_UNAVAILABLE);
 	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "PATH"));
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "/sbin"));
 	ck_assert_ptr_null(mine);
 	ck_assert_msg(waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD, "a child was left");
 }
