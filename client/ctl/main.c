@@ -33,7 +33,7 @@ static const struct verb verbs[] = {
 	{"help", "[VERB]", "explain a verb", GLOBAL, verb_help},
 };
 
-static void option_print(unsigned option)
+static void option_print(FILE *out, unsigned option)
 {
 	const struct option_info *info = &option_infos[option];
 	char left[48];
@@ -47,25 +47,25 @@ static void option_print(unsigned option)
 		snprintf(left + n, sizeof(left) - (size_t)n, "[=%s]", info->value);
 	else if (info->value)
 		snprintf(left + n, sizeof(left) - (size_t)n, " %s", info->value);
-	printf("  %-26s %s\n", left, info->text);
+	fprintf(out, "  %-26s %s\n", left, info->text);
 }
 
-static void help_print(void)
+static void help_print(FILE *out)
 {
-	puts("usage: varbosctl [OPTION...] VERB ...\n\nVerbs:");
+	fputs("usage: varbosctl [OPTION...] VERB ...\n\nVerbs:\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
 		char left[32];
 
 		snprintf(left, sizeof(left), "%s %s", verbs[i].name,
 			 verbs[i].word ? verbs[i].word : "");
-		printf("  %-20s %s\n", left, verbs[i].text);
+		fprintf(out, "  %-20s %s\n", left, verbs[i].text);
 	}
-	puts("\nOptions:");
+	fputs("\nOptions:\n", out);
 	for (unsigned i = 0; i <= OPTION_VERSION; i++)
-		option_print(i);
-	puts("\nExit: 0 done, 1 failed, 2 usage, 3 not found, 4 no daemon, 5 permission, 6 "
-	     "memory "
-	     "or\nbudget, 8 timeout, 9 version. \"varbosctl help VERB\" says more.");
+		option_print(out, i);
+	fputs("\nExit: 0 done, 1 failed, 2 usage, 3 not found, 4 no daemon, 5 permission, 6 "
+	      "memory or\nbudget, 8 timeout, 9 version. \"varbosctl help VERB\" says more.\n",
+	      out);
 }
 
 static void verb_print(const struct verb *verb)
@@ -74,7 +74,7 @@ static void verb_print(const struct verb *verb)
 	       verb->word ? " " : "", verb->word ? verb->word : "", verb->text);
 	for (unsigned i = 0; i < OPTIONS_N; i++)
 		if (verb->options >> i & 1)
-			option_print(i);
+			option_print(stdout, i);
 }
 
 /* How many words the verb's name has if these begin with it, else 0. */
@@ -158,7 +158,7 @@ static enum answer verb_help(struct call *call)
 	size_t taken;
 
 	if (options->n_words == 1) {
-		help_print();
+		help_print(stdout);
 		return ANSWER_OK;
 	}
 	verb = verb_find(options->words + 1, options->n_words - 1, &taken);
@@ -300,10 +300,14 @@ int main(int argc, char **argv)
 
 	if (options.given[OPTION_VERSION])
 		puts("varbosctl " VARBOS_VERSION);
-	else if (!options.n_words)
-		help_print();
-	else
+	else if (options.n_words)
 		answer = words_run(&options);
+	else if (options.given[OPTION_HELP])
+		help_print(stdout);
+	else {
+		help_print(stderr);
+		answer = ANSWER_USAGE;
+	}
 
 	if (fflush(stdout) || ferror(stdout))
 		return answer ? answer

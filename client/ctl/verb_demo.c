@@ -1,8 +1,8 @@
 /*
  * demo - what Varbos does, in two processes, checked step by step.
  *
- * The parent and the child it forks each connect on their own; between them goes nothing but
- * 64-bit references over a socket. A step that is not as it should be ends the demo, and the
+ * The parent and the child it forks each connect on their own; what the one shows the other
+ * goes as a 64-bit reference over a socket. A step that is not as it should be ends the demo, and the
  * space is removed in any case.
  */
 #include <assert.h>
@@ -21,12 +21,13 @@
 
 #include "base/size.h"
 #include "client/ctl/verb.h"
+#include "proto/layout.h"
 
 enum {
 	STEPS_MAX = 16,
-	PRIVATE_BYTES = 1 << 20,
-	SHARED_BYTES = 2 << 20,
-	CHILD_BYTES = 4 << 20,
+	UNIT_MAX = 1 << 20,
+	UNITS = 8,    /* in the space at least: twice what is ever in use */
+	PATIENCE = 4, /* calls of the child that the parent's wait covers */
 };
 #define SPACE_BYTES ((uint64_t)64 << 20)
 #define SIZE_TEXT(bytes) size_format((char[SIZE_TEXT_MAX]){0}, SIZE_TEXT_MAX, (bytes))
@@ -48,6 +49,8 @@ struct demo {
 	int peer; /* socket to the child */
 	struct step steps[STEPS_MAX];
 	uint32_t n_steps;
+	/* How much it takes of what was granted. */
+	uint64_t private_bytes, shared_bytes, child_bytes;
 };
 
 static const struct table_column columns[] = {
@@ -87,15 +90,42 @@ static enum answer fail_step(const char *what)
 	return answer_say(ANSWER_FAILED, "demo: %s", what);
 }
 
-/* All that the two ever tell each other is a reference; the child gives it back when done. */
-static bool ref_send(int fd, varbos_ref ref)
+/*
+ * The parent tells the child how much to take, then nothing but references; the child gives each
+ * back when it is done with it.
+ */
+static bool word_send(int fd, uint64_t word)
 {
-	return send(fd, &ref, sizeof(ref), MSG_NOSIGNAL) == sizeof(ref);
+	return send(fd, &word, sizeof(word), MSG_NOSIGNAL) == sizeof(word);
 }
 
-static bool ref_receive(int fd, varbos_ref *ret)
+static bool word_receive(int fd, uint64_t *ret)
 {
 	return recv(fd, ret, sizeof(*ret), 0) == sizeof(*ret);
+}
+
+/* A child that ended has said why: its status is the demo's. */
+static enum answer fail_child(struct demo *demo)
+{
+	int status;
+
+	if (waitpid(demo->child, &status, errno == EAGAIN ? WNOHANG : 0) != demo->child)
+		return answer_say(ANSWER_TIMEOUT, "demo: the child does not answer");
+	demo->child = 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		return (enum answer)WEXITSTATUS(status);
+	return fail_step("the child has ended without a word");
+}
+
+/* Let the child use a reference, until it gives it back. */
+static enum answer child_ask(struct demo *demo, varbos_ref ref)
+{
+	uint64_t back;
+
+	errno = 0;
+	if (!word_send(demo->peer, ref) || !word_receive(demo->peer, &back))
+		return fail_child(demo);
+	return ANSWER_OK;
 }
 
 /*
@@ -107,10 +137,11 @@ static enum answer child_run(const struct demo *demo, int peer)
 	struct varbos_space *space;
 	struct varbos *vb;
 	varbos_ref ref;
+	uint64_t bytes;
 	char *memory;
 
 	/* A parent that gave up has said why. */
-	if (!ref_receive(peer, &ref))
+	if (!word_receive(peer, &bytes) || !word_receive(peer, &ref))
 		return ANSWER_FAILED;
 	if (varbos_connect(&vb, demo->call->socket))
 		return fail_library("child: connect");
@@ -125,18 +156,18 @@ static enum answer child_run(const struct demo *demo, int peer)
 		if (memcmp(memory, parent_words, sizeof(parent_words)))
 			return fail_step("child: the parent's bytes are not what it wrote");
 		memcpy(memory, child_words, sizeof(child_words));
-		if (!ref_send(peer, ref) || !ref_receive(peer, &ref))
+		if (!word_send(peer, ref) || !word_receive(peer, &ref))
 			return ANSWER_FAILED;
 	}
 
 	/* By now the parent has freed what this reference named. */
 	if (varbos_ref_get(space, ref) || varbos_error()->code != VARBOS_E_REFERENCE)
 		return fail_step("child: a stale reference was not refused");
-	memory = varbos_alloc(space, CHILD_BYTES);
+	memory = varbos_alloc(space, bytes);
 	if (!memory)
 		return fail_library("child: allocate");
-	memset(memory, 1, CHILD_BYTES);
-	if (!ref_send(peer, ref))
+	memset(memory, 1, bytes);
+	if (!word_send(peer, ref))
 		return ANSWER_FAILED;
 	for (;;)
 		pause();
@@ -144,9 +175,11 @@ static enum answer child_run(const struct demo *demo, int peer)
 
 static enum answer child_start(struct demo *demo)
 {
+	/* The child has its own timeout to say what it waited for in vain: leave it the word. */
+	int64_t patience_ms = (int64_t)demo->call->timeout_ms * PATIENCE;
 	struct timeval timeout = {
-		.tv_sec = demo->call->timeout_ms / 1000,
-		.tv_usec = demo->call->timeout_ms % 1000 * 1000,
+		.tv_sec = patience_ms / 1000,
+		.tv_usec = patience_ms % 1000 * 1000,
 	};
 	pid_t parent = getpid();
 	int pair[2];
@@ -206,6 +239,23 @@ static enum answer used_await(const struct demo *demo, uint64_t used)
 			  used, info.used);
 }
 
+/* Half of the space at most, in whole slices, and no more than a demo needs. */
+static enum answer sizes_choose(struct demo *demo, const struct varbos_space_info *info)
+{
+	uint64_t unit = u64_align_down(u64_min(info->limit / UNITS, UNIT_MAX), SLICE_BYTES);
+
+	if (!unit)
+		return answer_say(ANSWER_MEMORY,
+				  "demo: the space may hold %s, and the demo needs %s",
+				  SIZE_TEXT(info->limit), SIZE_TEXT(UNITS * SLICE_BYTES));
+	demo->private_bytes = unit;
+	demo->shared_bytes = 2 * unit;
+	demo->child_bytes = 3 * unit;
+	if (!word_send(demo->peer, demo->child_bytes))
+		return fail_child(demo);
+	return ANSWER_OK;
+}
+
 static enum answer space_make(struct demo *demo)
 {
 	struct varbos_space_options options = {.limit = SPACE_BYTES, .flags = VARBOS_SPACE_NEW};
@@ -227,20 +277,22 @@ static enum answer space_make(struct demo *demo)
 		return answer;
 	say(demo, "The parent (pid %d) made the space \"%s\": it may hold %s.", getpid(),
 	    demo->space_name, SIZE_TEXT(info.limit));
-	return ANSWER_OK;
+	return sizes_choose(demo, &info);
 }
 
 /* Lend `memory` to the child and see its answer in it. */
 static enum answer lend(struct demo *demo, char *memory, const char *kind, varbos_ref *ret)
 {
-	varbos_ref ref, back;
+	enum answer answer;
+	varbos_ref ref;
 
 	memcpy(memory, parent_words, sizeof(parent_words));
 	ref = varbos_ref_of(demo->space, memory);
 	if (!ref)
 		return fail_library("make a reference");
-	if (!ref_send(demo->peer, ref) || !ref_receive(demo->peer, &back))
-		return fail_step("the child does not answer");
+	answer = child_ask(demo, ref);
+	if (answer)
+		return answer;
 	if (memcmp(memory, child_words, sizeof(child_words)))
 		return fail_step("the child's bytes are not in the parent's memory");
 	say(demo,
@@ -254,21 +306,21 @@ static enum answer lend(struct demo *demo, char *memory, const char *kind, varbo
 static enum answer exchange(struct demo *demo)
 {
 	char *private, *shared;
-	varbos_ref ref, back;
 	enum answer answer;
+	varbos_ref ref;
 
-	private = varbos_alloc(demo->space, PRIVATE_BYTES);
-	shared = varbos_alloc_shared(demo->space, SHARED_BYTES);
+	private = varbos_alloc(demo->space, demo->private_bytes);
+	shared = varbos_alloc_shared(demo->space, demo->shared_bytes);
 	if (!private || !shared)
 		return fail_library("allocate");
-	answer = used_await(demo, PRIVATE_BYTES + SHARED_BYTES);
+	answer = used_await(demo, demo->private_bytes + demo->shared_bytes);
 	if (answer)
 		return answer;
 	say(demo,
 	    "It took %s of private memory (which dies with it) and %s of shared memory (which "
 	    "does not). The space holds %s.",
-	    SIZE_TEXT(PRIVATE_BYTES), SIZE_TEXT(SHARED_BYTES),
-	    SIZE_TEXT(PRIVATE_BYTES + SHARED_BYTES));
+	    SIZE_TEXT(demo->private_bytes), SIZE_TEXT(demo->shared_bytes),
+	    SIZE_TEXT(demo->private_bytes + demo->shared_bytes));
 
 	answer = lend(demo, private, "private", &ref);
 	if (!answer)
@@ -278,18 +330,19 @@ static enum answer exchange(struct demo *demo)
 
 	if (varbos_free(demo->space, shared))
 		return fail_library("free");
-	answer = used_await(demo, PRIVATE_BYTES);
+	answer = used_await(demo, demo->private_bytes);
 	if (answer)
 		return answer;
 	if (varbos_ref_get(demo->space, ref) || varbos_error()->code != VARBOS_E_REFERENCE)
 		return fail_step("a stale reference was not refused");
-	if (!ref_send(demo->peer, ref) || !ref_receive(demo->peer, &back))
-		return fail_step("the child does not answer");
+	answer = child_ask(demo, ref);
+	if (answer)
+		return answer;
 	say(demo,
 	    "The parent freed the shared memory. Both used reference %016" PRIx64
 	    " once more, and were refused: it is stale.",
 	    ref);
-	return used_await(demo, PRIVATE_BYTES + CHILD_BYTES);
+	return used_await(demo, demo->private_bytes + demo->child_bytes);
 }
 
 static enum answer child_kill(struct demo *demo)
@@ -297,17 +350,18 @@ static enum answer child_kill(struct demo *demo)
 	enum answer answer;
 
 	say(demo, "The child (pid %d) took %s of private memory: the space holds %s.",
-	    demo->child, SIZE_TEXT(CHILD_BYTES), SIZE_TEXT(PRIVATE_BYTES + CHILD_BYTES));
+	    demo->child, SIZE_TEXT(demo->child_bytes),
+	    SIZE_TEXT(demo->private_bytes + demo->child_bytes));
 	if (kill(demo->child, SIGKILL) || waitpid(demo->child, NULL, 0) != demo->child)
 		return answer_say(ANSWER_FAILED, "demo: kill: %s", strerror(errno));
 	demo->child = 0;
-	answer = used_await(demo, PRIVATE_BYTES);
+	answer = used_await(demo, demo->private_bytes);
 	if (answer)
 		return answer;
 	say(demo,
 	    "The child was killed with SIGKILL: its %s came back by themselves. The "
 	    "space holds exactly the parent's %s.",
-	    SIZE_TEXT(CHILD_BYTES), SIZE_TEXT(PRIVATE_BYTES));
+	    SIZE_TEXT(demo->child_bytes), SIZE_TEXT(demo->private_bytes));
 	return ANSWER_OK;
 }
 
@@ -337,6 +391,7 @@ static enum answer demo_run(struct demo *demo)
 {
 	enum answer answer;
 
+	varbos_set_timeout(NULL, (uint32_t)demo->call->timeout_ms);
 	/* First of all, so that the child has nothing of the parent's. */
 	answer = child_start(demo);
 	if (answer)

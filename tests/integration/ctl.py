@@ -174,11 +174,12 @@ class WithoutDaemon(unittest.TestCase):
             self.assertIn(words, err)
 
     def test_alone_and_with_help_it_explains_itself(self):
-        for args in [], ["help"], ["--help"]:
+        for args in [], ["--json"], ["help"], ["--help"]:
             code, out, err = ctl(*args)
-            self.assertEqual((code, err), (0, ""))
+            asked = bool(args) and "help" in args[0]
+            self.assertEqual((code, err if asked else out), (0 if asked else 2, ""))
             for verb in ("stats", "status", "spaces create NAME", "clients", "ping", "demo"):
-                self.assertIn(verb, out)
+                self.assertIn(verb, out if asked else err)
 
     def test_help_of_a_verb_names_its_options(self):
         for args in ["help", "spaces", "create"], ["spaces", "create", "--help"]:
@@ -597,6 +598,25 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(text.split("\033[H\033[J")[0], "")
 
 
+class WithSmallDaemon(unittest.TestCase):
+    def test_the_demo_takes_no_more_than_there_is(self):
+        daemon = Daemon(4 << 20)
+        self.addCleanup(daemon.stop)
+        code, out, err = ctl("demo", path=daemon.path)
+        self.assertEqual((code, err), (0, ""), daemon.said())
+        self.assertIn("SIGKILL", out)
+
+    def test_a_demo_that_lacks_memory_says_so_once(self):
+        daemon = Daemon(4 << 20)
+        self.addCleanup(daemon.stop)
+        code, _, err = ctl("spaces", "create", "most", "--limit", "3M", "--reserve", "3M",
+                           path=daemon.path)
+        self.assertEqual((code, err), (0, ""))
+        code, _, err = ctl("demo", path=daemon.path)
+        self.assertEqual(code, 6, err)
+        self.assertRegex(err, r"^varbosctl: demo: make a space: .*\n$")
+
+
 class StoppedAndDead(unittest.TestCase):
     def setUp(self):
         self.daemon = Daemon()
@@ -608,6 +628,9 @@ class StoppedAndDead(unittest.TestCase):
         self.daemon.process.send_signal(signal.SIGSTOP)
         code, out, err = ctl("status", "--timeout", "0.2", path=self.daemon.path)
         self.assertEqual(code, 8, err)
+        code, out, err = ctl("demo", "--timeout", "0.2", path=self.daemon.path)
+        self.assertEqual((code, out), (8, ""))
+        self.assertRegex(err, r"^varbosctl: demo: .*within 200 ms.*\n$")
 
         def silent():
             code, out, err = ctl("stats", path=self.daemon.path)
