@@ -190,6 +190,8 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
 {
 	if (connection->client)
 		returns_take(connection->client);
+	if (connection->closing) /* over a refusal that it did not take */
+		return;
 	process(connection->server, connection, connection->client, data, size);
 }
 

@@ -63,6 +63,8 @@ static void ring_opened(uv_work_t *work, int status)
 	client->opening_returns = false;
 	if (!opening->error)
 		client->returns = opening->made;
+	if (client->server->stopping)
+		returns_close(client);
 	request_finish(opening->request, opening->error, &opening->client_fd,
 		       opening->error ? 0 : 1);
 	free(opening);

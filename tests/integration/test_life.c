@@ -65,6 +65,35 @@ START_TEST(the_end_of_the_lifeline_ends_it_whoever_is_connected)
 }
 END_TEST
 
+START_TEST(it_ends_cleanly_whatever_is_under_way)
+{
+	static struct peer peer;
+	struct test_daemon daemon;
+	uint64_t space;
+
+	for (int i = 0; i < 40; i++) {
+		test_daemon_start(&daemon, "64M", NULL);
+		peer_open(&peer, daemon.socket);
+		peer_create_space(&peer, "a", 32 * MIB);
+		space = peer_open_space(&peer, "a");
+		/* Pages, a descriptor and a ring are on their way when it is told to end. */
+		peer_send(&peer, WIRE_EXTENT_ALLOC,
+			  &(struct wire_extent_alloc){.space = space, .size = 28 * MIB});
+		peer_send(&peer, WIRE_SPACE_CREATE,
+			  &(struct wire_space_create){.name = wire_str("b"), .limit = 4 * MIB});
+		peer_send(&peer, WIRE_RETURNS_OPEN, &(struct wire_empty){});
+		peer_send(&peer, WIRE_WINDOW_OPEN, &(struct wire_window_open){.space = space});
+		if (i % 2)
+			usleep((useconds_t)i * 100);
+		kill(daemon.pid, SIGTERM);
+		expect_end(&daemon);
+		peer_close(&peer);
+		close(daemon.lifeline);
+		test_daemon_stop(&daemon);
+	}
+}
+END_TEST
+
 START_TEST(a_program_that_calls_exec_loses_what_it_held)
 {
 	static struct peer peer, watcher;
@@ -175,6 +204,7 @@ int main(void)
 	tcase_set_timeout(t, 45);
 	tcase_add_test(t, it_ends_cleanly_on_each_of_its_signals);
 	tcase_add_test(t, the_end_of_the_lifeline_ends_it_whoever_is_connected);
+	tcase_add_test(t, it_ends_cleanly_whatever_is_under_way);
 	tcase_add_test(t, a_program_that_calls_exec_loses_what_it_held);
 	tcase_add_test(t, without_a_path_it_makes_the_folder_of_the_users_socket);
 	tcase_add_test(t, who_has_a_space_open_is_named_when_it_cannot_be_removed);
