@@ -156,6 +156,15 @@ static int fake_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t off
 	return leave(fake, r);
 }
 
+static int fake_scrub(struct sys *sys, int fd, uint64_t offset, uint64_t size)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_SCRUB);
+	return leave(fake, r ? r : punch_pages(fd, offset, size));
+}
+
 static int fake_blocks(struct sys *sys, int fd, uint64_t *ret)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -236,6 +245,7 @@ static const struct sys_table table = {
 	.file_unmap = fake_file_unmap,
 	.commit = fake_commit,
 	.punch = fake_punch,
+	.scrub = fake_scrub,
 	.blocks = fake_blocks,
 	.reopen = fake_reopen,
 	.host = fake_host,

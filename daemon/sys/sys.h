@@ -55,6 +55,11 @@ struct sys_table {
 		      uint64_t size, struct sys_shortage *ret);
 	int (*punch)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
 		     uint64_t size);
+	/*
+	 * Punch what was never committed, and so was never taken from what is held: nothing is
+	 * given back to it either.
+	 */
+	int (*scrub)(struct sys *sys, int fd, uint64_t offset, uint64_t size);
 	/* Bytes that a file really holds. */
 	int (*blocks)(struct sys *sys, int fd, uint64_t *ret);
 	/* A fresh description of the file, for a client. */

@@ -70,6 +70,11 @@ static int real_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t off
 	return r;
 }
 
+static int real_scrub(struct sys *sys, int fd, uint64_t offset, uint64_t size)
+{
+	return punch_pages(fd, offset, size);
+}
+
 /* ---- files ---- */
 
 static int real_window_create(struct sys *sys, const char *name, uint64_t size,
@@ -166,6 +171,7 @@ static const struct sys_table table = {
 	.file_unmap = real_file_unmap,
 	.commit = real_commit,
 	.punch = real_punch,
+	.scrub = real_scrub,
 	.blocks = real_blocks,
 	.reopen = real_reopen,
 	.host = real_host,
