@@ -77,6 +77,7 @@ enum effect_kind {
 	EFFECT_WINDOW_DESTROY, /* close them; pages go with the last mapping */
 	EFFECT_COMMIT,         /* give pages to units [first, first + count) */
 	EFFECT_PUNCH,          /* take them away */
+	EFFECT_SCRUB,          /* take away what stands there uncommitted, if anything does */
 };
 
 struct effect {
@@ -214,11 +215,23 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
  */
 int core_trim(struct core *core, uint32_t space, uint32_t units, struct plan **ret);
 
+/*
+ * Scrub a window: any touch of a hole makes a page there that no record knows (surplus). The plan
+ * holds all its absent units, so that none is committed meanwhile, and adds nothing to any sum:
+ * until it ends the window can hold more than its view's `committed` only by surplus. *ret is NULL
+ * if no unit is absent. CORE_E_BUSY: memory of the window moves. CORE_E_NOT_FOUND: it is not
+ * there, or is coming or going.
+ */
+int core_scrub(struct core *core, uint32_t window, struct plan **ret);
+/* So many bytes of surplus were found in a space, and taken back. */
+void core_surplus(struct core *core, uint32_t space, uint64_t bytes);
+
 /* ---- looking ---- */
 
 /* Counted since the core began: of one space, or of all that there are and were. */
 struct space_counts {
 	uint64_t allocs, frees, refused;
+	uint64_t surplus; /* bytes */
 	struct stats_failures failures;
 };
 
@@ -244,6 +257,7 @@ struct session_view {
 struct window_view {
 	uint32_t space, number; /* slot, and number within it */
 	struct window_info info;
+	uint64_t committed; /* by the records */
 };
 
 struct core_view {

@@ -235,6 +235,11 @@ void plan_start(struct core *core, struct core_plan *plan)
 		}
 		if (effect->kind == EFFECT_ROOT_CREATE)
 			continue;
+		if (effect->kind == EFFECT_SCRUB) {
+			if (!mutant(scrub_unheld))
+				window_scrub_begin(window, effect->first, effect->count);
+			continue;
+		}
 		node = window->place.info.node;
 		if (effect->kind == EFFECT_PUNCH) {
 			punches[node] += effect->count;
@@ -375,6 +380,10 @@ static void effect_end(struct core *core, struct core_plan *plan, const struct e
 		if (mutant(pages_after_punch))
 			pages_store(core, window, effect);
 		break;
+	case EFFECT_SCRUB:
+		if (!mutant(scrub_unheld))
+			window_punch_end(window, effect->first, effect->count);
+		break;
 	}
 }
 
@@ -431,7 +440,7 @@ void plan_abort(struct core *core, struct plan *pub)
 
 	if (pub->effects[0].kind == EFFECT_WINDOW_DESTROY ||
 	    pub->effects[0].kind == EFFECT_ROOT_DESTROY) {
-		plan_commit(core, pub); /* N3 */
+		plan_commit(core, pub); /* N4 */
 		return;
 	}
 	if (plan->extent != SLOT_NONE)

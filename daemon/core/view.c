@@ -9,6 +9,7 @@ void space_counts_add(struct space_counts *sum, const struct space_counts *more)
 	sum->allocs += more->allocs;
 	sum->frees += more->frees;
 	sum->refused += more->refused;
+	sum->surplus += more->surplus;
 	sum->failures.memory += more->failures.memory;
 	sum->failures.too_large += more->failures.too_large;
 	sum->failures.budget_region += more->failures.budget_region;
@@ -134,8 +135,12 @@ bool core_window_view(const struct core *core, uint32_t slot, struct window_view
 	if (slot >= core->slots[RECORD_WINDOW].total || !core->windows[slot])
 		return false;
 	window = core->windows[slot];
-	*ret = (struct window_view){window->place.space, window->place.number,
-				    window->place.info};
+	*ret = (struct window_view){
+		.space = window->place.space,
+		.number = window->place.number,
+		.info = window->place.info,
+		.committed = units_bytes(core, window_committed(window)),
+	};
 	return true;
 }
 

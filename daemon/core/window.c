@@ -237,6 +237,20 @@ void window_punch_begin(struct window *window, uint32_t first, uint32_t count)
 	window_take(window, run_start(window, slice), slice, count << window->unit_shift);
 }
 
+void window_scrub_begin(struct window *window, uint32_t first, uint32_t count)
+{
+	uint32_t slice = first << window->unit_shift;
+
+	for (uint32_t unit = first; unit < first + count; ++unit) {
+		struct unit_group *group = &window->groups[unit / 64];
+
+		assert(!group_unit(group->committed | group->committing | group->punching,
+				   unit));
+		group->punching |= (uint64_t)1 << unit % 64;
+	}
+	window_take(window, run_start(window, slice), slice, count << window->unit_shift);
+}
+
 void window_punch_end(struct window *window, uint32_t first, uint32_t count)
 {
 	for (uint32_t unit = first; unit < first + count; ++unit) {

@@ -3,8 +3,8 @@
  *
  * W1  Every slice is free, held (by a plan) or used (by an extent). Free slices form maximal
  *     runs: no two touch. The index holds exactly these.
- * W2  Every unit is absent, committed, or moves: committing or punching, then a plan holds all
- *     of it that no extent of that plan does.
+ * W2  Every unit is absent, committed, or moves: committing or punching (scrubbed included),
+ *     then a plan holds all of it that no extent of that plan does.
  * W3  taken[unit] counts its slices that are not free; a committed unit of 0 is idle. A slice
  *     that is used stands in a committed unit.
  * W4  Nothing here fails but window_new().
@@ -128,6 +128,15 @@ void window_commit_end(struct window *window, uint32_t first, uint32_t count, bo
 /* Idle units lose their memory: at once in our books, and their slices are held until the end. */
 void window_punch_begin(struct window *window, uint32_t first, uint32_t count);
 void window_punch_end(struct window *window, uint32_t first, uint32_t count);
+/* The same of absent ones, which end like idle ones. */
+void window_scrub_begin(struct window *window, uint32_t first, uint32_t count);
+
+/* How many units are committed. */
+uint32_t window_committed(const struct window *window);
+/* Is a unit committing or punching? */
+bool window_moves(const struct window *window);
+/* How many units from `first` on are absent. */
+uint32_t window_absent_run(const struct window *window, uint32_t first);
 
 /* The last run of at most `max` idle units below unit `below`; *ret_count is 0 if none. */
 uint32_t window_idle_run(const struct window *window, uint32_t below, uint32_t max,

@@ -137,3 +137,36 @@ uint32_t window_reach(const struct window *window, uint32_t spare)
 	}
 	return reach;
 }
+
+uint32_t window_committed(const struct window *window)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < window_groups(window); ++i)
+		n += (uint32_t)__builtin_popcountll(window->groups[i].committed);
+	return n;
+}
+
+bool window_moves(const struct window *window)
+{
+	uint64_t moving = 0;
+
+	for (uint32_t i = 0; i < window_groups(window); ++i)
+		moving |= window->groups[i].committing | window->groups[i].punching;
+	return moving;
+}
+
+uint32_t window_absent_run(const struct window *window, uint32_t first)
+{
+	uint32_t n = 0;
+
+	while (first + n < window->units) {
+		const struct unit_group *group = &window->groups[(first + n) / 64];
+
+		if (group_unit(group->committed | group->committing | group->punching,
+			       first + n))
+			break;
+		++n;
+	}
+	return n;
+}

@@ -14,6 +14,7 @@ struct step {
 	struct effect effect;
 	struct window_info info;    /* of the window, which may not be recorded yet */
 	struct window_files window; /* the table's, or made by this job */
+	uint64_t committed;         /* of the window when the job began; for a scrub */
 	struct root_files root;
 };
 
@@ -59,6 +60,31 @@ static int step_punch(struct job *job, struct step *step)
 	return r;
 }
 
+/* The steps of a scrub are all of one window: the first finds out whether there is any need. */
+static int step_scrub(struct job *job, struct step *step)
+{
+	struct sys *sys = job->server->sys;
+	uint64_t unit = unit_bytes(step), blocks;
+	int r;
+
+	if (step == job->steps) {
+		r = sys->table->blocks(sys, step->window.data_fd, &blocks);
+		if (r)
+			return r;
+		if (blocks > step->committed)
+			job->outcome.surplus = blocks - step->committed;
+	}
+	if (!job->outcome.surplus)
+		return 0;
+	r = sys->table->scrub(sys, step->window.data_fd, step->effect.first * unit,
+			      step->effect.count * unit);
+	if (r)
+		log_error("space %u: scrubbing %u units of window %u failed: %s",
+			  step->effect.space, step->effect.count, step->effect.window,
+			  strerror(-r));
+	return r;
+}
+
 static int step_run(struct job *job, struct step *step)
 {
 	struct server *server = job->server;
@@ -79,6 +105,8 @@ static int step_run(struct job *job, struct step *step)
 		return step_commit(job, step);
 	case EFFECT_PUNCH:
 		return step_punch(job, step);
+	case EFFECT_SCRUB:
+		return step_scrub(job, step);
 	}
 	return -EINVAL;
 }
@@ -96,6 +124,7 @@ static void step_undo(struct job *job, struct step *step)
 		step_punch(job, step);
 		break;
 	case EFFECT_PUNCH:
+	case EFFECT_SCRUB:
 	case EFFECT_WINDOW_DESTROY:
 	case EFFECT_ROOT_DESTROY:
 		break; /* what is gone is gone, and the core counts it so */
@@ -172,8 +201,10 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 	step->root = ROOT_FILES_NONE;
 	step->window = WINDOW_FILES_NONE;
 	if (effect->kind != EFFECT_ROOT_CREATE && effect->kind != EFFECT_ROOT_DESTROY &&
-	    core_window_view(server->core, effect->window, &window))
+	    core_window_view(server->core, effect->window, &window)) {
 		step->info = window.info;
+		step->committed = window.committed;
+	}
 
 	switch (effect->kind) {
 	case EFFECT_ROOT_CREATE:
@@ -189,6 +220,7 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 		break;
 	case EFFECT_COMMIT:
 	case EFFECT_PUNCH:
+	case EFFECT_SCRUB:
 		step->window = files->windows[effect->window];
 		break;
 	}

@@ -14,6 +14,7 @@ struct server;
 struct job_outcome {
 	int error;                    /* 0 or -errno */
 	struct sys_shortage shortage; /* of -ENOMEM and -ENOSPC, else zero */
+	uint64_t surplus;             /* bytes that a scrub found, and took back */
 };
 
 typedef void job_done_fn(void *userdata, const struct job_outcome *outcome);

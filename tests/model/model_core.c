@@ -36,6 +36,8 @@ static void one_step(void)
 		verb_session_open();
 	else if (dice < 975)
 		verb_session_end();
+	else if (dice < 985)
+		verb_scrub();
 	else
 		verb_window_open();
 }
@@ -112,9 +114,10 @@ int main(void)
 	printf("alloc %" PRIu64 " planned %" PRIu64 " punched %" PRIu64 " memory %" PRIu64
 	       " budget %" PRIu64 " busy %" PRIu64 " large %" PRIu64 " free %" PRIu64
 	       " refused %" PRIu64 " adopted %" PRIu64 " gone %" PRIu64 " trimmed %" PRIu64
-	       " aborted %" PRIu64 "\n",
+	       " scrubbed %" PRIu64 " aborted %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
-	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_ABORTED]);
+	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
+	       total[N_ABORTED]);
 	return 0;
 }

@@ -270,7 +270,8 @@ static void plan_end_one(void)
 		uint64_t bits = e->count == 64 ? ~(uint64_t)0
 					       : (((uint64_t)1 << e->count) - 1) << e->first;
 
-		if (e->kind == EFFECT_PUNCH || e->kind == EFFECT_WINDOW_DESTROY)
+		if (e->kind == EFFECT_PUNCH || e->kind == EFFECT_SCRUB ||
+		    e->kind == EFFECT_WINDOW_DESTROY)
 			there[e->window] &= ~bits;
 		else if (e->kind == EFFECT_COMMIT && commit)
 			there[e->window] |= bits;
@@ -385,6 +386,8 @@ static bool one_verb(void)
 		    plan)
 			plan_keep(plan);
 		return true;
+	} else if (!core_scrub(core, below(WINDOWS), &plan) && plan) {
+		plan_keep(plan);
 	}
 	return false;
 }

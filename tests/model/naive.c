@@ -124,7 +124,7 @@ bool slice_open(const struct naive_window *w, uint32_t i)
 {
 	uint8_t unit = w->units[i / PER];
 
-	return !w->owner[i] && unit != COMMITTING && unit != PUNCHING;
+	return !w->owner[i] && (unit == ABSENT || unit == COMMITTED);
 }
 
 /* By trying every place: could these slices be had, other spaces' idle units included? */

@@ -45,7 +45,7 @@ extern uint32_t shift;
 			DIE("not: %s", #x); \
 	} while (0)
 
-enum unit { ABSENT, COMMITTED, COMMITTING, PUNCHING };
+enum unit { ABSENT, COMMITTED, COMMITTING, PUNCHING, SCRUBBING };
 
 struct naive_extent {
 	bool there, pending;
@@ -109,6 +109,7 @@ enum {
 	N_ADOPTED,
 	N_GONE,
 	N_TRIMMED,
+	N_SCRUBBED,
 	N_ABORTED,
 	N_LIMIT
 };
@@ -157,3 +158,4 @@ void verb_free(void);
 void verb_free_wrong(void);
 void verb_window_open(void);
 void verb_trim(void);
+void verb_scrub(void);

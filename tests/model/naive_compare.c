@@ -69,11 +69,15 @@ void compare(void)
 	for (uint32_t i = 0; i < WINDOWS; ++i) {
 		const struct naive_window *w = &m.windows[i];
 		struct window_view view;
+		uint64_t committed = 0;
 
 		MUST(core_window_view(m.core, i, &view) == w->there);
 		if (!w->there || m.spaces[w->space].idle_low == UINT32_MAX)
 			continue;
 		MUST(view.space == w->space && view.number == w->number);
+		for (uint32_t u = 0; u < w->slices / PER; ++u)
+			committed += w->units[u] == COMMITTED;
+		MUST(view.committed == committed * 2 * MIB);
 		compare_window(m.core, i, false);
 		if (w->pending) {
 			MUST(!again->windows[i]);

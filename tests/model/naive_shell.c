@@ -82,6 +82,14 @@ void plan_take(struct plan *plan, uint32_t session, uint32_t extent, bool create
 				w->units[u] = PUNCHING;
 			}
 			break;
+		case EFFECT_SCRUB:
+			MUST(w->there && !w->pending && e->count);
+			for (uint32_t u = e->first; u < e->first + e->count; ++u) {
+				MUST(u < w->slices / PER && w->units[u] == ABSENT);
+				MUST(unit_empty(w, u));
+				w->units[u] = SCRUBBING;
+			}
+			break;
 		}
 	}
 }
@@ -120,6 +128,10 @@ static void effect_done(const struct effect *e, bool commit)
 		for (uint32_t u = e->first; u < e->first + e->count; ++u)
 			w->units[u] = ABSENT;
 		m.real[w->node] -= e->count;
+		break;
+	case EFFECT_SCRUB:
+		for (uint32_t u = e->first; u < e->first + e->count; ++u)
+			w->units[u] = ABSENT;
 		break;
 	}
 }

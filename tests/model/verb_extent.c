@@ -120,6 +120,9 @@ void verb_alloc(void)
 		++m.counts[N_LIMIT];
 	} else if (r == CORE_E_MEMORY) {
 		MUST(!feasible(space, (uint32_t)(bytes >> SLICE_SHIFT), align));
+		/* What a plan of its own holds is waited for, but for the region's budget. */
+		MUST(!space_has_plans(space) ||
+		     used_by(0, 0, true) + bytes > core_view(m.core).capacity);
 		MUST(fault.requested == bytes);
 		MUST(align > 1 || fault.largest < bytes || m.config.n_nodes > 1);
 		++m.counts[N_MEMORY];
@@ -268,4 +271,41 @@ void verb_trim(void)
 		++m.counts[N_TRIMMED];
 	}
 	s->idle_low = units_of(space, NODES, COMMITTED, true);
+}
+
+/* All that is absent, and nothing else. */
+void verb_scrub(void)
+{
+	uint32_t slot = below(WINDOWS + 1), absent = 0, got = 0;
+	const struct naive_window *w = &m.windows[slot % WINDOWS];
+	struct plan *plan = NULL;
+	bool moves = false;
+	int r;
+
+	if (plans_out() == PLANS)
+		return;
+	r = core_scrub(m.core, slot, &plan);
+	if (slot == WINDOWS || !w->there || w->pending ||
+	    m.spaces[w->space].idle_low == UINT32_MAX) {
+		MUST(r == CORE_E_NOT_FOUND);
+		return;
+	}
+	for (uint32_t u = 0; u < w->slices / PER; ++u) {
+		absent += w->units[u] == ABSENT;
+		moves |= w->units[u] != ABSENT && w->units[u] != COMMITTED;
+	}
+	if (moves) {
+		MUST(r == CORE_E_BUSY);
+		return;
+	}
+	MUST(!r);
+	for (uint32_t i = 0; plan && i < plan->n_effects; ++i) {
+		MUST(plan->effects[i].kind == EFFECT_SCRUB && plan->effects[i].window == slot);
+		got += plan->effects[i].count;
+	}
+	MUST(got == absent);
+	if (plan) {
+		plan_take(plan, 0, 0, false);
+		++m.counts[N_SCRUBBED];
+	}
 }

@@ -117,6 +117,11 @@ static int verb_trim(void)
 	return core_trim(world.core, space, 8, &plan);
 }
 
+static int verb_scrub(void)
+{
+	return core_scrub(world.core, 0, &plan);
+}
+
 static int verb_remove(void)
 {
 	return core_space_remove(world.core, (struct credentials){0, 0}, "a", false, &plan,
@@ -187,6 +192,9 @@ START_TEST(plans_that_punch_others_fail_whole)
 	world_open(&world, session, "a");
 	for (uint32_t i = 0; i < 7; ++i)
 		info[i] = world_alloc(&world, session, a, 2 * MIB, EXTENT_PRIVATE);
+	ck_assert_uint_eq(fail_each(verb_scrub, false), 2); /* its last unit is absent */
+	ck_assert_ptr_nonnull(plan);
+	plan_abort(world.core, plan);
 	ck_assert_int_eq(verb_create_punching(), CORE_E_MEMORY);
 	ck_assert_uint_eq(world.fault.available, 10 * MIB);
 	for (uint32_t i = 0; i < 6; i += 2)
