@@ -192,6 +192,7 @@ static void print_layouts(FILE *out)
 	MEMBER(stats_space, frees);
 	MEMBER(stats_space, refused);
 	MEMBER(stats_space, failures);
+	MEMBER(stats_space, surplus);
 
 	TABLE(stats_client, "a row of `clients`");
 	MEMBER(stats_client, session);

@@ -238,6 +238,7 @@ struct stats_space {
 	uint64_t limit, reserve, used, peak, committed, largest;
 	uint64_t extents, allocs, frees, refused;
 	struct stats_failures failures;
+	uint64_t surplus; /* bytes taken back that stood where nothing was committed */
 };
 
 struct stats_node {

@@ -50,6 +50,7 @@ static const struct table_column space_columns[] = {
 	SPACE(allocs, NULL, "allocs", SHOW_COUNT),
 	SPACE(frees, NULL, "frees", SHOW_COUNT),
 	SPACE(refused, NULL, "refused", SHOW_COUNT),
+	SPACE(surplus, NULL, "surplus", SHOW_BYTES),
 	SPACE(removed, NULL, "removed", SHOW_YES_NO),
 #undef SPACE
 };

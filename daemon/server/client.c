@@ -12,6 +12,7 @@
 #include "daemon/server/log.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
+#include "daemon/server/scrub.h"
 #include "daemon/server/server.h"
 
 enum {
@@ -235,6 +236,7 @@ static void client_ended(struct client *client)
 		connection_finish(connection);
 	}
 	client_unref(client);
+	scrub_soon(server->scrub);
 	publisher_touch(server->publisher);
 	request_retry(server);
 }

@@ -171,6 +171,7 @@ static void fill_space(struct stats_copy *copy, uint32_t slot, const struct spac
 		.frees = view->counts.frees,
 		.refused = view->counts.refused,
 		.failures = view->counts.failures,
+		.surplus = view->counts.surplus,
 	};
 	snprintf(row->name, sizeof(row->name), "%s", view->name);
 	snprintf(row->placement, sizeof(row->placement), "%s", view->placement);

@@ -22,6 +22,7 @@
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
 #include "daemon/server/returns.h"
+#include "daemon/server/scrub.h"
 #include "daemon/sys/guard.h"
 
 enum {
@@ -73,6 +74,7 @@ static void beat(uv_timer_t *timer)
 
 	publisher_beat(server->publisher);
 	returns_take_all(server);
+	scrub_beat(server->scrub);
 	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(server->core, slot + 1)) {
 		struct plan *plan = NULL;
@@ -227,6 +229,8 @@ static int server_start(struct server *server)
 	r = make_core(server);
 	if (!r)
 		r = inbox_new(&server->inbox);
+	if (!r)
+		r = scrub_new(&server->scrub, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
@@ -280,6 +284,7 @@ static void server_deinit(struct server *server)
 	core_free(server->core);
 	if (server->records)
 		munmap(server->records, server->records_bytes);
+	scrub_free(server->scrub);
 	inbox_free(server->inbox);
 	free(server->clients);
 	if (server->options.lifeline >= 0) {

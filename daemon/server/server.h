@@ -25,6 +25,7 @@ struct connection;
 struct inbox;
 struct parked;
 struct publisher;
+struct scrub;
 
 struct server {
 	struct options options;
@@ -54,6 +55,7 @@ struct server {
 
 	struct inbox *inbox;
 	struct publisher *publisher;
+	struct scrub *scrub;
 	struct connection *connections; /* doubly linked */
 	struct client **clients;        /* by session slot */
 	uint32_t n_clients_max;
