@@ -16,6 +16,8 @@
 #include "daemon/server/server.h"
 
 enum {
+	SESSIONS_A_PROCESS =
+		64, /* one is enough; libraries within it may not know of each other */
 	END_STEPS_A_TURN = 8, /* of the core's, each of some hundred extents */
 };
 
@@ -56,6 +58,16 @@ static void process_closed(uv_handle_t *handle)
 	client->pidfd = -1;
 	client->watching = false;
 	client_unref(client);
+}
+
+static uint32_t sessions_of(const struct server *server, uint32_t pid, uint64_t birth)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < server->n_clients_max; i++)
+		n += server->clients[i] && server->clients[i]->pid == pid &&
+		     server->clients[i]->birth == birth;
+	return n;
 }
 
 /* The process has called exec: what its former program held, nobody can use any more. */
@@ -104,6 +116,12 @@ int client_new(struct client **ret, struct connection *connection,
 	client->image = request.image;
 	client->credentials = request.credentials;
 
+	if (sessions_of(server, request.pid, request.birth) >= SESSIONS_A_PROCESS) {
+		client_unref(client);
+		*fault = (struct core_fault){.which = "sessions of one process",
+					     .max = SESSIONS_A_PROCESS};
+		return CORE_E_LIMIT;
+	}
 	r = core_session_open(server->core, &request, &client->session, fault);
 	if (r) {
 		client_unref(client);
@@ -199,27 +217,24 @@ void client_bye(struct client *client, uint64_t id)
 	client_end(client);
 }
 
-/* True when the session is gone. */
-static bool end_step(struct client *client)
+/*
+ * 0: the session is gone. CORE_MORE: there is more to do, at once. CORE_E_BUSY, -ENOMEM: it has to
+ * wait, for a plan to end or for the next beat.
+ */
+static int end_step(struct client *client)
 {
 	struct server *server = client->server;
 	struct plan *plan = NULL;
 	int r;
 
-	if (client->jobs)
-		return false;
 	/* Shared memory in it would else be kept; what a client's last words free is freed. */
 	returns_take(client);
 	r = core_session_end(server->core, client->session, &plan);
 	server_apply(server);
 	if (plan && job_start(server, plan, NULL, NULL))
 		log_error("no memory to take back what session %u left", client->session);
-	if (r == CORE_MORE || r == CORE_E_BUSY)
-		return false;
-	if (r)
-		log_error("ending session %u failed: %s", client->session,
-			  r < 0 ? strerror(-r) : "refused");
-	return !r;
+	assert(!r || r == CORE_MORE || r == CORE_E_BUSY || r == -ENOMEM);
+	return r;
 }
 
 static void client_ended(struct client *client)
@@ -228,6 +243,7 @@ static void client_ended(struct client *client)
 	struct connection *connection = TAKE_PTR(client->connection);
 
 	server->clients[client->session] = NULL;
+	server->undoing -= client->undo_space != 0;
 	returns_close(client);
 	if (connection) {
 		connection->client = NULL;
@@ -243,23 +259,58 @@ static void client_ended(struct client *client)
 
 bool client_end_some(struct server *server)
 {
-	unsigned steps = END_STEPS_A_TURN;
 	struct client **at = &server->ending;
+	bool more = false;
 
-	while (*at && steps) {
+	for (unsigned steps = 0; *at && steps < END_STEPS_A_TURN;) {
 		struct client *client = *at;
+		int r = CORE_E_BUSY;
 
-		if (client->jobs) { /* client_job_done() brings us back */
-			at = &client->next_ending;
+		if (!client->jobs) { /* else client_job_done() brings us back */
+			r = end_step(client);
+			steps++;
+		}
+		if (!r) {
+			*at = client->next_ending;
+			client_ended(client);
 			continue;
 		}
-		steps--;
-		if (!end_step(client))
-			continue;
-		*at = client->next_ending;
-		client_ended(client);
+		more |= r == CORE_MORE;
+		if (r != CORE_MORE)
+			at = &client->next_ending;
 	}
-	return !steps;
+	return more;
+}
+
+static void undo_step(struct client *client)
+{
+	struct server *server = client->server;
+	struct plan *plan = NULL;
+	int r;
+
+	r = core_space_close(server->core, client->session, client->undo_space, &plan);
+	server_apply(server);
+	if (plan)
+		job_start(server, plan, NULL, NULL);
+	if (r == CORE_E_BUSY || r == CORE_MORE || r == -ENOMEM)
+		return;
+	client->undo_space = 0;
+	client->opening_space = false;
+	server->undoing--;
+}
+
+void client_undo(struct client *client, uint32_t space)
+{
+	client->undo_space = space;
+	client->server->undoing++;
+	undo_step(client);
+}
+
+void client_undo_some(struct server *server)
+{
+	for (uint32_t i = 0; server->undoing && i < server->n_clients_max; i++)
+		if (server->clients[i] && server->clients[i]->undo_space)
+			undo_step(server->clients[i]);
 }
 
 void client_job_done(struct client *client)

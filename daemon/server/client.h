@@ -36,6 +36,8 @@ struct client {
 	uint32_t jobs;     /* of them, those with a plan or a grant under way */
 	struct returns returns;
 	bool opening_returns;
+	bool opening_space;  /* its descriptors are on their way */
+	uint32_t undo_space; /* slot: they were not to be had, so it closes again; 0: none */
 	bool ending, watching;
 	bool said_bye;
 	uint64_t bye_id; /* to be answered when it has ended; 0: it was a note */
@@ -57,6 +59,10 @@ void client_bye(struct client *client, uint64_t id);
 
 /* Go on with those that are ending, a bounded step. True: there is more to do. */
 bool client_end_some(struct server *server);
+
+/* Spaces whose descriptors could not be had are closed again, as soon as that can be. */
+void client_undo(struct client *client, uint32_t space);
+void client_undo_some(struct server *server);
 
 /* A job of the client is done. */
 void client_job_done(struct client *client);

@@ -16,11 +16,12 @@
 #endif
 
 enum {
-	INBOX_N = 8,                /* datagrams taken by one call */
-	INBOX_FDS_MAX = 253,        /* SCM_MAX_FD: what one datagram can carry */
-	OUT_BYTES_MAX = 256 * 1024, /* of answers that a client has not taken */
-	HELPINGS_MAX = 8,           /* of one connection, before others get their turn */
-	PROBE_EVERY = 32,           /* turns */
+	INBOX_N = 8,                         /* datagrams taken by one call */
+	INBOX_FDS_MAX = 253,                 /* SCM_MAX_FD: what one datagram can carry */
+	OUT_BYTES_MAX = 256 * 1024,          /* of answers that a client has not taken */
+	OUT_FDS_MAX = 2 * WIRE_INFLIGHT_MAX, /* in them */
+	HELPINGS_MAX = 8, /* of one connection, before others get their turn */
+	PROBE_EVERY = 32, /* turns */
 };
 
 /* An answer that the socket did not take yet. */
@@ -72,8 +73,12 @@ static void close_unwanted(uv_work_t *work)
 {
 	struct unwanted *unwanted = container_of(work, struct unwanted, work);
 
-	for (uint32_t i = 0; i < unwanted->n; i++)
+	/* A socket that lingers would hold the worker as long as its sender likes. */
+	for (uint32_t i = 0; i < unwanted->n; i++) {
+		setsockopt(unwanted->fds[i], SOL_SOCKET, SO_LINGER,
+			   &(struct linger){.l_onoff = 1}, sizeof(struct linger));
 		close(unwanted->fds[i]);
+	}
 }
 
 static void unwanted_closed(uv_work_t *work, int status)
@@ -190,7 +195,8 @@ static int send_kept(struct connection *connection)
 		for (; sent > 0; sent--) {
 			out = connection->out;
 			connection->out = out->next;
-			connection->out_bytes -= out->size;
+			connection->out_bytes -= (uint32_t)sizeof(*out) + out->size;
+			connection->out_fds -= out->n_fds;
 			outgoing_free(out);
 		}
 	}
@@ -200,7 +206,9 @@ static int send_kept(struct connection *connection)
 
 static bool would_block(int error)
 {
-	return error == -EAGAIN || error == -ENOBUFS || error == -EINTR;
+	/* ETOOMANYREFS: too many descriptors are on their way already, to whomever. */
+	return error == -EAGAIN || error == -ENOBUFS || error == -EINTR ||
+	       error == -ETOOMANYREFS;
 }
 
 void connection_send(struct connection *connection, const void *data, uint32_t size, int *fds,
@@ -213,7 +221,8 @@ void connection_send(struct connection *connection, const void *data, uint32_t s
 	if (!connection->closing && !connection->out)
 		r = send_now(connection, data, size, fds, n_fds);
 	if (would_block(r) && !connection->closing &&
-	    connection->out_bytes + size <= OUT_BYTES_MAX) {
+	    connection->out_bytes + sizeof(*out) + size <= OUT_BYTES_MAX &&
+	    connection->out_fds + n_fds <= OUT_FDS_MAX) {
 		out = malloc(sizeof(*out) + size);
 		if (out) {
 			*out = (struct outgoing){.size = size, .n_fds = n_fds};
@@ -222,7 +231,8 @@ void connection_send(struct connection *connection, const void *data, uint32_t s
 				memcpy(out->fds, fds, n_fds * sizeof(int));
 			*connection->out_tail = out;
 			connection->out_tail = &out->next;
-			connection->out_bytes += size;
+			connection->out_bytes += (uint32_t)sizeof(*out) + size;
+			connection->out_fds += n_fds;
 			watch(connection);
 			return;
 		}

@@ -24,7 +24,7 @@ struct connection {
 	int fd;
 	uv_poll_t poll;
 	struct outgoing *out, **out_tail;
-	uint32_t out_bytes;
+	uint32_t out_bytes, out_fds;
 	bool closing;
 	bool close_when_sent;
 	bool prompt;       /* the peer had its next request ready when we looked last */

@@ -11,7 +11,7 @@
 struct grant {
 	uv_work_t work;
 	struct request *request;
-	void (*failed)(struct request *request);
+	void (*done)(struct request *request, bool done);
 	uint32_t n;
 	int from[WIRE_FDS_MAX];
 	enum sys_access access[WIRE_FDS_MAX];
@@ -23,15 +23,17 @@ static void grant_open(uv_work_t *work)
 {
 	struct grant *grant = container_of(work, struct grant, work);
 	struct sys *sys = grant->request->server->sys;
-	uint32_t i;
+	uint32_t opened = 0;
 
-	for (i = 0; i < grant->n && !grant->error; i++)
-		grant->error = sys->table->reopen(sys, grant->from[i], grant->access[i],
-						  &grant->fds[i]);
+	while (opened < grant->n && !grant->error) {
+		grant->error = sys->table->reopen(sys, grant->from[opened],
+						  grant->access[opened], &grant->fds[opened]);
+		opened += !grant->error;
+	}
 	if (!grant->error)
 		return;
-	for (i--; i-- > 0;)
-		close(grant->fds[i]);
+	while (opened)
+		close(grant->fds[--opened]);
 	grant->n = 0;
 }
 
@@ -40,14 +42,14 @@ static void grant_done(uv_work_t *work, int status)
 	struct grant *grant = container_of(work, struct grant, work);
 
 	(void)status; /* nothing is ever cancelled */
-	if (grant->error && grant->failed)
-		grant->failed(grant->request);
+	if (grant->done)
+		grant->done(grant->request, !grant->error);
 	request_finish(grant->request, grant->error, grant->fds, grant->n);
 	free(grant);
 }
 
 int grant_start(struct request *request, const int *fds, const enum sys_access *access,
-		uint32_t n, void (*failed)(struct request *request))
+		uint32_t n, void (*done)(struct request *request, bool done))
 {
 	struct grant *grant;
 	int r;
@@ -57,12 +59,12 @@ int grant_start(struct request *request, const int *fds, const enum sys_access *
 	if (grant)
 		grant->request = request_keep(request);
 	if (!grant || !grant->request) {
-		if (failed)
-			failed(request);
+		if (done)
+			done(request, false);
 		free(grant);
 		return -ENOMEM;
 	}
-	grant->failed = failed;
+	grant->done = done;
 	grant->n = n;
 	memcpy(grant->from, fds, n * sizeof(*fds));
 	memcpy(grant->access, access, n * sizeof(*access));

@@ -9,8 +9,8 @@
 #include "daemon/sys/sys.h"
 
 /*
- * Answers the request with its result and a fresh description of each file. `failed`, unless
- * NULL, undoes what the request has done, if there are no descriptors to be had.
+ * Answers the request with its result and a fresh description of each file. `done`, unless
+ * NULL, hears of it before: false, if there were no descriptors to be had.
  */
 int grant_start(struct request *request, const int *fds, const enum sys_access *access,
-		uint32_t n, void (*failed)(struct request *request));
+		uint32_t n, void (*done)(struct request *request, bool done));

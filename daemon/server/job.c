@@ -226,6 +226,24 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 	}
 }
 
+/*
+ * The end of a space cannot be aborted: without memory for a job its files close on the loop's
+ * thread, slowly, rather than never.
+ */
+static void destroy_here(struct server *server, const struct plan *plan)
+{
+	for (uint32_t i = 0; i < plan->n_effects; i++) {
+		struct step step;
+
+		if (plan->effects[i].kind != EFFECT_WINDOW_DESTROY &&
+		    plan->effects[i].kind != EFFECT_ROOT_DESTROY)
+			continue;
+		step_prepare(server, &step, &plan->effects[i]);
+		window_files_destroy(&step.window, server->sys);
+		root_files_destroy(&step.root, server->sys);
+	}
+}
+
 int job_start(struct server *server, struct plan *plan, job_done_fn *done, void *userdata)
 {
 	struct job *job;
@@ -233,6 +251,7 @@ int job_start(struct server *server, struct plan *plan, job_done_fn *done, void 
 
 	job = calloc(1, sizeof(*job) + plan->n_effects * sizeof(job->steps[0]));
 	if (!job) {
+		destroy_here(server, plan);
 		plan_abort(server->core, plan);
 		server_apply(server);
 		return -ENOMEM;

@@ -18,9 +18,14 @@
 
 #define CLIENTS_GROUP "varbos-clients"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
 enum {
 	BACKLOG = 1024,
 	ACCEPT_A_TURN = 64,
+	LOCK_TRIES = 100, /* each lost to a daemon that ended just then */
 };
 
 static void lock_path(char *ret, size_t size, const struct server *server)
@@ -33,7 +38,7 @@ static int lock(struct server *server)
 	char path[128];
 
 	lock_path(path, sizeof(path), server);
-	for (;;) {
+	for (int i = 0; i < LOCK_TRIES; i++) {
 		_cleanup_(closep) int fd = -1;
 		struct stat opened, named;
 
@@ -59,6 +64,8 @@ static int lock(struct server *server)
 		server->lock_fd = TAKE_FD(fd);
 		return 0;
 	}
+	log_error("%s: somebody keeps replacing it", path);
+	return -EAGAIN;
 }
 
 static void address_of(const char *path, struct sockaddr_un *ret)
@@ -100,18 +107,37 @@ static int clear_path(const char *path)
 	return unlink(path) ? -errno : 0;
 }
 
-/* Members of the group may connect to the system's daemon; a private one is its user's alone. */
-static int set_access(struct server *server, const char *path)
+/*
+ * Members of the group may connect to the system's daemon; a private one is its user's alone. The
+ * mode is the socket's before it has a name, so that no one can connect too early.
+ */
+static int bind_socket(struct server *server, const char *path)
 {
 	const struct group *group = server->isolates ? getgrnam(CLIENTS_GROUP) : NULL;
+	struct sockaddr_un address;
 	struct stat st;
+	mode_t before;
+	int r = 0, off = 0;
 
 	server->socket_gid = group ? (int64_t)group->gr_gid : -1;
-	if (group && chown(path, (uid_t)-1, group->gr_gid))
+	server->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (server->listen_fd < 0 || fchmod(server->listen_fd, group ? 0660 : 0600))
 		return -errno;
-	if (chmod(path, group ? 0660 : 0600) || stat(path, &st))
+	/* Inherited by what is accepted: no descriptor comes in even before we accept. */
+	setsockopt(server->listen_fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+	address_of(path, &address);
+	before = umask(0);
+	if (bind(server->listen_fd, (struct sockaddr *)&address, sizeof(address)))
+		r = -errno;
+	umask(before);
+	if (r)
+		return r;
+	if (lstat(path, &st))
 		return -errno;
+	server->socket_device = st.st_dev;
 	server->socket_inode = st.st_ino;
+	if (group && lchown(path, (uid_t)-1, group->gr_gid))
+		return -errno;
 	return 0;
 }
 
@@ -131,7 +157,6 @@ static int make_folder(const struct server *server)
 int listener_open(struct server *server)
 {
 	const char *path = server->options.socket;
-	struct sockaddr_un address;
 	int r;
 
 	r = make_folder(server);
@@ -145,13 +170,7 @@ int listener_open(struct server *server)
 	if (r)
 		return r;
 
-	address_of(path, &address);
-	server->listen_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (server->listen_fd < 0 ||
-	    bind(server->listen_fd, (struct sockaddr *)&address, sizeof(address)))
-		r = -errno;
-	if (!r)
-		r = set_access(server, path);
+	r = bind_socket(server, path);
 	if (r)
 		log_error("%s: %s", path, strerror(-r));
 	return r;
@@ -169,16 +188,26 @@ int listener_serve(struct server *server)
 	return 0;
 }
 
-/* Out of descriptors: take one connection with the spare one and turn it away. */
+/*
+ * Out of descriptors: take one connection with the spare one and turn it away. If even that is
+ * gone, another thread was faster: wait for the next beat rather than spin.
+ */
 static void turn_away(struct server *server)
 {
+	uint64_t now = uv_now(&server->loop);
 	int fd;
 
 	closep(&server->spare_fd);
 	fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	closep(&fd);
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	log_warning("turned a connection away: no descriptors left");
+	if (server->spare_fd < 0) {
+		server->listener_stopped = true;
+		uv_poll_stop(&server->listener);
+	}
+	if (now - server->turned_away_ms >= 1000) /* many in a second are one event */
+		log_warning("turning connections away: no descriptors left");
+	server->turned_away_ms = now;
 }
 
 static void listener_ready(uv_poll_t *poll, int status, int events)
@@ -206,22 +235,37 @@ int listener_start(struct server *server)
 	return r ? r : uv_poll_start(&server->listener, UV_READABLE, listener_ready);
 }
 
-void listener_close(struct server *server)
+void listener_resume(struct server *server)
 {
-	char path[128];
+	if (!server->listener_stopped)
+		return;
+	if (server->spare_fd < 0)
+		server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	server->listener_stopped = false;
+	uv_poll_start(&server->listener, UV_READABLE, listener_ready);
+}
+
+void listener_stop(struct server *server)
+{
 	struct stat st;
 
 	/* Somebody may have moved ours away and put another in its place. */
 	if (server->socket_inode && !stat(server->options.socket, &st) &&
-	    st.st_ino == server->socket_inode)
+	    st.st_ino == server->socket_inode && st.st_dev == server->socket_device)
 		unlink(server->options.socket);
 	server->socket_inode = 0;
 	closep(&server->listen_fd);
 	closep(&server->spare_fd);
-	if (server->lock_fd >= 0) {
-		lock_path(path, sizeof(path), server);
-		unlink(path); /* while locked, so that no one locks a file without a name */
-	}
-	closep(&server->lock_fd);
-	server->listen_fd = server->spare_fd = server->lock_fd = -1;
+	server->listen_fd = server->spare_fd = -1;
+}
+
+void listener_release(struct server *server)
+{
+	char path[128];
+
+	if (server->lock_fd < 0)
+		return;
+	lock_path(path, sizeof(path), server);
+	unlink(path); /* while locked, so that no one locks a file without a name */
+	close(TAKE_FD(server->lock_fd));
 }

@@ -16,5 +16,10 @@ int listener_serve(struct server *server);
 /* Take connections from now on. */
 int listener_start(struct server *server);
 
+/* Take connections again, if that had to stop for want of descriptors. */
+void listener_resume(struct server *server);
+
+/* The socket goes; the lock stays until everything else has gone. */
+void listener_stop(struct server *server);
 /* The path is free for another. */
-void listener_close(struct server *server);
+void listener_release(struct server *server);

@@ -7,7 +7,7 @@
 
 static bool to_journal;
 static enum log_level level_max = LOG_LEVEL_INFO;
-static char last_error[512]; /* errors are logged by the loop's thread until it serves */
+static _Thread_local char last_error[512]; /* of the thread that starts the daemon */
 
 void log_init(bool quiet)
 {

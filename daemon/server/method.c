@@ -218,17 +218,12 @@ static int run_space_create(struct request *request, const union wire_body *para
 	return answer_after(request, plan);
 }
 
-/* It could not be handed over, so it was not opened. Nothing is in it yet. */
-static void space_open_failed(struct request *request)
+static void space_opened(struct request *request, bool done)
 {
-	struct plan *plan = NULL;
-	uint32_t space = (uint32_t)request->result.space_opened.space;
-	int r;
-
-	r = core_space_close(request->server->core, request->client->session, space, &plan);
-	assert(!r);
-	if (plan)
-		job_start(request->server, plan, NULL, NULL);
+	if (done)
+		request->client->opening_space = false;
+	else
+		client_undo(request->client, (uint32_t)request->result.space_opened.space);
 }
 
 static int run_space_open(struct request *request, const union wire_body *params)
@@ -257,8 +252,9 @@ static int run_space_open(struct request *request, const union wire_body *params
 		.limit = view.limit,
 		.page = (uint64_t)1 << view.page_shift,
 	};
+	client->opening_space = true;
 	return grant_start(request, (int[]){server->files.roots[space].fd},
-			   (enum sys_access[]){SYS_READ}, 1, space_open_failed);
+			   (enum sys_access[]){SYS_READ}, 1, space_opened);
 }
 
 static int run_space_close(struct request *request, const union wire_body *params)
@@ -475,8 +471,9 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 		return r;
 	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
 			      &fault);
-	if ((r == CORE_E_MEMORY || r == CORE_E_BUDGET) && !mutant(returns_left) &&
-	    returns_take_all(request->server))
+	/* What this client has in its ring is taken; others' may help with all but its own limit. */
+	if ((r == CORE_E_MEMORY || (r == CORE_E_BUDGET && strcmp(fault.which, "client"))) &&
+	    !mutant(returns_left) && returns_take_all(request->server))
 		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
 				      &plan, &fault);
 	r = core_answer(request, r, &fault);

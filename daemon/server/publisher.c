@@ -136,6 +136,8 @@ void publisher_touch(struct publisher *publisher)
 {
 	uint64_t due, now;
 
+	if (!publisher) /* the daemon is ending, and a job was under way */
+		return;
 	if (publisher->touched)
 		return;
 	publisher->touched = true;

@@ -63,6 +63,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.connection = client->connection;
 	request.client = client;
 	request.method = WIRE_EXTENT_FREE;
+	request.id = 0;
 	request.note = true;
 	request.fault = (struct wire_fault){};
 	r = method_run(&request, &(union wire_body){.extent_free = *args});
@@ -168,6 +169,8 @@ static void process(struct server *server, struct connection *connection, struct
 		request.id = message.id;
 		request.note = message.kind == WIRE_NOTE;
 		r = check_turn(&request);
+		if (!r && client && client->opening_space)
+			r = REQUEST_BUSY; /* what is being opened may not stay open */
 		if (!r)
 			r = method_run(&request, &message.body);
 	} else {
@@ -197,10 +200,10 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
 
 void request_retry(struct server *server)
 {
-	if (!server->parked)
-		return;
-	server->retry = true;
-	server_more(server);
+	if (server->parked)
+		server->retry = true;
+	if (server->parked || server->ending || server->undoing)
+		server_more(server);
 }
 
 void request_retry_now(struct server *server)
@@ -209,6 +212,8 @@ void request_retry_now(struct server *server)
 
 	server->retry = false;
 	server->parked_tail = &server->parked;
+	if (server->undoing)
+		client_undo_some(server);
 	for (; parked; parked = next) {
 		struct client *client = parked->client;
 

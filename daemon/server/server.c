@@ -51,7 +51,7 @@ static void backlog(uv_idle_t *idle)
 	struct server *server = container_of(idle, struct server, backlog);
 	bool more;
 
-	if (server->retry)
+	if (server->retry || server->undoing)
 		request_retry_now(server);
 	more = client_end_some(server);
 	if (!more && !server->retry) {
@@ -74,6 +74,8 @@ static void beat(uv_timer_t *timer)
 
 	publisher_beat(server->publisher);
 	returns_take_all(server);
+	request_retry(server); /* what waited for memory of the daemon's own */
+	listener_resume(server);
 	scrub_beat(server->scrub);
 	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(server->core, slot + 1)) {
@@ -178,7 +180,8 @@ static int start_loop(struct server *server)
 	r = uv_signal_start(&server->sigterm, told_to_end, SIGTERM);
 	if (!r)
 		r = uv_signal_start(&server->sigint, told_to_end, SIGINT);
-	if (!r) /* the terminal is gone; there is nothing to read again yet */
+	/* The terminal is gone; unless we were told before not to mind (nohup). */
+	if (!r && !server->ignores_hangup)
 		r = uv_signal_start(&server->sighup, told_to_end, SIGHUP);
 	if (!r)
 		r = uv_timer_start(&server->beat, beat, BEAT_MS, BEAT_MS);
@@ -267,19 +270,22 @@ void server_stop(struct server *server, const char *why)
 	request_forget_all(server);
 	client_abandon_all(server);
 	publisher_free(TAKE_PTR(server->publisher));
-	listener_close(server);
+	listener_stop(server);
 	/* What is left are the server's own; jobs under way end by themselves. */
 	uv_walk(&server->loop, close_handle, NULL);
 }
 
 static void server_deinit(struct server *server)
 {
+	int r;
+
 	if (server->publisher)
 		publisher_free(TAKE_PTR(server->publisher));
-	listener_close(server);
+	listener_stop(server);
 	uv_walk(&server->loop, close_handle, NULL);
 	uv_run(&server->loop, UV_RUN_DEFAULT);
-	uv_loop_close(&server->loop);
+	r = uv_loop_close(&server->loop);
+	assert(!r); /* every handle has been closed, or its memory would be used after this */
 	files_deinit(&server->files, server->sys);
 	core_free(server->core);
 	if (server->records)
@@ -287,6 +293,7 @@ static void server_deinit(struct server *server)
 	scrub_free(server->scrub);
 	inbox_free(server->inbox);
 	free(server->clients);
+	listener_release(server);
 	if (server->options.lifeline >= 0) {
 		/* Started for someone, in a folder made for that: gone together. */
 		char path[sizeof(server->options.socket)];
@@ -298,6 +305,7 @@ static void server_deinit(struct server *server)
 
 int server_run(const struct options *options, struct sys *sys)
 {
+	struct sigaction hangup;
 	struct server *server;
 	int r;
 
@@ -309,6 +317,8 @@ int server_run(const struct options *options, struct sys *sys)
 	server->lock_fd = server->listen_fd = server->spare_fd = -1;
 	server->parked_tail = &server->parked;
 	signal(SIGPIPE, SIG_IGN);
+	server->ignores_hangup =
+		!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler == SIG_IGN;
 	umask(077);
 	raise_descriptors();
 

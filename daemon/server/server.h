@@ -34,6 +34,7 @@ struct server {
 	uint64_t epoch;
 	uint64_t start_ns;
 	bool isolates;
+	bool ignores_hangup;
 
 	uv_loop_t loop;
 	struct sys *sys;
@@ -43,8 +44,11 @@ struct server {
 	struct files files;
 
 	int lock_fd, listen_fd;
-	ino_t socket_inode; /* what we bound: another's is left alone at the end */
-	int64_t socket_gid; /* whose members may connect; -1: the daemon's user alone */
+	dev_t socket_device;
+	ino_t socket_inode;      /* what we bound: another's is left alone at the end */
+	int64_t socket_gid;      /* whose members may connect; -1: the daemon's user alone */
+	uint64_t turned_away_ms; /* when last, by the loop's clock */
+	bool listener_stopped;   /* no descriptors: until the next beat */
 	int spare_fd; /* given up for a moment to turn a connection away when there is no other */
 	uv_poll_t listener;
 	uv_poll_t lifeline;
@@ -61,6 +65,7 @@ struct server {
 	uint32_t n_clients_max;
 	struct client *ending;                /* singly linked: whose end is not complete */
 	struct parked *parked, **parked_tail; /* requests that wait for a plan to end */
+	uint32_t undoing;                     /* clients with a space to be closed again */
 	bool retry;                           /* parked requests are worth another try */
 	uint64_t requests;
 };
