@@ -1,8 +1,8 @@
 /*
  * demo - what Varbos does, in two processes, checked step by step.
  *
- * The parent and the child it forks each connect on their own; what the one shows the other
- * goes as a 64-bit reference over a socket. A step that is not as it should be ends the demo, and the
+ * The parent and the child it forks each connect on their own; what the one shows the other goes
+ * as a 64-bit reference over a socket. A step that is not as it should be ends the demo, and the
  * space is removed in any case.
  */
 #include <assert.h>
@@ -104,7 +104,7 @@ static bool word_receive(int fd, uint64_t *ret)
 	return recv(fd, ret, sizeof(*ret), 0) == sizeof(*ret);
 }
 
-/* A child that ended has said why: its status is the demo's. */
+/* A child that ended has said why: its status is the demo's. After a failed send or recv. */
 static enum answer fail_child(struct demo *demo)
 {
 	int status;

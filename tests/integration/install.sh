@@ -1,0 +1,52 @@
+#!/bin/sh
+# What is installed is complete: the header, the library by its soname, the pkg-config file, both
+# programs. Arguments: the source root, the build root, and what else the compiler is to be told.
+set -eu
+root=$1 built=$2
+shift 2
+folder=$(mktemp -d /tmp/varbos-install-XXXXXX)
+pid=
+cleanup() {
+	[ -z "$pid" ] || { kill "$pid" 2>/dev/null && wait "$pid"; } || :
+	rm -rf "$folder"
+}
+trap cleanup EXIT
+fail() {
+	echo "$*" >&2
+	exit 1
+}
+installed() {
+	found=$(find "$folder/to" -name "$1" -path "$2")
+	[ -e "$found" ] || fail "$1 is not installed, or twice: $found"
+	echo "$found"
+}
+
+meson install -C "$built" --no-rebuild --quiet --destdir "$folder/to"
+daemon=$(installed varbosd '*/sbin/*')
+ctl=$(installed varbosctl '*/bin/*')
+library=$(installed libvarbos.so.0 '*')
+installed varbos.h '*/include/varbos/*' >/dev/null
+description=$(installed varbos.pc '*/pkgconfig/*')
+readelf -d "$library" | grep -q 'SONAME.*\[libvarbos\.so\.0\]' || fail "$library: another soname"
+
+export PKG_CONFIG_PATH="${description%/*}" PKG_CONFIG_SYSROOT_DIR="$folder/to"
+# A prefix of /usr is not the system's here.
+export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+cp "$root/examples/hello.c" "$folder/"
+cd "$folder"
+# shellcheck disable=SC2046 # as README.md prints it
+${CC:-cc} -o hello hello.c $(pkg-config --cflags --libs varbos) "$@"
+
+export LD_LIBRARY_PATH="${library%/*}" VARBOS_SOCKET="$folder/varbos.sock"
+"$daemon" --socket "$VARBOS_SOCKET" --size 64M 2>log &
+pid=$!
+tries=0
+until "$ctl" ping -n1 >/dev/null 2>&1; do
+	tries=$((tries + 1))
+	[ $tries -lt 600 ] && kill -0 "$pid" || { cat log >&2; fail "no answer to varbosctl"; }
+	sleep 0.1
+done
+said=$(./hello)
+[ "$said" = "hello from another process" ] || fail "hello said: $said"
+"$ctl" status >/dev/null # which brings the statistics up to date
+"$ctl" stats | grep -q '^images' || fail "varbosctl stats does not show the space"
