@@ -2,11 +2,13 @@
  * Hugepages - a few 2 MiB pages of the machine, borrowed for a test and put back.
  *
  * One test program at a time has them; the others wait. Without root there are none, and a
- * test that needs them says so and passes.
+ * test that needs them says so; a program of nothing else exits with HUGEPAGES_SKIPPED.
  */
 #pragma once
 
 #include <stdbool.h>
+
+enum { HUGEPAGES_SKIPPED = 77 }; /* which meson counts as skipped */
 
 /* From an unchecked fixture: the process that outlives each test. False, and said: skip. */
 bool hugepages_borrow(unsigned pages);

@@ -2,7 +2,9 @@
 """Counts of a meson test run, in one line: tally.py LOG SUITE...
 
 Passed are the tests that passed, failed all others but the skipped ones; a suite that was
-asked for and has no test counts as a failure, for it proves nothing.
+asked for and has no test counts as a failure, for it proves nothing. Third comes what was
+skipped: tests, and the parts of tests that said so in a line that begins with "SKIPPED:". On
+standard error they are named.
 """
 
 import json
@@ -13,7 +15,7 @@ GOOD = {"OK", "EXPECTEDFAIL"}
 
 def main():
     log, suites = sys.argv[1], sys.argv[2:]
-    passed = failed = 0
+    passed = failed = skipped = 0
     seen = set()
     try:
         with open(log, encoding="utf-8") as file:
@@ -23,13 +25,20 @@ def main():
                 seen |= set(test["name"].split(" / ")[0].split(":")[-1].split("+"))
                 passed += test["result"] in GOOD
                 failed += test["result"] not in GOOD | {"SKIP"}
+                said = (test.get("stdout") or "") + "\n" + (test.get("stderr") or "")
+                parts = [text for text in said.splitlines() if text.startswith("SKIPPED:")]
+                if test["result"] == "SKIP" and not parts:
+                    parts = ["SKIPPED: all of it"]
+                skipped += len(parts)
+                for part in parts:
+                    print(f"{test['name']}: {part}", file=sys.stderr)
     except FileNotFoundError:
         pass
     for suite in suites:
         if suite not in seen:
             print(f"suite {suite}: not one test ran", file=sys.stderr)
             failed += 1
-    print(f"{passed} {failed}")
+    print(f"{passed} {failed} {skipped}")
 
 
 if __name__ == "__main__":
