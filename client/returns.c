@@ -1,6 +1,7 @@
 #include "client/returns.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include "base/base.h"
@@ -51,7 +52,7 @@ bool returns_put(struct returns *returns, uint64_t space, uint64_t ref)
 	returns->written++;
 	if (mutant(returns_turn_first)) {
 		atomic_store_explicit(&record->turn, returns->written, memory_order_release);
-		atomic_signal_fence(memory_order_seq_cst);
+		sched_yield(); /* so that a reader surely comes between */
 	}
 	record->space = space;
 	record->ref = ref;
