@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "base/word.h"
 #include "client/ctl/place.h"
 #include "client/ctl/verb.h"
 

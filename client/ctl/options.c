@@ -6,36 +6,13 @@
 
 #include "base/base.h"
 #include "base/size.h"
+#include "base/word.h"
 
 const struct option_info option_infos[OPTIONS_N] = {
 #define OPTION(NAME, name, letter, kind, value, text) {name, value, text, VALUE_##kind, letter},
 #include "client/ctl/options.def"
 #undef OPTION
 };
-
-size_t word_distance(const char *a, const char *b)
-{
-	enum { LETTERS = 32 };
-	size_t n = strnlen(b, LETTERS), row[LETTERS + 1];
-
-	/* Levenshtein, one row at a time; what is longer than any of our words is far away. */
-	if (strlen(a) > LETTERS || strlen(b) > LETTERS)
-		return SIZE_MAX;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		size_t diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= n; j++) {
-			size_t change = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			row[j] = u64_min(change, u64_min(row[j], row[j - 1]) + 1);
-		}
-	}
-	return row[n];
-}
 
 static bool number_parse(const char *text, unsigned base, uint64_t max, uint64_t *ret)
 {

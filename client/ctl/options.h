@@ -50,6 +50,3 @@ enum {
 };
 
 int options_parse(struct options *ret, int argc, char **argv, char *complaint, size_t size);
-
-/* How many single-letter changes lead from one word to the other: which was meant? */
-size_t word_distance(const char *a, const char *b);

@@ -30,7 +30,7 @@ enum {
 
 static void lock_path(char *ret, size_t size, const struct server *server)
 {
-	snprintf(ret, size, "%s.lock", server->options.socket);
+	snprintf(ret, size, "%s.lock", server->config.socket.path);
 }
 
 static int lock(struct server *server)
@@ -47,14 +47,14 @@ static int lock(struct server *server)
 			int error = errno;
 
 			log_error("%s cannot be served, there is no writing beside it: %s",
-				  server->options.socket, strerror(error));
+				  server->config.socket.path, strerror(error));
 			return -error;
 		}
 		if (flock(fd, LOCK_EX | LOCK_NB)) {
 			int error = errno;
 
 			log_error("%s: another varbosd serves this socket",
-				  server->options.socket);
+				  server->config.socket.path);
 			return -error;
 		}
 		/* A daemon that ended between our open and our lock has removed this file. */
@@ -144,10 +144,10 @@ static int bind_socket(struct server *server, const char *path)
 /* The folder of a default path is ours to make; of any other, its owner's. */
 static int make_folder(const struct server *server)
 {
-	char path[sizeof(server->options.socket)];
+	char path[sizeof(server->config.socket.path)];
 
-	strcpy(path, server->options.socket);
-	if (!server->options.socket_is_default)
+	strcpy(path, server->config.socket.path);
+	if (!server->options->socket_is_default)
 		return 0;
 	if (mkdir(dirname(path), 0700) && errno != EEXIST)
 		return -errno;
@@ -156,7 +156,7 @@ static int make_folder(const struct server *server)
 
 int listener_open(struct server *server)
 {
-	const char *path = server->options.socket;
+	const char *path = server->config.socket.path;
 	int r;
 
 	r = make_folder(server);
@@ -181,7 +181,7 @@ int listener_serve(struct server *server)
 	if (listen(server->listen_fd, BACKLOG)) {
 		int error = errno;
 
-		log_error("%s: %s", server->options.socket, strerror(error));
+		log_error("%s: %s", server->config.socket.path, strerror(error));
 		return -error;
 	}
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -250,9 +250,9 @@ void listener_stop(struct server *server)
 	struct stat st;
 
 	/* Somebody may have moved ours away and put another in its place. */
-	if (server->socket_inode && !stat(server->options.socket, &st) &&
+	if (server->socket_inode && !stat(server->config.socket.path, &st) &&
 	    st.st_ino == server->socket_inode && st.st_dev == server->socket_device)
-		unlink(server->options.socket);
+		unlink(server->config.socket.path);
 	server->socket_inode = 0;
 	closep(&server->listen_fd);
 	closep(&server->spare_fd);

@@ -13,7 +13,7 @@
 
 int main(int argc, char **argv)
 {
-	struct options options = {.lifeline = -1};
+	_cleanup_(options_deinit) struct options options;
 	struct sys *sys;
 	int r;
 

@@ -2,42 +2,79 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "base/base.h"
 #include "base/size.h"
+#include "base/word.h"
 #include "daemon/server/log.h"
+#include "daemon/server/pages.h"
 #include "proto/layout.h"
 #include "proto/wire.h"
 
-#define SIZE_DEFAULT "256M"
-
-static const char help[] =
+static const char help_head[] =
 	"varbosd - owns the machine's big memory and lets every process use it\n"
 	"\n"
-	"  varbosd [--socket PATH] [--size SIZE] [--pages auto|4K|2M]\n"
+	"  varbosd [--socket PATH] [--size SIZE] [--pages auto|4K|2M] [--KEY=VALUE]...\n"
 	"\n"
-	"  --socket PATH   where clients connect (default: "
-	"$XDG_RUNTIME_DIR/varbos/varbos.sock,\n"
-	"                  for root /run/varbos/varbos.sock); PATH.stats is what `varbosctl\n"
-	"                  stats` reads\n"
-	"  --size SIZE     how much memory clients may have together (default " SIZE_DEFAULT
-	");\n"
-	"                  512M, 2G, 1TiB: powers of two; a multiple of 2 MiB\n"
-	"  --pages WHICH   2M: hugepages, or refuse to start; 4K; auto (default): 2M if enough "
-	"of\n"
-	"                  them are free, else 4K, and says so\n"
-	"  --lifeline FD   end when FD, a socket or pipe, is at its end; \"READY\" or the "
-	"reason\n"
-	"                  of a failure is written to it\n"
-	"  --version, --help\n"
+	"  --socket PATH   where clients connect: --socket.path\n"
+	"  --size SIZE     how much memory clients may have together: --memory.size\n"
+	"  --pages WHICH   2M, 4K or auto: --memory.pages\n"
+	"  --lifeline FD   end when FD, a socket or pipe, is at its end; \"READY\" or the\n"
+	"                  reason of a failure is written to it\n"
+	"  --version, --help\n";
+
+static const char help_tail[] =
 	"\n"
+	"Each of these is a variable, too: VARBOS_MEMORY_SIZE, and VARBOS_SOCKET, "
+	"VARBOS_SIZE,\n"
+	"VARBOS_PAGES for short; a flag wins over a variable.\n"
 	"It stays in the foreground, logs to standard error, and ends cleanly on SIGTERM.\n";
+
+enum { HELP_COLUMNS = 88, HELP_INDENT = 18 };
+
+/* As many words a line as there is room for. */
+static void print_wrapped(const char *text)
+{
+	int column = HELP_COLUMNS;
+
+	for (const char *word = text; *word; word += strspn(word, " ")) {
+		int n = (int)strcspn(word, " ");
+
+		if (column + 1 + n > HELP_COLUMNS) {
+			printf("%s%*s", column == HELP_COLUMNS ? "" : "\n", HELP_INDENT - 1,
+			       "");
+			column = HELP_INDENT - 1;
+		}
+		column += printf(" %.*s", n, word);
+		word += n;
+	}
+	putchar('\n');
+}
+
+static void print_help(void)
+{
+	char rule[KEY_RULE_MAX + 64];
+
+	fputs(help_head, stdout);
+	for (size_t i = 0; i < KEYS_N; i++) {
+		const struct key *key = &keys[i];
+		char wanted[KEY_RULE_MAX];
+
+		printf("\n  --%s\n", key->name);
+		print_wrapped(key->text);
+		snprintf(rule, sizeof(rule), "(%s%s%s%s)", key_rule(wanted, key),
+			 *key->standard ? "; default: " : "", key->standard,
+			 key->when == KEY_LIVE ? "; changes on SIGHUP, too" : "");
+		print_wrapped(rule);
+	}
+	fputs(help_tail, stdout);
+}
 
 static int usage(const char *format, ...) _printf_(1, 2);
 
@@ -53,41 +90,31 @@ static int usage(const char *format, ...)
 	return OPTIONS_E_USAGE;
 }
 
-static int set_socket(struct options *options, const char *path)
+/* ---- the command line ---- */
+
+enum own {
+	OWN_LIFELINE,
+	OWN_VERSION,
+	OWN_HELP,
+	OWN_N,
+};
+
+static const struct {
+	const char *name;
+	bool takes_value;
+} owns[OWN_N] = {
+	[OWN_LIFELINE] = {"lifeline", true},
+	[OWN_VERSION] = {"version"},
+	[OWN_HELP] = {"help"},
+};
+
+static enum own own_find(const char *name)
 {
-	/* Room for the files beside it: PATH.stats, PATH.lock. */
-	if (!*path || strlen(path) + sizeof(".stats") > sizeof(options->socket))
-		return usage("--socket: a path of 1 to %zu bytes is wanted, this one has %zu",
-			     sizeof(options->socket) - sizeof(".stats"), strlen(path));
-	strcpy(options->socket, path);
-	return 0;
-}
+	enum own own = 0;
 
-static int set_size(struct options *options, const char *text)
-{
-	uint64_t size;
-
-	if (!size_parse(text, &size))
-		return usage("--size: '%s' is not a size; 512M or 2G is", text);
-	if (!size || size % CHUNK_BYTES)
-		return usage("--size: %s is not a multiple of 2 MiB", text);
-	options->size = size;
-	return 0;
-}
-
-static int set_pages(struct options *options, const char *text)
-{
-	static const struct {
-		const char *name;
-		uint32_t shift;
-	} pages[] = {{"auto", 0}, {"4K", 12}, {"2M", 21}};
-
-	for (size_t i = 0; i < ARRAY_SIZE(pages); i++)
-		if (!strcmp(text, pages[i].name)) {
-			options->page_shift = pages[i].shift;
-			return 0;
-		}
-	return usage("--pages: '%s' is none of auto, 4K, 2M", text);
+	while (own < OWN_N && strcmp(name, owns[own].name))
+		own++;
+	return own;
 }
 
 static int set_lifeline(struct options *options, const char *text)
@@ -100,73 +127,155 @@ static int set_lifeline(struct options *options, const char *text)
 	return 0;
 }
 
+static int unknown(const char *name)
+{
+	const char *nearest = key_nearest(name, true);
+	size_t least = word_distance(name, nearest);
+
+	for (unsigned i = 0; i < OWN_N; i++)
+		if (word_distance(name, owns[i].name) < least) {
+			nearest = owns[i].name;
+			least = word_distance(name, nearest);
+		}
+	return usage("unknown option '--%.64s'; the nearest is --%s", name, nearest);
+}
+
+static void print_version(void)
+{
+	printf("varbosd %s (protocol %d, layout %d)\n", VARBOS_VERSION, WIRE_PROTOCOL,
+	       LAYOUT_VERSION);
+}
+
+static int take_own(struct options *options, enum own own, const char *value)
+{
+	switch (own) {
+	case OWN_LIFELINE:
+		return set_lifeline(options, value);
+	case OWN_VERSION:
+		print_version();
+		return OPTIONS_DONE;
+	case OWN_HELP:
+		print_help();
+		return OPTIONS_DONE;
+	case OWN_N:
+		break;
+	}
+	abort();
+}
+
+/*
+ * --NAME=VALUE, --NAME VALUE, and --NAME alone where that is enough. No name is cut short: what
+ * is one today might be two with the next key.
+ */
+static int parse_arguments(struct options *options, int argc, char **argv)
+{
+	options->given = calloc((size_t)argc, sizeof(*options->given));
+	if (!options->given) {
+		log_error("no start: %s", strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	for (int i = 1; i < argc; i++) {
+		_cleanup_(freep) char *name = NULL;
+		const struct key *key;
+		const char *value;
+		enum own own;
+		int r;
+
+		if (strncmp(argv[i], "--", 2) || !argv[i][2])
+			return usage("unexpected argument '%.64s'", argv[i]);
+		value = strchr(argv[i], '=');
+		name = value ? strndup(argv[i] + 2, (size_t)(value - argv[i]) - 2)
+			     : strdup(argv[i] + 2);
+		if (!name)
+			return -ENOMEM;
+		value = value ? value + 1 : NULL;
+		key = key_find(name, true);
+		own = own_find(name);
+		if (!key && own == OWN_N)
+			return unknown(name);
+		if (!value && (key ? key->type != KEY_BOOL : owns[own].takes_value)) {
+			if (++i == argc)
+				return usage("--%s needs a value", name);
+			value = argv[i];
+		}
+		if (!key) {
+			if (value && !owns[own].takes_value)
+				return usage("--%s takes no value", name);
+			r = take_own(options, own, value);
+			if (r)
+				return r;
+			continue;
+		}
+		options->given[options->n_given++] = (struct option_given){
+			.key = key,
+			.name = TAKE_PTR(name),
+			.text = value ? value : "true",
+		};
+	}
+	return 0;
+}
+
+/* ---- all layers ---- */
+
 static int default_socket(struct options *options)
 {
+	char *path = options->config.socket.path;
+	size_t size = sizeof(options->config.socket.path);
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char path[4096];
 
 	options->socket_is_default = true;
-	if (!geteuid())
-		return set_socket(options, "/run/varbos/varbos.sock");
+	if (pages_isolate()) {
+		snprintf(path, size, "/run/varbos/varbos.sock");
+		return 0;
+	}
 	if (!runtime || !*runtime)
 		return usage("--socket is needed: there is no $XDG_RUNTIME_DIR to default to");
-	snprintf(path, sizeof(path), "%s/varbos/varbos.sock", runtime);
-	return set_socket(options, path);
+	if ((size_t)snprintf(path, size, "%s/varbos/varbos.sock", runtime) >= size)
+		return usage("--socket is needed: $XDG_RUNTIME_DIR is too long to default to");
+	return 0;
+}
+
+static int read_layers(const struct options *options, struct settings *settings)
+{
+	int r;
+
+	settings_init(settings);
+	/* Who was given rights by its file does not trust the environment. */
+	if (!getauxval(AT_SECURE))
+		settings_environment(settings, environ);
+	for (uint32_t i = 0; i < options->n_given; i++)
+		settings_flag(settings, options->given[i].key, options->given[i].name,
+			      options->given[i].text);
+	r = settings_finish(settings);
+	for (uint32_t i = 0; i < settings->n_remarks; i++)
+		if (settings->remarks[i].is_error)
+			log_error("%s", settings->remarks[i].text);
+		else
+			log_warning("%s", settings->remarks[i].text);
+	return r == SETTINGS_E_WRONG ? OPTIONS_E_USAGE : r;
 }
 
 int options_parse(struct options *ret, int argc, char **argv)
 {
-	static const struct option known[] = {
-		{"socket", required_argument, NULL, 's'},
-		{"size", required_argument, NULL, 'm'},
-		{"pages", required_argument, NULL, 'p'},
-		{"lifeline", required_argument, NULL, 'l'},
-		{"version", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},
-		{},
-	};
-	struct options options = {.lifeline = -1};
-	int r = set_size(&options, SIZE_DEFAULT);
+	struct settings settings;
+	int r;
 
-	opterr = 0;
-	for (int c; !r && (c = getopt_long(argc, argv, ":", known, NULL)) >= 0;) {
-		switch (c) {
-		case 's':
-			r = set_socket(&options, optarg);
-			break;
-		case 'm':
-			r = set_size(&options, optarg);
-			break;
-		case 'p':
-			r = set_pages(&options, optarg);
-			break;
-		case 'l':
-			r = set_lifeline(&options, optarg);
-			break;
-		case 'v':
-			printf("varbosd %s (protocol %d, layout %d)\n", VARBOS_VERSION,
-			       WIRE_PROTOCOL, LAYOUT_VERSION);
-			return OPTIONS_DONE;
-		case 'h':
-			fputs(help, stdout);
-			return OPTIONS_DONE;
-		case ':':
-			r = usage("%s needs a value", argv[optind - 1]);
-			break;
-		default:
-			r = usage("unknown option '%s'", argv[optind - 1]);
-			break;
-		}
-	}
-	if (!r && optind < argc)
-		r = usage("unexpected argument '%s'", argv[optind]);
-	if (!r && !*options.socket)
-		r = default_socket(&options);
-	if (r) {
-		ret->lifeline = options.lifeline;
+	*ret = (struct options){.lifeline = -1};
+	r = parse_arguments(ret, argc, argv);
+	if (r)
 		return r;
-	}
+	r = read_layers(ret, &settings);
+	ret->config = settings.config;
+	settings_deinit(&settings);
+	if (!r && !*ret->config.socket.path)
+		r = default_socket(ret);
+	return r;
+}
 
-	*ret = options;
-	return 0;
+void options_deinit(struct options *options)
+{
+	for (uint32_t i = 0; i < options->n_given; i++)
+		free(options->given[i].name);
+	free(options->given);
+	options->given = NULL;
 }

@@ -1,17 +1,29 @@
 /*
- * Options - what varbosd was told on its command line.
+ * Options - what varbosd was told on its command line, and with it everywhere else.
+ *
+ * O1  The layers, later wins: built-in, the environment, flags.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/config/config.h"
+#include "daemon/config/settings.h"
+
+/* One that names a key. */
+struct option_given {
+	const struct key *key;
+	char *name;
+	const char *text; /* in argv */
+};
+
 struct options {
-	char socket[108]; /* as long as an address can be */
+	struct config config; /* of all layers together */
 	bool socket_is_default;
-	uint64_t size;
-	uint32_t page_shift; /* 0: the largest that the machine has */
-	int lifeline;        /* descriptor, or -1 */
+	int lifeline; /* descriptor, or -1 */
+	struct option_given *given;
+	uint32_t n_given;
 };
 
 enum {
@@ -19,4 +31,6 @@ enum {
 	OPTIONS_E_USAGE,  /* logged what is wrong, exit 2; ret->lifeline is written, if known */
 };
 
+/* `ret` is to be released whatever is returned. */
 int options_parse(struct options *ret, int argc, char **argv);
+void options_deinit(struct options *options);

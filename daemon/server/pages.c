@@ -21,14 +21,14 @@ static int take_huge(struct server *server, const struct sys_host *host)
 	struct sys_shortage shortage;
 	int r;
 
-	r = sys_host_check(host, server->options.size, HUGE_SHIFT, &shortage);
+	r = sys_host_check(host, server->config.memory.size, HUGE_SHIFT, &shortage);
 	if (!r)
-		r = server->sys->table->reserve(server->sys, server->options.size);
+		r = server->sys->table->reserve(server->sys, server->config.memory.size);
 	if (!r) {
 		server->page_shift = HUGE_SHIFT;
 		return 0;
 	}
-	size_format(asked, sizeof(asked), server->options.size);
+	size_format(asked, sizeof(asked), server->config.memory.size);
 	size_format(free_text, sizeof(free_text), host->huge_free);
 	snprintf(why_small, sizeof(why_small), "%s asked in 2 MiB pages, %s free in the pool",
 		 asked, free_text);
@@ -41,7 +41,7 @@ static int take_small(struct server *server, const struct sys_host *host)
 	struct sys_shortage shortage;
 	int r;
 
-	r = sys_host_check(host, server->options.size, SMALL_SHIFT, &shortage);
+	r = sys_host_check(host, server->config.memory.size, SMALL_SHIFT, &shortage);
 	if (!r) {
 		server->page_shift = SMALL_SHIFT;
 		return 0;
@@ -60,7 +60,7 @@ static unsigned long long pages_wanted(const struct server *server, const struct
 {
 	uint64_t in_use = host->huge_total - host->huge_free;
 
-	return (in_use + server->options.size) >> HUGE_SHIFT;
+	return (in_use + server->config.memory.size) >> HUGE_SHIFT;
 }
 
 int pages_choose(struct server *server)
@@ -73,13 +73,13 @@ int pages_choose(struct server *server)
 		log_error("cannot find out what the machine can spare: %s", strerror(-r));
 		return r;
 	}
-	if (server->options.page_shift == SMALL_SHIFT)
+	if (server->config.memory.pages == CONFIG_PAGES_4K)
 		return take_small(server, &host);
 
 	r = take_huge(server, &host);
 	if (!r)
 		return 0;
-	if (server->options.page_shift == HUGE_SHIFT) {
+	if (server->config.memory.pages == CONFIG_PAGES_2M) {
 		log_error(
 			"hugepages unavailable: %s (%s); this would reserve them: echo %llu > "
 			"/proc/sys/vm/nr_hugepages",

@@ -43,7 +43,7 @@ static void set_header(struct publisher *publisher)
 	file->start_ms = server->start_ns / 1000000;
 	file->isolates = server->isolates;
 	snprintf(file->version, sizeof(file->version), "%s", VARBOS_VERSION);
-	snprintf(file->socket, sizeof(file->socket), "%s", server->options.socket);
+	snprintf(file->socket, sizeof(file->socket), "%s", server->config.socket.path);
 }
 
 /*
@@ -102,7 +102,8 @@ int publisher_new(struct publisher **ret, struct server *server)
 	if (!publisher)
 		return -ENOMEM;
 	publisher->server = server;
-	snprintf(publisher->path, sizeof(publisher->path), "%s.stats", server->options.socket);
+	snprintf(publisher->path, sizeof(publisher->path), "%s.stats",
+		 server->config.socket.path);
 	uv_timer_init(&server->loop, &publisher->soon);
 	r = place_file(publisher);
 	if (r) {

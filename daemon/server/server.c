@@ -106,7 +106,7 @@ static void lifeline_ready(uv_poll_t *poll, int status, int events)
 
 	(void)status;
 	(void)events;
-	n = read(server->options.lifeline, &byte, 1);
+	n = read(server->options->lifeline, &byte, 1);
 	if (!n || (n < 0 && errno != EAGAIN && errno != EINTR))
 		server_stop(server, "the end of its lifeline");
 }
@@ -115,7 +115,7 @@ static void lifeline_ready(uv_poll_t *poll, int status, int events)
 
 static int make_core(struct server *server)
 {
-	uint64_t size = server->options.size;
+	uint64_t size = server->config.memory.size;
 	struct record_capacity capacity = {
 		.slots = {
 			[RECORD_SPACE] = SPACES_MAX,
@@ -187,8 +187,8 @@ static int start_loop(struct server *server)
 		r = uv_timer_start(&server->beat, beat, BEAT_MS, BEAT_MS);
 	if (!r)
 		r = listener_start(server);
-	if (!r && server->options.lifeline >= 0) {
-		r = uv_poll_init(&server->loop, &server->lifeline, server->options.lifeline);
+	if (!r && server->options->lifeline >= 0) {
+		r = uv_poll_init(&server->loop, &server->lifeline, server->options->lifeline);
 		if (!r)
 			r = uv_poll_start(&server->lifeline, UV_READABLE, lifeline_ready);
 	}
@@ -200,15 +200,15 @@ static void say_ready(struct server *server)
 	static const char ready[] = "READY\n";
 	char size[SIZE_TEXT_MAX], page[SIZE_TEXT_MAX];
 
-	size_format(size, sizeof(size), server->options.size);
+	size_format(size, sizeof(size), server->config.memory.size);
 	size_format(page, sizeof(page), (uint64_t)1 << server->page_shift);
-	log_info("serving %s: %s in pages of %s", server->options.socket, size, page);
+	log_info("serving %s: %s in pages of %s", server->config.socket.path, size, page);
 	if (!server->isolates)
 		log_notice("running as an ordinary user: spaces are not isolated from other "
 			   "programs of uid %u",
 			   (unsigned)geteuid());
-	if (server->options.lifeline >= 0 &&
-	    send(server->options.lifeline, ready, sizeof(ready) - 1, MSG_NOSIGNAL) < 0)
+	if (server->options->lifeline >= 0 &&
+	    send(server->options->lifeline, ready, sizeof(ready) - 1, MSG_NOSIGNAL) < 0)
 		log_warning("the lifeline cannot be told: %s", strerror(errno));
 }
 
@@ -294,11 +294,11 @@ static void server_deinit(struct server *server)
 	inbox_free(server->inbox);
 	free(server->clients);
 	listener_release(server);
-	if (server->options.lifeline >= 0) {
+	if (server->options->lifeline >= 0) {
 		/* Started for someone, in a folder made for that: gone together. */
-		char path[sizeof(server->options.socket)];
+		char path[sizeof(server->config.socket.path)];
 
-		strcpy(path, server->options.socket);
+		strcpy(path, server->config.socket.path);
 		rmdir(dirname(path));
 	}
 }
@@ -312,7 +312,8 @@ int server_run(const struct options *options, struct sys *sys)
 	server = calloc(1, sizeof(*server));
 	if (!server)
 		return -ENOMEM;
-	server->options = *options;
+	server->options = options;
+	server->config = options->config;
 	server->sys = sys;
 	server->lock_fd = server->listen_fd = server->spare_fd = -1;
 	server->parked_tail = &server->parked;

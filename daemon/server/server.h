@@ -28,7 +28,8 @@ struct publisher;
 struct scrub;
 
 struct server {
-	struct options options;
+	struct config config; /* as of the last reload */
+	const struct options *options;
 	uint32_t page_shift;
 	const char *pages_why; /* NULL, or why pages are smaller than asked */
 	uint64_t epoch;

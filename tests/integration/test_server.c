@@ -93,7 +93,7 @@ static void *serve(void *unused)
 	return NULL;
 }
 
-static void start(uint64_t size, uint32_t page_shift, bool hugepages)
+static void start(uint64_t size, enum config_pages pages, bool hugepages)
 {
 	int pair[2];
 
@@ -113,9 +113,11 @@ static void start(uint64_t size, uint32_t page_shift, bool hugepages)
 	strcpy(host.folder, "/tmp/varbos-test-XXXXXX");
 	ck_assert(mkdtemp(host.folder));
 	ck_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
-	host.options =
-		(struct options){.size = size, .page_shift = page_shift, .lifeline = pair[1]};
-	snprintf(host.options.socket, sizeof(host.options.socket), "%s/sock", host.folder);
+	host.options = (struct options){.lifeline = pair[1]};
+	host.options.config.memory.size = size;
+	host.options.config.memory.pages = pages;
+	snprintf(host.options.config.socket.path, sizeof(host.options.config.socket.path),
+		 "%s/sock", host.folder);
 	host.lifeline = pair[0];
 	ck_assert(!pthread_create(&host.thread, NULL, serve, NULL));
 }
@@ -156,8 +158,8 @@ START_TEST(no_commit_punch_or_open_runs_on_the_loops_thread)
 	struct peer peer;
 	uint64_t space;
 
-	start(64 * MIB, 12, false);
-	peer_open(&peer, host.options.socket);
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
 	peer_create_space(&peer, "a", 16 * MIB);
 	space = peer_open_space(&peer, "a");
 	ck_assert(alloc(&peer, space, 8 * MIB));
@@ -190,8 +192,8 @@ static void survive(enum fake_call call, int error)
 	struct peer peer;
 	uint64_t space;
 
-	start(64 * MIB, 12, false);
-	peer_open(&peer, host.options.socket);
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
 	for (uint64_t nth = 1; nth <= 3; nth++) {
 		bool ok;
 
@@ -268,8 +270,8 @@ START_TEST(a_peer_that_cannot_be_identified_is_refused_and_may_try_again)
 {
 	struct peer peer;
 
-	start(64 * MIB, 12, false);
-	peer_connect(&peer, host.options.socket);
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_connect(&peer, host.options.config.socket.path);
 	fake_sys_fail(&host.fake, FAKE_PEER, 1, ESRCH);
 	ck_assert(!peer_call(
 		&peer, WIRE_HELLO,
@@ -289,8 +291,8 @@ static struct wire_daemon_status status_of_auto(bool hugepages)
 	static struct peer peer; /* what the status points at outlives this call */
 	struct wire_daemon_status status;
 
-	start(64 * MIB, 0, hugepages);
-	peer_open(&peer, host.options.socket);
+	start(64 * MIB, CONFIG_PAGES_AUTO, hugepages);
+	peer_open(&peer, host.options.config.socket.path);
 	status = peer_status(&peer);
 	close(peer.fd);
 	stop();
