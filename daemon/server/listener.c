@@ -141,6 +141,27 @@ static int bind_socket(struct server *server, const char *path)
 	return 0;
 }
 
+/*
+ * One that a service manager made and will keep: where it is and who may connect was decided
+ * there. Nothing to clear away now, nothing to remove at the end.
+ */
+static int adopt_socket(struct server *server)
+{
+	int off = 0, flags;
+	struct stat st;
+
+	server->socket_gid = -1;
+	server->listen_fd = server->options->passed_fd;
+	flags = fcntl(server->listen_fd, F_GETFL);
+	if (flags < 0 || fcntl(server->listen_fd, F_SETFL, flags | O_NONBLOCK) ||
+	    stat(server->config.socket.path, &st))
+		return -errno;
+	setsockopt(server->listen_fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+	if (st.st_mode & S_IWGRP)
+		server->socket_gid = st.st_gid;
+	return 0;
+}
+
 /* The folder of a default path is ours to make; of any other, its owner's. */
 static int make_folder(const struct server *server)
 {
@@ -166,11 +187,13 @@ int listener_open(struct server *server)
 		r = lock(server);
 	if (r)
 		return r;
-	r = clear_path(path);
-	if (r)
-		return r;
+	if (!server->options->passed_fd) {
+		r = clear_path(path);
+		if (r)
+			return r;
+	}
 
-	r = bind_socket(server, path);
+	r = server->options->passed_fd ? adopt_socket(server) : bind_socket(server, path);
 	if (r)
 		log_error("%s: %s", path, strerror(-r));
 	return r;

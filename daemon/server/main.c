@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/server/activation.h"
 #include "daemon/server/log.h"
 #include "daemon/server/options.h"
 #include "daemon/server/server.h"
@@ -28,6 +29,11 @@ int main(int argc, char **argv)
 
 	/* Started by a program, for itself: its standard error is not ours to chat on. */
 	log_init(options.lifeline >= 0);
+	if (activation_take(&options)) {
+		if (options.lifeline >= 0)
+			log_tell(options.lifeline);
+		return 2;
+	}
 	r = sys_real_new(&sys);
 	if (r) {
 		log_error("no start: %s", strerror(-r));

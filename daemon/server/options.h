@@ -21,7 +21,8 @@ struct option_given {
 struct options {
 	struct config config; /* of all layers together */
 	bool socket_is_default;
-	int lifeline; /* descriptor, or -1 */
+	int lifeline;  /* descriptor, or -1 */
+	int passed_fd; /* a listening socket from a service manager; 0: none */
 	struct option_given *given;
 	uint32_t n_given;
 };

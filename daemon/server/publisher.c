@@ -46,6 +46,19 @@ static void set_header(struct publisher *publisher)
 	snprintf(file->socket, sizeof(file->socket), "%s", server->config.socket.path);
 }
 
+static int share_file(const struct publisher *publisher, int fd)
+{
+	int64_t gid = publisher->server->socket_gid;
+	struct stat st;
+
+	if (fchmod(fd, 0640) || fstat(fd, &st))
+		return -errno;
+	/* Already its, where that is the daemon's own group: a unit may forbid the call. */
+	if (gid < 0 || st.st_gid == gid || !fchown(fd, (uid_t)-1, (gid_t)gid))
+		return 0;
+	return -errno;
+}
+
 /*
  * The file is written under another name and renamed: no reader sees half a header, and what an
  * earlier daemon's readers have mapped stays what it was.
@@ -63,10 +76,7 @@ static int place_file(struct publisher *publisher)
 	if (fd < 0)
 		return -errno;
 	/* Committed whole: a full file system is a refusal now, not a SIGBUS later. */
-	r = fchmod(fd, 0640) ? -errno : 0;
-	if (!r && publisher->server->socket_gid >= 0 &&
-	    fchown(fd, (uid_t)-1, (gid_t)publisher->server->socket_gid))
-		r = -errno;
+	r = share_file(publisher, fd);
 	if (!r)
 		r = -posix_fallocate(fd, 0, sizeof(struct stats_file));
 	if (!r) {

@@ -18,6 +18,7 @@
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
+#include "daemon/server/notify.h"
 #include "daemon/server/pages.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
@@ -73,6 +74,7 @@ static void beat(uv_timer_t *timer)
 	struct server *server = container_of(timer, struct server, beat);
 
 	publisher_beat(server->publisher);
+	notify_beat(server->notify);
 	returns_take_all(server);
 	request_retry(server); /* what waited for memory of the daemon's own */
 	listener_resume(server);
@@ -207,6 +209,7 @@ static void say_ready(struct server *server)
 		log_notice("running as an ordinary user: spaces are not isolated from other "
 			   "programs of uid %u",
 			   (unsigned)geteuid());
+	notify_ready(server->notify);
 	if (server->options->lifeline >= 0 &&
 	    send(server->options->lifeline, ready, sizeof(ready) - 1, MSG_NOSIGNAL) < 0)
 		log_warning("the lifeline cannot be told: %s", strerror(errno));
@@ -239,6 +242,8 @@ static int server_start(struct server *server)
 		return r;
 	}
 	r = publisher_new(&server->publisher, server);
+	if (!r)
+		r = notify_new(&server->notify, server);
 	if (r)
 		return r;
 	r = listener_serve(server);
@@ -265,6 +270,8 @@ void server_stop(struct server *server, const char *why)
 		return;
 	server->stopping = true;
 	log_info("ending: %s", why);
+	notify_stopping(server->notify);
+	notify_free(TAKE_PTR(server->notify));
 	while (server->connections)
 		connection_close(server->connections);
 	request_forget_all(server);
@@ -281,6 +288,7 @@ static void server_deinit(struct server *server)
 
 	if (server->publisher)
 		publisher_free(TAKE_PTR(server->publisher));
+	notify_free(TAKE_PTR(server->notify));
 	listener_stop(server);
 	uv_walk(&server->loop, close_handle, NULL);
 	uv_run(&server->loop, UV_RUN_DEFAULT);

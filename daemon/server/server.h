@@ -23,6 +23,7 @@
 struct client;
 struct connection;
 struct inbox;
+struct notify;
 struct parked;
 struct publisher;
 struct scrub;
@@ -59,6 +60,7 @@ struct server {
 	bool backlog_active, stopping;
 
 	struct inbox *inbox;
+	struct notify *notify;
 	struct publisher *publisher;
 	struct scrub *scrub;
 	struct connection *connections; /* doubly linked */

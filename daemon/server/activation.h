@@ -1,0 +1,14 @@
+/*
+ * Activation - the listening socket that a service manager bound for us, passed as descriptor 3.
+ *
+ * E1  What was passed is served, or refused by name: never ignored, for clients wait there.
+ */
+#pragma once
+
+#include "daemon/server/options.h"
+
+/*
+ * Without a passed socket nothing changes. With one, options->passed_fd and options->socket, which
+ * it decides unless they were told the same. -errno after having said why.
+ */
+int activation_take(struct options *options);

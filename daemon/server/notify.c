@@ -1,0 +1,196 @@
+/*
+ * Not sd_notify(3): that waits for room in the manager's queue, and everybody would wait with it.
+ */
+#include "daemon/server/notify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "base/size.h"
+#include "daemon/server/log.h"
+#include "daemon/server/server.h"
+
+enum { STATUS_MAX = 160 };
+
+enum state { STATE_STARTING, STATE_READY, STATE_RELOADING, STATE_STOPPING };
+
+struct notify {
+	struct server *server;
+	int fd; /* -1: nobody listens */
+	struct sockaddr_un address;
+	socklen_t address_bytes;
+	enum state state;
+	bool state_owed;         /* there was no room for it */
+	char status[STATUS_MAX]; /* as last sent */
+	uv_timer_t watchdog;
+};
+
+static int find_manager(struct notify *notify)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t length = path ? strlen(path) : 0;
+
+	if (!length || notify->server->options->lifeline >= 0)
+		return 0;
+	/* "@name" is an abstract one. */
+	if ((*path != '/' && *path != '@') || length >= sizeof(notify->address.sun_path)) {
+		log_warning("$NOTIFY_SOCKET is no address of a Unix socket: %s", path);
+		return 0;
+	}
+	notify->address.sun_family = AF_UNIX;
+	memcpy(notify->address.sun_path, path, length);
+	if (*path == '@')
+		notify->address.sun_path[0] = '\0';
+	notify->address_bytes =
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (*path == '/'));
+	notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	return notify->fd < 0 ? -errno : 0;
+}
+
+static bool send_text(struct notify *notify, const char *text)
+{
+	int flags = MSG_NOSIGNAL | (mutant(server_notify_waits) ? 0 : MSG_DONTWAIT);
+
+	return sendto(notify->fd, text, strlen(text), flags,
+		      (struct sockaddr *)&notify->address, notify->address_bytes) >= 0;
+}
+
+static void status_write(const struct server *server, char *ret, size_t size)
+{
+	char region[SIZE_TEXT_MAX], page[SIZE_TEXT_MAX], used[SIZE_TEXT_MAX];
+	struct core_view view = core_view(server->core);
+
+	size_format(region, sizeof(region), view.capacity);
+	size_format(page, sizeof(page), (uint64_t)1 << server->page_shift);
+	size_format(used, sizeof(used), view.used);
+	snprintf(ret, size, "%s in pages of %s, %s used; spaces %u, sessions %u", region, page,
+		 used, view.spaces, view.sessions);
+}
+
+static uint64_t monotonic_usec(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* The state goes with the status, so that the first one is there when `systemctl start` returns. */
+static void send_state(struct notify *notify)
+{
+	char text[STATUS_MAX + 64], status[STATUS_MAX];
+
+	switch (notify->state) {
+	case STATE_STARTING:
+		return;
+	case STATE_READY:
+		status_write(notify->server, status, sizeof(status));
+		snprintf(text, sizeof(text), "READY=1\nSTATUS=%s", status);
+		break;
+	case STATE_RELOADING:
+		snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+			 monotonic_usec());
+		break;
+	case STATE_STOPPING:
+		snprintf(text, sizeof(text), "STOPPING=1\nSTATUS=Ending");
+		break;
+	}
+	notify->state_owed = !send_text(notify, text);
+	if (notify->state == STATE_READY && !notify->state_owed)
+		strcpy(notify->status, status);
+}
+
+static void set_state(struct notify *notify, enum state state)
+{
+	if (!notify || notify->fd < 0)
+		return;
+	notify->state = state;
+	send_state(notify);
+}
+
+void notify_ready(struct notify *notify)
+{
+	set_state(notify, STATE_READY);
+}
+
+void notify_reloading(struct notify *notify)
+{
+	set_state(notify, STATE_RELOADING);
+}
+
+void notify_stopping(struct notify *notify)
+{
+	set_state(notify, STATE_STOPPING);
+}
+
+void notify_beat(struct notify *notify)
+{
+	char text[STATUS_MAX + 16], status[STATUS_MAX];
+
+	if (notify->fd < 0)
+		return;
+	if (notify->state_owed)
+		send_state(notify);
+	if (notify->state != STATE_READY)
+		return;
+	status_write(notify->server, status, sizeof(status));
+	if (!strcmp(status, notify->status))
+		return;
+	snprintf(text, sizeof(text), "STATUS=%s", status);
+	if (send_text(notify, text))
+		strcpy(notify->status, status);
+}
+
+static void watchdog(uv_timer_t *timer)
+{
+	send_text(container_of(timer, struct notify, watchdog), "WATCHDOG=1");
+}
+
+static void watchdog_closed(uv_handle_t *handle)
+{
+	free(container_of(handle, struct notify, watchdog));
+}
+
+int notify_new(struct notify **ret, struct server *server)
+{
+	struct notify *notify;
+	uint64_t usec = 0;
+	int r;
+
+	notify = calloc(1, sizeof(*notify));
+	if (!notify)
+		return -ENOMEM;
+	notify->server = server;
+	notify->fd = -1;
+	r = find_manager(notify);
+	if (r) {
+		free(notify);
+		return r;
+	}
+	uv_timer_init(&server->loop, &notify->watchdog);
+	if (notify->fd >= 0 && sd_watchdog_enabled(0, &usec) > 0) {
+		uint64_t half_ms = usec / 2000 ? usec / 2000 : 1;
+
+		uv_timer_start(&notify->watchdog, watchdog, half_ms, half_ms);
+	}
+	*ret = notify;
+	return 0;
+}
+
+void notify_free(struct notify *notify)
+{
+	if (!notify)
+		return;
+	closep(&notify->fd);
+	notify->fd = -1;
+	uv_close((uv_handle_t *)&notify->watchdog, watchdog_closed);
+}
