@@ -1,6 +1,7 @@
 /*
- * Writes the seeds of fuzz_wire into a folder: each message that the schema knows, bare and
- * with all fields, and the bad ones that people think of.
+ * Writes the seeds of fuzz_wire into a folder, and those of fuzz_frames into another: each
+ * message that the schema knows, bare and with all fields, and the bad ones that people think
+ * of; as frames, each of them before and after HELLO, and what clients do in a row.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,19 +12,148 @@
 #include "proto/wire.h"
 #include "tests/fuzz/sample.h"
 
-static const char *folder;
+static const char *folder, *frames_folder;
 
-static void write_seed(const char *name, const void *data, size_t size)
+static void write_file(const char *into, const char *name, const void *data, size_t size)
 {
 	char path[4096];
 	FILE *file;
 
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	snprintf(path, sizeof(path), "%s/%s", into, name);
 	file = fopen(path, "wb");
 	if (!file || fwrite(data, 1, size, file) != size || fclose(file)) {
 		perror(path);
 		exit(EXIT_FAILURE);
 	}
+}
+
+/* The steps of fuzz_frames.c. */
+enum {
+	SILENT = 0,
+	ROOT = 1,
+	ONE = 2 | 1 << 2,
+	OTHER = 3 | 2 << 2,
+	RING = 2 << 4,
+	CLOSE = 3 << 4,
+	SETTLE = 1 << 6,
+};
+
+static struct {
+	char bytes[4 * WIRE_MESSAGE_MAX];
+	size_t size;
+	uint64_t id;
+} story;
+
+static void story_step(uint8_t what, const void *data, size_t size)
+{
+	char *at = story.bytes + story.size;
+
+	if (size > 65535 || size + 3 > sizeof(story.bytes) - story.size)
+		abort();
+	at[0] = (char)what;
+	at[1] = (char)(size & 255);
+	at[2] = (char)(size >> 8);
+	if (size)
+		memcpy(at + 3, data, size);
+	story.size += size + 3;
+}
+
+static void story_call(uint8_t what, enum wire_method method, const void *params)
+{
+	static char buf[WIRE_MESSAGE_MAX];
+	int n = wire_encode_request(buf, sizeof(buf), ++story.id + 1, method, params);
+
+	story_step(what, buf, (size_t)n);
+}
+
+static void story_end(const char *name)
+{
+	write_file(frames_folder, name, story.bytes, story.size);
+	story.size = 0;
+	story.id = 0;
+}
+
+static void write_seed(const char *name, const void *data, size_t size)
+{
+	char longer[300];
+
+	write_file(folder, name, data, size);
+	if (size > 65535)
+		return;
+	story_step(SILENT | SETTLE, data, size);
+	snprintf(longer, sizeof(longer), "%s-early", name);
+	story_end(longer);
+	story_step(ONE, data, size);
+	snprintf(longer, sizeof(longer), "%s-late", name);
+	story_end(longer);
+}
+
+static void story_space(uint8_t who, uint8_t when, const char *name, uint64_t limit)
+{
+	story_call(who | when, WIRE_SPACE_CREATE,
+		   &(struct wire_space_create){
+			   .name = wire_str(name), .limit = limit, .mode = 0777});
+	story_call(who | when, WIRE_SPACE_OPEN,
+		   &(struct wire_space_open){.name = wire_str(name)});
+}
+
+static void story_alloc(uint8_t who, uint64_t size, bool shared)
+{
+	story_call(who, WIRE_EXTENT_ALLOC,
+		   &(struct wire_extent_alloc){.space = 1, .size = size, .shared = shared});
+}
+
+/* What fuzzing would take long to find: rows of requests that build upon each other. */
+static void write_stories(void)
+{
+	static const uint64_t record[4] = {1, 1, (uint64_t)1 << 44, 0};
+
+	story_space(ONE, SETTLE, "a", 4 << 20);
+	story_alloc(ONE | SETTLE, 1 << 20, false);
+	story_alloc(ONE | SETTLE, 1 << 16, true);
+	story_call(ONE | SETTLE, WIRE_WINDOW_OPEN, &(struct wire_window_open){.space = 1});
+	story_call(ONE, WIRE_EXTENT_FREE,
+		   &(struct wire_extent_free){.space = 1, .offset = 0, .tag = 1});
+	story_call(ONE, WIRE_BYE, &(struct wire_empty){});
+	story_end("story-life");
+
+	story_space(ONE, 0, "a", 8 << 20); /* all at once: what waits, parks */
+	for (int i = 0; i < 12; i++)
+		story_alloc(ONE, 1 << 20, i & 1);
+	story_call(ONE, WIRE_SPACE_CLOSE, &(struct wire_space_handle){.space = 1});
+	story_step(ONE | CLOSE, NULL, 0);
+	story_end("story-hurry");
+
+	story_space(ONE, SETTLE, "a", 4 << 20);
+	story_call(ONE | SETTLE, WIRE_RETURNS_OPEN, &(struct wire_empty){});
+	story_alloc(ONE | SETTLE, 1 << 16, false);
+	story_step(ONE | RING, record, sizeof(record));
+	story_call(ONE | SETTLE, WIRE_PING, &(struct wire_ping){.token = 7});
+	story_end("story-ring");
+
+	story_space(ONE, SETTLE, "a", 8 << 20);
+	story_call(OTHER | SETTLE, WIRE_SPACE_OPEN,
+		   &(struct wire_space_open){.name = wire_str("a")});
+	story_alloc(ONE | SETTLE, 4 << 20, true);
+	story_alloc(OTHER, 8 << 20, false);
+	story_call(OTHER, WIRE_EXTENT_FREE,
+		   &(struct wire_extent_free){.space = 1, .offset = 0, .tag = 1});
+	story_call(ONE, WIRE_SPACE_REMOVE,
+		   &(struct wire_space_remove){.name = wire_str("a"), .force = true});
+	story_call(ROOT, WIRE_CLIENT_LIST, &(struct wire_page_after){});
+	story_call(ROOT, WIRE_SPACE_LIST, &(struct wire_page_after){});
+	story_call(ROOT | SETTLE, WIRE_STATUS, &(struct wire_empty){});
+	story_step(ONE | CLOSE, NULL, 0);
+	story_end("story-doomed");
+
+	story_call(ROOT | SETTLE, WIRE_SPACE_CREATE,
+		   &(struct wire_space_create){.name = wire_str("r"), .reserve = 4 << 20});
+	story_space(ONE, 0, "b", 16 << 20);
+	story_alloc(ONE, 16 << 20, false);
+	story_alloc(ONE, 64 << 10, false);
+	story_step(SILENT | CLOSE, NULL, 0);
+	story_call(ONE, WIRE_BYE, &(struct wire_empty){});
+	story_end("story-reserve");
 }
 
 static void write_message(const char *kind, const struct wire_message *message, bool all)
@@ -119,16 +249,18 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	if (argc != 2) {
-		fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+	if (argc != 3) {
+		fprintf(stderr, "usage: %s WIRE-FOLDER FRAMES-FOLDER\n", argv[0]);
 		return 2;
 	}
 	folder = argv[1];
+	frames_folder = argv[2];
 	for (unsigned m = 0; m < WIRE_METHODS_N; m++) {
 		write_method((enum wire_method)m, false);
 		write_method((enum wire_method)m, true);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
 		write_seed(bad[i].name, bad[i].bytes, bad[i].size);
+	write_stories();
 	return 0;
 }
