@@ -301,13 +301,93 @@ static uint32_t slots_in_use(const struct core *core, enum record_kind kind)
 	return core->slots[kind].total - core->slots[kind].free - never;
 }
 
+static void count(uint64_t *held, enum quota_kind kind, uint64_t n, uint64_t metadata)
+{
+	held[kind] += n;
+	held[QUOTA_METADATA] += metadata;
+}
+
+static uint64_t list_length(const struct link *list)
+{
+	uint64_t n = 0;
+
+	list_for_each(at, list)++ n;
+	return n;
+}
+
+/* What one uid holds, counted again. */
+static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
+{
+	for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
+		const struct session *session = core->sessions[i];
+
+		if (!session || session->request.credentials.uid != uid)
+			continue;
+		count(held, QUOTA_SESSIONS, 1, METADATA_SESSION);
+		list_for_each(at, &session->members)
+		{
+			uint64_t n = list_length(
+				&list_entry(at, struct member, in_session)->extents);
+
+			count(held, QUOTA_OPENS, 1, METADATA_OPEN);
+			count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
+		}
+	}
+	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i) {
+		const struct space *space = core->spaces[i];
+		uint64_t n;
+
+		if (!space || space->owner.uid != uid)
+			continue;
+		n = list_length(&space->extents);
+		count(held, QUOTA_SPACES, 1, METADATA_SPACE);
+		count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
+		for (uint32_t j = 0; j < space->windows_max; ++j)
+			if (space->windows[j])
+				count(held, QUOTA_WINDOWS, 1,
+				      METADATA_WINDOW + (uint64_t)METADATA_SLICE *
+								space->windows[j]->slices);
+	}
+}
+
+static const char *quotas_check(const struct core *core)
+{
+	uint64_t sums[QUOTA_KINDS] = {0};
+	uint32_t n = 0;
+
+	for (const struct quota *at = quota_next(&core->quotas, NULL); at;
+	     at = quota_next(&core->quotas, at)) {
+		uint64_t held[QUOTA_KINDS] = {0};
+
+		++n;
+		account_count(core, at->uid, held);
+		MUST(quota_find(&core->quotas, at->uid) == at, "Q1: an account is not found");
+		MUST(at->refs == held[QUOTA_SESSIONS] + held[QUOTA_SPACES],
+		     "Q1: an account outlives what it is for");
+		for (uint32_t kind = 0; kind < QUOTA_KINDS; ++kind) {
+			MUST(at->held[kind] == held[kind],
+			     "Q1: what a uid holds is miscounted");
+			sums[kind] += held[kind];
+		}
+	}
+	MUST(n == core->quotas.n, "Q1: accounts are miscounted");
+	for (uint32_t kind = 0; kind < QUOTA_KINDS; ++kind)
+		MUST(core->quotas.held[kind] == sums[kind],
+		     "Q1: what all uids hold is miscounted");
+	return NULL;
+}
+
 const char *core_check(const struct core *core)
 {
 	struct sums sums = {0};
 	const char *wrong = sessions_check(core, &sums);
 
+	if (!wrong)
+		wrong = quotas_check(core);
+
 	for (uint32_t i = 0; !wrong && i < core->slots[RECORD_SPACE].total; ++i) {
-		if (core->spaces[i] && core->spaces[i]->slot == i)
+		if (core->spaces[i] && core->spaces[i]->slot == i &&
+		    core_space_named(core, core->spaces[i]->name) == core->spaces[i])
 			wrong = space_check(core, core->spaces[i], &sums);
 		else
 			MUST(!core->spaces[i] && !records_valid(core->records, RECORD_SPACE, i),

@@ -241,11 +241,8 @@ static int plan_window(struct core *core, struct core_plan *plan, struct space *
 		       struct choice *choice, struct core_fault *fault)
 {
 	struct window *window;
-	int r = space_window_add(core, space, choice->node, choice->size_shift, &window);
+	int r = space_window_add(core, space, choice->node, choice->size_shift, &window, fault);
 
-	if (r == CORE_E_LIMIT)
-		return FAULT(fault, CORE_E_LIMIT, .which = "windows",
-			     .max = core->slots[RECORD_WINDOW].total);
 	if (r)
 		return r;
 	r = plan_add(plan, EFFECT_WINDOW_CREATE, space->slot, window->slot, 0, window->units);

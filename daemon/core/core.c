@@ -55,6 +55,8 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	core->records = records;
 	core->unit_shift = unit_shift_of(config->page_shift);
 	core->region.name = "region";
+	core->quotas.uid = config->uid;
+	core_limits_set(core, &config->limits);
 	for (uint32_t i = 0; i < config->n_nodes; ++i) {
 		core->nodes[i].capacity = (uint32_t)(config->node_bytes[i] >> core->unit_shift);
 		core->region.limit += config->node_bytes[i];
@@ -66,7 +68,12 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	core->windows = calloc((size_t)slots[RECORD_WINDOW] + 1, sizeof(*core->windows));
 	core->sessions = calloc((size_t)slots[RECORD_SESSION] + 1, sizeof(*core->sessions));
 	core->extents = calloc((size_t)slots[RECORD_EXTENT] + 1, sizeof(*core->extents));
-	if (!core->spaces || !core->windows || !core->sessions || !core->extents)
+	core->n_names = 1;
+	while (core->n_names < slots[RECORD_SPACE])
+		core->n_names *= 2;
+	core->names = calloc(core->n_names, sizeof(struct space *));
+	if (!core->spaces || !core->windows || !core->sessions || !core->extents ||
+	    !core->names)
 		return -ENOMEM;
 	/* A handle of 0 means none to clients, and a session of 0 nobody. */
 	if (slots[RECORD_SPACE])
@@ -92,6 +99,11 @@ void core_free(struct core *core)
 		list_remove(&plan->link);
 		plan_free(plan);
 	}
+	if (core->extents)
+		for (uint32_t i = slots_next(&core->slots[RECORD_EXTENT], 0); i != SLOT_NONE;
+		     i = slots_next(&core->slots[RECORD_EXTENT], i + 1))
+			core_give(core, extent_quota(&core->extents[i]), QUOTA_LEASES,
+				  METADATA_LEASE);
 	if (core->sessions) {
 		for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
 			struct session *session = core->sessions[i];
@@ -99,7 +111,7 @@ void core_free(struct core *core)
 			while (session && !list_empty(&session->members))
 				member_free(core, list_entry(session->members.next,
 							     struct member, in_session));
-			free(session);
+			session_free(core, session);
 		}
 	}
 	if (core->spaces && core->windows)
@@ -109,6 +121,8 @@ void core_free(struct core *core)
 	free(core->windows);
 	free(core->sessions);
 	free(core->extents);
+	free(core->names);
+	quota_deinit(&core->quotas);
 	changes_deinit(&core->changes);
 	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
 		slots_deinit(&core->slots[i]);
@@ -158,12 +172,74 @@ struct member *core_member_at(const struct core *core, uint32_t session_slot,
 	return member;
 }
 
+/* FNV-1a, begun differently in each core: clients choose the names. */
+uint32_t core_name_bucket(const struct core *core, const char *name)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL ^ core->config.seed;
+
+	for (; *name; ++name)
+		hash = (hash ^ (unsigned char)*name) * 0x100000001b3ULL;
+	hash ^= hash >> 32;
+	return (uint32_t)hash & (core->n_names - 1);
+}
+
 struct space *core_space_named(const struct core *core, const char *name)
 {
-	const struct slots *slots = &core->slots[RECORD_SPACE];
+	struct space *space = core->names[core_name_bucket(core, name)];
 
-	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
-		if (!strcmp(core->spaces[i]->name, name))
-			return core->spaces[i];
-	return NULL;
+	while (space && strcmp(space->name, name) != 0)
+		space = space->next_named;
+	return space;
+}
+
+/* ---- quotas ---- */
+
+void core_limits_set(struct core *core, const struct quota_limits *limits)
+{
+	static const struct {
+		enum quota_kind kind;
+		enum record_kind table;
+		bool first; /* slot 0 is never given out */
+	} tables[] = {
+		{QUOTA_SESSIONS, RECORD_SESSION, true}, {QUOTA_SPACES, RECORD_SPACE, true},
+		{QUOTA_OPENS, RECORD_MEMBER, false},    {QUOTA_WINDOWS, RECORD_WINDOW, false},
+		{QUOTA_LEASES, RECORD_EXTENT, false},
+	};
+	const uint32_t *slots = records_capacity(core->records)->slots;
+
+	core->quotas.limits = *limits;
+	for (uint32_t i = 0; i < ARRAY_SIZE(tables); ++i) {
+		uint32_t n = slots[tables[i].table];
+
+		core->quotas.limits.total[tables[i].kind] = n - (tables[i].first && n);
+	}
+}
+
+const struct quota_table *core_quotas(const struct core *core)
+{
+	return &core->quotas;
+}
+
+int core_may(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata,
+	     struct core_fault *fault)
+{
+	struct quota_refusal why;
+
+	if (quota_may(&core->quotas, quota, kind, 1, &why) &&
+	    quota_may(&core->quotas, quota, QUOTA_METADATA, metadata, &why))
+		return 0;
+	return FAULT(fault, CORE_E_LIMIT, .which = why.which, .requested = why.requested,
+		     .max = why.max, .held = why.held, .all = why.all);
+}
+
+void core_take(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata)
+{
+	quota_take(&core->quotas, quota, kind, 1);
+	quota_take(&core->quotas, quota, QUOTA_METADATA, metadata);
+}
+
+void core_give(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata)
+{
+	quota_give(&core->quotas, quota, kind, 1);
+	quota_give(&core->quotas, quota, QUOTA_METADATA, metadata);
 }

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/core/quota.h"
 #include "daemon/core/record.h"
 #include "proto/layout.h"
 
@@ -36,7 +37,7 @@ enum {
 	CORE_E_EXISTS,
 	CORE_E_PERMISSION, /* fault: which */
 	CORE_E_IN_USE,     /* fault: available (sessions) */
-	CORE_E_LIMIT,      /* fault: which, max: a record table is full */
+	CORE_E_LIMIT,      /* fault: which, requested, max, held: a quota, or a table is full */
 	CORE_E_BUSY,       /* depends on an outstanding plan: try again when one has ended */
 	CORE_MORE,         /* not done yet: call again */
 };
@@ -45,6 +46,8 @@ enum {
 struct core_fault {
 	const char *which; /* "region", "space", "client", "owner", "stale", ...: static text */
 	uint64_t requested, available, largest, max, remaining;
+	uint64_t held; /* CORE_E_LIMIT: by the uid; where `all`, by everyone */
+	bool all;
 };
 
 struct core_config {
@@ -55,9 +58,23 @@ struct core_config {
 						 `uid` are bound by the region alone */
 	uint32_t uid;                         /* the daemon's own */
 	uint64_t seed;                        /* makes tags of different spaces differ */
+	struct quota_limits limits; /* totals of what has a record table: that table's */
 };
 
 struct core;
+
+/*
+ * What the daemon keeps for one, in all its layers, about; bytes. It counts as METADATA against
+ * whoever owns the space, or whose session it is.
+ */
+enum {
+	METADATA_SESSION = 8 << 10, /* with its connection and return ring */
+	METADATA_SPACE = 16 << 10,  /* with its root file */
+	METADATA_OPEN = 256,
+	METADATA_LEASE = 128,
+	METADATA_WINDOW = 8 << 10,
+	METADATA_SLICE = 16, /* of a window: the core's word and policy, the slice map's */
+};
 
 /* -EINVAL: the configuration makes no sense. */
 int core_new(struct core **ret, const struct core_config *config, struct records *records);
@@ -265,6 +282,10 @@ struct core_view {
 	uint32_t spaces, sessions;
 	struct space_counts counts;
 };
+
+/* Limits may change at any time (Q2 in quota.h). */
+void core_limits_set(struct core *core, const struct quota_limits *limits);
+const struct quota_table *core_quotas(const struct core *core);
 
 struct core_view core_view(const struct core *core);
 struct stats_node core_node_view(const struct core *core, uint32_t node);

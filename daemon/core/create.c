@@ -72,7 +72,7 @@ static void counters_set(const struct core *core, struct space *space)
 
 /* Windows on one node for as much of the reserve as it has pages for. */
 static int reserve_on(struct core *core, struct core_plan *plan, struct space *space,
-		      uint32_t node, bool punch, uint32_t *left)
+		      uint32_t node, bool punch, uint32_t *left, struct core_fault *fault)
 {
 	uint32_t free = node_free(core, node);
 	int r = 0;
@@ -91,7 +91,7 @@ static int reserve_on(struct core *core, struct core_plan *plan, struct space *s
 
 		if (!shift)
 			break;
-		r = space_window_add(core, space, node, shift, &window);
+		r = space_window_add(core, space, node, shift, &window, fault);
 		if (!r)
 			r = plan_add(plan, EFFECT_WINDOW_CREATE, space->slot, window->slot, 0,
 				     window->units);
@@ -125,7 +125,7 @@ static int reserve_plan(struct core *core, struct core_plan *plan, struct space 
 	for (uint32_t pass = 0; pass < 2; ++pass) {
 		left = space_reserve_units(core, space);
 		for (uint32_t node = 0; !r && left && node < core->config.n_nodes; ++node)
-			r = reserve_on(core, plan, space, node, pass, &left);
+			r = reserve_on(core, plan, space, node, pass, &left, fault);
 		if (!r && !left && plan_pages_fit(core, plan))
 			return 0;
 		windows_undo(core, space);
@@ -133,9 +133,9 @@ static int reserve_plan(struct core *core, struct core_plan *plan, struct space 
 			break;
 		plan->plan.n_effects = begin;
 	}
-	if (r == CORE_E_LIMIT || (!r && !left))
-		return FAULT(fault, CORE_E_LIMIT, .which = r ? "windows" : "pages",
-			     .max = core->slots[r ? RECORD_WINDOW : RECORD_PAGES].total);
+	if (!r && !left)
+		return FAULT(fault, CORE_E_LIMIT, .which = "pages",
+			     .max = core->slots[RECORD_PAGES].total);
 	if (r)
 		return r;
 	if (core->n_plans)
@@ -172,16 +172,27 @@ static int request_check(const struct core *core, const struct space_request *re
 		return FAULT(fault, CORE_E_EXISTS, .which = "space");
 	if (space)
 		return FAULT(fault, CORE_E_BUSY, .which = "plan");
-	if (!core->slots[RECORD_SPACE].free)
-		return FAULT(fault, CORE_E_LIMIT, .which = "spaces",
-			     .max = core->slots[RECORD_SPACE].total);
 	return 0;
 }
 
-/* Takes the slot, so that windows and effects can name it. */
-static void space_enter(struct core *core, struct space *space,
-			const struct space_request *request, uint32_t placement)
+static int quota_check(struct core *core, uint32_t uid, struct core_fault *fault)
 {
+	struct quota *quota = quota_ref(&core->quotas, uid);
+	int r;
+
+	if (!quota)
+		return -ENOMEM;
+	r = core_may(core, quota, QUOTA_SPACES, METADATA_SPACE, fault);
+	quota_unref(&core->quotas, quota);
+	return r;
+}
+
+/* Takes the slot, so that windows and effects can name it. */
+static int space_enter(struct core *core, struct space *space,
+		       const struct space_request *request, uint32_t placement)
+{
+	int r;
+
 	strcpy(space->name, request->name);
 	space->owner = request->owner;
 	space->mode = request->mode ? request->mode : MODE_DEFAULT;
@@ -192,8 +203,13 @@ static void space_enter(struct core *core, struct space *space,
 	space->budget.parent = &core->region;
 	space->state = SPACE_COMING;
 	space->slot = slots_take(&core->slots[RECORD_SPACE]);
-	core->spaces[space->slot] = space;
+	r = space_list(core, space);
+	if (r) {
+		slots_put(&core->slots[RECORD_SPACE], space->slot);
+		return r;
+	}
 	counters_set(core, space);
+	return 0;
 }
 
 int core_space_create(struct core *core, const struct space_request *request, uint32_t *ret,
@@ -205,17 +221,20 @@ int core_space_create(struct core *core, const struct space_request *request, ui
 	int r;
 
 	r = request_check(core, request, &placement, fault);
+	if (!r)
+		r = quota_check(core, request->owner.uid, fault);
 	if (r)
 		return r;
 	space = space_new();
 	if (!space)
 		return -ENOMEM;
 	r = limits_set(core, space, request, fault);
+	if (!r)
+		r = space_enter(core, space, request, placement);
 	if (r) {
 		space_free(core, space);
 		return r;
 	}
-	space_enter(core, space, request, placement);
 	r = plan_new(&plan, space, NULL);
 	if (!r)
 		r = plan_add(plan, EFFECT_ROOT_CREATE, space->slot, 0, 0, 0);
@@ -223,7 +242,6 @@ int core_space_create(struct core *core, const struct space_request *request, ui
 		r = reserve_plan(core, plan, space, fault);
 	if (r) {
 		windows_undo(core, space);
-		core->spaces[space->slot] = NULL;
 		slots_put(&core->slots[RECORD_SPACE], space->slot);
 		space_free(core, space);
 		plan_free(plan);

@@ -14,6 +14,11 @@ uint32_t extent_slot(const struct core *core, const struct extent *extent)
 	return (uint32_t)(extent - core->extents);
 }
 
+struct quota *extent_quota(const struct extent *extent)
+{
+	return extent->member ? extent->member->session->quota : extent->window->space->quota;
+}
+
 static struct core_node *extent_node(struct core *core, const struct extent *extent)
 {
 	return &core->nodes[extent->window->place.info.node];
@@ -81,6 +86,7 @@ void extent_release(struct core *core, uint32_t slot)
 	window_give(extent->window, extent->first, extent->count);
 	if (!mutant(extent_keeps_charge))
 		charge_release(&extent->charge);
+	core_give(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_remove(&extent->link);
 	slots_put(&core->slots[RECORD_EXTENT], slot);
 	*extent = (struct extent){0};
@@ -99,7 +105,9 @@ void extent_adopt(struct core *core, uint32_t slot)
 	/* The slice map names no session for a shared extent: its words stay as they are. */
 	extent->member->session->used -= extent->charge.bytes;
 	charge_move(&extent->charge, &space->budget);
+	core_give(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	extent->member = NULL;
+	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_remove(&extent->link);
 	list_append(&space->extents, &extent->link);
 }
@@ -203,8 +211,9 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 	r = budget_charge(&member->budget, bytes, &charge, &refusal);
 	if (r)
 		return refuse_budget(core, member, bytes, &refusal, fault);
-	if (!slots->free)
-		return FAULT(fault, CORE_E_LIMIT, .which = "extents", .max = slots->total);
+	r = core_may(core, member->session->quota, QUOTA_LEASES, METADATA_LEASE, fault);
+	if (r)
+		return r;
 	r = changes_owe(&core->changes, CHANGES_EXTENT);
 	if (r)
 		return r;
@@ -234,6 +243,7 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		.pending = true,
 	};
 	charge = (struct charge){0};
+	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	member_pay(core, extent);
 	*ret = (struct extent_info){
 		.offset = offset_make(choice.window->place.number,

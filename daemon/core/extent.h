@@ -36,4 +36,6 @@ void extent_store(struct core *core, uint32_t slot);
 void extent_release(struct core *core, uint32_t slot);
 /* A shared one loses its member. */
 void extent_adopt(struct core *core, uint32_t slot);
+/* The account that it is in: its session's, or its space's owner's. */
+struct quota *extent_quota(const struct extent *extent);
 uint32_t extent_slot(const struct core *core, const struct extent *extent);

@@ -29,6 +29,7 @@ int member_new(struct member **ret, struct core *core, struct space *space,
 	list_append(&session->members, &member->in_session);
 	++space->n_members;
 	++session->n_members;
+	core_take(core, session->quota, QUOTA_OPENS, METADATA_OPEN);
 	*ret = member;
 	return 0;
 }
@@ -37,6 +38,7 @@ void member_free(struct core *core, struct member *member)
 {
 	list_remove(&member->in_space);
 	list_remove(&member->in_session);
+	core_give(core, member->session->quota, QUOTA_OPENS, METADATA_OPEN);
 	--member->space->n_members;
 	--member->session->n_members;
 	slots_put(&core->slots[RECORD_MEMBER], member->slot);
@@ -94,8 +96,9 @@ int core_space_open(struct core *core, uint32_t session_slot, const char *name, 
 	}
 	if (member_find(session, space))
 		return FAULT(fault, CORE_E_EXISTS, .which = "space");
-	if (!slots->free)
-		return FAULT(fault, CORE_E_LIMIT, .which = "members", .max = slots->total);
+	r = core_may(core, session->quota, QUOTA_OPENS, METADATA_OPEN, fault);
+	if (r)
+		return r;
 	r = member_new(&member, core, space, session, SLOT_NONE, read_only);
 	if (r)
 		return r;

@@ -327,7 +327,6 @@ static void space_gone(struct core *core, struct space *space)
 					window->place.info.state == WINDOW_BORN);
 	}
 	space_counts_add(&core->gone, &space->counts);
-	core->spaces[slot] = NULL;
 	slots_put(&core->slots[RECORD_SPACE], slot);
 	space_free(core, space);
 }
@@ -460,7 +459,6 @@ void plan_abort(struct core *core, struct plan *pub)
 	if (plan->extent != SLOT_NONE)
 		extent_release(core, plan->extent);
 	if (plan->creates) {
-		core->spaces[space->slot] = NULL;
 		slots_put(&core->slots[RECORD_SPACE], space->slot);
 		space_free(core, space);
 	}

@@ -77,8 +77,11 @@ static int recover_spaces(struct core *core)
 			return -EUCLEAN;
 		}
 		space->budget.parent = &core->region;
+		if (space_list(core, space)) {
+			space_free(core, space);
+			return -ENOMEM;
+		}
 		slots_claim(&core->slots[RECORD_SPACE], slot);
-		core->spaces[slot] = space;
 		++core->n_spaces;
 	}
 	return 0;
@@ -219,9 +222,10 @@ static int recover_sessions(struct core *core)
 
 		if (!slot || record->word != (request.pid | RECORD_VALID))
 			return -EUCLEAN;
-		core->sessions[slot] = session_new(slot, &request);
+		core->sessions[slot] = session_new(core, &request);
 		if (!core->sessions[slot])
 			return -ENOMEM;
+		core->sessions[slot]->slot = slot;
 		slots_claim(&core->slots[RECORD_SESSION], slot);
 		++core->n_sessions;
 	}
@@ -294,6 +298,7 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	if (r || !window_rebuild_use(window, run.first, run.count, slot))
 		return -EUCLEAN;
 	slots_claim(&core->slots[RECORD_EXTENT], slot);
+	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_append(member ? &member->extents : &space->extents, &extent->link);
 	++space->n_extents;
 	core->nodes[window->place.info.node].used += extent->charge.bytes;

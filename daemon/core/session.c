@@ -6,16 +6,31 @@
 #include "base/base.h"
 #include "daemon/core/state.h"
 
-struct session *session_new(uint32_t slot, const struct session_request *request)
+struct session *session_new(struct core *core, const struct session_request *request)
 {
 	struct session *session = calloc(1, sizeof(*session));
 
 	if (!session)
 		return NULL;
-	session->slot = slot;
+	session->quota = quota_ref(&core->quotas, request->credentials.uid);
+	if (!session->quota) {
+		free(session);
+		return NULL;
+	}
+	core_take(core, session->quota, QUOTA_SESSIONS, METADATA_SESSION);
+	session->slot = SLOT_NONE;
 	session->request = *request;
 	list_init(&session->members);
 	return session;
+}
+
+void session_free(struct core *core, struct session *session)
+{
+	if (!session)
+		return;
+	core_give(core, session->quota, QUOTA_SESSIONS, METADATA_SESSION);
+	quota_unref(&core->quotas, session->quota);
+	free(session);
 }
 
 int core_session_open(struct core *core, const struct session_request *request, uint32_t *ret,
@@ -23,10 +38,17 @@ int core_session_open(struct core *core, const struct session_request *request, 
 {
 	struct slots *slots = &core->slots[RECORD_SESSION];
 	struct session *session;
+	struct quota *quota;
+	int r;
 
-	if (!slots->free)
-		return FAULT(fault, CORE_E_LIMIT, .which = "sessions", .max = slots->total);
-	session = session_new(SLOT_NONE, request);
+	quota = quota_ref(&core->quotas, request->credentials.uid);
+	if (!quota)
+		return -ENOMEM;
+	r = core_may(core, quota, QUOTA_SESSIONS, METADATA_SESSION, fault);
+	quota_unref(&core->quotas, quota);
+	if (r)
+		return r;
+	session = session_new(core, request);
 	if (!session)
 		return -ENOMEM;
 	session->slot = slots_take(slots);
@@ -67,7 +89,7 @@ int core_session_end(struct core *core, uint32_t slot, struct plan **ret)
 	core->sessions[slot] = NULL;
 	--core->n_sessions;
 	*ret = session->going ? &session->going->plan : NULL;
-	free(session);
+	session_free(core, session);
 	return 0;
 }
 

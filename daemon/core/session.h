@@ -15,6 +15,7 @@
 struct session {
 	uint32_t slot;
 	struct session_request request;
+	struct quota *quota;
 	bool ending;
 	struct core_plan *going; /* gathers the ends of removed spaces, until it has ended */
 	struct link members;     /* struct member, in_session */
@@ -22,4 +23,6 @@ struct session {
 	uint64_t used, peak, allocs, frees, failed;
 };
 
-struct session *session_new(uint32_t slot, const struct session_request *request);
+/* In its uid's account. NULL: no memory. */
+struct session *session_new(struct core *core, const struct session_request *request);
+void session_free(struct core *core, struct session *session);

@@ -117,9 +117,33 @@ struct space *space_free(struct core *core, struct space *space)
 	for (uint32_t i = 0; i < space->windows_max; ++i)
 		if (space->windows[i])
 			space_window_drop(core, space->windows[i]);
+	if (space->quota) {
+		struct space **at = &core->names[core_name_bucket(core, space->name)];
+
+		while (*at != space)
+			at = &(*at)->next_named;
+		*at = space->next_named;
+		core->spaces[space->slot] = NULL;
+		core_give(core, space->quota, QUOTA_SPACES, METADATA_SPACE);
+		quota_unref(&core->quotas, space->quota);
+	}
 	free(space->windows);
 	free(space);
 	return NULL;
+}
+
+int space_list(struct core *core, struct space *space)
+{
+	struct space **bucket = &core->names[core_name_bucket(core, space->name)];
+
+	space->quota = quota_ref(&core->quotas, space->owner.uid);
+	if (!space->quota)
+		return -ENOMEM;
+	core_take(core, space->quota, QUOTA_SPACES, METADATA_SPACE);
+	space->next_named = *bucket;
+	*bucket = space;
+	core->spaces[space->slot] = space;
+	return 0;
 }
 
 bool space_window_pending(const struct space *space)
@@ -144,6 +168,11 @@ uint32_t space_number_free(const struct space *space)
 	return number;
 }
 
+static uint64_t window_metadata(uint32_t size_shift)
+{
+	return METADATA_WINDOW + ((uint64_t)METADATA_SLICE << (size_shift - SLICE_SHIFT));
+}
+
 int space_window_enter(struct core *core, struct space *space, struct window *window)
 {
 	uint32_t number = window->place.number;
@@ -165,6 +194,8 @@ int space_window_enter(struct core *core, struct space *space, struct window *wi
 	space->windows[number] = window;
 	++space->n_windows;
 	core->windows[window->slot] = window;
+	core_take(core, space->quota, QUOTA_WINDOWS,
+		  window_metadata(window->place.info.size_shift));
 	return 0;
 }
 
@@ -176,7 +207,7 @@ static uint32_t generation_after(uint32_t generation)
 }
 
 int space_window_add(struct core *core, struct space *space, uint32_t node, uint32_t size_shift,
-		     struct window **ret)
+		     struct window **ret, struct core_fault *fault)
 {
 	struct window_place place = {
 		.info = {.state = WINDOW_BORN,
@@ -190,8 +221,9 @@ int space_window_add(struct core *core, struct space *space, uint32_t node, uint
 	struct window *window;
 	int r;
 
-	if (!core->slots[RECORD_WINDOW].free)
-		return CORE_E_LIMIT;
+	r = core_may(core, space->quota, QUOTA_WINDOWS, window_metadata(size_shift), fault);
+	if (r)
+		return r;
 	r = changes_owe(&core->changes, CHANGES_WINDOW);
 	if (r)
 		return r;
@@ -228,6 +260,8 @@ void space_window_drop(struct core *core, struct window *window)
 	space->windows[window->place.number] = NULL;
 	--space->n_windows;
 	core->windows[window->slot] = NULL;
+	core_give(core, space->quota, QUOTA_WINDOWS,
+		  window_metadata(window->place.info.size_shift));
 	slots_put(&core->slots[RECORD_WINDOW], window->slot);
 	window_free(window);
 }

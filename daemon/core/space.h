@@ -28,6 +28,8 @@ enum space_state {
 
 struct space {
 	uint32_t slot;
+	struct space *next_named;
+	struct quota *quota; /* its owner's; NULL: in none of the core's tables */
 	enum space_state state;
 	bool removed; /* goes with its last member */
 	char name[SPACE_NAME_MAX + 1];
@@ -80,9 +82,11 @@ uint32_t space_number_free(const struct space *space);
 /* In none of the core's tables, but for its window slots. */
 struct space *space_new(void);
 struct space *space_free(struct core *core, struct space *space);
+/* Enter it at its slot, by its name and into its owner's account. -ENOMEM. */
+int space_list(struct core *core, struct space *space);
 /* A window at the lowest free number, pending, all free; its changes are owed. CORE_E_LIMIT, -ENOMEM. */
 int space_window_add(struct core *core, struct space *space, uint32_t node, uint32_t size_shift,
-		     struct window **ret);
+		     struct window **ret, struct core_fault *fault);
 /* As if the last one had not been added. */
 void space_window_undo(struct core *core, struct window *window);
 /* Enter a window that has its slot. -ENOMEM. */

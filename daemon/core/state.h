@@ -33,10 +33,13 @@ struct core {
 	struct slots slots[RECORD_KINDS];
 	struct core_node nodes[STATS_NODES_MAX];
 	struct budget region;
+	struct quota_table quotas;
 	struct space **spaces; /* by slot, as the next three */
 	struct window **windows;
 	struct session **sessions;
 	struct extent *extents;
+	struct space **names; /* of every state; a hash table, chained by next_named */
+	uint32_t n_names;     /* a power of two */
 	struct changes changes;
 	struct space_counts gone; /* of spaces that were */
 	struct link plans;
@@ -55,10 +58,17 @@ static inline uint64_t units_bytes(const struct core *core, uint64_t units)
 	return units << core->unit_shift;
 }
 
+/* May the uid have one more, with so much metadata? 0, or CORE_E_LIMIT. */
+int core_may(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata,
+	     struct core_fault *fault);
+void core_take(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata);
+void core_give(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata);
+
 /* NULL unless it is of that state. */
 struct space *core_space_at(const struct core *core, uint32_t slot);
 /* Of any state, the one that is going included. */
 struct space *core_space_named(const struct core *core, const char *name);
+uint32_t core_name_bucket(const struct core *core, const char *name);
 struct session *core_session_at(const struct core *core, uint32_t slot);
 /* Both live, the session in the space; else NULL, and the fault says which is missing. */
 struct member *core_member_at(const struct core *core, uint32_t session, uint32_t space,

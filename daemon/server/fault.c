@@ -80,6 +80,27 @@ static int invalid_fault(struct request *request, const char *which,
 			 which);
 }
 
+/* Which limit, how much of it is taken, by whom. */
+static int limit_fault(struct request *request, const char *which,
+		       const struct core_fault *fault)
+{
+	const char *what = which;
+
+	for (size_t i = 0; i < ARRAY_SIZE(quota_infos); i++)
+		if (!strcmp(which, quota_infos[i].key))
+			what = quota_infos[i].what;
+	request->fault.remaining = fault->max > fault->held ? fault->max - fault->held : 0;
+	if (fault->all)
+		return fault_set(request, FAULT_LIMIT, which,
+				 "%s: all uids together have %llu %s, and the last of %llu are "
+				 "kept for those that have none",
+				 which, (unsigned long long)fault->held, what,
+				 (unsigned long long)fault->max);
+	return fault_set(request, FAULT_LIMIT, which,
+			 "%s: this uid has %llu of at most %llu %s", which,
+			 (unsigned long long)fault->held, (unsigned long long)fault->max, what);
+}
+
 int fault_from_core(struct request *request, int code, const struct core_fault *fault)
 {
 	const char *which = fault->which ? fault->which : "";
@@ -125,8 +146,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 				 (unsigned long long)fault->available,
 				 fault->available == 1 ? "" : "s");
 	case CORE_E_LIMIT:
-		return fault_set(request, FAULT_LIMIT, which, "no more than %llu %s",
-				 (unsigned long long)fault->max, which);
+		return limit_fault(request, which, fault);
 	}
 	abort(); /* no other code of the core is a fault */
 }

@@ -115,6 +115,35 @@ static void lifeline_ready(uv_poll_t *poll, int status, int events)
 
 /* ---- start ---- */
 
+/*
+ * Of one uid: a quarter of what there is, as of memory. Metadata would fill all tables before it
+ * came to its total: an eighth of that is enough for anyone.
+ */
+static void limits_default(struct quota_limits *ret, const struct record_capacity *capacity)
+{
+	const uint32_t *slots = capacity->slots;
+	uint64_t metadata =
+		(uint64_t)slots[RECORD_SESSION] * METADATA_SESSION +
+		(uint64_t)slots[RECORD_SPACE] * METADATA_SPACE +
+		(uint64_t)slots[RECORD_MEMBER] * METADATA_OPEN +
+		(uint64_t)slots[RECORD_WINDOW] * METADATA_WINDOW +
+		(uint64_t)slots[RECORD_EXTENT] * (METADATA_LEASE + 2 * METADATA_SLICE);
+
+	*ret = (struct quota_limits){
+		.max =
+			{
+				[QUOTA_SESSIONS] = slots[RECORD_SESSION] / 4,
+				[QUOTA_SPACES] = slots[RECORD_SPACE] / 4,
+				[QUOTA_OPENS] = slots[RECORD_MEMBER] / 4,
+				[QUOTA_WINDOWS] = slots[RECORD_WINDOW] / 4,
+				[QUOTA_LEASES] = u64_max(slots[RECORD_EXTENT] / 4, 1),
+				[QUOTA_METADATA] = metadata / 8,
+			},
+		.total = {[QUOTA_METADATA] = metadata},
+		.keeps_last = true,
+	};
+}
+
 static int make_core(struct server *server)
 {
 	uint64_t size = server->config.memory.size;
@@ -137,6 +166,7 @@ static int make_core(struct server *server)
 	};
 	int r;
 
+	limits_default(&config.limits, &capacity);
 	server->records_bytes = records_size(&capacity);
 	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -49,7 +49,7 @@ static void run(uint64_t steps)
 		[RECORD_WINDOW] = WINDOWS,
 		[RECORD_PAGES] = 40,
 		[RECORD_SESSION] = SESSIONS + 1,
-		[RECORD_MEMBER] = 64,
+		[RECORD_MEMBER] = OPENS,
 		[RECORD_EXTENT] = EXTENTS,
 	}};
 	void *memory;
@@ -74,6 +74,14 @@ static void run(uint64_t steps)
 		m.config.node_bytes[1] = 0;
 	m.config.share =
 		u64_min(m.config.share, m.config.node_bytes[0] + m.config.node_bytes[1]);
+	m.config.limits.keeps_last = one_in(2);
+	if (one_in(2)) {
+		m.config.limits.max[QUOTA_SESSIONS] = 1 + below(4);
+		m.config.limits.max[QUOTA_SPACES] = 1 + below(4);
+		m.config.limits.max[QUOTA_OPENS] = 1 + below(8);
+		m.config.limits.max[QUOTA_WINDOWS] = 1 + below(8);
+		m.config.limits.max[QUOTA_LEASES] = 1 + below(60);
+	}
 	MUST(!core_new(&m.core, &m.config, m.records));
 	for (step = 0; step < steps; ++step) {
 		one_step();
@@ -114,10 +122,10 @@ int main(void)
 	printf("alloc %" PRIu64 " planned %" PRIu64 " punched %" PRIu64 " memory %" PRIu64
 	       " budget %" PRIu64 " busy %" PRIu64 " large %" PRIu64 " free %" PRIu64
 	       " refused %" PRIu64 " adopted %" PRIu64 " gone %" PRIu64 " trimmed %" PRIu64
-	       " scrubbed %" PRIu64 " aborted %" PRIu64 "\n",
+	       " scrubbed %" PRIu64 " aborted %" PRIu64 " limit %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
-	       total[N_ABORTED]);
+	       total[N_ABORTED], total[N_LIMIT]);
 	return 0;
 }

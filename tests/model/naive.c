@@ -166,3 +166,45 @@ bool feasible(uint32_t space, uint32_t count, uint32_t align)
 	}
 	return false;
 }
+
+/* Of one uid, or of all. */
+static uint64_t naive_held(uint32_t uid, bool all, enum quota_kind kind)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		n += kind == QUOTA_SESSIONS && m.sessions[i] && (all || m.uids[i] == uid);
+	for (uint32_t i = 1; i <= SPACES; ++i) {
+		const struct naive_space *s = &m.spaces[i];
+
+		n += kind == QUOTA_SPACES && s->there && (all || s->uid == uid);
+		for (uint32_t j = 1; j <= SESSIONS; ++j)
+			n += kind == QUOTA_OPENS && s->member[j] && (all || m.uids[j] == uid);
+	}
+	for (uint32_t i = 0; i < WINDOWS; ++i)
+		n += kind == QUOTA_WINDOWS && m.windows[i].there &&
+		     (all || m.spaces[m.windows[i].space].uid == uid);
+	for (uint32_t i = 0; i < EXTENTS; ++i) {
+		const struct naive_extent *e = &m.extents[i];
+		uint32_t payer = e->session ? m.uids[e->session] : m.spaces[e->space].uid;
+
+		n += kind == QUOTA_LEASES && e->there && (all || payer == uid);
+	}
+	return n;
+}
+
+bool naive_may(uint32_t uid, enum quota_kind kind)
+{
+	static const uint64_t totals[] = {
+		[QUOTA_SESSIONS] = SESSIONS, [QUOTA_SPACES] = SPACES,  [QUOTA_OPENS] = OPENS,
+		[QUOTA_WINDOWS] = WINDOWS,   [QUOTA_LEASES] = EXTENTS,
+	};
+	uint64_t mine = naive_held(uid, false, kind), all = naive_held(0, true, kind);
+	uint64_t max = m.config.limits.max[kind], kept = 0;
+
+	if (uid && max && mine >= max)
+		return false;
+	if (m.config.limits.keeps_last && mine)
+		kept = totals[kind] / (uid ? 8 : 16);
+	return all < totals[kind] - kept;
+}

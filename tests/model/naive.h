@@ -19,6 +19,7 @@ enum {
 	WINDOWS = 20,
 	SESSIONS = 8,
 	EXTENTS = 400,
+	OPENS = SPACES * SESSIONS,
 	PLANS = 12,
 	SLICES_MAX = 1024,
 	PER = 32, /* slices of a unit */
@@ -139,6 +140,11 @@ bool plan_finish_one(void);
 /* ---- comparison ---- */
 
 void compare(void);
+
+/* ---- quotas ---- */
+
+/* May the uid have one more? */
+bool naive_may(uint32_t uid, enum quota_kind kind);
 
 /* ---- verbs of spaces and sessions ---- */
 

@@ -82,20 +82,20 @@ void verb_alloc(void)
 		.align = one_in(4) ? SLICE_BYTES << below(7) : 0,
 	};
 	uint64_t bytes = (request.size + SLICE_BYTES - 1) / SLICE_BYTES * SLICE_BYTES;
-	uint32_t session, space, n = 0;
+	uint32_t session, space;
 	uint32_t align = request.align ? (uint32_t)(request.align >> SLICE_SHIFT) : 1;
 	const struct naive_space *s;
 	struct extent_info info;
 	struct core_fault fault;
 	struct plan *plan;
 	uint64_t mine, all;
+	bool may;
 	int r;
 
 	if (!some_member(&session, &space) || plans_out() == PLANS)
 		return;
 	s = &m.spaces[space];
-	for (uint32_t i = 0; i < EXTENTS; ++i)
-		n += m.extents[i].there;
+	may = naive_may(m.uids[session], QUOTA_LEASES);
 	mine = used_by(space, session, false);
 	all = used_by(space, 0, true);
 	r = core_extent_alloc(m.core, session, space, &request, &info, &plan, &fault);
@@ -112,11 +112,15 @@ void verb_alloc(void)
 		MUST(r == CORE_E_BUDGET && !strcmp(fault.which, "space"));
 		MUST(fault.remaining == s->limit - all);
 		++m.counts[N_BUDGET];
+	} else if (!may && used_by(0, 0, true) + bytes <= core_view(m.core).capacity) {
+		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.leases"));
+		++m.counts[N_LIMIT];
 	} else if (r == CORE_E_BUSY) {
 		MUST(plans_out());
 		++m.counts[N_BUSY];
 	} else if (r == CORE_E_LIMIT) {
-		MUST(n == EXTENTS || !strcmp(fault.which, "windows"));
+		MUST(!naive_may(s->uid, QUOTA_WINDOWS) &&
+		     !strcmp(fault.which, "limits.windows"));
 		++m.counts[N_LIMIT];
 	} else if (r == CORE_E_MEMORY) {
 		MUST(!feasible(space, (uint32_t)(bytes >> SLICE_SHIFT), align));

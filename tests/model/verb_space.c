@@ -25,14 +25,14 @@ void verb_session_open(void)
 {
 	struct session_request request = {
 		.credentials = {below(4), 100}, .pid = 1 + below(99999), .birth = next()};
+	bool may = naive_may(request.credentials.uid, QUOTA_SESSIONS);
 	struct core_fault fault;
-	uint32_t slot, n = 0;
+	uint32_t slot;
 	int r = core_session_open(m.core, &request, &slot, &fault);
 
-	for (uint32_t i = 1; i <= SESSIONS; ++i)
-		n += m.sessions[i];
-	if (n == SESSIONS) {
-		MUST(r == CORE_E_LIMIT);
+	if (!may) {
+		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.sessions"));
+		++m.counts[N_LIMIT];
 		return;
 	}
 	MUST(!r && slot && slot <= SESSIONS && !m.sessions[slot]);
@@ -155,7 +155,7 @@ void verb_space_create(void)
 	struct space_view view;
 	struct plan *plan;
 	uint32_t slot;
-	bool exists = false, full = true;
+	bool exists = false, full = !naive_may(request.owner.uid, QUOTA_SPACES);
 	int r;
 
 	if (plans_out() == PLANS)
@@ -165,7 +165,6 @@ void verb_space_create(void)
 		own = core_view(m.core).capacity;
 	for (uint32_t i = 1; i <= SPACES; ++i) {
 		exists |= m.spaces[i].there && !strcmp(m.spaces[i].name, name);
-		full &= m.spaces[i].there;
 		if (m.spaces[i].there && m.spaces[i].uid == request.owner.uid &&
 		    m.spaces[i].idle_low != UINT32_MAX)
 			own -= u64_min(own, m.spaces[i].limit);
@@ -180,7 +179,8 @@ void verb_space_create(void)
 		return;
 	}
 	if (full) {
-		MUST(r == CORE_E_LIMIT);
+		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.spaces"));
+		++m.counts[N_LIMIT];
 		return;
 	}
 	if (limit > own) {
@@ -222,12 +222,13 @@ void verb_space_open(void)
 {
 	uint32_t session = some_session(), space = 1 + below(SPACES), slot;
 	struct naive_space *s = &m.spaces[space];
-	bool read_only = one_in(5);
+	bool read_only = one_in(5), may;
 	struct core_fault fault;
 	int r;
 
 	if (!session || !s->there)
 		return;
+	may = naive_may(m.uids[session], QUOTA_OPENS);
 	r = core_space_open(m.core, session, s->name, read_only, NULL, 0, &slot, &fault);
 	if (s->pending) {
 		MUST(r == CORE_E_BUSY);
@@ -238,6 +239,9 @@ void verb_space_open(void)
 		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
 	} else if (s->member[session]) {
 		MUST(r == CORE_E_EXISTS);
+	} else if (!may) {
+		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.opens"));
+		++m.counts[N_LIMIT];
 	} else {
 		MUST(!r && slot == space);
 		s->member[session] = true;

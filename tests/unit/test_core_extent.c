@@ -377,7 +377,7 @@ START_TEST(full_tables_and_a_full_region_say_so)
 		r = core_session_open(world.core, &request, &slot, &world.fault);
 	while (!r);
 	ck_assert_int_eq(r, CORE_E_LIMIT);
-	ck_assert_str_eq(world.fault.which, "sessions");
+	ck_assert_str_eq(world.fault.which, "limits.sessions");
 	world_check(&world, false);
 	world_end(&world);
 }
