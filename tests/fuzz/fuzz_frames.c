@@ -125,7 +125,10 @@ static void core_start(struct server *server)
 
 static void start(void)
 {
+	static struct options options = {.lifeline = -1};
 	struct server *server = &host.server;
+	char *path = server->config.socket.path;
+	struct settings settings;
 	struct rlimit few = {512, 512};
 	char folder[] = "/tmp/varbos-fuzz-XXXXXX";
 
@@ -142,11 +145,14 @@ static void start(void)
 	server->page_shift = 12;
 	server->epoch = 1;
 	server->isolates = true;
-	server->options.lifeline = -1;
+	settings_init(&settings);
+	server->config = settings.config;
+	settings_deinit(&settings);
+	server->options = &options;
 	server->lock_fd = server->listen_fd = server->spare_fd = -1;
 	server->parked_tail = &server->parked;
 	assert(mkdtemp(folder));
-	snprintf(server->options.socket, sizeof(server->options.socket), "%s/s", folder);
+	snprintf(path, sizeof(server->config.socket.path), "%s/s", folder);
 	assert(!uv_loop_init(&server->loop));
 	uv_idle_init(&server->loop, &server->backlog);
 	assert(!guard_install());
@@ -154,8 +160,8 @@ static void start(void)
 	assert(!inbox_new(&server->inbox));
 	assert(!scrub_new(&server->scrub, server));
 	assert(!publisher_new(&server->publisher, server));
-	strcat(server->options.socket, ".stats"); /* mapped: it needs no name any more */
-	unlink(server->options.socket);
+	strcat(path, ".stats"); /* mapped: it needs no name any more */
+	unlink(path);
 	rmdir(folder);
 	for (int i = 0; i < CONNECTIONS; i++)
 		host.peers[i].fd = host.peers[i].process = -1;
