@@ -98,7 +98,7 @@ static bool is_of_messages(enum lie lie)
 
 /* Lies about messages begin with the step; lies about files are there from the start. */
 static int take_steps(struct fake_daemon *fake, enum lie lie, enum step last,
-		      struct varbos **vb)
+		      enum varbos_code code, struct varbos **vb)
 {
 	struct socket_policy policy = short_policy();
 	struct varbos_space_info *infos;
@@ -106,6 +106,9 @@ static int take_steps(struct fake_daemon *fake, enum lie lie, enum step last,
 	size_t n;
 	int r;
 
+	/* Silence is waited out; on a busy machine all else may take its time. */
+	if (code != VARBOS_E_TIMEOUT)
+		socket_policy_default(&policy);
 	if (last == CONNECT)
 		fake->lie = lie;
 	r = connection_open(vb, fake->socket, &policy);
@@ -133,7 +136,7 @@ START_TEST(a_lie_is_refused_by_name_and_nothing_stays_open)
 	int r;
 
 	fake_daemon_start(&fake, is_of_messages(lie) ? LIE_NONE : lie);
-	r = take_steps(&fake, lie, lies[_i].step, &vb);
+	r = take_steps(&fake, lie, lies[_i].step, lies[_i].code, &vb);
 	ck_assert_msg(r == (int)lies[_i].code, "%s: %s: %s", lies[_i].name, varbos_code_name(r),
 		      r ? varbos_error()->message : "believed");
 	ck_assert_int_eq(varbos_error()->code, r);

@@ -14,22 +14,28 @@
 static char folder[] = "/tmp/varbos-snapshot-XXXXXX";
 static char socket_path[128], file_path[160];
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 /* A file as a daemon leaves it: this process is the daemon. */
 static struct stats_file *file_new(void)
 {
 	struct stats_file *file = calloc(1, sizeof(*file));
 	struct stats_copy *copy = calloc(1, sizeof(*copy));
-	struct timespec now;
 
 	ck_assert_ptr_nonnull(file);
 	ck_assert_ptr_nonnull(copy);
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	file->magic = STATS_MAGIC;
 	file->layout = LAYOUT_VERSION;
 	file->size = sizeof(*file);
 	file->pid = (uint32_t)getpid();
 	file->page_shift = 21;
-	file->beat_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	file->beat_ns = now_ns();
 	memset(file->version, 'v', sizeof(file->version));
 
 	copy->n_spaces = 1;
@@ -142,15 +148,22 @@ START_TEST(an_old_beat_of_a_process_that_lives_is_silence_and_of_a_younger_one_d
 	_cleanup_(freep) struct snapshot *snapshot = NULL;
 	uint64_t now = file->beat_ns;
 
-	/* Process 1 is older than ten seconds; this one is younger than the machine. */
+	/* Process 1 is older than five seconds, or soon will be: in a container it may be young. */
 	if (now < 20000000000u)
 		return;
 	file->pid = 1;
-	file->beat_ns = now - 10000000000u;
-	file_write(file, sizeof(*file));
-	ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_OK);
+	for (unsigned tries = 0; tries < 100; tries++) {
+		if (tries)
+			usleep(100000);
+		freep(&snapshot);
+		file->beat_ns = now_ns() - 5000000000u;
+		file_write(file, sizeof(*file));
+		ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_OK);
+		if (snapshot->writer == SNAPSHOT_SILENT)
+			break;
+	}
 	ck_assert_int_eq(snapshot->writer, SNAPSHOT_SILENT);
-	ck_assert_uint_ge(snapshot->age_ms, 10000);
+	ck_assert_uint_ge(snapshot->age_ms, 5000);
 
 	freep(&snapshot);
 	file->pid = (uint32_t)getpid();
