@@ -14,6 +14,7 @@
 #include <varbos/varbos.h>
 
 #include "base/base.h"
+#include "base/membership.h"
 #include "client/error.h"
 
 #define SYSTEM_SOCKET "/run/varbos/varbos.sock"
@@ -137,10 +138,14 @@ static int error_nobody(int error, const char *tried)
 
 static void note_tried(char *tried, size_t size, const char *path, int error)
 {
+	bool denied = error == -EACCES || error == -EPERM;
+	char hint[MEMBERSHIP_TEXT_MAX] = "";
 	size_t n = strlen(tried);
 
-	snprintf(tried + n, size - n, "%s%s (%s)", n ? ", " : "", path,
-		 strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error");
+	if (denied)
+		membership_hint(hint, sizeof(hint), path);
+	snprintf(tried + n, size - n, "%s%s (%s%s)", n ? ", " : "", path,
+		 strerrordesc_np(-error) ? strerrordesc_np(-error) : "unknown error", hint);
 }
 
 int socket_open(struct socket *ret, const char *path, const struct socket_policy *policy)

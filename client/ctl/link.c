@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "base/membership.h"
 #include "client/ctl/text.h"
 #include "proto/layout.h"
 
@@ -23,6 +24,8 @@ static uint64_t now_ms(void)
 
 static enum answer say_errno(const char *what, int error)
 {
+	char hint[MEMBERSHIP_TEXT_MAX];
+
 	switch (error) {
 	case ENOENT:
 	case ECONNREFUSED:
@@ -36,7 +39,8 @@ static enum answer say_errno(const char *what, int error)
 				  what, strerror(error));
 	case EACCES:
 	case EPERM:
-		return answer_say(ANSWER_PERMISSION, "%s: %s", what, strerror(error));
+		return answer_say(ANSWER_PERMISSION, "%s: %s%s", what, strerror(error),
+				  membership_hint(hint, sizeof(hint), what));
 	default:
 		return answer_say(ANSWER_FAILED, "%s: %s", what, strerror(error));
 	}

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "base/membership.h"
 #include "proto/stats_file.h"
 
 /* It beats at least every second. */
@@ -34,6 +35,7 @@ static void unmapp(const struct stats_file **file)
 static enum answer file_map(const struct stats_file **ret, const char *path)
 {
 	_cleanup_(closep) int fd = -1;
+	char hint[MEMBERSHIP_TEXT_MAX];
 	struct stats_file header;
 	struct stat info;
 	ssize_t size;
@@ -42,7 +44,8 @@ static enum answer file_map(const struct stats_file **ret, const char *path)
 	/* O_NONBLOCK: should it be a pipe, nobody waits for its other end. */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && errno == EACCES)
-		return answer_say(ANSWER_PERMISSION, "%s: %s", path, strerror(errno));
+		return answer_say(ANSWER_PERMISSION, "%s: %s%s", path, strerror(EACCES),
+				  membership_hint(hint, sizeof(hint), path));
 	if (fd < 0)
 		return answer_say(ANSWER_UNREACHABLE, "%s: no daemon's statistics (%s)", path,
 				  strerror(errno));
