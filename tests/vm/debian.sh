@@ -1,0 +1,43 @@
+# Debian - which release the machines of the tests run, and where its packages come from.
+# shellcheck shell=bash
+
+VM_CACHE=${VM_CACHE:-$HOME/.cache/varbos-vm}
+export VM_CACHE
+
+# The host's own release, so that what was built here runs there; bookworm if it is no Debian.
+debian_release() {
+	local ID='' VERSION_CODENAME=''
+	# shellcheck source=/dev/null
+	. /etc/os-release
+	if [[ $ID == debian && -n $VERSION_CODENAME ]]; then
+		echo "$VERSION_CODENAME"
+	else
+		echo bookworm
+	fi
+}
+
+# debian_bootstrap RELEASE TARGET OPTION...: mmdebstrap with the host's proxies and, if the host
+# runs that release, from where the host has it; else from mmdebstrap's mirror.
+debian_bootstrap() {
+	local release=$1 target=$2 options=() sources=() key value
+	shift 2
+	for key in Acquire::http::Proxy Acquire::https::Proxy; do
+		value=$(apt-config dump --format '%v%n' "$key")
+		[[ -z $value ]] || options+=("--aptopt=$key \"$value\"")
+	done
+	if [[ -s /etc/apt/sources.list.d/debian.sources && $(debian_release) == "$release" ]]; then
+		sources=(/etc/apt/sources.list.d/debian.sources)
+	fi
+	mmdebstrap --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+		--dpkgopt=force-unsafe-io "${options[@]}" "$@" "$release" "$target" "${sources[@]}"
+}
+
+# debian_libraries PROGRAM...: the packages that hold the libraries these are linked with.
+debian_libraries() {
+	local path
+	ldd "$@" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u | while read -r path; do
+		dpkg-query -S "$path" 2>/dev/null ||
+			dpkg-query -S "$(readlink -f "$path")" 2>/dev/null ||
+			dpkg-query -S "${path#/usr}" "/usr$path" 2>/dev/null || true
+	done | sed 's/:.*//' | sort -u
+}

@@ -1,0 +1,182 @@
+# The suite `container`: what an operator does with the service, and what its users meet, under a
+# real systemd. The cases are one story; each begins where the one before it has ended.
+# shellcheck shell=bash
+# shellcheck source=tests/vm/inside.sh
+. /share/inside.sh
+
+# dropin TEXT: what an operator would write with `systemctl edit varbosd`.
+dropin() {
+	mkdir -p /etc/systemd/system/varbosd.service.d
+	printf '%s\n' "$@" >/etc/systemd/system/varbosd.service.d/test.conf
+	systemctl daemon-reload
+}
+
+gone() {
+	! kill -0 "$1" 2>/dev/null
+}
+
+# hold USER SPACE BYTES: in the background; its pid in $HELD.
+hold() {
+	local user=$1
+	shift
+	# shellcheck disable=SC2016 # the inner shell's
+	as "$user" sh -c 'echo $$; exec vm-hold "$@"' sh "$@" >/tmp/held 2>&1 &
+	eventually 20 grep -q held /tmp/held
+	HELD=$(head -n1 /tmp/held)
+}
+
+# used SPACE: bytes of it that are allocated.
+used() {
+	varbosctl spaces | awk -F'\t' -v space="$1" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
+		$1 == space { print $at["USED"] }'
+}
+
+is_used() {
+	[[ $(used "$1") == "$2" ]]
+}
+
+test_what_is_installed_makes_users_folders_and_units() {
+	install_tree
+	id varbos
+	getent group varbos-clients
+	is "$(stat -c '%U:%G %a' /run/varbos)" "varbos:varbos-clients 755" /run/varbos
+	systemctl cat varbosd.service varbosd.socket varbos-hugepages.service >/dev/null
+	is "$(systemctl --failed --quiet --plain --no-legend)" "" "what has failed"
+}
+
+test_start_returns_when_the_daemon_is_ready() {
+	is "$(show Type)" notify Type
+	mkdir -p /etc/varbos
+	systemctl start varbosd
+	is "$(show ActiveState)" active ActiveState
+	varbosctl ping -n1
+	is "$(ps -o user= -p "$(daemon_pid)")" varbos "the daemon's user"
+}
+
+test_status_shows_what_the_daemon_says_of_itself() {
+	local said
+	said=$(systemctl status --no-pager varbosd)
+	has "$said" 'Status: "256 MiB in pages of (4 KiB|2 MiB), .* used; spaces 0, sessions [01]"'
+}
+
+test_the_socket_is_for_the_group_alone() {
+	is "$(stat -c '%G %a' "$SOCKET")" "varbos-clients 660" "$SOCKET"
+	is "$(stat -c '%G %a' "$SOCKET.stats")" "varbos-clients 640" "$SOCKET.stats"
+}
+
+test_a_user_of_the_group_allocates() {
+	as alice varbosctl spaces create photos --limit 32M
+	as alice varbosctl demo
+	hold alice photos 1048576
+	is "$(used photos)" 1048576 "used of photos"
+	kill -KILL "$HELD"
+}
+
+test_a_user_outside_the_group_is_told_what_to_do() {
+	local said
+	said=$(refused as mallory varbosctl status)
+	has "$said" 'Permission denied'
+	has "$said" 'usermod -aG varbos-clients mallory'
+	said=$(refused as mallory vm-hold photos 4096)
+	has "$said" 'VARBOS_E_PERMISSION.*usermod -aG varbos-clients mallory'
+	said=$(refused as mallory varbosctl stats)
+	has "$said" 'usermod -aG varbos-clients mallory'
+}
+
+test_another_user_of_the_group_cannot_open_a_private_space() {
+	local said
+	said=$(refused as bob vm-hold photos 4096)
+	has "$said" 'VARBOS_E_PERMISSION'
+	said=$(refused as bob varbosctl spaces remove photos)
+	is "$(used photos)" 0 "used of photos"
+}
+
+test_what_a_killed_client_held_comes_back() {
+	eventually 20 is_used photos 0
+	hold alice photos 2097152
+	is "$(used photos)" 2097152 "used of photos"
+	kill -KILL "$HELD"
+	eventually 20 is_used photos 0
+}
+
+test_a_client_of_the_group_gets_nothing_of_the_daemon_but_what_it_was_given() {
+	as alice vm-intrude "$(daemon_pid)"
+}
+
+test_a_client_cannot_signal_or_trace_the_daemon_of_another_user() {
+	refused as alice kill -TERM "$(daemon_pid)"
+	refused as alice ls "/proc/$(daemon_pid)/fd/"
+	systemctl is-active varbosd
+}
+
+test_the_exposure_is_at_most_one() {
+	local said
+	said=$(systemd-analyze security --no-pager varbosd.service | tail -n1)
+	echo "$said"
+	has "$said" 'exposure level for varbosd.service: (0\.[0-9]|1\.0) '
+}
+
+test_log_lines_have_their_priorities() {
+	logged
+	has "$(logged info)" .
+	hasnt "$(logged)" '^<[0-7]>'
+	hasnt "$(logged)" '^varbosd: (error|warning|notice|info): '
+}
+
+test_stop_leaves_no_socket_that_lies_and_no_daemon() {
+	local pid
+	pid=$(daemon_pid)
+	systemctl stop varbosd.service varbosd.socket
+	is "$(show ActiveState)" inactive ActiveState
+	is "$(show Result)" success Result
+	eventually 20 gone "$pid"
+	[[ ! -e $SOCKET ]] || fail "$SOCKET is still there"
+	[[ ! -e $SOCKET.stats ]] || has "$(varbosctl stats 2>&1 || true)" 'stopped|ended|ago|old'
+	has "$(refused as alice varbosctl status)" "no daemon answers"
+}
+
+test_the_first_client_starts_the_daemon_through_its_socket() {
+	systemctl start varbosd.socket
+	is "$(show ActiveState)" inactive "ActiveState before"
+	as alice varbosctl ping -n1
+	is "$(show ActiveState)" active "ActiveState after"
+}
+
+test_a_daemon_that_hangs_is_started_again_by_the_watchdog() {
+	local pid
+	dropin '[Service]' 'WatchdogSec=2'
+	systemctl restart varbosd
+	pid=$(daemon_pid)
+	kill -STOP "$pid"
+	eventually 60 gone "$pid"
+	eventually 60 as alice varbosctl ping -n1
+	[[ $(daemon_pid) != "$pid" ]] || fail "the same process"
+	has "$(journalctl --quiet --no-pager -o cat -u varbosd.service _PID=1)" 'Watchdog timeout'
+	rm -r /etc/systemd/system/varbosd.service.d
+	systemctl daemon-reload
+	systemctl restart varbosd
+}
+
+test_a_daemon_that_was_killed_is_started_again() {
+	local pid
+	pid=$(daemon_pid)
+	kill -KILL "$pid"
+	eventually 60 as alice varbosctl ping -n1
+	[[ $(daemon_pid) != "$pid" ]] || fail "the same process"
+}
+
+test_a_users_own_service_runs_without_root() {
+	local runtime
+	loginctl enable-linger alice
+	runtime=/run/user/$(id -u alice)
+	eventually 60 test -S "$runtime/systemd/private"
+	as alice "XDG_RUNTIME_DIR=$runtime" systemctl --user start varbosd.socket
+	as alice "XDG_RUNTIME_DIR=$runtime" varbosctl status >/tmp/own
+	has "$(cat /tmp/own)" "^USER	alice$"
+	has "$(cat /tmp/own)" "^ISOLATES USERS	no$"
+	as alice "XDG_RUNTIME_DIR=$runtime" systemctl --user is-active varbosd.service
+	as alice "XDG_RUNTIME_DIR=$runtime" systemctl --user stop varbosd.service varbosd.socket
+	loginctl disable-linger alice
+}
+
+run_cases

@@ -1,0 +1,92 @@
+#!/bin/bash
+# suite.sh container|vm|fresh [BUILD]: one of the suites that want a machine of their own; says TAP.
+# What is tried is BUILD (build/main) as `meson install` lays it out, found in there as it would be on
+# an operator's machine. CASES=REGEX: only the cases that match.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+# shellcheck source=tests/vm/debian.sh
+. "$here/debian.sh"
+suite=${1:-} build=$(readlink -f "${2:-$top/build/main}")
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+
+share=''
+child=''
+# shellcheck disable=SC2317 # trap calls it
+cleanup() {
+	trap '' INT TERM HUP
+	if [[ -n $child ]]; then
+		kill -TERM "$child" 2>/dev/null || :
+		wait "$child" 2>/dev/null || :
+	fi
+	[[ -z $share ]] || rm -rf "$share"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+# In the background, so that a signal for this script is heard at once.
+child() {
+	local status=0
+	"$@" &
+	child=$!
+	wait "$child" || status=$?
+	child=''
+	return "$status"
+}
+
+# What the machines find in /share: the installed tree, the probes, the cases.
+stage() {
+	share=$(mktemp -d "${TMPDIR:-/tmp}/varbos-share-XXXXXX")
+	chmod 755 "$share"
+	meson install -C "$build" --no-rebuild --quiet --destdir "$share/root" >/dev/null
+	find "$share/root" -type f -perm -u+x -exec sh -c '
+		for file; do ! readelf -h "$file" >/dev/null 2>&1 || strip --strip-debug "$file"; done
+		' sh {} +
+	mkdir "$share/bin"
+	find "$build/tests/vm" -maxdepth 1 -type f -perm -u+x -exec cp {} "$share/bin/" \;
+	cp "$here"/{cases,inside}.sh "$here"/in-*.sh "$share/"
+	packages=$(find "$share/root" "$share/bin" -type f -perm -u+x -print0 |
+		while IFS= read -r -d '' file; do
+			! readelf -h "$file" >/dev/null 2>&1 || debian_libraries "$file"
+		done | sort -u | paste -sd,)
+}
+
+# died NAME STATUS: a machine that did not come to its end is a failure with a name.
+died() {
+	(($2 <= 1)) || printf 'not ok - %s came to its end (status %d)\n' "$1" "$2"
+}
+
+failed=0
+# machine NAME SCRIPT [OPTION...]: the cases of in-SCRIPT.sh in a virtual machine.
+machine() {
+	local name=$1 script=$2 status=0
+	shift 2
+	printf '# %s\n' "$name"
+	child "$here/run-in-vm.sh" --packages "$packages" --share "$share" "$@" -- \
+		"CASES=$(printf %q "${CASES:-}") bash in-$script.sh" || status=$?
+	died "$name" "$status"
+	((status == 0)) || failed=1
+}
+
+case $suite in
+container)
+	stage
+	status=0
+	child "$here/run-in-nspawn.sh" --packages "$packages" --share "$share" --timeout 300 -- \
+		"CASES=$(printf %q "${CASES:-}") bash in-container.sh" || status=$?
+	died "the container" "$status"
+	((status == 0)) || failed=1
+	;;
+vm)
+	stage
+	machine "two nodes" two-nodes --nodes 2 --timeout 300
+	;;
+fresh)
+	child "$here/fresh.sh" || failed=1
+	;;
+*)
+	echo "suite.sh: container, vm or fresh; not '$suite'" >&2
+	exit 2
+	;;
+esac
+exit "$failed"
