@@ -5,32 +5,19 @@
 #include "base/base.h"
 #include "daemon/core/state.h"
 
-enum { CHUNK_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT) };
-
 /* Units that could be committed at once, for this space on this node. */
 static uint32_t room(const struct core *core, const struct space *space, uint32_t node)
 {
 	return (uint32_t)u64_min(node_free(core, node), space_room(core, space));
 }
 
-/* The policy's choice; large extents stand on chunks where that takes no page more. */
 static bool choose_in(struct window *window, uint32_t count, uint32_t align, struct choice *ret)
 {
-	struct place place, aligned;
+	struct place place;
 	uint32_t need;
 
-	if (!window_find(window, count, align, &place))
+	if (!window_choose(window, count, align, &place, &need))
 		return false;
-	need = window_need(window, place.first, count);
-	if (count >= CHUNK_SLICES && align < CHUNK_SLICES && place.first % CHUNK_SLICES &&
-	    window_find(window, count, CHUNK_SLICES, &aligned)) {
-		uint32_t aligned_need = window_need(window, aligned.first, count);
-
-		if (aligned_need <= need) {
-			place = aligned;
-			need = aligned_need;
-		}
-	}
 	*ret = (struct choice){.window = window,
 			       .place = place,
 			       .node = window->place.info.node,

@@ -6,6 +6,9 @@
 
 static const struct placement *const placements[PLACEMENTS] = {
 	[PLACEMENT_BESTFIT] = &place_bestfit,
+	[PLACEMENT_BUDDY] = &place_buddy,
+	[PLACEMENT_TLSF] = &place_tlsf,
+	[PLACEMENT_FIRSTFIT] = &place_firstfit,
 };
 
 const struct placement *placement_at(uint32_t id)

@@ -6,6 +6,10 @@
  * P2  The window checks each choice before it acts on it: a policy costs quality, never
  *     correctness.
  * P3  Only init allocates. insert and remove cannot fail, since giving memory back must not.
+ * P4  A request is served while any run holds a place for it: a policy prefers, it never refuses.
+ * P5  insert, remove and find take a number of steps that is constant or logarithmic in the runs,
+ *     but for a request whose alignment PLACE_LOOKS runs did not meet and no run is sure to:
+ *     before that is refused, all that are long enough are looked at.
  *
  * The index is told of every change: a run is removed as it was inserted, and runs neither
  * overlap nor touch. Runs are in slices.
@@ -14,6 +18,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* How many runs of which each may or may not do are tried, before one is taken that will. */
+enum { PLACE_LOOKS = 16 };
 
 struct place {
 	uint32_t run;   /* the free run to cut from */
@@ -35,10 +42,16 @@ struct placement {
 };
 
 /* The number is part of the ledger: a policy keeps it for good. */
-enum placement_id { PLACEMENT_BESTFIT, PLACEMENTS };
+enum placement_id {
+	PLACEMENT_BESTFIT,
+	PLACEMENT_BUDDY,
+	PLACEMENT_TLSF,
+	PLACEMENT_FIRSTFIT,
+	PLACEMENTS
+};
 
 const struct placement *placement_at(uint32_t id); /* NULL beyond the last */
 /* NULL or "" is the default. NULL if there is none of that name. */
 const struct placement *placement_named(const char *name, uint32_t *ret_id);
 
-extern const struct placement place_bestfit;
+extern const struct placement place_bestfit, place_buddy, place_tlsf, place_firstfit;

@@ -103,6 +103,9 @@ struct window *window_free(struct window *window);
 /* The policy's choice, if it is one. */
 bool window_find(const struct window *window, uint32_t count, uint32_t align,
 		 struct place *ret);
+/* That; but whole chunks stand on chunks where that takes no unit more. */
+bool window_choose(const struct window *window, uint32_t count, uint32_t align,
+		   struct place *ret, uint32_t *ret_need);
 /*
  * The place that needs the fewest new units, the lowest of these, among those that touch at most
  * `empty_max` units without content (absent or idle): walks all free runs.

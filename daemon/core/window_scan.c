@@ -4,6 +4,8 @@
 #include "base/base.h"
 #include "daemon/core/window.h"
 
+enum { CHUNK_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT) };
+
 /* The bits of units [first, last] that fall into this group. */
 static uint64_t group_mask(uint32_t group, uint32_t first, uint32_t last)
 {
@@ -22,6 +24,28 @@ uint32_t window_need(const struct window *window, uint32_t first, uint32_t count
 		need += (uint32_t)__builtin_popcountll(group_mask(i, from, to) &
 						       ~window->groups[i].committed);
 	return need;
+}
+
+bool window_choose(const struct window *window, uint32_t count, uint32_t align,
+		   struct place *ret, uint32_t *ret_need)
+{
+	struct place place, aligned;
+	uint32_t need, aligned_need;
+
+	if (!window_find(window, count, align, &place))
+		return false;
+	need = window_need(window, place.first, count);
+	if (!(count % CHUNK_SLICES) && align < CHUNK_SLICES && place.first % CHUNK_SLICES &&
+	    window_find(window, count, CHUNK_SLICES, &aligned)) {
+		aligned_need = window_need(window, aligned.first, count);
+		if (aligned_need <= need) {
+			place = aligned;
+			need = aligned_need;
+		}
+	}
+	*ret = place;
+	*ret_need = need;
+	return true;
 }
 
 /* How many units that these slices touch hold nothing: absent ones, and idle ones. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "daemon/core/placement.h"
 
 struct size_text {
 	char text[SIZE_TEXT_MAX];
@@ -54,6 +55,19 @@ static int reference_fault(struct request *request, const char *why)
 	return fault_set(request, FAULT_REFERENCE, why, "not a live reference: %s", why);
 }
 
+static int placement_fault(struct request *request)
+{
+	char names[160] = "";
+
+	for (uint32_t i = 0; i < PLACEMENTS; i++) {
+		size_t n = strlen(names);
+
+		snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+			 placement_at(i)->name);
+	}
+	return fault_set(request, FAULT_INVALID, "placement", "placement: one of %s", names);
+}
+
 static int invalid_fault(struct request *request, const char *which,
 			 const struct core_fault *fault)
 {
@@ -63,7 +77,6 @@ static int invalid_fault(struct request *request, const char *which,
 		{"name", "1 to 63 of A-Z a-z 0-9 . _ -, not starting with . or -"},
 		{"mode", "like a file's, 0 to 0777"},
 		{"weight", "1 to 10000"},
-		{"placement", "there is bestfit"},
 		{"size", "at least one byte"},
 		{"align", "a power of two, at most 1 GiB"},
 	};
@@ -72,6 +85,8 @@ static int invalid_fault(struct request *request, const char *which,
 		return fault_set(request, FAULT_INVALID, which,
 				 "reserve: %s asked, at most the limit, which is %s",
 				 bytes(fault->requested).text, bytes(fault->max).text);
+	if (!strcmp(which, "placement"))
+		return placement_fault(request);
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
 		if (!strcmp(which, rules[i].which))
 			return fault_set(request, FAULT_INVALID, which, "%s: %s", which,

@@ -147,7 +147,7 @@ struct varbos_space_options {
 	uint32_t flags;        /* enum varbos_space_flags */
 	uint32_t windows;      /* address space to set aside, in 16 GiB; 0: 64, or what fits */
 	enum varbos_numa numa;
-	const char *placement; /* NULL: "bestfit" */
+	const char *placement; /* "bestfit" (NULL), "buddy", "tlsf" or "firstfit" */
 };
 
 /*

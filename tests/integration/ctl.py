@@ -379,6 +379,15 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(self.ok("spaces", "remove", "one"), "")
         self.assertNotIn("one", [r["name"] for r in self.json("spaces")["spaces"]])
 
+    def test_a_space_is_laid_out_by_the_policy_it_was_given(self):
+        for policy in ("bestfit", "buddy", "tlsf", "firstfit"):
+            self.space("by-" + policy, "--limit", "1M", "--placement", policy)
+        self.space("by-none", "--limit", "1M")
+        rows = {r["name"]: r["placement"] for r in self.json("spaces")["spaces"]}
+        self.assertEqual({name: rows[name] for name in rows if name.startswith("by-")},
+                         {"by-bestfit": "bestfit", "by-buddy": "buddy", "by-tlsf": "tlsf",
+                          "by-firstfit": "firstfit", "by-none": "bestfit"})
+
     def test_a_reserve_is_committed_at_once(self):
         self.space("reserved", "--limit", "8M", "--reserve", "4M")
         (row,) = [r for r in self.json("spaces")["spaces"] if r["name"] == "reserved"]
@@ -403,7 +412,8 @@ class WithDaemon(unittest.TestCase):
         refused(1, "create", "there", "--limit", "1M")
         refused(2, "create", "../etc")
         refused(2, "create", "\033[2J")
-        refused(2, "create", "fits-not", "--placement", "nosuch")
+        self.assertIn("one of bestfit, buddy, tlsf, firstfit",
+                      refused(2, "create", "fits-not", "--placement", "nosuch"))
         self.assertIn("requested 16 TiB", refused(6, "create", "big", "--limit", "16T"))
         self.client().ask("space.open", name="there")
         self.assertIn("there", self.ok("spaces"))

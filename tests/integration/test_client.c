@@ -220,6 +220,36 @@ START_TEST(names_and_options_that_make_no_sense_are_refused)
 }
 END_TEST
 
+START_TEST(a_space_is_laid_out_by_the_policy_it_was_given)
+{
+	static const char *const policies[] = {"bestfit", "buddy", "tlsf", "firstfit"};
+	/* After one slice: buddy aligns two, the others put them beside it. */
+	static const size_t second[] = {1, 2, 1, 1};
+
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++) {
+		struct varbos_space *other;
+		char *one, *two;
+
+		ck_assert_int_eq(
+			varbos_space_open(&other, vb, policies[i],
+					  &(struct varbos_space_options){
+						  .limit = 2 * MIB, .placement = policies[i]}),
+			0);
+		ck_assert_str_eq(info_of(policies[i]).placement, policies[i]);
+		one = varbos_alloc(other, SLICE);
+		two = varbos_alloc(other, 2 * SLICE);
+		ck_assert(one && two);
+		ck_assert_ptr_eq(two, one + second[i] * SLICE);
+		varbos_space_close(other);
+	}
+	expect(varbos_space_open(&space, vb, "s",
+				 &(struct varbos_space_options){.placement = "bestfitt"}),
+	       VARBOS_E_INVALID, "placement");
+	for (size_t i = 0; i < ARRAY_SIZE(policies); i++)
+		ck_assert_ptr_nonnull(strstr(varbos_error()->message, policies[i]));
+}
+END_TEST
+
 START_TEST(spaces_are_listed_page_by_page)
 {
 	enum { SPACES = 450 }; /* more than a message holds */
@@ -741,6 +771,7 @@ static Suite *suite(void)
 	tcase_add_test(spaces, a_reader_creates_no_space);
 	tcase_add_test(spaces, handles_of_one_space_count);
 	tcase_add_test(spaces, names_and_options_that_make_no_sense_are_refused);
+	tcase_add_test(spaces, a_space_is_laid_out_by_the_policy_it_was_given);
 	tcase_add_test(spaces, spaces_are_listed_page_by_page);
 	tcase_add_test(spaces, a_space_in_use_is_removed_by_force_only);
 	tcase_add_test(spaces, a_reader_can_read_and_nothing_else);

@@ -149,6 +149,7 @@ void verb_space_create(void)
 		.client_limit = one_in(3) ? (1 + below(12)) * MIB : 0,
 		.weight = one_in(2) ? 1 + below(1000) : 0,
 		.mode = one_in(2) ? 0666 : 0640,
+		.placement = placement_at(below(PLACEMENTS))->name,
 	};
 	uint64_t own = m.config.share, limit = request.limit;
 	struct core_fault fault;

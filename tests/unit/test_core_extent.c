@@ -191,8 +191,9 @@ START_TEST(alignment_is_a_power_of_two_and_kept)
 			plan_commit(world.core, plan);
 		ck_assert_uint_eq(info.offset % request.align, 0);
 	}
-	/* large ones stand on chunks unasked */
-	info = world_alloc(&world, session, space, 2 * MIB, EXTENT_PRIVATE);
+	/* whole chunks stand on chunks unasked */
+	world_alloc(&world, session, space, 1, EXTENT_PRIVATE);
+	info = world_alloc(&world, session, space, 4 * MIB, EXTENT_PRIVATE);
 	ck_assert_uint_eq(info.offset % (2 * MIB), 0);
 	world_check(&world, false);
 	world_end(&world);
