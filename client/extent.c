@@ -13,11 +13,13 @@
  *     agrees with them.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdint.h>
 
 #include <varbos/varbos.h>
 
 #include "base/base.h"
+#include "base/numa.h"
 #include "client/error.h"
 #include "client/space.h"
 #include "proto/layout.h"
@@ -173,12 +175,24 @@ static int take_extent(struct varbos_space *space, const struct wire_extent_allo
 	return 0;
 }
 
-static int extent_alloc(struct varbos_space *space, size_t size, enum extent_kind kind,
-			void **ret)
+/* The node that the calling thread runs on, + 1; 0: the kernel does not say. */
+static uint64_t caller_node(void)
 {
+	unsigned cpu, node;
+
+	return getcpu(&cpu, &node) ? 0 : (uint64_t)node + 1;
+}
+
+static int extent_alloc(struct varbos_space *space, size_t size,
+			const struct varbos_alloc_options *options, void **ret)
+{
+	enum extent_kind kind = options->shared ? EXTENT_SHARED : EXTENT_PRIVATE;
 	struct wire_extent_alloc request = {
 		.size = size ? size : 1,
-		.shared = kind == EXTENT_SHARED,
+		.align = options->align,
+		.shared = options->shared,
+		.numa = wire_str(options->numa ? numa_kind_name(options->numa) : NULL),
+		.nodes = options->nodes,
 	};
 	_cleanup_(call_endp) struct call *call = NULL;
 	struct wire_extent_alloced extent;
@@ -189,8 +203,13 @@ static int extent_alloc(struct varbos_space *space, size_t size, enum extent_kin
 		return r;
 	if (space->read_only)
 		return error_read_only(space);
+	r = space_check_numa(options->numa, options->nodes);
+	if (r)
+		return r;
 
 	request.space = space->handle;
+	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
+		request.caller = caller_node();
 	r = call_begin(&call, &space->vb->calls, WIRE_EXTENT_ALLOC, &request, 0);
 	if (r)
 		return r;
@@ -208,18 +227,31 @@ static int extent_alloc(struct varbos_space *space, size_t size, enum extent_kin
 
 _public_ void *varbos_alloc(struct varbos_space *space, size_t size)
 {
+	static const struct varbos_alloc_options defaults;
 	void *memory;
 
 	error_enter("varbos_alloc");
-	return extent_alloc(space, size, EXTENT_PRIVATE, &memory) ? NULL : memory;
+	return extent_alloc(space, size, &defaults, &memory) ? NULL : memory;
 }
 
 _public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)
 {
+	static const struct varbos_alloc_options shared = {.shared = 1};
 	void *memory;
 
 	error_enter("varbos_alloc_shared");
-	return extent_alloc(space, size, EXTENT_SHARED, &memory) ? NULL : memory;
+	return extent_alloc(space, size, &shared, &memory) ? NULL : memory;
+}
+
+_public_ void *varbos_alloc_with(struct varbos_space *space, size_t size,
+				 const struct varbos_alloc_options *options)
+{
+	static const struct varbos_alloc_options defaults;
+	void *memory;
+
+	error_enter("varbos_alloc_with");
+	return extent_alloc(space, size, options ? options : &defaults, &memory) ? NULL
+										 : memory;
 }
 
 /* ---- freeing ---- */

@@ -8,6 +8,7 @@
 #include <varbos/varbos.h>
 
 #include "base/base.h"
+#include "base/numa.h"
 #include "client/error.h"
 #include "client/reserve.h"
 #include "client/sealed.h"
@@ -92,6 +93,7 @@ static int open_daemon(struct varbos_space *space)
 	r = call_begin(&call, &space->vb->calls, WIRE_SPACE_OPEN, &request, 1);
 	if (r)
 		return r;
+	space->local = wire_str_is(call->message.body.space_opened.numa, "local");
 	return map_root(space, call->fds[0], call->message.body.space_opened.space);
 }
 
@@ -105,7 +107,8 @@ static int create_daemon(struct varbos_space *space, const struct varbos_space_o
 		.weight = options->weight,
 		.mode = options->mode,
 		.placement = wire_str(options->placement),
-		.numa = wire_str(options->numa == VARBOS_NUMA_LOCAL ? "local" : NULL),
+		.numa = wire_str(options->numa ? numa_kind_name(options->numa) : NULL),
+		.nodes = options->nodes,
 	};
 	_cleanup_(call_endp) struct call *call = NULL;
 
@@ -134,10 +137,24 @@ static int open_or_create(struct varbos_space *space,
 	return r;
 }
 
+int space_check_numa(enum varbos_numa numa, uint64_t nodes)
+{
+	if (!numa_kind_name(numa))
+		return error_set(VARBOS_E_INVALID, "numa", "there is no NUMA policy %d",
+				 (int)numa);
+	if (numa_names_nodes((enum numa_kind)numa) != !!nodes)
+		return error_set(VARBOS_E_INVALID, "nodes",
+				 nodes ? "%s names no nodes"
+				       : "%s names at least one node: `nodes` is 0",
+				 numa_kind_name(numa));
+	return 0;
+}
+
 static int check_options(const char *name, const struct varbos_space_options *options)
 {
 	const uint32_t old = VARBOS_SPACE_READ_ONLY | VARBOS_SPACE_EXISTING;
 	struct wire_str text = wire_str(name);
+	int r;
 
 	if (!text.size || text.size > SPACE_NAME_MAX || !wire_str_is_clean(text))
 		return error_set(VARBOS_E_INVALID, "name",
@@ -155,9 +172,9 @@ static int check_options(const char *name, const struct varbos_space_options *op
 								.which = "windows"},
 					 "%u windows, a space has %d at most", options->windows,
 					 WINDOWS_MAX);
-	if (options->numa != VARBOS_NUMA_DEFAULT && options->numa != VARBOS_NUMA_LOCAL)
-		return error_set(VARBOS_E_INVALID, "numa", "there is no NUMA policy %d",
-				 (int)options->numa);
+	r = space_check_numa(options->numa, options->nodes);
+	if (r)
+		return r;
 	if (!wire_str_is_clean(wire_str(options->placement)))
 		return error_set(VARBOS_E_INVALID, "placement", "the placement is no name");
 	return 0;

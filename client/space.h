@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <varbos/varbos.h>
+
 #include "client/connection.h"
 #include "client/window.h"
 #include "proto/layout.h"
@@ -28,10 +30,14 @@ struct varbos_space {
 	const struct root_file *root;
 	char *base; /* of the reserved range */
 	bool read_only;
+	bool local; /* its policy asks where the caller is */
 	char name[SPACE_NAME_MAX + 1];
 	uint32_t n_windows;
 	struct window windows[];
 };
+
+/* Do these go together? VARBOS_E_INVALID. Whether the nodes are there only the daemon knows. */
+int space_check_numa(enum varbos_numa numa, uint64_t nodes);
 
 int space_revive(struct varbos_space *space);
 

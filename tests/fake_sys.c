@@ -194,6 +194,17 @@ static int fake_host(struct sys *sys, struct sys_host *ret)
 	return leave(fake, r);
 }
 
+static int fake_nodes(struct sys *sys, struct sys_nodes *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_NODES);
+	if (!r)
+		*ret = fake->nodes;
+	return leave(fake, r);
+}
+
 static int fake_reserve(struct sys *sys, uint64_t bytes)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -249,6 +260,7 @@ static const struct sys_table table = {
 	.blocks = fake_blocks,
 	.reopen = fake_reopen,
 	.host = fake_host,
+	.nodes = fake_nodes,
 	.reserve = fake_reserve,
 	.peer = fake_peer,
 	.now_ns = fake_now_ns,
@@ -264,6 +276,12 @@ void fake_sys_init(struct fake_sys *fake, uint64_t bytes)
 			 .cap = bytes,
 			 .huge_total = bytes,
 			 .huge_free = bytes},
+		.nodes = {.topology = {.nodes = 1, .memory = 1, .cpus = 1},
+			  .node = {{.total = bytes,
+				    .available = bytes,
+				    .huge_total = bytes,
+				    .huge_free = bytes,
+				    .cpus = 1}}},
 		.now_ns = 1000000000,
 		.uid = UINT32_MAX,
 	};

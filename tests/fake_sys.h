@@ -23,6 +23,7 @@ enum fake_call {
 	FAKE_BLOCKS,
 	FAKE_REOPEN,
 	FAKE_HOST,
+	FAKE_NODES,
 	FAKE_RESERVE,
 	FAKE_PEER,
 	FAKE_CALLS
@@ -31,13 +32,14 @@ enum fake_call {
 struct fake_sys {
 	struct sys sys; /* hand out &fake.sys */
 	pthread_mutex_t lock;
-	struct sys_host host;  /* what is left; commit takes from it, punch gives back */
-	uint64_t reserved;     /* by the last reserve */
-	uint64_t window_bytes; /* committed in windows */
-	uint64_t windows;      /* created and not destroyed */
-	uint64_t files;        /* mapped */
-	uint64_t now_ns;       /* what the clock says */
-	uint32_t uid;          /* what peer says, unless UINT32_MAX: the truth */
+	struct sys_host host;   /* what is left; commit takes from it, punch gives back */
+	struct sys_nodes nodes; /* one, unless a test wants more */
+	uint64_t reserved;      /* by the last reserve */
+	uint64_t window_bytes;  /* committed in windows */
+	uint64_t windows;       /* created and not destroyed */
+	uint64_t files;         /* mapped */
+	uint64_t now_ns;        /* what the clock says */
+	uint32_t uid;           /* what peer says, unless UINT32_MAX: the truth */
 	uint64_t calls[FAKE_CALLS];
 	struct {
 		uint64_t nth;

@@ -16,7 +16,7 @@
 #define GLOBAL (BIT(SOCKET) | BIT(JSON) | BIT(TIMEOUT) | BIT(HELP) | BIT(VERSION))
 #define CREATING                                                                   \
 	(BIT(LIMIT) | BIT(RESERVE) | BIT(CLIENT_LIMIT) | BIT(WEIGHT) | BIT(MODE) | \
-	 BIT(PLACEMENT))
+	 BIT(PLACEMENT) | BIT(NUMA))
 
 static enum answer verb_help(struct call *call);
 

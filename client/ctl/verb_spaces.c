@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/numa.h"
 #include "client/ctl/link.h"
 #include "client/ctl/verb.h"
 #include "proto/layout.h"
@@ -84,7 +85,8 @@ enum answer verb_spaces_create(struct call *call)
 	};
 	_cleanup_(link_freep) struct link *link = NULL;
 	const struct options *options = call->options;
-	const struct wire_space_create create = {
+	struct numa numa = {};
+	struct wire_space_create create = {
 		.name = wire_str(call->words[0]),
 		.limit = options->number[OPTION_LIMIT],
 		.reserve = options->number[OPTION_RESERVE],
@@ -99,6 +101,14 @@ enum answer verb_spaces_create(struct call *call)
 					       OPTION_MODE};
 	const void *result;
 	enum answer answer;
+
+	if (options->given[OPTION_NUMA] && !numa_parse(options->text[OPTION_NUMA], &numa))
+		return answer_say(ANSWER_USAGE,
+				  "--numa: '%s' is none of default, local, bind:NODES, "
+				  "interleave:NODES, preferred:NODES (NODES: 0,2-3)",
+				  options->text[OPTION_NUMA]);
+	create.numa = wire_str(numa.kind ? numa_kind_name(numa.kind) : "");
+	create.nodes = numa.nodes;
 
 	/* To the daemon 0 is "as you see fit", which is not what someone who writes 0 means. */
 	for (size_t i = 0; i < ARRAY_SIZE(not_zero); i++)

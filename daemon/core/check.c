@@ -10,6 +10,7 @@
 #include "daemon/core/state.h"
 
 struct sums {
+	uint64_t used_on[STATS_NODES_MAX]; /* of the space that is being walked */
 	uint64_t committed[STATS_NODES_MAX], pending[STATS_NODES_MAX], used[STATS_NODES_MAX];
 	uint64_t region;
 	uint32_t slots[RECORD_KINDS];
@@ -60,6 +61,7 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	}
 	++sums->slots[RECORD_EXTENT];
 	sums->used[window->place.info.node] += extent->charge.bytes;
+	sums->used_on[window->place.info.node] += extent->charge.bytes;
 	return NULL;
 }
 
@@ -211,6 +213,7 @@ static const char *space_check(const struct core *core, const struct space *spac
 	const char *wrong;
 
 	++sums->slots[RECORD_SPACE];
+	memset(sums->used_on, 0, sizeof(sums->used_on));
 	wrong = windows_check(core, space, sums);
 	if (!wrong)
 		wrong = members_check(core, space, sums, &used, &stored);
@@ -219,6 +222,8 @@ static const char *space_check(const struct core *core, const struct space *spac
 				      &stored);
 	if (wrong)
 		return wrong;
+	MUST(!memcmp(sums->used_on, space->used_on, sizeof(space->used_on)),
+	     "what a space has on each node is miscounted");
 	MUST(used + adopted == space->budget.used, "B1: a space's budget is not its charges");
 	MUST(space->budget.used <= space->budget.limit, "C4: a space is above its limit");
 	MUST(stored == space->n_extents, "extents are miscounted");

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/base.h"
+#include "daemon/core/nodes.h"
 #include "daemon/core/state.h"
 
 /* Units that could be committed at once, for this space on this node. */
@@ -26,7 +27,7 @@ static bool choose_in(struct window *window, uint32_t count, uint32_t align, str
 }
 
 static bool choose_new(const struct core *core, const struct space *space, uint32_t count,
-		       uint64_t but_nodes, struct choice *ret)
+		       uint64_t nodes, struct choice *ret)
 {
 	uint32_t per = core->unit_shift - SLICE_SHIFT, best = UINT32_MAX, best_shift = 0;
 
@@ -36,7 +37,7 @@ static bool choose_new(const struct core *core, const struct space *space, uint3
 	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
 		uint32_t shift;
 
-		if (but_nodes >> node & 1)
+		if (!(nodes & node_bit(node)))
 			continue;
 		shift = space_window_shift(core, space, node);
 		if (!shift || (uint64_t)count << SLICE_SHIFT > (uint64_t)1 << shift)
@@ -76,20 +77,20 @@ static uint32_t lack(const struct core *core, const struct space *space,
 
 /* Steps 1 and 2: what there are pages for. */
 static bool choose_plain(const struct core *core, const struct space *space, uint32_t count,
-			 uint32_t align, struct choice *ret)
+			 uint32_t align, uint64_t nodes, struct choice *ret)
 {
 	struct choice choice;
 
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		struct window *window = space->windows[i];
 
-		if (window && !window->pending && choose_in(window, count, align, &choice) &&
-		    !lack(core, space, &choice)) {
+		if (window && !window->pending && nodes & node_bit(window->place.info.node) &&
+		    choose_in(window, count, align, &choice) && !lack(core, space, &choice)) {
 			*ret = choice;
 			return true;
 		}
 	}
-	if (choose_new(core, space, count, 0, &choice) && !lack(core, space, &choice)) {
+	if (choose_new(core, space, count, nodes, &choice) && !lack(core, space, &choice)) {
 		*ret = choice;
 		return true;
 	}
@@ -98,7 +99,7 @@ static bool choose_plain(const struct core *core, const struct space *space, uin
 
 /* What lacks the fewest pages, of places with at most so many empty units. */
 static bool choose_least(const struct core *core, const struct space *space, uint32_t count,
-			 uint32_t align, uint64_t but_nodes, const uint32_t *empty_max,
+			 uint32_t align, uint64_t nodes, const uint32_t *empty_max,
 			 struct choice *ret)
 {
 	struct choice choice, best;
@@ -108,7 +109,7 @@ static bool choose_least(const struct core *core, const struct space *space, uin
 		struct window *window = space->windows[i];
 		uint32_t node;
 
-		if (!window || window->pending || but_nodes >> window->place.info.node & 1)
+		if (!window || window->pending || !(nodes & node_bit(window->place.info.node)))
 			continue;
 		node = window->place.info.node;
 		choice = (struct choice){.window = window, .node = node};
@@ -119,7 +120,7 @@ static bool choose_least(const struct core *core, const struct space *space, uin
 			best = choice;
 		found = true;
 	}
-	if (choose_new(core, space, count, but_nodes, &choice)) {
+	if (choose_new(core, space, count, nodes, &choice)) {
 		if (!found || lack(core, space, &choice) < lack(core, space, &best))
 			best = choice;
 		found = true;
@@ -129,18 +130,30 @@ static bool choose_least(const struct core *core, const struct space *space, uin
 	return found;
 }
 
+/* Step 3: a place whatever the policy makes of it, if there are pages for it. */
+static bool choose_any(const struct core *core, const struct space *space, uint32_t count,
+		       uint32_t align, uint64_t nodes, struct choice *ret)
+{
+	struct choice choice;
+
+	if (!choose_least(core, space, count, align, nodes, NULL, &choice) ||
+	    lack(core, space, &choice))
+		return false;
+	*ret = choice;
+	return true;
+}
+
 /*
- * Steps 3 and 4. An idle unit of the space that the place itself covers cannot be punched for it:
+ * Step 4. An idle unit of the space that the place itself covers cannot be punched for it:
  * of the units that the place finds empty, all must come out of what is free or idle anywhere.
  */
 static bool choose_short(const struct core *core, const struct space *space, uint32_t count,
-			 uint32_t align, uint64_t but_nodes, struct choice *ret,
-			 bool *ret_short)
+			 uint32_t align, uint64_t nodes, struct choice *ret, bool *ret_short)
 {
 	uint32_t empty_max[STATS_NODES_MAX], others = spare_of_others(core, space);
 	struct choice choice;
 
-	if (!choose_least(core, space, count, align, but_nodes, NULL, &choice))
+	if (!choose_least(core, space, count, align, nodes, NULL, &choice))
 		return false;
 	if (lack(core, space, &choice)) {
 		*ret_short = true;
@@ -148,7 +161,7 @@ static bool choose_short(const struct core *core, const struct space *space, uin
 			empty_max[node] = (uint32_t)u64_min(space_room(core, space),
 							    node_free(core, node) + others) +
 					  space->units.idle;
-		if (!choose_least(core, space, count, align, but_nodes, empty_max, &choice))
+		if (!choose_least(core, space, count, align, nodes, empty_max, &choice))
 			return false;
 	}
 	*ret = choice;
@@ -292,42 +305,55 @@ static int choice_plan(struct core *core, struct member *member, uint32_t count,
 	return 0;
 }
 
+/* Commits and punches for what was chosen; no plan if it is all there. */
+static int choice_try(struct core *core, struct member *member, uint32_t count,
+		      struct choice *choice, struct core_plan **ret, struct core_fault *fault)
+{
+	*ret = NULL;
+	return choice->window && !choice->need
+		       ? 0
+		       : choice_plan(core, member, count, choice, ret, fault);
+}
+
 int choice_make(struct core *core, struct member *member, uint32_t count, uint32_t align,
-		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault)
+		const struct node_order *order, struct choice *ret, struct core_plan **ret_plan,
+		struct core_fault *fault)
 {
 	struct space *space = member->space;
-	uint64_t but_nodes = 0;
+	struct core_plan *plan;
 	struct choice choice;
 	bool is_short = false;
 	int r;
 
-	if (choose_plain(core, space, count, align, &choice)) {
-		struct core_plan *plan = NULL;
+	for (uint32_t i = 0; i < order->n_tiers; ++i) {
+		uint64_t nodes = order->tiers[i];
 
-		r = choice.window && !choice.need
-			    ? 0
-			    : choice_plan(core, member, count, &choice, &plan, fault);
+		if (!choose_plain(core, space, count, align, nodes, &choice) &&
+		    !choose_any(core, space, count, align, nodes, &choice))
+			continue;
+		r = choice_try(core, member, count, &choice, &plan, fault);
 		if (r)
 			return r;
 		*ret = choice;
 		*ret_plan = plan;
 		return 0;
 	}
-	/* One node after the other: what lacks pages on one may find idle ones on the next. */
-	while (choose_short(core, space, count, align, but_nodes, &choice, &is_short)) {
-		struct core_plan *plan = NULL;
+	for (uint32_t i = 0; i < order->n_tiers; ++i) {
+		uint64_t nodes = order->tiers[i];
 
-		r = choice.window && !choice.need
-			    ? 0
-			    : choice_plan(core, member, count, &choice, &plan, fault);
-		if (!r) {
-			*ret = choice;
-			*ret_plan = plan;
-			return 0;
+		/* One node after the other: what lacks pages on one may find idle ones on the
+		 * next. */
+		while (choose_short(core, space, count, align, nodes, &choice, &is_short)) {
+			r = choice_try(core, member, count, &choice, &plan, fault);
+			if (!r) {
+				*ret = choice;
+				*ret_plan = plan;
+				return 0;
+			}
+			if (r != CORE_E_MEMORY)
+				return r;
+			nodes &= ~node_bit(choice.node);
 		}
-		if (r != CORE_E_MEMORY)
-			return r;
-		but_nodes |= (uint64_t)1 << choice.node;
 	}
 	/* Plans hold slices of this space, or pages that some place would have taken. */
 	if (space->n_plans || (is_short && core->n_plans))
@@ -335,34 +361,38 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 	return CORE_E_MEMORY;
 }
 
-void choice_outlook(const struct core *core, const struct space *space, uint64_t *ret_available,
-		    uint64_t *ret_largest)
+void choice_outlook(const struct core *core, const struct space *space, uint64_t nodes,
+		    uint64_t *ret_available, uint64_t *ret_largest)
 {
-	uint64_t inside, fresh = 0, idle = spare_of_others(core, space), largest = 0;
-	uint32_t nodes = core->config.n_nodes;
+	uint64_t inside = 0, fresh = 0, idle = spare_of_others(core, space), largest = 0;
+	uint32_t n_nodes = core->config.n_nodes;
 
-	for (uint32_t node = 0; node < nodes; ++node)
-		fresh += node_free(core, node);
+	for (uint32_t node = 0; node < n_nodes; ++node)
+		if (nodes & node_bit(node))
+			fresh += node_free(core, node);
 	fresh = u64_min(fresh + idle, space_room(core, space));
-	inside = units_bytes(core, space->units.committed + space->units.committing) -
-		 space->budget.used;
-	*ret_available = u64_min(inside + units_bytes(core, fresh),
-				 space->budget.limit - space->budget.used);
-
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		const struct window *window = space->windows[i];
 
-		if (window && !window->pending)
+		if (!window || !(nodes & node_bit(window->place.info.node)))
+			continue;
+		inside += units_bytes(core, window_kept(window));
+		if (!window->pending)
 			largest =
 				u64_max(largest, (uint64_t)window_reach(window, (uint32_t)fresh)
 							 << SLICE_SHIFT);
 	}
-	for (uint32_t node = 0; node < nodes; ++node) {
-		uint32_t shift = space_window_shift(core, space, node);
+	for (uint32_t node = 0; node < n_nodes; ++node) {
+		uint32_t shift =
+			nodes & node_bit(node) ? space_window_shift(core, space, node) : 0;
 
 		if (shift)
 			largest = u64_max(largest, u64_min((uint64_t)1 << shift,
 							   units_bytes(core, fresh)));
+		if (nodes & node_bit(node))
+			inside -= space->used_on[node];
 	}
+	*ret_available = u64_min(inside + units_bytes(core, fresh),
+				 space->budget.limit - space->budget.used);
 	*ret_largest = u64_min(largest, *ret_available);
 }

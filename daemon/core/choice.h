@@ -1,6 +1,9 @@
 /*
  * Choice - from which window, and which of its runs, a request is served.
  *
+ * Of each tier of nodes in turn (daemon/core/nodes.h): 1, 2, and 3; then of each tier once more: 4.
+ * So nobody is robbed of idle pages for the sake of nearness.
+ *
  *   1  the policy's choice, in the lowest window that has one, if there are pages for it
  *   2  a new window, if there may be one and pages for it
  *   3  the run that needs the fewest new pages, if there are as many
@@ -24,6 +27,7 @@ struct choice {
 struct core;
 struct core_plan;
 struct member;
+struct node_order;
 struct space;
 struct window;
 
@@ -34,7 +38,8 @@ struct window;
  * (with fault); -ENOMEM.
  */
 int choice_make(struct core *core, struct member *member, uint32_t count, uint32_t align,
-		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault);
-/* For a refusal: bytes that the space could still get, and the longest run of them. */
-void choice_outlook(const struct core *core, const struct space *space, uint64_t *ret_available,
-		    uint64_t *ret_largest);
+		const struct node_order *order, struct choice *ret, struct core_plan **ret_plan,
+		struct core_fault *fault);
+/* For a refusal: bytes that the space could still get on these nodes, and the longest run of them. */
+void choice_outlook(const struct core *core, const struct space *space, uint64_t nodes,
+		    uint64_t *ret_available, uint64_t *ret_largest);

@@ -29,6 +29,9 @@ static bool config_valid(const struct core_config *config, const struct records 
 	}
 	if (sum >> unit_shift > INT32_MAX)
 		return false;
+	/* A node of the topology may be without capacity, but not beyond what we count. */
+	if (config->n_nodes < STATS_NODES_MAX && config->topology.nodes >> config->n_nodes)
+		return false;
 	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
 		if (records_capacity(records)->slots[i] > slots_max[i])
 			return false;

@@ -23,12 +23,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/numa.h"
+#include "base/topology.h"
 #include "daemon/core/quota.h"
 #include "daemon/core/record.h"
 #include "proto/layout.h"
 
 enum {
-	CORE_E_MEMORY = 1, /* fault: requested, available, largest */
+	CORE_E_MEMORY = 1, /* fault: requested, available, largest, nodes */
 	CORE_E_TOO_LARGE,  /* fault: requested, max */
 	CORE_E_BUDGET,     /* fault: requested, remaining, which */
 	CORE_E_REFERENCE,  /* fault: which */
@@ -48,12 +50,14 @@ struct core_fault {
 	uint64_t requested, available, largest, max, remaining;
 	uint64_t held; /* CORE_E_LIMIT: by the uid; where `all`, by everyone */
 	bool all;
+	uint64_t nodes; /* where memory was looked for; which "nodes": those that are wrong */
 };
 
 struct core_config {
-	uint32_t page_shift; /* 12, 21 or 30 */
-	uint32_t n_nodes;
+	uint32_t page_shift;                  /* 12, 21 or 30 */
+	uint32_t n_nodes;                     /* one more than the highest */
 	uint64_t node_bytes[STATS_NODES_MAX]; /* capacity of each; multiples of a unit */
+	struct topology topology;             /* zeroed: the nodes with capacity, all alike */
 	uint64_t share;                       /* limits of one uid's spaces together; root and
 						 `uid` are bound by the region alone */
 	uint32_t uid;                         /* the daemon's own */
@@ -167,7 +171,7 @@ struct space_request {
 	uint64_t limit, reserve, client_limit; /* 0: default */
 	uint32_t weight, mode;                 /* 0: default */
 	const char *placement;                 /* NULL: default */
-	uint32_t numa;
+	struct numa numa;
 };
 
 /* *ret is the space's slot, *ret_plan what has to be done first (never NULL: the root file). */
@@ -200,6 +204,8 @@ struct extent_request {
 	uint64_t size;
 	uint64_t align; /* 0, or a power of two up to 1 GiB */
 	enum extent_kind kind;
+	const struct numa *numa; /* NULL: the space's */
+	uint32_t caller;         /* its node + 1; 0: not known, local is default then */
 };
 
 struct extent_info {
@@ -256,7 +262,8 @@ struct space_view {
 	uint32_t space;
 	const char *name, *placement;
 	struct credentials owner;
-	uint32_t mode, weight, sessions, windows, page_shift, numa;
+	uint32_t mode, weight, sessions, windows, page_shift;
+	struct numa numa;
 	bool removed;
 	uint64_t limit, reserve, client_limit;
 	uint64_t used, peak, committed, largest;
@@ -289,6 +296,11 @@ const struct quota_table *core_quotas(const struct core *core);
 
 struct core_view core_view(const struct core *core);
 struct stats_node core_node_view(const struct core *core, uint32_t node);
+/* The nodes that memory can come from. */
+uint64_t core_nodes(const struct core *core);
+/* What a space has on one node; nothing, of a space or node that is not there. */
+void core_share_view(const struct core *core, uint32_t space, uint32_t node,
+		     uint64_t *ret_committed, uint64_t *ret_used);
 /* False if the slot is empty. Also of what a plan creates or destroys. */
 bool core_space_view(const struct core *core, uint32_t space, struct space_view *ret);
 /* Has this session the space open? */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/core/nodes.h"
 #include "daemon/core/state.h"
 
 enum { WEIGHT_DEFAULT = 100, WEIGHT_MAX = 10000, MODE_DEFAULT = 0600, MODE_MAX = 0777 };
@@ -33,6 +34,17 @@ static uint64_t power_down(uint64_t bytes)
 	return (uint64_t)1 << (63 - __builtin_clzll(bytes));
 }
 
+/* What the nodes that the space is bound to have together. */
+static uint64_t nodes_bytes(const struct core *core, struct numa numa)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < core->config.n_nodes; ++i)
+		if (!numa_strict(numa.kind) || numa.nodes & node_bit(i))
+			bytes += core->config.node_bytes[i];
+	return bytes;
+}
+
 /* The limits of a new space; what is not asked for gets its default. */
 static int limits_set(const struct core *core, struct space *space,
 		      const struct space_request *request, struct core_fault *fault)
@@ -40,12 +52,16 @@ static int limits_set(const struct core *core, struct space *space,
 	const char *which;
 	uint64_t own = may_own(core, request->owner.uid, &which), unit = units_bytes(core, 1);
 	uint64_t limit = request->limit, reserve, client;
+	uint64_t there = nodes_bytes(core, request->numa);
 
 	if (!limit)
-		limit = power_down(u64_max(own / 4, unit));
+		limit = u64_min(power_down(u64_max(own / 4, unit)), power_down(there));
 	if (!u64_align_up(limit, CHUNK_BYTES, &limit) || limit > own)
 		return FAULT(fault, CORE_E_BUDGET, .which = which, .requested = limit,
 			     .remaining = own);
+	if (limit > there)
+		return FAULT(fault, CORE_E_BUDGET, .which = "nodes", .requested = limit,
+			     .remaining = there, .nodes = request->numa.nodes);
 	if (!u64_align_up(request->reserve, CHUNK_BYTES, &reserve) || reserve > limit)
 		return FAULT(fault, CORE_E_INVALID, .which = "reserve",
 			     .requested = request->reserve, .max = limit);
@@ -70,11 +86,26 @@ static void counters_set(const struct core *core, struct space *space)
 	space->window_next = generation ? generation : 1;
 }
 
-/* Windows on one node for as much of the reserve as it has pages for. */
+/* Units that the plan would commit on this node already. */
+static uint32_t planned_on(const struct core *core, const struct core_plan *plan, uint32_t node)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < plan->plan.n_effects; ++i) {
+		const struct effect *effect = &plan->plan.effects[i];
+
+		if (effect->kind == EFFECT_COMMIT &&
+		    core->windows[effect->window]->place.info.node == node)
+			n += effect->count;
+	}
+	return n;
+}
+
+/* Windows on one node for as much of the reserve as it has pages for; punch once on each. */
 static int reserve_on(struct core *core, struct core_plan *plan, struct space *space,
 		      uint32_t node, bool punch, uint32_t *left, struct core_fault *fault)
 {
-	uint32_t free = node_free(core, node);
+	uint32_t free = node_free(core, node) - planned_on(core, plan, node);
 	int r = 0;
 
 	if (punch && *left > free) {
@@ -107,6 +138,28 @@ static int reserve_on(struct core *core, struct core_plan *plan, struct space *s
 	return r;
 }
 
+/* By the policy's order; of interleaved nodes an equal part each, as far as they have it. */
+static int reserve_tiers(struct core *core, struct core_plan *plan, struct space *space,
+			 const struct node_order *order, bool punch, uint32_t *left,
+			 struct core_fault *fault)
+{
+	uint32_t n = order->n_tiers;
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && space->numa.kind == NUMA_INTERLEAVE && !r; ++i) {
+		uint32_t part = (*left + n - i - 1) / (n - i), rest = part;
+
+		r = reserve_on(core, plan, space, (uint32_t)__builtin_ctzll(order->tiers[i]),
+			       false, &rest, fault);
+		*left -= part - rest;
+	}
+	for (uint32_t i = 0; i < n; ++i)
+		for (uint64_t nodes = order->tiers[i]; nodes && *left && !r; nodes &= nodes - 1)
+			r = reserve_on(core, plan, space, (uint32_t)__builtin_ctzll(nodes),
+				       punch, left, fault);
+	return r;
+}
+
 static void windows_undo(struct core *core, struct space *space)
 {
 	for (uint32_t i = space->windows_max; i--;)
@@ -120,12 +173,13 @@ static int reserve_plan(struct core *core, struct core_plan *plan, struct space 
 {
 	uint32_t left = 0, begin = plan->plan.n_effects;
 	uint64_t available = 0, idle = 0;
+	struct node_order order;
 	int r = 0;
 
+	node_order(core, space, space->numa, 0, &order);
 	for (uint32_t pass = 0; pass < 2; ++pass) {
 		left = space_reserve_units(core, space);
-		for (uint32_t node = 0; !r && left && node < core->config.n_nodes; ++node)
-			r = reserve_on(core, plan, space, node, pass, &left, fault);
+		r = reserve_tiers(core, plan, space, &order, pass, &left, fault);
 		if (!r && !left && plan_pages_fit(core, plan))
 			return 0;
 		windows_undo(core, space);
@@ -144,16 +198,18 @@ static int reserve_plan(struct core *core, struct core_plan *plan, struct space 
 		if (core->spaces[i] && core->spaces[i]->state == SPACE_LIVE)
 			idle += space_spare(core, core->spaces[i]);
 	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
-		available += node_free(core, node);
+		if (order.all & node_bit(node))
+			available += node_free(core, node);
 	available = units_bytes(core, available + idle);
 	return FAULT(fault, CORE_E_MEMORY, .which = "reserve", .requested = space->reserve,
-		     .available = available, .largest = available);
+		     .available = available, .largest = available, .nodes = order.all);
 }
 
 static int request_check(const struct core *core, const struct space_request *request,
 			 uint32_t *ret_placement, struct core_fault *fault)
 {
 	const struct space *space;
+	int r;
 
 	if (!space_name_valid(request->name))
 		return FAULT(fault, CORE_E_INVALID, .which = "name");
@@ -163,8 +219,9 @@ static int request_check(const struct core *core, const struct space_request *re
 	if (request->mode > MODE_MAX)
 		return FAULT(fault, CORE_E_INVALID, .which = "mode", .requested = request->mode,
 			     .max = MODE_MAX);
-	if (request->numa > 15)
-		return FAULT(fault, CORE_E_INVALID, .which = "numa");
+	r = numa_check(core, request->numa, fault);
+	if (r)
+		return r;
 	if (!placement_named(request->placement, ret_placement))
 		return FAULT(fault, CORE_E_INVALID, .which = "placement");
 	space = core_space_named(core, request->name);

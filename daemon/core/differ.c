@@ -76,7 +76,9 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 	SAME(a->slot == b->slot && a->state == b->state && a->removed == b->removed &&
 		     !strcmp(a->name, b->name) && a->owner.uid == b->owner.uid &&
 		     a->owner.gid == b->owner.gid && a->mode == b->mode &&
-		     a->weight == b->weight && a->numa == b->numa &&
+		     a->weight == b->weight && a->numa.kind == b->numa.kind &&
+		     a->numa.nodes == b->numa.nodes &&
+		     !memcmp(a->used_on, b->used_on, sizeof(a->used_on)) &&
 		     a->placement == b->placement && a->reserve == b->reserve &&
 		     a->client_limit == b->client_limit && a->tag_next == b->tag_next &&
 		     a->window_next == b->window_next,

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "daemon/core/choice.h"
+#include "daemon/core/nodes.h"
 #include "daemon/core/state.h"
 
 #define ALIGN_MAX ((uint64_t)1 << 30)
@@ -83,6 +84,7 @@ void extent_release(struct core *core, uint32_t slot)
 	if (extent->member)
 		extent->member->session->used -= extent->charge.bytes;
 	extent_node(core, extent)->used -= extent->charge.bytes;
+	space->used_on[extent->window->place.info.node] -= extent->charge.bytes;
 	window_give(extent->window, extent->first, extent->count);
 	if (!mutant(extent_keeps_charge))
 		charge_release(&extent->charge);
@@ -130,23 +132,26 @@ static uint32_t tag_take(struct core *core, struct space *space)
 }
 
 static int refuse_memory(struct core *core, struct member *member, uint64_t bytes,
-			 struct core_fault *fault)
+			 uint64_t nodes, struct core_fault *fault)
 {
 	++member->space->counts.failures.memory;
 	++member->session->failed;
-	*fault = (struct core_fault){.which = "region", .requested = bytes};
-	choice_outlook(core, member->space, &fault->available, &fault->largest);
+	*fault = (struct core_fault){.which = nodes == core_nodes(core) ? "region" : "nodes",
+				     .requested = bytes,
+				     .nodes = nodes};
+	choice_outlook(core, member->space, nodes, &fault->available, &fault->largest);
 	return CORE_E_MEMORY;
 }
 
 /* All of the region in use is out of memory, not out of budget. */
 static int refuse_budget(struct core *core, struct member *member, uint64_t bytes,
-			 const struct budget_refusal *refusal, struct core_fault *fault)
+			 uint64_t nodes, const struct budget_refusal *refusal,
+			 struct core_fault *fault)
 {
 	struct stats_failures *failures = &member->space->counts.failures;
 
 	if (refusal->budget == &core->region)
-		return refuse_memory(core, member, bytes, fault);
+		return refuse_memory(core, member, bytes, nodes, fault);
 	if (refusal->budget == &member->budget)
 		++failures->budget_client;
 	else
@@ -158,9 +163,11 @@ static int refuse_budget(struct core *core, struct member *member, uint64_t byte
 
 static int request_check(struct core *core, struct member *member,
 			 const struct extent_request *request, uint64_t *ret_bytes,
-			 struct core_fault *fault)
+			 struct node_order *ret_order, struct core_fault *fault)
 {
-	uint64_t max = space_extent_max(core, member->space);
+	const struct numa *numa = request->numa ? request->numa : &member->space->numa;
+	uint64_t max;
+	int r;
 
 	if (member->read_only)
 		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
@@ -170,6 +177,11 @@ static int request_check(struct core *core, struct member *member,
 		return FAULT(fault, CORE_E_INVALID, .which = "align");
 	if (request->kind != EXTENT_PRIVATE && request->kind != EXTENT_SHARED)
 		return FAULT(fault, CORE_E_INVALID, .which = "kind");
+	r = numa_check(core, *numa, fault);
+	if (r)
+		return r;
+	node_order(core, member->space, *numa, request->caller, ret_order);
+	max = space_extent_max(core, member->space, ret_order->all);
 	if (!u64_align_up(request->size, SLICE_BYTES, ret_bytes) || *ret_bytes > max) {
 		++member->space->counts.failures.too_large;
 		++member->session->failed;
@@ -185,6 +197,7 @@ static void member_pay(struct core *core, struct extent *extent)
 	session->used += extent->charge.bytes;
 	session->peak = u64_max(session->peak, session->used);
 	extent_node(core, extent)->used += extent->charge.bytes;
+	extent->window->space->used_on[extent->window->place.info.node] += extent->charge.bytes;
 	list_append(&extent->member->extents, &extent->link);
 }
 
@@ -196,6 +209,7 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 	struct slots *slots = &core->slots[RECORD_EXTENT];
 	_cleanup_(charge_release) struct charge charge = {0};
 	struct budget_refusal refusal = {0};
+	struct node_order order;
 	struct core_plan *plan = NULL;
 	struct choice choice;
 	struct extent *extent;
@@ -205,12 +219,12 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
-	r = request_check(core, member, request, &bytes, fault);
+	r = request_check(core, member, request, &bytes, &order, fault);
 	if (r)
 		return r;
 	r = budget_charge(&member->budget, bytes, &charge, &refusal);
 	if (r)
-		return refuse_budget(core, member, bytes, &refusal, fault);
+		return refuse_budget(core, member, bytes, order.all, &refusal, fault);
 	r = core_may(core, member->session->quota, QUOTA_LEASES, METADATA_LEASE, fault);
 	if (r)
 		return r;
@@ -219,12 +233,12 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		return r;
 	count = (uint32_t)(bytes >> SLICE_SHIFT);
 	align = (uint32_t)(u64_max(request->align, SLICE_BYTES) >> SLICE_SHIFT);
-	r = choice_make(core, member, count, align, &choice, &plan, fault);
+	r = choice_make(core, member, count, align, &order, &choice, &plan, fault);
 	if (r) {
 		changes_forgive(&core->changes, CHANGES_EXTENT);
 		charge_release(&charge);
 		if (r == CORE_E_MEMORY)
-			return refuse_memory(core, member, bytes, fault);
+			return refuse_memory(core, member, bytes, order.all, fault);
 		if (r == CORE_E_BUSY)
 			return FAULT(fault, CORE_E_BUSY, .which = "plan", .requested = bytes);
 		return r;

@@ -50,6 +50,7 @@ struct space_record {
 	uint64_t client_limit;
 	uint64_t tag_next; /* stored before the extent that takes a tag, so no tag comes back */
 	uint64_t window_next; /* generation of the next window, likewise */
+	uint64_t nodes;       /* of its NUMA policy (`numa` of the state), base/numa.h */
 	char name[SPACE_NAME_MAX + 1];
 };
 

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/core/nodes.h"
 #include "daemon/core/state.h"
 
 #define for_each_record(core, kind, slot)                                                      \
@@ -32,6 +33,10 @@ static bool space_read(const struct core *core, const struct space_record *recor
 	if (space_word_pack(word) != record->state || !placement_at(word.placement) ||
 	    word.page_shift != core->config.page_shift || !word.weight || word.weight > 10000)
 		return false;
+	if (word.numa >= NUMA_KINDS ||
+	    numa_check(core, (struct numa){(enum numa_kind)word.numa, record->nodes},
+		       &(struct core_fault){}))
+		return false;
 	if (record->mode > 0777 || !record->limit || record->limit % CHUNK_BYTES ||
 	    record->limit > core->region.limit || record->reserve % CHUNK_BYTES ||
 	    record->reserve > record->limit || !record->client_limit ||
@@ -47,7 +52,7 @@ static bool space_read(const struct core *core, const struct space_record *recor
 		(struct credentials){(uint32_t)record->owner, (uint32_t)(record->owner >> 32)};
 	space->mode = (uint32_t)record->mode;
 	space->weight = word.weight;
-	space->numa = word.numa;
+	space->numa = (struct numa){(enum numa_kind)word.numa, record->nodes};
 	space->placement_id = word.placement;
 	space->placement = placement_at(word.placement);
 	space->reserve = record->reserve;
@@ -302,6 +307,7 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	list_append(member ? &member->extents : &space->extents, &extent->link);
 	++space->n_extents;
 	core->nodes[window->place.info.node].used += extent->charge.bytes;
+	space->used_on[window->place.info.node] += extent->charge.bytes;
 	if (member) {
 		member->session->used += extent->charge.bytes;
 		member->session->peak = member->session->used;

@@ -89,12 +89,13 @@ uint32_t space_window_shift(const struct core *core, const struct space *space, 
 	return window_shift(core, space->budget.limit - taken);
 }
 
-uint64_t space_extent_max(const struct core *core, const struct space *space)
+uint64_t space_extent_max(const struct core *core, const struct space *space, uint64_t nodes)
 {
 	uint64_t max = (uint64_t)1 << window_shift(core, space->budget.limit), node = 0;
 
 	for (uint32_t i = 0; i < core->config.n_nodes; ++i)
-		node = u64_max(node, core->config.node_bytes[i]);
+		if (nodes & node_bit(i))
+			node = u64_max(node, core->config.node_bytes[i]);
 	return u64_min(u64_min(max, space->budget.limit), node);
 }
 
@@ -271,7 +272,7 @@ struct space_word space_word(const struct core *core, const struct space *space)
 	return (struct space_word){
 		.removed = space->removed,
 		.placement = space->placement_id,
-		.numa = space->numa,
+		.numa = space->numa.kind,
 		.page_shift = core->config.page_shift,
 		.weight = space->weight,
 	};
@@ -288,6 +289,7 @@ struct space_record space_record(const struct core *core, const struct space *sp
 		.client_limit = space->client_limit,
 		.tag_next = space->tag_next,
 		.window_next = space->window_next,
+		.nodes = space->numa.nodes,
 	};
 
 	memcpy(record.name, space->name, sizeof(record.name));

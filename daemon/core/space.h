@@ -34,7 +34,9 @@ struct space {
 	bool removed; /* goes with its last member */
 	char name[SPACE_NAME_MAX + 1];
 	struct credentials owner;
-	uint32_t mode, weight, numa, placement_id;
+	uint32_t mode, weight, placement_id;
+	struct numa numa;
+	uint64_t used_on[STATS_NODES_MAX]; /* bytes of its extents on each node */
 	const struct placement *placement;
 	uint64_t reserve, client_limit;
 	uint32_t tag_next, window_next;
@@ -72,8 +74,8 @@ uint32_t space_reserve_units(const struct core *core, const struct space *space)
 uint32_t space_room(const struct core *core, const struct space *space);
 /* Idle units that it would not miss. */
 uint32_t space_spare(const struct core *core, const struct space *space);
-/* The longest extent that could ever be in it, in bytes. */
-uint64_t space_extent_max(const struct core *core, const struct space *space);
+/* The longest extent that could ever be in it, on one of these nodes, in bytes. */
+uint64_t space_extent_max(const struct core *core, const struct space *space, uint64_t nodes);
 /* The size that a new window on this node would have, as a shift; 0: there can be none. */
 uint32_t space_window_shift(const struct core *core, const struct space *space, uint32_t node);
 bool space_window_pending(const struct space *space);

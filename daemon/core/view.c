@@ -54,6 +54,23 @@ struct stats_node core_node_view(const struct core *core, uint32_t node)
 	};
 }
 
+void core_share_view(const struct core *core, uint32_t slot, uint32_t node,
+		     uint64_t *ret_committed, uint64_t *ret_used)
+{
+	const struct space *space;
+
+	*ret_committed = *ret_used = 0;
+	if (slot >= core->slots[RECORD_SPACE].total || !core->spaces[slot] ||
+	    node >= core->config.n_nodes)
+		return;
+	space = core->spaces[slot];
+	*ret_used = space->used_on[node];
+	for (uint32_t i = 0; i < space->windows_max; ++i)
+		if (space->windows[i] && space->windows[i]->place.info.node == node)
+			*ret_committed +=
+				units_bytes(core, window_committed(space->windows[i]));
+}
+
 /* The longest free run, with memory or without: of its windows, or of the next one. */
 static uint64_t space_largest(const struct core *core, const struct space *space)
 {

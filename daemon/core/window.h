@@ -136,6 +136,8 @@ void window_scrub_begin(struct window *window, uint32_t first, uint32_t count);
 
 /* How many units are committed. */
 uint32_t window_committed(const struct window *window);
+/* How many are, or will be if their plans succeed. */
+uint32_t window_kept(const struct window *window);
 /* Is a unit committing or punching? */
 bool window_moves(const struct window *window);
 /* How many units from `first` on are absent. */

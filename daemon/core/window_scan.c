@@ -171,6 +171,16 @@ uint32_t window_committed(const struct window *window)
 	return n;
 }
 
+uint32_t window_kept(const struct window *window)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < window_groups(window); ++i)
+		n += (uint32_t)__builtin_popcountll(window->groups[i].committed |
+						    window->groups[i].committing);
+	return n;
+}
+
 bool window_moves(const struct window *window)
 {
 	uint64_t moving = 0;

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/numa.h"
 #include "base/size.h"
 #include "daemon/core/placement.h"
+#include "daemon/server/server.h"
 
 struct size_text {
 	char text[SIZE_TEXT_MAX];
@@ -68,6 +70,53 @@ static int placement_fault(struct request *request)
 	return fault_set(request, FAULT_INVALID, "placement", "placement: one of %s", names);
 }
 
+/* Which nodes were named wrongly, and which there are. */
+static int nodes_fault(struct request *request, const struct core_fault *fault)
+{
+	uint64_t there = request->server->topology.nodes;
+	uint64_t missing = fault->nodes & ~there;
+	char wrong[64], right[64];
+
+	nodes_format(right, sizeof(right),
+		     missing || !fault->nodes ? there : core_nodes(request->server->core));
+	nodes_format(wrong, sizeof(wrong), missing ? missing : fault->nodes);
+	if (!fault->nodes)
+		return fault_set(request, FAULT_INVALID, "nodes",
+				 "nodes: bind, interleave and preferred name one or more of "
+				 "%s; default and local none",
+				 right);
+	return fault_set(request, FAULT_INVALID, "nodes",
+			 missing ? "nodes: there is no node %s; there are %s"
+				 : "nodes: %s: no memory there for Varbos; there is on %s",
+			 wrong, right);
+}
+
+/* "; node 0: 2 MiB of 64 MiB free, node 1: ...", where there is more than one to tell apart. */
+static void nodes_append(struct request *request, char *buf, size_t size, uint64_t nodes)
+{
+	const char *between = "; ";
+
+	buf[0] = '\0';
+	if (!request->server->places)
+		return;
+	for (uint64_t rest = nodes; rest; rest &= rest - 1) {
+		struct stats_node node =
+			core_node_view(request->server->core, (uint32_t)__builtin_ctzll(rest));
+		size_t used = strlen(buf);
+		char one[64];
+
+		snprintf(one, sizeof(one), "%snode %u: %s of %s free", between,
+			 (unsigned)node.node, bytes(node.capacity - node.committed).text,
+			 bytes(node.capacity).text);
+		if (used + strlen(one) + sizeof(", ...") > size) {
+			strcpy(buf + used, ", ...");
+			return;
+		}
+		strcpy(buf + used, one);
+		between = ", ";
+	}
+}
+
 static int invalid_fault(struct request *request, const char *which,
 			 const struct core_fault *fault)
 {
@@ -81,6 +130,8 @@ static int invalid_fault(struct request *request, const char *which,
 		{"align", "a power of two, at most 1 GiB"},
 	};
 
+	if (!strcmp(which, "nodes"))
+		return nodes_fault(request, fault);
 	if (!strcmp(which, "reserve"))
 		return fault_set(request, FAULT_INVALID, which,
 				 "reserve: %s asked, at most the limit, which is %s",
@@ -119,6 +170,7 @@ static int limit_fault(struct request *request, const char *which,
 int fault_from_core(struct request *request, int code, const struct core_fault *fault)
 {
 	const char *which = fault->which ? fault->which : "";
+	char nodes[128];
 
 	request->fault = (struct wire_fault){
 		.requested = fault->requested,
@@ -129,15 +181,22 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	};
 	switch (code) {
 	case CORE_E_MEMORY:
+		nodes_append(request, nodes, sizeof(nodes), fault->nodes);
 		return fault_set(request, FAULT_MEMORY, which,
-				 "%s asked, %s available, longest free run %s",
+				 "%s asked, %s available, longest free run %s%s",
 				 bytes(fault->requested).text, bytes(fault->available).text,
-				 bytes(fault->largest).text);
+				 bytes(fault->largest).text, nodes);
 	case CORE_E_TOO_LARGE:
 		return fault_set(request, FAULT_TOO_LARGE, which,
 				 "%s asked, at most %s can be had in one piece",
 				 bytes(fault->requested).text, bytes(fault->max).text);
 	case CORE_E_BUDGET:
+		if (!strcmp(which, "nodes"))
+			return fault_set(request, FAULT_BUDGET, which,
+					 "limit: %s asked, nodes %s have %s together",
+					 bytes(fault->requested).text,
+					 nodes_format(nodes, sizeof(nodes), fault->nodes),
+					 bytes(fault->remaining).text);
 		return fault_set(request, FAULT_BUDGET, which,
 				 "%s asked, %s left in the budget of the %s",
 				 bytes(fault->requested).text, bytes(fault->remaining).text,

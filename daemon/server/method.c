@@ -11,6 +11,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/job.h"
+#include "daemon/server/method_numa.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 
@@ -178,7 +179,8 @@ static int run_status(struct request *request, const union wire_body *params)
 static int run_space_create(struct request *request, const union wire_body *params)
 {
 	const struct wire_space_create *create = &params->space_create;
-	struct text name, placement, numa;
+	struct text name, placement;
+	struct numa numa;
 	struct core_fault fault = {};
 	struct plan *plan = NULL;
 	uint32_t space = 0;
@@ -188,12 +190,9 @@ static int run_space_create(struct request *request, const union wire_body *para
 	if (!r)
 		r = text_copy(request, &placement, "placement", create->placement);
 	if (!r)
-		r = text_copy(request, &numa, "numa", create->numa);
+		r = numa_read(request, create->numa, create->nodes, &numa);
 	if (r)
 		return r;
-	if (*numa.data && strcmp(numa.data, "default") && strcmp(numa.data, "local"))
-		return fault_set(request, FAULT_INVALID, "numa",
-				 "numa: '%.32s' is neither default nor local", numa.data);
 	if (create->weight > UINT32_MAX || create->mode > UINT32_MAX)
 		return fault_set(request, FAULT_INVALID,
 				 create->weight > UINT32_MAX ? "weight" : "mode",
@@ -209,7 +208,7 @@ static int run_space_create(struct request *request, const union wire_body *para
 				      .weight = (uint32_t)create->weight,
 				      .mode = (uint32_t)create->mode,
 				      .placement = *placement.data ? placement.data : NULL,
-				      .numa = !strcmp(numa.data, "local"),
+				      .numa = numa,
 			      },
 			      &space, &plan, &fault);
 	if (r)
@@ -251,6 +250,7 @@ static int run_space_open(struct request *request, const union wire_body *params
 		.space = space,
 		.limit = view.limit,
 		.page = (uint64_t)1 << view.page_shift,
+		.numa = wire_str(view.numa.kind ? numa_kind_name(view.numa.kind) : ""),
 	};
 	client->opening_space = true;
 	return grant_start(request, (int[]){server->files.roots[space].fd},
@@ -454,10 +454,13 @@ static int run_window_open(struct request *request, const union wire_body *param
 static int run_extent_alloc(struct request *request, const union wire_body *params)
 {
 	const struct wire_extent_alloc *alloc = &params->extent_alloc;
+	struct numa numa;
 	const struct extent_request wanted = {
 		.size = alloc->size,
 		.align = alloc->align,
 		.kind = alloc->shared ? EXTENT_SHARED : EXTENT_PRIVATE,
+		.numa = alloc->numa.size || alloc->nodes ? &numa : NULL,
+		.caller = (uint32_t)u64_min(alloc->caller, UINT32_MAX),
 	};
 	struct core *core = request->server->core;
 	struct core_fault fault = {};
@@ -467,6 +470,8 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 	int r;
 
 	r = slot_of(request, alloc->space, &space);
+	if (!r && wanted.numa)
+		r = numa_read(request, alloc->numa, alloc->nodes, &numa);
 	if (r)
 		return r;
 	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
@@ -527,6 +532,8 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_EXTENT_ALLOC] = run_extent_alloc,
 	[WIRE_EXTENT_FREE] = run_extent_free,
 	[WIRE_RETURNS_OPEN] = run_returns_open,
+	[WIRE_NUMA_NODES] = run_numa_nodes,
+	[WIRE_NUMA_SPACES] = run_numa_spaces,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "base/size.h"
 #include "daemon/server/log.h"
+#include "daemon/server/region.h"
 #include "daemon/server/server.h"
 
 enum { SMALL_SHIFT = 12, HUGE_SHIFT = 21 };
@@ -63,7 +64,7 @@ static unsigned long long pages_wanted(const struct server *server, const struct
 	return (in_use + server->config.memory.size) >> HUGE_SHIFT;
 }
 
-int pages_choose(struct server *server)
+static int choose_size(struct server *server)
 {
 	struct sys_host host;
 	int r;
@@ -93,6 +94,30 @@ int pages_choose(struct server *server)
 	log_warning("falling back to pages of 4 KiB: %s; this would reserve them: echo %llu > "
 		    "/proc/sys/vm/nr_hugepages",
 		    why_small, pages_wanted(server, &host));
+	return 0;
+}
+
+int pages_choose(struct server *server)
+{
+	struct sys_nodes nodes;
+	uint64_t left;
+	int r;
+
+	r = server->sys->table->nodes(server->sys, &nodes);
+	if (r) {
+		log_error("cannot find out which memory the machine has: %s", strerror(-r));
+		return r;
+	}
+	r = choose_size(server);
+	if (r)
+		return r;
+	/* By what the pools had before ours was taken out of them. */
+	left = region_split(&nodes, server->config.memory.size, server->page_shift,
+			    server->node_bytes);
+	if (left) /* of a kernel that does not say how much of its pool is where */
+		server->node_bytes[__builtin_ctzll(nodes.topology.memory)] += left;
+	server->topology = nodes.topology;
+	server->places = nodes.topology.memory & (nodes.topology.memory - 1);
 	return 0;
 }
 

@@ -218,7 +218,7 @@ static void fill(struct stats_copy *copy, struct server *server)
 	const struct core *core = server->core;
 	struct core_view view = core_view(core);
 
-	memset(copy, 0, offsetof(struct stats_copy, nodes));
+	memset(copy, 0, offsetof(struct stats_copy, nodes)); /* n_nodes, too */
 	copy->now_ms = server->sys->table->now_ns(server->sys) / 1000000;
 	copy->region = view.capacity;
 	copy->committed = view.committed;
@@ -231,8 +231,9 @@ static void fill(struct stats_copy *copy, struct server *server)
 	copy->frees = view.counts.frees;
 	copy->refused = view.counts.refused;
 	copy->failures = view.counts.failures;
-	copy->n_nodes = 1;
-	copy->nodes[0] = core_node_view(core, 0);
+	for (uint64_t rest = server->topology.nodes; rest; rest &= rest - 1)
+		copy->nodes[copy->n_nodes++] =
+			core_node_view(core, (uint32_t)__builtin_ctzll(rest));
 
 	for (uint32_t slot = core_space_next(core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(core, slot + 1)) {

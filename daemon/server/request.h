@@ -26,7 +26,7 @@ struct request {
 	bool note; /* wants no answer */
 	union wire_body result;
 	struct wire_fault fault;
-	char text[192]; /* of the fault's message */
+	char text[256]; /* of the fault's message */
 };
 
 /* What a method can come to, besides 0 (answer with the result) and -errno. */

@@ -21,6 +21,7 @@
 #include "daemon/server/notify.h"
 #include "daemon/server/pages.h"
 #include "daemon/server/publisher.h"
+#include "daemon/server/region.h"
 #include "daemon/server/request.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/scrub.h"
@@ -158,8 +159,8 @@ static int make_core(struct server *server)
 		}};
 	struct core_config config = {
 		.page_shift = server->page_shift,
-		.n_nodes = 1,
-		.node_bytes = {size},
+		.n_nodes = 64 - (uint32_t)__builtin_clzll(server->topology.nodes),
+		.topology = server->topology,
 		.share = server->isolates ? size / 4 : size,
 		.uid = geteuid(),
 		.seed = server->epoch,
@@ -167,6 +168,7 @@ static int make_core(struct server *server)
 	int r;
 
 	limits_default(&config.limits, &capacity);
+	memcpy(config.node_bytes, server->node_bytes, sizeof(server->node_bytes));
 	server->records_bytes = records_size(&capacity);
 	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/topology.h"
+
 /* What the machine could give, in bytes. */
 struct sys_host {
 	uint64_t total;     /* of memory */
@@ -20,6 +22,20 @@ struct sys_host {
 	uint64_t cap; /* the most that Varbos may take of it, leaving the host its share */
 	uint64_t huge_total,
 		huge_free; /* 2 MiB pages, in bytes; free: neither used nor reserved by others */
+};
+
+/* One NUMA node, in bytes. */
+struct sys_node {
+	uint64_t total;
+	uint64_t available;               /* free, or in clean pages of files */
+	uint64_t huge_total, huge_free;   /* its pool of 2 MiB pages */
+	uint64_t giant_total, giant_free; /* of 1 GiB pages */
+	uint32_t cpus;
+};
+
+struct sys_nodes {
+	struct topology topology;
+	struct sys_node node[TOPOLOGY_NODES_MAX];
 };
 
 /* Why commit said -ENOMEM or -ENOSPC. */
@@ -65,6 +81,8 @@ struct sys_table {
 	/* A fresh description of the file, for a client. */
 	int (*reopen)(struct sys *sys, int fd, enum sys_access access, int *ret_fd);
 	int (*host)(struct sys *sys, struct sys_host *ret);
+	/* One at least has memory for us. */
+	int (*nodes)(struct sys *sys, struct sys_nodes *ret);
 	/*
 	 * Set how many bytes of hugepages are Varbos's, committed or not. What of them is not
 	 * committed is held, so that a stranger's touch of a hole gets SIGBUS, not a page: commit

@@ -7,6 +7,7 @@
 #include "daemon/sys/commit.h"
 #include "daemon/sys/host.h"
 #include "daemon/sys/memfd.h"
+#include "daemon/sys/nodes.h"
 #include "daemon/sys/peer.h"
 #include "daemon/sys/reserve.h"
 #include "daemon/sys/sys.h"
@@ -134,6 +135,12 @@ static int real_reopen(struct sys *sys, int fd, enum sys_access access, int *ret
 	return memfd_reopen(fd, access, ret_fd);
 }
 
+static int real_nodes(struct sys *sys, struct sys_nodes *ret)
+{
+	(void)sys;
+	return nodes_read("", ret);
+}
+
 static int real_reserve(struct sys *sys, uint64_t bytes)
 {
 	return reserve_quota(&real(sys)->reserve, "", bytes);
@@ -175,6 +182,7 @@ static const struct sys_table table = {
 	.blocks = real_blocks,
 	.reopen = real_reopen,
 	.host = real_host,
+	.nodes = real_nodes,
 	.reserve = real_reserve,
 	.peer = real_peer,
 	.now_ns = real_now_ns,

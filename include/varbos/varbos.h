@@ -122,9 +122,17 @@ int varbos_set_timeout(struct varbos *vb, uint32_t ms);
 /* One round trip to the daemon; *ret_ns, unless NULL, is how long it took. */
 int varbos_ping(struct varbos *vb, uint64_t *ret_ns);
 
+/*
+ * Where memory comes from on a machine of several NUMA nodes. An allocation lies on one node:
+ * what is interleaved are allocations, not the pages of one.
+ */
 enum varbos_numa {
-	VARBOS_NUMA_DEFAULT = 0, /* as the daemon sees fit */
-	VARBOS_NUMA_LOCAL = 1,   /* the node of the caller */
+	VARBOS_NUMA_DEFAULT = 0, /* anywhere: where the most is free */
+	VARBOS_NUMA_LOCAL = 1, /* the node of the calling thread, else the nearest with room */
+	VARBOS_NUMA_BIND = 2,  /* `nodes`, or VARBOS_E_MEMORY with what each of them has */
+	VARBOS_NUMA_INTERLEAVE =
+		3, /* likewise, and kept level: each on the least used of them */
+	VARBOS_NUMA_PREFERRED = 4, /* `nodes`, else the nearest to them with room */
 };
 
 enum varbos_space_flags {
@@ -148,6 +156,7 @@ struct varbos_space_options {
 	uint32_t windows;      /* address space to set aside, in 16 GiB; 0: 64, or what fits */
 	enum varbos_numa numa;
 	const char *placement; /* "bestfit" (NULL), "buddy", "tlsf" or "firstfit" */
+	uint64_t nodes;        /* of bind, interleave, preferred: bit n is node n; else 0 */
 };
 
 /*
@@ -187,6 +196,17 @@ void *varbos_alloc(struct varbos_space *space, size_t size);
 
 /* Memory that outlives this process, and that any writer of the space may free. */
 void *varbos_alloc_shared(struct varbos_space *space, size_t size);
+
+struct varbos_alloc_options {
+	uint64_t align;        /* a power of two up to 1 GiB; 0: 64 KiB */
+	enum varbos_numa numa; /* default: as the space says */
+	uint32_t shared;       /* not 0: as varbos_alloc_shared() */
+	uint64_t nodes;        /* as in struct varbos_space_options */
+};
+
+/* As varbos_alloc(), with a wish or two. */
+void *varbos_alloc_with(struct varbos_space *space, size_t size,
+			const struct varbos_alloc_options *options);
 
 /*
  * Free what varbos_alloc() gave this process, or varbos_alloc_shared() anyone. NULL is fine.

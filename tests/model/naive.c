@@ -113,6 +113,26 @@ uint32_t node_room(uint32_t node)
 			  units_of(0, node, COMMITTED, false));
 }
 
+struct numa some_numa(void)
+{
+	struct numa numa = {.kind = (enum numa_kind)below(NUMA_KINDS)};
+
+	if (numa_names_nodes(numa.kind))
+		numa.nodes = 1 + below(3);
+	if (one_in(20))
+		numa.nodes = below(16);
+	return numa;
+}
+
+uint64_t numa_reach(struct numa numa)
+{
+	uint64_t there = m.config.n_nodes == 1 ? 1 : 3;
+
+	if (numa_names_nodes(numa.kind) != !!numa.nodes || numa.nodes & ~there)
+		return 0;
+	return numa_strict(numa.kind) ? numa.nodes : there;
+}
+
 static uint32_t space_room_of(uint32_t space)
 {
 	return (uint32_t)(m.spaces[space].limit / (2 * MIB)) -
@@ -128,7 +148,7 @@ bool slice_open(const struct naive_window *w, uint32_t i)
 }
 
 /* By trying every place: could these slices be had, other spaces' idle units included? */
-bool feasible(uint32_t space, uint32_t count, uint32_t align)
+bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes)
 {
 	uint32_t others = 0;
 
@@ -139,7 +159,7 @@ bool feasible(uint32_t space, uint32_t count, uint32_t align)
 	for (uint32_t i = 0; i < WINDOWS; ++i) {
 		const struct naive_window *w = &m.windows[i];
 
-		if (!w->there || w->pending || w->space != space)
+		if (!w->there || w->pending || w->space != space || !(nodes >> w->node & 1))
 			continue;
 		for (uint32_t at = 0; at + count <= w->slices; at += align) {
 			uint32_t need = 0, idle = 0, own, n = 0;

@@ -68,6 +68,7 @@ struct naive_space {
 	char name[8];
 	uint32_t uid, gid, mode, weight;
 	uint64_t limit, reserve, client_limit;
+	struct numa numa;
 	uint32_t idle_low;
 	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
 };
@@ -128,7 +129,10 @@ uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty);
 uint32_t spare_of(uint32_t space);
 uint32_t node_room(uint32_t node);
 bool slice_open(const struct naive_window *w, uint32_t i);
-bool feasible(uint32_t space, uint32_t count, uint32_t align);
+bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes);
+/* A policy for this machine; sometimes nonsense. Where it lets memory come from; 0: nowhere. */
+struct numa some_numa(void);
+uint64_t numa_reach(struct numa numa);
 
 /* ---- what the shell does ---- */
 

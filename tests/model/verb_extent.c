@@ -16,7 +16,7 @@ static uint64_t some_size(void)
 }
 
 static void extent_made(uint32_t session, uint32_t space, const struct extent_request *request,
-			const struct extent_info *info, struct plan *plan)
+			const struct extent_info *info, struct plan *plan, uint64_t nodes)
 {
 	uint32_t id = 0, slot = WINDOWS, align;
 	struct naive_extent *e;
@@ -34,6 +34,7 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 			slot = i;
 	MUST(slot < WINDOWS);
 	w = &m.windows[slot];
+	MUST(nodes >> w->node & 1);
 	/* A tag does not come back while it could be taken for another's. */
 	MUST(info->tag && info->tag <= TAG_MASK && info->tag != e->tag);
 	*e = (struct naive_extent){
@@ -63,12 +64,13 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 	++m.counts[plan ? N_PLANNED : N_ALLOC];
 }
 
-static uint64_t extent_max(const struct naive_space *s)
+static uint64_t extent_max(const struct naive_space *s, uint64_t nodes)
 {
 	uint64_t max = 0;
 
 	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
-		max = u64_max(max, m.config.node_bytes[i]);
+		if (nodes >> i & 1)
+			max = u64_max(max, m.config.node_bytes[i]);
 	max = u64_min(max, s->limit);
 	return shift == 12 ? u64_min(max, (uint64_t)1 << (63 - __builtin_clzll(s->limit)))
 			   : max;
@@ -85,10 +87,11 @@ void verb_alloc(void)
 	uint32_t session, space;
 	uint32_t align = request.align ? (uint32_t)(request.align >> SLICE_SHIFT) : 1;
 	const struct naive_space *s;
+	struct numa numa = some_numa();
 	struct extent_info info;
 	struct core_fault fault;
 	struct plan *plan;
-	uint64_t mine, all;
+	uint64_t mine, all, nodes;
 	bool may;
 	int r;
 
@@ -96,13 +99,18 @@ void verb_alloc(void)
 		return;
 	s = &m.spaces[space];
 	may = naive_may(m.uids[session], QUOTA_LEASES);
+	request.numa = one_in(3) ? &numa : NULL;
+	request.caller = below(NODES + 2);
+	nodes = numa_reach(request.numa ? numa : s->numa);
 	mine = used_by(space, session, false);
 	all = used_by(space, 0, true);
 	r = core_extent_alloc(m.core, session, space, &request, &info, &plan, &fault);
 	if (s->read_only[session]) {
 		MUST(r == CORE_E_PERMISSION);
-	} else if (bytes > extent_max(s)) {
-		MUST(r == CORE_E_TOO_LARGE && fault.max == extent_max(s));
+	} else if (!nodes) {
+		MUST(r == CORE_E_INVALID && !strcmp(fault.which, "nodes"));
+	} else if (bytes > extent_max(s, nodes)) {
+		MUST(r == CORE_E_TOO_LARGE && fault.max == extent_max(s, nodes));
 		++m.counts[N_LARGE];
 	} else if (mine + bytes > s->client_limit) {
 		MUST(r == CORE_E_BUDGET && !strcmp(fault.which, "client"));
@@ -123,7 +131,8 @@ void verb_alloc(void)
 		     !strcmp(fault.which, "limits.windows"));
 		++m.counts[N_LIMIT];
 	} else if (r == CORE_E_MEMORY) {
-		MUST(!feasible(space, (uint32_t)(bytes >> SLICE_SHIFT), align));
+		MUST(!feasible(space, (uint32_t)(bytes >> SLICE_SHIFT), align, nodes));
+		MUST(fault.nodes == nodes);
 		/* What a plan of its own holds is waited for, but for the region's budget. */
 		MUST(!space_has_plans(space) ||
 		     used_by(0, 0, true) + bytes > core_view(m.core).capacity);
@@ -132,7 +141,7 @@ void verb_alloc(void)
 		++m.counts[N_MEMORY];
 	} else {
 		MUST(!r);
-		extent_made(session, space, &request, &info, plan);
+		extent_made(session, space, &request, &info, plan, nodes);
 	}
 }
 

@@ -150,7 +150,9 @@ void verb_space_create(void)
 		.weight = one_in(2) ? 1 + below(1000) : 0,
 		.mode = one_in(2) ? 0666 : 0640,
 		.placement = placement_at(below(PLACEMENTS))->name,
+		.numa = one_in(2) ? some_numa() : (struct numa){},
 	};
+	uint64_t nodes = numa_reach(request.numa), there = 0;
 	uint64_t own = m.config.share, limit = request.limit;
 	struct core_fault fault;
 	struct space_view view;
@@ -170,11 +172,17 @@ void verb_space_create(void)
 		    m.spaces[i].idle_low != UINT32_MAX)
 			own -= u64_min(own, m.spaces[i].limit);
 	}
+	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
+		there += nodes >> i & 1 ? m.config.node_bytes[i] : 0;
 	if (!limit)
-		for (limit = 2 * MIB; limit * 2 <= own / 4;)
+		for (limit = 2 * MIB; limit * 2 <= own / 4 && limit * 2 <= there;)
 			limit *= 2;
 	limit = (limit + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
 	r = core_space_create(m.core, &request, &slot, &plan, &fault);
+	if (!nodes) {
+		MUST(r == CORE_E_INVALID && !strcmp(fault.which, "nodes"));
+		return;
+	}
 	if (exists) {
 		MUST(r == CORE_E_EXISTS || (r == CORE_E_BUSY && plans_out()));
 		return;
@@ -186,6 +194,11 @@ void verb_space_create(void)
 	}
 	if (limit > own) {
 		MUST(r == CORE_E_BUDGET && fault.remaining == own && fault.requested == limit);
+		return;
+	}
+	if (limit > there) {
+		MUST(r == CORE_E_BUDGET && !strcmp(fault.which, "nodes"));
+		MUST(fault.remaining == there);
 		return;
 	}
 	if (request.reserve > limit) {
@@ -213,6 +226,7 @@ void verb_space_create(void)
 		.limit = view.limit,
 		.reserve = view.reserve,
 		.client_limit = view.client_limit,
+		.numa = request.numa,
 	};
 	strcpy(m.spaces[slot].name, name);
 	plan_take(plan, 0, 0, true);

@@ -95,7 +95,7 @@ START_TEST(nonsense_in_a_creation_is_named)
 		{{.weight = 10001}, "weight"},
 		{{.mode = 01000}, "mode"},
 		{{.placement = "worstfit"}, "placement"},
-		{{.numa = 16}, "numa"},
+		{{.numa = {.kind = 5}}, "numa"},
 		{{.limit = 4 * MIB, .reserve = 4 * MIB + 1}, "reserve"},
 		{{.limit = 4 * MIB, .reserve = UINT64_MAX}, "reserve"},
 	};
