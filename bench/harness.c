@@ -198,8 +198,8 @@ static void daemon_exec(struct harness *harness, const char *path)
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
 	}
-	execl(path, "varbosd", "--socket", harness->socket, "--size", "256M", "--pages", "auto",
-	      (char *)NULL);
+	execl(path, "varbosd", "--no-config", "--socket", harness->socket, "--size", "256M",
+	      "--pages", "auto", (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);
 }

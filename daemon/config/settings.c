@@ -1,12 +1,16 @@
 #include "daemon/config/settings.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/word.h"
+#include "daemon/config/file.h"
+#include "daemon/config/toml.h"
+#include "proto/wire.h"
 
 static const char prefix[] = "VARBOS_";
 
@@ -122,6 +126,150 @@ void settings_flag(struct settings *settings, const struct key *key, const char 
 	set_plain(settings, key, text, ORIGIN_FLAG, flag);
 }
 
+/* ---- files ---- */
+
+enum { FOLDER_FILES_MAX = 256 };
+
+struct reading {
+	struct settings *settings;
+	const char *path;
+};
+
+static struct origin place(const struct reading *reading, struct toml_place where)
+{
+	return (struct origin){.kind = ORIGIN_FILE,
+			       .name = reading->path,
+			       .line = where.line,
+			       .column = where.column};
+}
+
+static bool is_section(const char *name)
+{
+	for (size_t i = 0; i < key_sections_n; i++)
+		if (!strcmp(name, key_sections[i].name))
+			return true;
+	return false;
+}
+
+static const char *section_nearest(const char *name)
+{
+	const char *nearest = key_sections[0].name;
+
+	for (size_t i = 1; i < key_sections_n; i++)
+		if (word_distance(name, key_sections[i].name) < word_distance(name, nearest))
+			nearest = key_sections[i].name;
+	return nearest;
+}
+
+static void take_entry(void *userdata, const struct toml_entry *entry)
+{
+	struct reading *reading = userdata;
+	struct origin at_key = place(reading, entry->key_place);
+	struct origin at_value = place(reading, entry->place);
+	const struct key *key = key_find(entry->name, false);
+
+	if (key)
+		settings_set(reading->settings, key, &entry->value, &at_value);
+	else if (!is_section(entry->name) && entry->is_section)
+		settings_remark(reading->settings, true, &at_key,
+				"there is no section %.100s; the nearest is %s", entry->name,
+				section_nearest(entry->name));
+	else if (!is_section(entry->name))
+		settings_remark(reading->settings, true, &at_key,
+				"there is no key %.100s; the nearest is %s", entry->name,
+				key_nearest(entry->name, false));
+	else if (!entry->is_section)
+		settings_remark(reading->settings, true, &at_key,
+				"%s is a section, a table of keys: [%s]", entry->name,
+				entry->name);
+}
+
+void settings_text(struct settings *settings, const char *path, const char *text, size_t size)
+{
+	struct reading reading = {.settings = settings, .path = settings_name(settings, path)};
+	struct toml_fault fault;
+	struct origin where;
+	int r;
+
+	if (!reading.path)
+		return;
+	r = toml_read(text, size, take_entry, &reading, &fault);
+	if (r == TOML_E_SYNTAX) {
+		where = place(&reading, fault.place);
+		settings_remark(settings, true, &where, "%s", fault.text);
+	} else if (r) {
+		settings->error = r;
+	}
+}
+
+static void refuse_file(struct settings *settings, const char *path, const char *why)
+{
+	struct origin where = {.kind = ORIGIN_FILE, .name = path};
+
+	settings_remark(settings, true, &where, "%s", why);
+}
+
+void settings_file(struct settings *settings, const char *path, bool is_asked)
+{
+	_cleanup_(freep) char *text = NULL;
+	char why[FILE_WHY_MAX];
+	size_t size;
+	int r;
+
+	r = file_read(path, &text, &size, why);
+	if (!r)
+		settings_text(settings, path, text, size);
+	else if (r == FILE_E_REFUSED)
+		refuse_file(settings, path, why);
+	else if (r == FILE_E_MISSING && is_asked)
+		refuse_file(settings, path, strerror(ENOENT));
+	else if (r < 0)
+		settings->error = r;
+}
+
+static int is_wanted(const struct dirent *entry)
+{
+	size_t n = strlen(entry->d_name);
+
+	return entry->d_name[0] != '.' && n > 5 && !strcmp(entry->d_name + n - 5, ".toml");
+}
+
+static int by_bytes(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+void settings_folder(struct settings *settings, const char *path)
+{
+	struct dirent **entries = NULL;
+	char name[4096];
+	int n;
+
+	if ((size_t)snprintf(name, sizeof(name), "%s/varbosd.toml", path) >= sizeof(name)) {
+		refuse_file(settings, path, strerror(ENAMETOOLONG));
+		return;
+	}
+	settings_file(settings, name, false);
+	snprintf(name, sizeof(name), "%s/varbosd.toml.d", path);
+	n = scandir(name, &entries, is_wanted, by_bytes);
+	if (n < 0 && errno == ENOMEM)
+		settings->error = -ENOMEM;
+	else if (n < 0 && errno != ENOENT && errno != ENOTDIR)
+		refuse_file(settings, name, strerror(errno));
+	if (n > FOLDER_FILES_MAX)
+		refuse_file(settings, name, "more than 256 files are there");
+	for (int i = 0; i < n; i++) {
+		char file[4096];
+
+		if (n <= FOLDER_FILES_MAX &&
+		    (size_t)snprintf(file, sizeof(file), "%s/%s", name, entries[i]->d_name) <
+			    sizeof(file))
+			settings_file(settings, file, true);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
 /* ---- the environment ---- */
 
 static const char *lookup(char *const *environment, const char *variable)
@@ -204,6 +352,39 @@ void settings_environment(struct settings *settings, char *const *environment)
 			settings_remark(settings, false, NULL,
 					"%s is not a variable of varbosd; the nearest is %s",
 					variable, nearest);
+	}
+}
+
+/* A text that is still empty cannot be said: what it stands for is found out. */
+static bool is_unsaid(const struct key *key, const char *value)
+{
+	return (key->type == KEY_TEXT || key->type == KEY_PATH) && key->min &&
+	       !strcmp(value, "\"\"");
+}
+
+/* What somebody called a file may be anything: not more than the rest of one line. */
+static void clean(char *text)
+{
+	bool is_clean = wire_str_is_clean(wire_str(text));
+
+	for (; !is_clean && *text; text++)
+		if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
+			*text = '?';
+}
+
+void settings_print(const struct settings *settings, FILE *out)
+{
+	char value[VALUE_TEXT_MAX], origin[ORIGIN_TEXT_MAX];
+	const char *section = "";
+
+	for (size_t i = 0; i < KEYS_N; i++) {
+		if (strcmp(section, keys[i].section))
+			fprintf(out, "%s[%s]\n", *section ? "\n" : "", keys[i].section);
+		section = keys[i].section;
+		value_print(value, &keys[i], &settings->config);
+		clean(origin_print(origin, &settings->origins[i]));
+		fprintf(out, "%s%s = %s # %s\n", is_unsaid(&keys[i], value) ? "# " : "",
+			keys[i].key, value, origin);
 	}
 }
 

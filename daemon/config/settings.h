@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <stdio.h>
+
 #include "base/base.h"
 #include "daemon/config/config.h"
 #include "daemon/config/key.h"
@@ -62,6 +64,15 @@ void settings_set(struct settings *settings, const struct key *key, const struct
 void settings_remark(struct settings *settings, bool is_error, const struct origin *origin,
 		     const char *format, ...) _printf_(4, 5);
 
+/* A text as if it stood in a file of that name. */
+void settings_text(struct settings *settings, const char *path, const char *text, size_t size);
+
+/* A file that is missing is an error if it was asked for by its name. */
+void settings_file(struct settings *settings, const char *path, bool is_asked);
+
+/* PATH/varbosd.toml, then PATH/varbosd.toml.d/<*.toml>, in the order of their names' bytes. */
+void settings_folder(struct settings *settings, const char *path);
+
 /* A flag's value: --NAME TEXT. */
 void settings_flag(struct settings *settings, const struct key *key, const char *name,
 		   const char *text);
@@ -71,6 +82,12 @@ void settings_flag(struct settings *settings, const struct key *key, const char 
  * library has some): they are left alone, but warned of if they look like a key misspelt.
  */
 void settings_environment(struct settings *settings, char *const *environment);
+
+/*
+ * All of it as TOML that means the same when it is read again, each value with a comment that
+ * says where it came from.
+ */
+void settings_print(const struct settings *settings, FILE *out);
 
 /* After the last layer: contradictions. 0, SETTINGS_E_WRONG if there was an error, or -errno. */
 int settings_finish(struct settings *settings);

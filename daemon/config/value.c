@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "daemon/config/key.h"
+#include "proto/wire.h"
 
 static void *field(struct config *config, const struct key *key)
 {
@@ -210,9 +212,8 @@ static int set_text(struct config *config, const struct key *key, const struct v
 			 key_rule(rule, key), value->size);
 		return VALUE_E_WRONG;
 	}
-	for (size_t i = 0; i < value->size; i++)
-		if ((unsigned char)value->text[i] < ' ' || value->text[i] == 0x7f)
-			return wrong_form(value, "no text without control characters", why);
+	if (!wire_str_is_clean((struct wire_str){value->text, (uint32_t)value->size}))
+		return wrong_form(value, "no UTF-8 without control characters", why);
 	memcpy(field(config, key), value->text, value->size);
 	((char *)field(config, key))[value->size] = '\0';
 	return 0;

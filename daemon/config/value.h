@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/config/key.h"
+struct config;
+struct key;
 
 enum value_kind {
 	VALUE_PLAIN, /* text of a flag or of the environment, which means what the key's type is */

@@ -3,16 +3,31 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "proto/wire.h"
+
 static bool to_journal;
-static enum log_level level_max = LOG_LEVEL_INFO;
+static _Atomic enum log_level level_max = LOG_LEVEL_INFO;
 static _Thread_local char last_error[512]; /* of the thread that starts the daemon */
 
-void log_init(bool quiet)
+/* The variable outlives redirections: only if it names our standard error is that the journal. */
+void log_open(void)
 {
-	level_max = quiet ? LOG_LEVEL_NOTICE : LOG_LEVEL_INFO;
-	to_journal = getenv("JOURNAL_STREAM") != NULL;
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+	int end = 0;
+
+	to_journal = stream && sscanf(stream, "%llu:%llu%n", &device, &inode, &end) == 2 &&
+		     !stream[end] && !fstat(STDERR_FILENO, &st) && st.st_dev == device &&
+		     st.st_ino == inode;
+}
+
+void log_limit(enum log_level level)
+{
+	level_max = level;
 }
 
 static const char *level_name(enum log_level level)
@@ -28,6 +43,16 @@ static const char *level_name(enum log_level level)
 		return "info";
 	}
 	return "?";
+}
+
+/* Names come from clients, paths from anybody: none of them may begin a line of its own. */
+static void clean(char *text)
+{
+	bool is_clean = mutant(log_lines_forged) || wire_str_is_clean(wire_str(text));
+
+	for (; !is_clean && *text; text++)
+		if ((unsigned char)*text < ' ' || (unsigned char)*text >= 0x7f)
+			*text = '?';
 }
 
 /* One write(2) a line: lines of several threads or processes do not mix. */
@@ -51,6 +76,8 @@ void log_line(enum log_level level, const char *format, ...)
 		used += (size_t)n;
 	if (used > sizeof(line) - 2)
 		used = sizeof(line) - 2;
+	line[used] = '\0';
+	clean(line);
 	if (level == LOG_LEVEL_ERROR)
 		snprintf(last_error, sizeof(last_error), "%.*s", (int)(used - (size_t)start),
 			 line + start);

@@ -15,8 +15,11 @@ enum log_level {
 	LOG_LEVEL_INFO = 6
 };
 
-/* `quiet`: informational lines are left out. */
-void log_init(bool quiet);
+/* Is standard error the journal? */
+void log_open(void);
+/* The least urgent lines that are written. */
+void log_limit(enum log_level level);
+/* Whatever is among the arguments, it is one line: control characters become question marks. */
 void log_line(enum log_level level, const char *format, ...) _printf_(2, 3);
 
 #define log_error(...) log_line(LOG_LEVEL_ERROR, __VA_ARGS__)

@@ -18,17 +18,19 @@ int main(int argc, char **argv)
 	struct sys *sys;
 	int r;
 
+	log_open();
 	r = options_parse(&options, argc, argv);
 	if (r == OPTIONS_DONE)
 		return EXIT_SUCCESS;
+	if (r == OPTIONS_E_CHECK)
+		return EXIT_FAILURE;
 	if (r) {
 		if (options.lifeline >= 0)
 			log_tell(options.lifeline);
 		return 2;
 	}
 
-	/* Started by a program, for itself: its standard error is not ours to chat on. */
-	log_init(options.lifeline >= 0);
+	log_limit((enum log_level)(LOG_LEVEL_ERROR + options.config.log.level));
 	if (activation_take(&options)) {
 		if (options.lifeline >= 0)
 			log_tell(options.lifeline);

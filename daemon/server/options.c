@@ -14,8 +14,7 @@
 #include "base/word.h"
 #include "daemon/server/log.h"
 #include "daemon/server/pages.h"
-#include "proto/layout.h"
-#include "proto/wire.h"
+#include "daemon/server/version.h"
 
 static const char help_head[] =
 	"varbosd - owns the machine's big memory and lets every process use it\n"
@@ -25,15 +24,26 @@ static const char help_head[] =
 	"  --socket PATH   where clients connect: --socket.path\n"
 	"  --size SIZE     how much memory clients may have together: --memory.size\n"
 	"  --pages WHICH   2M, 4K or auto: --memory.pages\n"
+	"\n"
+	"  --config FILE   read FILE, too: after the folder, before variables and flags\n"
+	"  --config-dir DIR\n"
+	"                  the folder with varbosd.toml and varbosd.toml.d/*.toml, instead of\n"
+	"                  " VARBOS_CONFDIR
+	" (root, user varbos) or ~/.config/varbos (others)\n"
+	"  --no-config     no folder\n"
+	"  --check-config  say all that is wrong with the configuration; exit 0 if nothing is\n"
+	"  --print-config  the configuration as TOML, each value with where it came from\n"
 	"  --lifeline FD   end when FD, a socket or pipe, is at its end; \"READY\" or the\n"
 	"                  reason of a failure is written to it\n"
 	"  --version, --help\n";
 
 static const char help_tail[] =
 	"\n"
-	"Each of these is a variable, too: VARBOS_MEMORY_SIZE, and VARBOS_SOCKET, "
-	"VARBOS_SIZE,\n"
-	"VARBOS_PAGES for short; a flag wins over a variable.\n"
+	"Each of these is a key of varbosd.toml (`size` in the section [memory]) and a "
+	"variable:\n"
+	"VARBOS_MEMORY_SIZE; VARBOS_SOCKET, VARBOS_SIZE and VARBOS_PAGES for short. A flag "
+	"wins over\n"
+	"a variable, that over a file. SIGHUP reads all of it again.\n"
 	"It stays in the foreground, logs to standard error, and ends cleanly on SIGTERM.\n";
 
 enum { HELP_COLUMNS = 88, HELP_INDENT = 18 };
@@ -93,6 +103,11 @@ static int usage(const char *format, ...)
 /* ---- the command line ---- */
 
 enum own {
+	OWN_CONFIG,
+	OWN_CONFIG_DIR,
+	OWN_NO_CONFIG,
+	OWN_CHECK_CONFIG,
+	OWN_PRINT_CONFIG,
 	OWN_LIFELINE,
 	OWN_VERSION,
 	OWN_HELP,
@@ -103,9 +118,16 @@ static const struct {
 	const char *name;
 	bool takes_value;
 } owns[OWN_N] = {
-	[OWN_LIFELINE] = {"lifeline", true},
-	[OWN_VERSION] = {"version"},
-	[OWN_HELP] = {"help"},
+	[OWN_CONFIG] = {"config", true},       [OWN_CONFIG_DIR] = {"config-dir", true},
+	[OWN_NO_CONFIG] = {"no-config"},       [OWN_CHECK_CONFIG] = {"check-config"},
+	[OWN_PRINT_CONFIG] = {"print-config"}, [OWN_LIFELINE] = {"lifeline", true},
+	[OWN_VERSION] = {"version"},           [OWN_HELP] = {"help"},
+};
+
+/* What the command line asks for besides values. */
+struct wish {
+	const char *folder; /* NULL: the usual one */
+	bool check, print;
 };
 
 static enum own own_find(const char *name)
@@ -140,19 +162,28 @@ static int unknown(const char *name)
 	return usage("unknown option '--%.64s'; the nearest is --%s", name, nearest);
 }
 
-static void print_version(void)
-{
-	printf("varbosd %s (protocol %d, layout %d)\n", VARBOS_VERSION, WIRE_PROTOCOL,
-	       LAYOUT_VERSION);
-}
-
-static int take_own(struct options *options, enum own own, const char *value)
+static int take_own(struct options *options, struct wish *wish, enum own own, const char *value)
 {
 	switch (own) {
+	case OWN_CONFIG:
+		options->file = value;
+		return 0;
+	case OWN_CONFIG_DIR:
+		wish->folder = value;
+		return 0;
+	case OWN_NO_CONFIG:
+		wish->folder = "";
+		return 0;
+	case OWN_CHECK_CONFIG:
+		wish->check = true;
+		return 0;
+	case OWN_PRINT_CONFIG:
+		wish->print = true;
+		return 0;
 	case OWN_LIFELINE:
 		return set_lifeline(options, value);
 	case OWN_VERSION:
-		print_version();
+		version_print(stdout);
 		return OPTIONS_DONE;
 	case OWN_HELP:
 		print_help();
@@ -167,7 +198,7 @@ static int take_own(struct options *options, enum own own, const char *value)
  * --NAME=VALUE, --NAME VALUE, and --NAME alone where that is enough. No name is cut short: what
  * is one today might be two with the next key.
  */
-static int parse_arguments(struct options *options, int argc, char **argv)
+static int parse_arguments(struct options *options, struct wish *wish, int argc, char **argv)
 {
 	options->given = calloc((size_t)argc, sizeof(*options->given));
 	if (!options->given) {
@@ -201,7 +232,7 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 		if (!key) {
 			if (value && !owns[own].takes_value)
 				return usage("--%s takes no value", name);
-			r = take_own(options, own, value);
+			r = take_own(options, wish, own, value);
 			if (r)
 				return r;
 			continue;
@@ -217,59 +248,107 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 
 /* ---- all layers ---- */
 
-static int default_socket(struct options *options)
+/* Where nothing else is said. Asked for once: the answer is another system's, and may take time. */
+static int find_places(struct options *options, const char *folder)
 {
-	char *path = options->config.socket.path;
-	size_t size = sizeof(options->config.socket.path);
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	const char *runtime = getenv("XDG_RUNTIME_DIR"), *home = getenv("HOME");
+	const char *user_config = getenv("XDG_CONFIG_HOME");
+	bool is_system = pages_isolate();
+	int n = 0;
 
-	options->socket_is_default = true;
-	if (pages_isolate()) {
-		snprintf(path, size, "/run/varbos/varbos.sock");
-		return 0;
-	}
-	if (!runtime || !*runtime)
-		return usage("--socket is needed: there is no $XDG_RUNTIME_DIR to default to");
-	if ((size_t)snprintf(path, size, "%s/varbos/varbos.sock", runtime) >= size)
-		return usage("--socket is needed: $XDG_RUNTIME_DIR is too long to default to");
+	if (is_system)
+		strcpy(options->socket, "/run/varbos/varbos.sock");
+	else if (runtime && *runtime &&
+		 (size_t)snprintf(options->socket, sizeof(options->socket),
+				  "%s/varbos/varbos.sock", runtime) >= sizeof(options->socket))
+		options->socket[0] = '\0'; /* too long for an address */
+
+	if (folder)
+		n = snprintf(options->folder, sizeof(options->folder), "%s", folder);
+	else if (options->lifeline >= 0)
+		n = 0;
+	else if (is_system)
+		n = snprintf(options->folder, sizeof(options->folder), "%s", VARBOS_CONFDIR);
+	else if (user_config && *user_config)
+		n = snprintf(options->folder, sizeof(options->folder), "%s/varbos",
+			     user_config);
+	else if (home && *home)
+		n = snprintf(options->folder, sizeof(options->folder), "%s/.config/varbos",
+			     home);
+	/* A home that is another's, kept in the environment by who became this user: not ours. */
+	if (!folder && !is_system && access(options->folder, R_OK | X_OK))
+		options->folder[0] = '\0';
+	if ((size_t)n >= sizeof(options->folder))
+		return usage("--config-dir: the path of the folder is too long");
 	return 0;
 }
 
-static int read_layers(const struct options *options, struct settings *settings)
+int options_read(const struct options *options, struct settings *ret)
 {
-	int r;
+	struct config *config = &ret->config;
 
-	settings_init(settings);
+	settings_init(ret);
+	if (*options->folder)
+		settings_folder(ret, options->folder);
+	if (options->file)
+		settings_file(ret, options->file, true);
 	/* Who was given rights by its file does not trust the environment. */
 	if (!getauxval(AT_SECURE))
-		settings_environment(settings, environ);
+		settings_environment(ret, environ);
 	for (uint32_t i = 0; i < options->n_given; i++)
-		settings_flag(settings, options->given[i].key, options->given[i].name,
+		settings_flag(ret, options->given[i].key, options->given[i].name,
 			      options->given[i].text);
-	r = settings_finish(settings);
+	if (!*config->socket.path && !*options->socket && !options->passed_fd)
+		settings_remark(ret, true, NULL,
+				"--socket is needed: there is no $XDG_RUNTIME_DIR to default "
+				"to, or it is too long");
+	else if (!*config->socket.path)
+		strcpy(config->socket.path,
+		       options->passed_fd ? options->config.socket.path : options->socket);
+	/* Started by a program, for itself: its standard error is not ours to chat on. */
+	if (options->lifeline >= 0 && ret->origins[KEY_log_level].kind == ORIGIN_BUILT_IN)
+		config->log.level = CONFIG_LEVEL_NOTICE;
+	return settings_finish(ret);
+}
+
+void options_log(const struct settings *settings)
+{
 	for (uint32_t i = 0; i < settings->n_remarks; i++)
 		if (settings->remarks[i].is_error)
 			log_error("%s", settings->remarks[i].text);
 		else
 			log_warning("%s", settings->remarks[i].text);
-	return r == SETTINGS_E_WRONG ? OPTIONS_E_USAGE : r;
+	if (settings->n_errors > SETTINGS_REMARKS_MAX)
+		log_error("and more: %u things are wrong together", settings->n_errors);
 }
 
 int options_parse(struct options *ret, int argc, char **argv)
 {
-	struct settings settings;
+	_cleanup_(settings_deinit) struct settings settings = {};
+	struct wish wish = {};
 	int r;
 
 	*ret = (struct options){.lifeline = -1};
-	r = parse_arguments(ret, argc, argv);
+	r = parse_arguments(ret, &wish, argc, argv);
+	if (!r)
+		r = find_places(ret, wish.folder);
 	if (r)
 		return r;
-	r = read_layers(ret, &settings);
+	r = options_read(ret, &settings);
+	options_log(&settings);
+	if (r == SETTINGS_E_WRONG)
+		return wish.check || wish.print ? OPTIONS_E_CHECK : OPTIONS_E_USAGE;
+	if (r) {
+		log_error("no start: %s", strerror(-r));
+		return r;
+	}
+	if (wish.print)
+		settings_print(&settings, stdout);
+	if (wish.check || wish.print)
+		return OPTIONS_DONE;
 	ret->config = settings.config;
-	settings_deinit(&settings);
-	if (!r && !*ret->config.socket.path)
-		r = default_socket(ret);
-	return r;
+	ret->socket_is_default = settings.origins[KEY_socket_path].kind == ORIGIN_BUILT_IN;
+	return 0;
 }
 
 void options_deinit(struct options *options)

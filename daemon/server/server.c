@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@
 #include "daemon/server/pages.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/region.h"
+#include "daemon/server/reload.h"
 #include "daemon/server/request.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/scrub.h"
@@ -96,9 +98,26 @@ static void beat(uv_timer_t *timer)
 
 static void told_to_end(uv_signal_t *handle, int number)
 {
-	server_stop(handle->data, number == SIGTERM  ? "SIGTERM"
-				  : number == SIGINT ? "SIGINT"
-						     : "SIGHUP");
+	server_stop(handle->data, number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static bool has_terminal(void)
+{
+	_cleanup_(closep) int fd =
+		open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+	return fd >= 0;
+}
+
+/* Somebody asks for a reload, or the terminal is gone; we may have been told not to mind (nohup). */
+static void hung_up(uv_signal_t *handle, int number)
+{
+	struct server *server = handle->data;
+
+	if (server->had_terminal && !server->ignores_hangup && !has_terminal())
+		server_stop(server, "its terminal is gone");
+	else
+		reload_start(server);
 }
 
 static void lifeline_ready(uv_poll_t *poll, int status, int events)
@@ -214,9 +233,8 @@ static int start_loop(struct server *server)
 	r = uv_signal_start(&server->sigterm, told_to_end, SIGTERM);
 	if (!r)
 		r = uv_signal_start(&server->sigint, told_to_end, SIGINT);
-	/* The terminal is gone; unless we were told before not to mind (nohup). */
-	if (!r && !server->ignores_hangup)
-		r = uv_signal_start(&server->sighup, told_to_end, SIGHUP);
+	if (!r)
+		r = uv_signal_start(&server->sighup, hung_up, SIGHUP);
 	if (!r)
 		r = uv_timer_start(&server->beat, beat, BEAT_MS, BEAT_MS);
 	if (!r)
@@ -360,6 +378,7 @@ int server_run(const struct options *options, struct sys *sys)
 	signal(SIGPIPE, SIG_IGN);
 	server->ignores_hangup =
 		!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler == SIG_IGN;
+	server->had_terminal = has_terminal();
 	umask(077);
 	raise_descriptors();
 

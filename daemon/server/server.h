@@ -41,7 +41,7 @@ struct server {
 	uint64_t epoch;
 	uint64_t start_ns;
 	bool isolates;
-	bool ignores_hangup;
+	bool ignores_hangup, had_terminal;
 
 	uv_loop_t loop;
 	struct sys *sys;
@@ -60,6 +60,8 @@ struct server {
 	uv_poll_t listener;
 	uv_poll_t lifeline;
 	uv_signal_t sigterm, sigint, sighup;
+	struct reload *reload; /* under way, or NULL */
+	bool reload_again;     /* asked for while one is under way */
 	uv_timer_t beat;
 	uv_idle_t backlog; /* runs while there is work that was cut into steps */
 	bool backlog_active, stopping;

@@ -34,7 +34,7 @@ LAYERS = {
     "client/ctl/": (("include/", "base/", "proto/", "client/ctl/"), None),
     "daemon/core/": (("base/", "proto/layout.h", "daemon/core/"), PURE),
     "daemon/sys/": (("base/", "proto/layout.h", "daemon/sys/"), None),
-    "daemon/config/": (("base/", "proto/layout.h", "daemon/config/"), None),
+    "daemon/config/": (("base/", "proto/", "daemon/config/"), None),
     "daemon/server/": (("base/", "proto/", "daemon/"), None),
     "bench/": (("include/", "base/", "proto/", "bench/"), None),
     "examples/": (("include/",), None),

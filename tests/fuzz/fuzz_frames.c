@@ -133,7 +133,7 @@ static void start(void)
 	char folder[] = "/tmp/varbos-fuzz-XXXXXX";
 
 	assert(!setrlimit(RLIMIT_NOFILE, &few));
-	log_init(true);
+	log_limit(LOG_LEVEL_NOTICE);
 	fake_sys_init(&host.fake, (uint64_t)1 << 30);
 	host.table = *host.fake.sys.table;
 	host.table.peer = fake_peer;

@@ -59,7 +59,7 @@ class Daemon:
         self.path = self.folder.socket
         self.log = open(os.path.join(self.folder.path, "log"), "wb")
         self.process = subprocess.Popen(
-            [DAEMON, "--socket", self.path, "--size", str(size), "--pages", "4K"],
+            [DAEMON, "--no-config", "--socket", self.path, "--size", str(size), "--pages", "4K"],
             stdout=self.log, stderr=self.log)
         wait_for(lambda: self.process.poll() is not None or
                  ctl("ping", "-n1", path=self.path)[0] == 0, "the daemon's start")

@@ -32,7 +32,7 @@ def main():
     daemon_path, ctl_path, holder_path = sys.argv[1:4]
     with tempfile.TemporaryDirectory(prefix="varbos-idle-") as folder:
         socket = os.path.join(folder, "sock")
-        daemon = subprocess.Popen([daemon_path, "--socket", socket, "--size", "32M"])
+        daemon = subprocess.Popen([daemon_path, "--no-config", "--socket", socket, "--size", "32M"])
         holder = None
         try:
             for _ in range(500):

@@ -340,7 +340,7 @@ int main(void)
 	SRunner *runner = srunner_create(suite());
 	int failed;
 
-	log_init(false);
+	log_open();
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
