@@ -281,11 +281,16 @@ static void folder_remove(const char *path)
 	rmdir(path);
 }
 
+void harness_init_alone(struct harness *harness, bool quick)
+{
+	*harness = (struct harness){.quick = quick, .raw_socket = -1};
+}
+
 void harness_init(struct harness *harness, bool quick)
 {
 	const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
 
-	*harness = (struct harness){.quick = quick, .raw_socket = -1};
+	harness_init_alone(harness, quick);
 	/* So that the folder goes in any case. */
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
@@ -332,7 +337,7 @@ static void raw_operation(struct harness *harness, void *userdata)
 }
 
 static void compare_at(struct harness *harness, const char *bench, uint64_t size,
-		       enum place place,
+		       enum seat place,
 		       void (*operation)(struct harness *harness, void *userdata),
 		       void *userdata)
 {
@@ -369,6 +374,5 @@ void harness_compare(struct harness *harness, const char *bench, uint64_t size,
 {
 	for (unsigned place = 0; place < PLACES_N; place++)
 		if (harness->cpus[place] >= 0)
-			compare_at(harness, bench, size, (enum place)place, operation,
-				   userdata);
+			compare_at(harness, bench, size, (enum seat)place, operation, userdata);
 }

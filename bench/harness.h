@@ -17,7 +17,7 @@
 
 struct varbos;
 
-enum place { SAME_CORE, CROSS_CORE, PLACES_N };
+enum seat { SAME_CORE, CROSS_CORE, PLACES_N };
 
 extern const char *const place_names[PLACES_N];
 
@@ -36,13 +36,16 @@ struct harness {
 struct bench {
 	const char *name, *text;
 	void (*run)(struct harness *harness);
+	bool alone; /* neither daemon nor raw peer */
 };
 
 void bench_rtt(struct harness *harness);
 void bench_extent(struct harness *harness);
+void bench_placement(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
 void harness_init(struct harness *harness, bool quick);
+void harness_init_alone(struct harness *harness, bool quick);
 void harness_deinit(struct harness *harness);
 
 uint64_t now_ns(void);

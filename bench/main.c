@@ -11,8 +11,9 @@
 #include "bench/harness.h"
 
 static const struct bench benches[] = {
-	{"rtt", "a ping, next to a raw 64-byte ping-pong", bench_rtt},
-	{"extent", "allocate and free 1 MiB through the daemon", bench_extent},
+	{"rtt", "a ping, next to a raw 64-byte ping-pong", bench_rtt, false},
+	{"extent", "allocate and free 1 MiB through the daemon", bench_extent, false},
+	{"placement", "each policy in a window of 8 GiB, simulated", bench_placement, true},
 };
 
 static void usage(FILE *out)
@@ -56,7 +57,10 @@ int main(int argc, char **argv)
 
 		if (any && !picked[i])
 			continue;
-		harness_init(&harness, quick);
+		if (benches[i].alone)
+			harness_init_alone(&harness, quick);
+		else
+			harness_init(&harness, quick);
 		benches[i].run(&harness);
 		harness_deinit(&harness);
 	}

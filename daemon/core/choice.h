@@ -10,7 +10,8 @@
  *   4  that run, with pages that other units hold idle: of the space itself first, then of the
  *      space most above its weighted share
  *
- * Only 3 and 4 walk the free runs, and only when memory is short.
+ * Only 3 and 4 walk the free runs, and only when memory is short, or a policy found no place so
+ * aligned (P4).
  */
 #pragma once
 

@@ -34,8 +34,7 @@ static bool bestfit_find(const void *index, uint32_t count, uint32_t align, stru
 	const struct place_tree *tree = index;
 
 	return find_from(tree, count, PLACE_LOOKS, count, align, ret) ||
-	       find_from(tree, place_sure(count, align), 1, count, align, ret) ||
-	       find_from(tree, count, UINT32_MAX, count, align, ret);
+	       find_from(tree, place_sure(count, align), 1, count, align, ret);
 }
 
 static uint32_t bestfit_largest(const void *index)

@@ -67,17 +67,14 @@ static void buddy_remove(void *index, uint32_t first, uint32_t count)
 	place_tree_remove(index, first, run_rank(first, count));
 }
 
-/*
- * Among the runs of one order, the shortest that holds `count` slices so aligned. That is the
- * first unless an alignment is asked: P5.
- */
-static bool find_in_order(const struct place_tree *tree, uint32_t order, uint32_t count,
-			  uint32_t align, struct place *ret)
+/* Of the runs of one order that have `least` slices or more, the first `looks`. */
+static bool find_in_order(const struct place_tree *tree, uint32_t order, uint32_t least,
+			  uint32_t looks, uint32_t count, uint32_t align, struct place *ret)
 {
-	uint32_t link = place_tree_from(tree, rank_of(order, count), 0);
+	uint32_t link = place_tree_from(tree, rank_of(order, least), 0);
 
-	for (; link && rank_order(tree->nodes[link].rank) == order;
-	     link = place_tree_next(tree, link))
+	for (; link && looks && rank_order(tree->nodes[link].rank) == order;
+	     link = place_tree_next(tree, link), --looks)
 		if (place_in_run(link - 1, rank_count(tree->nodes[link].rank), count, align,
 				 ret))
 			return true;
@@ -87,7 +84,7 @@ static bool find_in_order(const struct place_tree *tree, uint32_t order, uint32_
 static bool buddy_find(const void *index, uint32_t count, uint32_t align, struct place *ret)
 {
 	const struct place_tree *tree = index;
-	uint32_t order, wanted, link;
+	uint32_t order, wanted, link, sure = place_sure(count, align);
 
 	if (count > tree->slices)
 		return false;
@@ -101,7 +98,9 @@ static bool buddy_find(const void *index, uint32_t count, uint32_t align, struct
 		return false;
 	/* A run as long as the request has a block of at least a quarter of the request's. */
 	for (order -= order < 2 ? order : 2; order < wanted; ++order)
-		if (find_in_order(tree, order, count, align, ret))
+		if (find_in_order(tree, order, count, PLACE_LOOKS, count, align, ret) ||
+		    (sure <= tree->slices &&
+		     find_in_order(tree, order, sure, 1, count, align, ret)))
 			return true;
 	return false;
 }

@@ -159,8 +159,7 @@ static bool firstfit_find(const void *data, uint32_t count, uint32_t align, stru
 
 	assert(count);
 	return find(index, (struct search){count, count, align, PLACE_LOOKS}, ret) ||
-	       find(index, (struct search){place_sure(count, align), count, align, 1}, ret) ||
-	       find(index, (struct search){count, count, align, UINT32_MAX}, ret);
+	       find(index, (struct search){place_sure(count, align), count, align, 1}, ret);
 }
 
 static uint32_t firstfit_largest(const void *data)

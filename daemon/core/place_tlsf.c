@@ -162,7 +162,7 @@ static bool tlsf_find(const void *data, uint32_t count, uint32_t align, struct p
 	uint32_t from = class_of(count), sure = class_above(place_sure(count, align));
 
 	return find_between(index, from, LEVELS * SUBS, PLACE_LOOKS, count, align, ret) ||
-	       find_between(index, from, sure, UINT32_MAX, count, align, ret);
+	       (align == 1 && find_between(index, from, sure, UINT32_MAX, count, 1, ret));
 }
 
 /* Of the last class, unless it is of one length, each: they are few, for they are long. */

@@ -6,10 +6,11 @@
  * P2  The window checks each choice before it acts on it: a policy costs quality, never
  *     correctness.
  * P3  Only init allocates. insert and remove cannot fail, since giving memory back must not.
- * P4  A request is served while any run holds a place for it: a policy prefers, it never refuses.
- * P5  insert, remove and find take a number of steps that is constant or logarithmic in the runs,
- *     but for a request whose alignment PLACE_LOOKS runs did not meet and no run is sure to:
- *     before that is refused, all that are long enough are looked at.
+ * P4  A request is served while some run holds it wherever that lies: count + align - 1 slices.
+ *     Of shorter runs PLACE_LOOKS are tried, at least: an aligned place in another one may be
+ *     missed, which window_scan() would find.
+ * P5  insert, remove and find take a number of steps that is constant or logarithmic in the
+ *     runs; but where nothing longer is free, TLSF walks the one class that the request is in.
  *
  * The index is told of every change: a run is removed as it was inserted, and runs neither
  * overlap nor touch. Runs are in slices.
@@ -19,7 +20,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How many runs of which each may or may not do are tried, before one is taken that will. */
 enum { PLACE_LOOKS = 16 };
 
 struct place {

@@ -36,7 +36,7 @@ LAYERS = {
     "daemon/sys/": (("base/", "proto/layout.h", "daemon/sys/"), None),
     "daemon/config/": (("base/", "proto/", "daemon/config/"), None),
     "daemon/server/": (("base/", "proto/", "daemon/"), None),
-    "bench/": (("include/", "base/", "proto/", "bench/"), None),
+    "bench/": (("include/", "base/", "proto/", "daemon/core/", "bench/"), None),
     "examples/": (("include/",), None),
     "tests/": (("",), None),
 }

@@ -44,6 +44,28 @@ class Bench(unittest.TestCase):
     def test_extent_has_a_row_for_each_place_and_side(self):
         self.rows("extent", 1 << 20)
 
+    def test_placement_has_a_row_for_each_policy_and_what_is_promised_holds(self):
+        # Simulated from fixed seeds: the figures but ns are the same in every run.
+        done = subprocess.run([BENCH, "--quick", "placement"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=200, check=False,
+                              env={**os.environ, "VARBOSD": "/nonexistent/varbosd"})
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual({(r["bench"], r["mix"], r["load"], r["impl"]) for r in rows},
+                         {("placement", mix, load, policy)
+                          for mix in ("lognormal", "bimodal") for load in (70, 90)
+                          for policy in ("bestfit", "buddy", "tlsf", "firstfit")})
+        self.assertEqual(len(rows), 16)
+        for row in rows:
+            self.assertGreater(row["ns"], 0)
+            self.assertGreaterEqual(row["n"], 60000)
+            self.assertTrue(0 <= row["whole"] <= 1 and 0 <= row["failed"] <= 1, row)
+            if row["impl"] in ("bestfit", "tlsf"):
+                if (row["mix"], row["load"]) == ("lognormal", 70):
+                    self.assertGreaterEqual(row["whole"], 0.85, row)
+                if (row["mix"], row["load"]) == ("bimodal", 90):
+                    self.assertLessEqual(row["failed"], 0.015, row)
+
     def test_interrupted_it_leaves_nothing(self):
         running = subprocess.Popen([BENCH, "rtt"], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)

@@ -39,17 +39,27 @@ static void change(struct placement_map *map, uint32_t first, uint32_t count, bo
 	tell(map, from, end, map->placement->insert);
 }
 
-/* By trying: is there any place? */
-static bool fits(const struct placement_map *map, uint32_t count, uint32_t align)
+/*
+ * By trying: must there be an answer? P4: if a run is so long that it holds the place wherever it
+ * lies, or if no more runs than are tried anyway are long enough, and one of them holds it.
+ */
+static bool due(const struct placement_map *map, uint32_t count, uint32_t align)
 {
-	uint32_t free = 0;
+	uint32_t tried = 0;
+	bool fits = false;
 
-	for (uint32_t at = MAP_SLICES; at-- > 0;) {
-		free = map->used[at] ? 0 : free + 1;
-		if (free >= count && !(at & (align - 1)))
+	for (uint32_t at = 0, n; at < MAP_SLICES; at += n ? n : 1) {
+		uint32_t first = (at + align - 1) & ~(align - 1);
+
+		n = run_from(map, at);
+		if (n < count)
+			continue;
+		if (n - count >= align - 1)
 			return true;
+		++tried;
+		fits |= first - at <= n - count;
 	}
-	return false;
+	return fits && tried <= PLACE_LOOKS;
 }
 
 static const char *take(struct placement_map *map, uint32_t count, uint32_t align)
@@ -60,7 +70,7 @@ static const char *take(struct placement_map *map, uint32_t count, uint32_t alig
 		++map->refused;
 		if (place.run != MAP_SLICES || place.first != MAP_SLICES)
 			return "it wrote an answer and gave none";
-		return fits(map, count, align) ? "it refused what fits" : NULL;
+		return due(map, count, align) ? "it refused what fits" : NULL;
 	}
 	if (place.first & (align - 1))
 		return "the place is not aligned";
