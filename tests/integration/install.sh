@@ -1,6 +1,6 @@
 #!/bin/sh
 # What is installed is complete: the header, the library by its soname, the pkg-config file, both
-# programs. Arguments: the source root, the build root, and what else the compiler is to be told.
+# programs, units that start what is there, users and folders, manual, completion, examples. Arguments: the source root, the build root, and what else the compiler is to be told.
 set -eu
 root=$1 built=$2
 shift 2
@@ -28,6 +28,31 @@ library=$(installed libvarbos.so.0 '*')
 installed varbos.h '*/include/varbos/*' >/dev/null
 description=$(installed varbos.pc '*/pkgconfig/*')
 readelf -d "$library" | grep -q 'SONAME.*\[libvarbos\.so\.0\]' || fail "$library: another soname"
+
+for unit in varbosd.service varbosd.socket varbos-hugepages.service; do
+	installed $unit '*/lib/systemd/system/*' >/dev/null
+done
+for unit in varbosd.service varbosd.socket; do
+	installed $unit '*/lib/systemd/user/*' >/dev/null
+done
+started=0
+for unit in $(find "$folder/to" -path '*/lib/systemd/*' -name '*.service'); do
+	! grep '@[A-Z]*@' "$unit" || fail "$unit: not filled in"
+	program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")
+	[ -x "$folder/to$program" ] || fail "$unit starts $program, which is not installed"
+	started=$((started + 1))
+done
+[ $started = 3 ] || fail "$started services, not 3"
+installed varbos.conf '*/lib/sysusers.d/*' >/dev/null
+installed varbos.conf '*/lib/tmpfiles.d/*' >/dev/null
+installed hugepages.conf '*/doc/varbos/examples/*' >/dev/null
+for page in varbosctl.1 varbosd.8 varbos.7; do
+	file=$(installed $page "*/man/man${page##*.}/*")
+	! grep '^@' "$file" || fail "$file: not filled in"
+done
+for program in varbosctl varbosd; do
+	installed $program '*/bash-completion/completions/*' >/dev/null
+done
 
 export PKG_CONFIG_PATH="${description%/*}" PKG_CONFIG_SYSROOT_DIR="$folder/to"
 # A prefix of /usr is not the system's here.
