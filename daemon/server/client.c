@@ -14,6 +14,7 @@
 #include "daemon/server/request.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/server.h"
+#include "daemon/server/waiting.h"
 
 enum {
 	SESSIONS_A_PROCESS =
@@ -90,6 +91,7 @@ int client_new(struct client **ret, struct connection *connection,
 	struct server *server = connection->server;
 	struct sys *sys = server->sys;
 	struct session_request request = {.image = hello->image};
+	struct quota_refusal why;
 	struct client *client;
 	int r;
 
@@ -111,15 +113,33 @@ int client_new(struct client **ret, struct connection *connection,
 		client_unref(client);
 		return r;
 	}
+	client->quota = quota_ref(&server->quotas, request.credentials.uid);
+	if (!client->quota) {
+		client_unref(client);
+		return -ENOMEM;
+	}
+	quota_take(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	client->pid = request.pid;
 	client->birth = request.birth;
 	client->image = request.image;
 	client->credentials = request.credentials;
 
+	/* The pidfd that there is already. */
+	if (!quota_may(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 0, &why)) {
+		client_unref(client);
+		*fault = (struct core_fault){.which = why.which,
+					     .requested = 1,
+					     .max = why.max,
+					     .held = why.held,
+					     .all = why.all};
+		return CORE_E_LIMIT;
+	}
 	if (sessions_of(server, request.pid, request.birth) >= SESSIONS_A_PROCESS) {
 		client_unref(client);
 		*fault = (struct core_fault){.which = "sessions of one process",
-					     .max = SESSIONS_A_PROCESS};
+					     .requested = 1,
+					     .max = SESSIONS_A_PROCESS,
+					     .held = SESSIONS_A_PROCESS};
 		return CORE_E_LIMIT;
 	}
 	r = core_session_open(server->core, &request, &client->session, fault);
@@ -142,6 +162,7 @@ int client_new(struct client **ret, struct connection *connection,
 		return r;
 	}
 	client->connection = connection;
+	waiting_remove(connection);
 	end_former_images(client);
 	publisher_touch(server->publisher);
 	*ret = client;
@@ -159,6 +180,10 @@ struct client *client_unref(struct client *client)
 	if (!client || --client->refs)
 		return NULL;
 	closep(&client->pidfd);
+	if (client->quota) {
+		quota_give(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+		quota_unref(&client->server->quotas, client->quota);
+	}
 	free(client->groups);
 	free(client);
 	return NULL;
@@ -311,6 +336,18 @@ void client_undo_some(struct server *server)
 	for (uint32_t i = 0; server->undoing && i < server->n_clients_max; i++)
 		if (server->clients[i] && server->clients[i]->undo_space)
 			undo_step(server->clients[i]);
+}
+
+void client_request_begins(struct client *client)
+{
+	client->inflight++;
+	quota_take(&client->server->quotas, client->quota, QUOTA_REQUESTS, 1);
+}
+
+void client_request_ends(struct client *client)
+{
+	client->inflight--;
+	quota_give(&client->server->quotas, client->quota, QUOTA_REQUESTS, 1);
 }
 
 void client_job_done(struct client *client)

@@ -32,8 +32,9 @@ struct client {
 	char name[32];
 	int pidfd;
 	uv_poll_t process;
-	uint32_t inflight; /* requests not answered yet */
-	uint32_t jobs;     /* of them, those with a plan or a grant under way */
+	struct quota *quota; /* its uid's, of the server */
+	uint32_t inflight;   /* requests not answered yet */
+	uint32_t jobs;       /* of them, those with a plan or a grant under way */
 	struct returns returns;
 	bool opening_returns;
 	bool opening_space;  /* its descriptors are on their way */
@@ -63,6 +64,10 @@ bool client_end_some(struct server *server);
 /* Spaces whose descriptors could not be had are closed again, as soon as that can be. */
 void client_undo(struct client *client, uint32_t space);
 void client_undo_some(struct server *server);
+
+/* A request waits, or does no longer. */
+void client_request_begins(struct client *client);
+void client_request_ends(struct client *client);
 
 /* A job of the client is done. */
 void client_job_done(struct client *client);

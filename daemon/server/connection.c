@@ -6,10 +6,12 @@
 #include <sys/socket.h>
 
 #include "base/base.h"
+#include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/log.h"
 #include "daemon/server/request.h"
 #include "daemon/server/server.h"
+#include "daemon/server/waiting.h"
 
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* Linux 6.16 */
@@ -99,7 +101,7 @@ static bool dispose_of_fds(struct server *server, struct msghdr *header)
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		any = true;
-		unwanted = calloc(1, sizeof(*unwanted));
+		unwanted = mutant(unwanted_on_loop) ? NULL : calloc(1, sizeof(*unwanted));
 		if (unwanted) {
 			unwanted->n = n;
 			memcpy(unwanted->fds, CMSG_DATA(c), n * sizeof(int));
@@ -119,8 +121,10 @@ static bool dispose_of_fds(struct server *server, struct msghdr *header)
 	return any;
 }
 
-static void outgoing_free(struct outgoing *out)
+static void outgoing_free(struct connection *connection, struct outgoing *out)
 {
+	quota_give(&connection->server->quotas, connection->quota, QUOTA_UNANSWERED,
+		   sizeof(*out) + out->size);
 	for (uint32_t i = 0; i < out->n_fds; i++)
 		close(out->fds[i]);
 	free(out);
@@ -197,7 +201,7 @@ static int send_kept(struct connection *connection)
 			connection->out = out->next;
 			connection->out_bytes -= (uint32_t)sizeof(*out) + out->size;
 			connection->out_fds -= out->n_fds;
-			outgoing_free(out);
+			outgoing_free(connection, out);
 		}
 	}
 	connection->out_tail = &connection->out;
@@ -222,7 +226,9 @@ void connection_send(struct connection *connection, const void *data, uint32_t s
 		r = send_now(connection, data, size, fds, n_fds);
 	if (would_block(r) && !connection->closing &&
 	    connection->out_bytes + sizeof(*out) + size <= OUT_BYTES_MAX &&
-	    connection->out_fds + n_fds <= OUT_FDS_MAX) {
+	    connection->out_fds + n_fds <= OUT_FDS_MAX &&
+	    quota_may(&connection->server->quotas, connection->quota, QUOTA_UNANSWERED,
+		      sizeof(*out) + size, NULL)) {
 		out = malloc(sizeof(*out) + size);
 		if (out) {
 			*out = (struct outgoing){.size = size, .n_fds = n_fds};
@@ -233,6 +239,8 @@ void connection_send(struct connection *connection, const void *data, uint32_t s
 			connection->out_tail = &out->next;
 			connection->out_bytes += (uint32_t)sizeof(*out) + size;
 			connection->out_fds += n_fds;
+			quota_take(&connection->server->quotas, connection->quota,
+				   QUOTA_UNANSWERED, sizeof(*out) + size);
 			watch(connection);
 			return;
 		}
@@ -241,7 +249,8 @@ void connection_send(struct connection *connection, const void *data, uint32_t s
 		close(fds[i]);
 	if (r && !connection->closing) {
 		if (would_block(r))
-			log_notice("dropped a connection that does not read its answers");
+			connection_dropped(connection->server,
+					   "a connection that does not read its answers");
 		connection_close(connection);
 	}
 }
@@ -250,8 +259,25 @@ static void poll_closed(uv_handle_t *handle)
 {
 	struct connection *connection = container_of(handle, struct connection, poll);
 
+	struct quota_table *quotas = &connection->server->quotas;
+
 	close(connection->fd);
+	quota_give(quotas, connection->quota, QUOTA_DESCRIPTORS, 1);
+	quota_give(quotas, connection->quota, QUOTA_CONNECTIONS, 1);
+	quota_unref(quotas, connection->quota);
 	free(connection);
+}
+
+void connection_dropped(struct server *server, const char *what)
+{
+	uint64_t now = uv_now(&server->loop);
+
+	server->dropped++;
+	if (now - server->dropped_ms < 1000 && server->dropped > 1)
+		return;
+	log_notice("dropped %s; %llu connections so far", what,
+		   (unsigned long long)server->dropped);
+	server->dropped_ms = now;
 }
 
 void connection_close(struct connection *connection)
@@ -265,11 +291,12 @@ void connection_close(struct connection *connection)
 	if (connection->next)
 		connection->next->at = connection->at;
 
+	waiting_remove(connection);
 	while (connection->out) {
 		struct outgoing *out = connection->out;
 
 		connection->out = out->next;
-		outgoing_free(out);
+		outgoing_free(connection, out);
 	}
 	connection->out_tail = &connection->out;
 	uv_close((uv_handle_t *)&connection->poll, poll_closed);
@@ -308,7 +335,7 @@ static int receive(struct connection *connection)
 		if (connection->closing)
 			continue; /* for the descriptors of the rest */
 		if (rude) {
-			log_notice("dropped a connection that sent descriptors");
+			connection_dropped(server, "a connection that sent descriptors");
 			connection_close(connection);
 		} else if (!header->msg_len) { /* its end; no message is empty */
 			connection_close(connection);
@@ -367,16 +394,69 @@ static void connection_ready(uv_poll_t *poll, int status, int events)
 		receive_some(connection);
 }
 
+/* Said to one that gets no connection: an answer to nothing that it asked. */
+void connection_refuse(struct server *server, int fd, const struct quota_refusal *why)
+{
+	struct request request = {.server = server};
+	char buf[512];
+	int size;
+
+	allowance_fault(&request, why);
+	size = wire_encode_fault(buf, sizeof(buf), 0, &request.fault);
+	assert(size > 0);
+	(void)!send(fd, buf, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+	connection_dropped(server, "a connection beyond its uid's limit");
+}
+
+/* The account of whoever connected, if it may have one more. */
+static int account(struct server *server, int fd, struct quota **ret, struct quota_refusal *why)
+{
+	struct quota_table *quotas = &server->quotas;
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	struct quota *quota = NULL;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size))
+		return -errno;
+	quota = quota_ref(quotas, peer.uid);
+	if (!quota)
+		return -ENOMEM;
+	if (!quota_may(quotas, quota, QUOTA_WAITING, 1, why) ||
+	    !quota_may(quotas, quota, QUOTA_CONNECTIONS, 1, why) ||
+	    !quota_may(quotas, quota, QUOTA_DESCRIPTORS, 1, why)) {
+		quota_unref(quotas, quota);
+		return -EDQUOT;
+	}
+	quota_take(quotas, quota, QUOTA_CONNECTIONS, 1);
+	quota_take(quotas, quota, QUOTA_DESCRIPTORS, 1);
+	*ret = quota;
+	return 0;
+}
+
 int connection_new(struct server *server, int fd)
 {
 	struct connection *connection;
+	struct quota_refusal why;
+	struct quota *quota = NULL;
 	int r, off = 0;
 
+	r = account(server, fd, &quota, &why);
+	if (r == -EDQUOT)
+		connection_refuse(server, fd, &why);
+	else if (r)
+		close(fd);
+	if (r)
+		return r;
 	connection = calloc(1, sizeof(*connection));
 	if (!connection) {
 		close(fd);
+		quota_give(&server->quotas, quota, QUOTA_DESCRIPTORS, 1);
+		quota_give(&server->quotas, quota, QUOTA_CONNECTIONS, 1);
+		quota_unref(&server->quotas, quota);
 		return -ENOMEM;
 	}
+	connection->quota = quota;
 	/* Where the kernel has it, senders of descriptors are refused; elsewhere see N3. */
 	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 
@@ -386,8 +466,7 @@ int connection_new(struct server *server, int fd)
 	connection->expected = INBOX_N;
 	r = uv_poll_init(&server->loop, &connection->poll, fd);
 	if (r) {
-		close(fd);
-		free(connection);
+		poll_closed((uv_handle_t *)&connection->poll);
 		return r;
 	}
 	connection->next = server->connections;
@@ -395,6 +474,8 @@ int connection_new(struct server *server, int fd)
 		connection->next->at = &connection->next;
 	connection->at = &server->connections;
 	server->connections = connection;
+
+	waiting_add(connection);
 
 	r = watch(connection);
 	if (r)

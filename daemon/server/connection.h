@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "daemon/core/quota.h"
 #include "proto/wire.h"
 
 struct server;
@@ -19,8 +20,12 @@ struct outgoing;
 
 struct connection {
 	struct server *server;
-	struct connection *next, **at; /* in server->connections */
-	struct client *client;         /* NULL before HELLO */
+	struct connection *next, **at;                 /* in server->connections */
+	struct client *client;                         /* NULL before HELLO */
+	struct quota *quota;                           /* its peer's uid's */
+	struct connection *waiting_next, **waiting_at; /* while it waits: waiting.h */
+	uint64_t hello_ms;                             /* by when it has to say it */
+	bool waits;
 	int fd;
 	uv_poll_t poll;
 	struct outgoing *out, **out_tail;
@@ -37,12 +42,18 @@ struct inbox;
 int inbox_new(struct inbox **ret);
 void inbox_free(struct inbox *inbox);
 
-/* Takes the descriptor, also on failure. */
+/* Say why there is no connection for it, and close it. */
+void connection_refuse(struct server *server, int fd, const struct quota_refusal *why);
+
+/* Takes the descriptor, also on failure. -EDQUOT: refused, and told why. */
 int connection_new(struct server *server, int fd);
 
 /* Send, or keep for later; takes the descriptors. */
 void connection_send(struct connection *connection, const void *data, uint32_t size, int *fds,
 		     uint32_t n_fds);
+
+/* Count one that is dropped for what it did; logged once in a second at most. */
+void connection_dropped(struct server *server, const char *what);
 
 /* The socket is closed; whoever was behind it is told. */
 void connection_close(struct connection *connection);

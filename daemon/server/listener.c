@@ -221,8 +221,15 @@ static void turn_away(struct server *server)
 	int fd;
 
 	closep(&server->spare_fd);
-	fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-	closep(&fd);
+	fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0)
+		connection_refuse(
+			server, fd,
+			&(struct quota_refusal){.which = quota_infos[QUOTA_DESCRIPTORS].key,
+						.requested = 1,
+						.max = server->descriptors,
+						.held = server->descriptors,
+						.all = true});
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (server->spare_fd < 0) {
 		server->listener_stopped = true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
@@ -90,7 +91,7 @@ struct request *request_keep(const struct request *request)
 		return NULL;
 	*kept = *request;
 	client_ref(kept->client);
-	kept->client->inflight++;
+	client_request_begins(kept->client);
 	kept->client->jobs++;
 	return kept;
 }
@@ -99,7 +100,7 @@ void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
 {
 	struct client *client = request->client;
 
-	client->inflight--;
+	client_request_ends(client);
 	request->connection = client->ending ? NULL : client->connection;
 	answer(request, r, fds, n_fds);
 	client_job_done(client);
@@ -112,21 +113,32 @@ void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
 static void park(struct request *request, const void *data, uint32_t size)
 {
 	struct server *server = request->server;
-	struct parked *parked = malloc(sizeof(*parked) + size);
+	struct parked *parked;
+	struct quota_refusal why;
 
+	if (!quota_may(&server->quotas, request->client->quota, QUOTA_UNANSWERED,
+		       sizeof(*parked) + size, &why)) {
+		answer(request, allowance_fault(request, &why), NULL, 0);
+		return;
+	}
+	parked = malloc(sizeof(*parked) + size);
 	if (!parked) {
 		answer(request, -ENOMEM, NULL, 0);
 		return;
 	}
 	*parked = (struct parked){.client = client_ref(request->client), .size = size};
 	memcpy(parked->data, data, size);
-	parked->client->inflight++;
+	client_request_begins(parked->client);
+	quota_take(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
+		   sizeof(*parked) + size);
 	*server->parked_tail = parked;
 	server->parked_tail = &parked->next;
 }
 
 static int check_turn(struct request *request)
 {
+	struct quota_refusal why;
+
 	if (!request->note && !request->id)
 		return fault_set(request, FAULT_PROTOCOL, "id", "ids start at 1");
 	if (!request->client && request->method != WIRE_HELLO)
@@ -142,6 +154,9 @@ static int check_turn(struct request *request)
 				 "no more than %d requests may be unanswered",
 				 WIRE_INFLIGHT_MAX);
 	}
+	if (request->client && !quota_may(&request->server->quotas, request->client->quota,
+					  QUOTA_REQUESTS, 1, &why))
+		return allowance_fault(request, &why);
 	return 0;
 }
 
@@ -198,6 +213,14 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
 	process(connection->server, connection, connection->client, data, size);
 }
 
+/* It is counted no more; the caller frees it. */
+static void unpark(struct server *server, struct parked *parked)
+{
+	client_request_ends(parked->client);
+	quota_give(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
+		   sizeof(*parked) + parked->size);
+}
+
 void request_retry(struct server *server)
 {
 	if (server->parked)
@@ -218,7 +241,7 @@ void request_retry_now(struct server *server)
 		struct client *client = parked->client;
 
 		next = parked->next;
-		client->inflight--;
+		unpark(server, parked);
 		if (!client->ending)
 			process(server, client->connection, client, parked->data, parked->size);
 		client_unref(client);
@@ -233,6 +256,7 @@ void request_forget_all(struct server *server)
 	server->parked_tail = &server->parked;
 	for (; parked; parked = next) {
 		next = parked->next;
+		unpark(server, parked);
 		client_unref(parked->client);
 		free(parked);
 	}

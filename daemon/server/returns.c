@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "base/base.h"
+#include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/method.h"
@@ -63,6 +64,8 @@ static void ring_opened(uv_work_t *work, int status)
 	client->opening_returns = false;
 	if (!opening->error)
 		client->returns = opening->made;
+	else
+		quota_give(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	if (client->server->stopping)
 		returns_close(client);
 	request_finish(opening->request, opening->error, &opening->client_fd,
@@ -73,12 +76,15 @@ static void ring_opened(uv_work_t *work, int status)
 int returns_open(struct request *request)
 {
 	struct client *client = request->client;
+	struct quota_refusal why;
 	struct opening *opening;
 	int r;
 
 	if (client->returns.fd >= 0 || client->opening_returns)
 		return fault_set(request, FAULT_EXISTS, "returns",
 				 "this session has a return ring already");
+	if (!quota_may(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1, &why))
+		return allowance_fault(request, &why);
 	opening = calloc(1, sizeof(*opening));
 	if (opening)
 		opening->request = request_keep(request);
@@ -88,6 +94,7 @@ int returns_open(struct request *request)
 	}
 	opening->made = RETURNS_NONE;
 	client->opening_returns = true;
+	quota_take(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	r = uv_queue_work(&request->server->loop, &opening->work, open_ring, ring_opened);
 	assert(!r); /* it fails for want of a function only */
 	return REQUEST_LATER;
@@ -113,6 +120,7 @@ void returns_close(struct client *client)
 
 	if (client->returns.fd < 0)
 		return;
+	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	closing = calloc(1, sizeof(*closing));
 	if (!closing) { /* a page, and better here than never */
 		destroy(server->sys, &client->returns);

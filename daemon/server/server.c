@@ -1,4 +1,5 @@
 #include "daemon/server/server.h"
+#include "daemon/server/waiting.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "base/size.h"
+#include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/job.h"
@@ -30,10 +32,6 @@
 #include "daemon/sys/guard.h"
 
 enum {
-	SPACES_MAX = 1024,
-	WINDOWS_ALL_MAX = 4096,
-	SESSIONS_MAX = 4096,
-	MEMBERS_MAX = 16384,
 	BEAT_MS = 1000,
 	TRIM_UNITS = 64, /* given back by a space at one beat */
 };
@@ -135,47 +133,10 @@ static void lifeline_ready(uv_poll_t *poll, int status, int events)
 
 /* ---- start ---- */
 
-/*
- * Of one uid: a quarter of what there is, as of memory. Metadata would fill all tables before it
- * came to its total: an eighth of that is enough for anyone.
- */
-static void limits_default(struct quota_limits *ret, const struct record_capacity *capacity)
-{
-	const uint32_t *slots = capacity->slots;
-	uint64_t metadata =
-		(uint64_t)slots[RECORD_SESSION] * METADATA_SESSION +
-		(uint64_t)slots[RECORD_SPACE] * METADATA_SPACE +
-		(uint64_t)slots[RECORD_MEMBER] * METADATA_OPEN +
-		(uint64_t)slots[RECORD_WINDOW] * METADATA_WINDOW +
-		(uint64_t)slots[RECORD_EXTENT] * (METADATA_LEASE + 2 * METADATA_SLICE);
-
-	*ret = (struct quota_limits){
-		.max =
-			{
-				[QUOTA_SESSIONS] = slots[RECORD_SESSION] / 4,
-				[QUOTA_SPACES] = slots[RECORD_SPACE] / 4,
-				[QUOTA_OPENS] = slots[RECORD_MEMBER] / 4,
-				[QUOTA_WINDOWS] = slots[RECORD_WINDOW] / 4,
-				[QUOTA_LEASES] = u64_max(slots[RECORD_EXTENT] / 4, 1),
-				[QUOTA_METADATA] = metadata / 8,
-			},
-		.total = {[QUOTA_METADATA] = metadata},
-		.keeps_last = true,
-	};
-}
-
 static int make_core(struct server *server)
 {
 	uint64_t size = server->config.memory.size;
-	struct record_capacity capacity = {
-		.slots = {
-			[RECORD_SPACE] = SPACES_MAX,
-			[RECORD_WINDOW] = WINDOWS_ALL_MAX,
-			[RECORD_PAGES] = (uint32_t)(size / CHUNK_BYTES),
-			[RECORD_SESSION] = SESSIONS_MAX,
-			[RECORD_MEMBER] = MEMBERS_MAX,
-			[RECORD_EXTENT] = (uint32_t)(size / SLICE_BYTES),
-		}};
+	struct record_capacity capacity;
 	struct core_config config = {
 		.page_shift = server->page_shift,
 		.n_nodes = 64 - (uint32_t)__builtin_clzll(server->topology.nodes),
@@ -186,7 +147,9 @@ static int make_core(struct server *server)
 	};
 	int r;
 
-	limits_default(&config.limits, &capacity);
+	allowance_size(server, &capacity);
+	allowance_of_core(server, &capacity, &config.limits);
+	allowance_apply(server);
 	memcpy(config.node_bytes, server->node_bytes, sizeof(server->node_bytes));
 	server->records_bytes = records_size(&capacity);
 	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
@@ -198,11 +161,12 @@ static int make_core(struct server *server)
 	r = core_new(&server->core, &config, records_init(server->records, &capacity));
 	if (r)
 		return r;
-	r = files_init(&server->files, SPACES_MAX, WINDOWS_ALL_MAX);
+	r = files_init(&server->files, capacity.slots[RECORD_SPACE],
+		       capacity.slots[RECORD_WINDOW]);
 	if (r)
 		return r;
-	server->n_clients_max = SESSIONS_MAX;
-	server->clients = calloc(SESSIONS_MAX, sizeof(*server->clients));
+	server->n_clients_max = capacity.slots[RECORD_SESSION];
+	server->clients = calloc(server->n_clients_max, sizeof(*server->clients));
 	return server->clients ? 0 : -ENOMEM;
 }
 
@@ -223,6 +187,7 @@ static int start_loop(struct server *server)
 	int r;
 
 	uv_idle_init(&server->loop, &server->backlog);
+	waiting_init(server);
 	uv_timer_init(&server->loop, &server->beat);
 	uv_signal_init(&server->loop, &server->sigterm);
 	uv_signal_init(&server->loop, &server->sigint);
@@ -351,6 +316,7 @@ static void server_deinit(struct server *server)
 	scrub_free(server->scrub);
 	inbox_free(server->inbox);
 	free(server->clients);
+	quota_deinit(&server->quotas);
 	listener_release(server);
 	if (server->options->lifeline >= 0) {
 		/* Started for someone, in a folder made for that: gone together. */

@@ -71,7 +71,14 @@ struct server {
 	struct publisher *publisher;
 	struct scrub *scrub;
 	struct connection *connections; /* doubly linked */
-	struct client **clients;        /* by session slot */
+	struct connection *waiting,
+		**waiting_tail; /* of them, those without HELLO: waiting.h */
+	uv_timer_t hello;
+	struct quota_table quotas; /* of what no record counts */
+	uint64_t descriptors;      /* that the daemon may have */
+	uint64_t dropped;          /* connections, for what they did */
+	uint64_t dropped_ms;       /* when that was last logged */
+	struct client **clients;   /* by session slot */
 	uint32_t n_clients_max;
 	struct client *ending;                /* singly linked: whose end is not complete */
 	struct parked *parked, **parked_tail; /* requests that wait for a plan to end */

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/job.h"
@@ -31,6 +32,7 @@
 #include "daemon/server/request.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/server.h"
+#include "daemon/server/waiting.h"
 #include "daemon/sys/guard.h"
 #include "tests/fake_sys.h"
 
@@ -156,6 +158,11 @@ static void start(void)
 	assert(!uv_loop_init(&server->loop));
 	uv_idle_init(&server->loop, &server->backlog);
 	assert(!guard_install());
+	waiting_init(server);
+	allowance_apply(server);
+	server->quotas.limits.total[QUOTA_CONNECTIONS] =
+		0; /* there are no descriptors to share */
+	server->quotas.limits.total[QUOTA_DESCRIPTORS] = 0;
 	core_start(server);
 	assert(!inbox_new(&server->inbox));
 	assert(!scrub_new(&server->scrub, server));
@@ -349,6 +356,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		spaces_go();
 	}
 	view = core_view(host.server.core);
+	for (int i = 0; i < QUOTA_KINDS; i++)
+		assert(!host.server.quotas.held[i]);
 	assert(!view.used && !view.committed && !view.sessions && !view.spaces);
 	assert(!host.fake.windows && !host.fake.files);
 	assert(before == next_descriptor());

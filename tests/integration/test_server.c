@@ -95,6 +95,7 @@ static void *serve(void *unused)
 
 static void start(uint64_t size, enum config_pages pages, bool hugepages)
 {
+	struct settings settings;
 	int pair[2];
 
 	fake_sys_init(&host.fake, 1024 * MIB);
@@ -114,6 +115,9 @@ static void start(uint64_t size, enum config_pages pages, bool hugepages)
 	ck_assert(mkdtemp(host.folder));
 	ck_assert(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
 	host.options = (struct options){.lifeline = pair[1]};
+	settings_init(&settings);
+	host.options.config = settings.config;
+	settings_deinit(&settings);
 	host.options.config.memory.size = size;
 	host.options.config.memory.pages = pages;
 	snprintf(host.options.config.socket.path, sizeof(host.options.config.socket.path),

@@ -1,0 +1,18 @@
+/*
+ * Waiting - connections that have not said HELLO yet.
+ *
+ * H1  Each has limits.hello to say it, from when it was taken; then it is dropped.
+ * H2  They wait in the order of their deadlines, under one timer, which runs only while there
+ *     are any.
+ * H3  A newcomer that finds the last place taken is refused; nobody is dropped for it, so that
+ *     one uid's flood takes no place from another's.
+ */
+#pragma once
+
+struct connection;
+struct server;
+
+void waiting_init(struct server *server);
+void waiting_add(struct connection *connection);
+/* It has said HELLO, or is being closed. No-op if it does not wait. */
+void waiting_remove(struct connection *connection);
