@@ -276,21 +276,27 @@ END_TEST
 
 static int wait_in_vain(void)
 {
-	char which[64] = "";
-	int fd, n, r = 0;
+	/* Again where that took so long that the first were dropped already. */
+	for (int tries = 0; tries < 20; tries++) {
+		char which[64] = "";
+		int fds[100], r = 0;
 
-	for (n = 0; n < 300; n++) {
-		fd = dial();
-		if (fd < 0)
-			return 1;
-		r = 0;
-		if (recv(fd, which, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
-			r = hear(fd, WIRE_HELLO, which);
-		if (r == FAULT_LIMIT)
-			break;
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+			fds[i] = dial();
+			if (fds[i] < 0)
+				return 1;
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+			if (r != FAULT_LIMIT)
+				r = hear(fds[i], WIRE_HELLO, which);
+			if (r == FAULT_LIMIT && i < 64)
+				return 2; /* no sooner than its limit */
+			close(fds[i]);
+		}
+		if (r == FAULT_LIMIT) /* the name of a key */
+			return strcmp(which, "limits.waiting") ? 3 : 0;
 	}
-	/* A key's name, and no sooner than its limit. */
-	return n < 64 ? 2 : r != FAULT_LIMIT ? 3 : strcmp(which, "limits.waiting") ? 4 : 0;
+	return 4;
 }
 
 START_TEST(who_lets_many_wait_before_hello_is_told_which_limit_that_is)
