@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/config/settings.h"
+#include "daemon/server/allowance.h"
 #include "daemon/server/log.h"
 #include "daemon/server/notify.h"
 #include "daemon/server/server.h"
@@ -51,6 +52,7 @@ void reload_apply(struct server *server, const struct settings *settings)
 		else
 			kept++;
 	}
+	allowance_apply(server);
 	log_limit((enum log_level)(LOG_LEVEL_ERROR + server->config.log.level));
 	log_notice("reloaded: %u changed, %u kept", changed, kept);
 }
