@@ -108,14 +108,15 @@ bool window_choose(const struct window *window, uint32_t count, uint32_t align,
 		   struct place *ret, uint32_t *ret_need);
 /*
  * The place that needs the fewest new units, the lowest of these, among those that touch at most
- * `empty_max` units without content (absent or idle): walks all free runs.
+ * `empty_max` units without content (absent or idle): walks all free runs, if any of them is
+ * long enough.
  */
 bool window_scan(const struct window *window, uint32_t count, uint32_t align,
 		 uint32_t empty_max, struct place *ret, uint32_t *ret_need);
 /* How many units that these slices touch are absent. */
 uint32_t window_need(const struct window *window, uint32_t first, uint32_t count);
 uint32_t window_largest(const struct window *window);
-/* The longest run that could be had for at most `spare` new units: walks all free runs. */
+/* The longest run that could be had for at most `spare` new units: walks the free runs. */
 uint32_t window_reach(const struct window *window, uint32_t spare);
 
 /* Cut slices out of the free run that starts at `run`; they are held. */

@@ -122,6 +122,9 @@ bool window_scan(const struct window *window, uint32_t count, uint32_t align,
 	struct place best = {0};
 	uint32_t need = UINT32_MAX, length;
 
+	/* The index knows, so a window in bits and pieces is not walked for nothing. */
+	if (window_largest(window) < count)
+		return false;
 	for (uint32_t run = 0; need && run_next(window, run, &run); run += length) {
 		length = slice_value(window->words[run]);
 		if (length >= count)
@@ -141,12 +144,14 @@ static bool unit_absent(const struct window *window, uint32_t unit)
 
 uint32_t window_reach(const struct window *window, uint32_t spare)
 {
-	uint32_t reach = 0, length;
+	uint32_t reach = 0, length, largest = window_largest(window);
 
-	for (uint32_t run = 0; run_next(window, run, &run); run += length) {
+	for (uint32_t run = 0; reach < largest && run_next(window, run, &run); run += length) {
 		uint32_t from = window_unit(window, run), start = run, absent = 0, end, last;
 
 		length = slice_value(window->words[run]);
+		if (length <= reach)
+			continue;
 		last = window_unit(window, run + length - 1);
 		for (uint32_t unit = from; unit <= last; ++unit) {
 			absent += unit_absent(window, unit);
