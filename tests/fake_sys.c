@@ -124,12 +124,49 @@ static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
 	give_back(userdata, page_shift, bytes);
 }
 
-static int fake_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
-		       uint64_t size, struct sys_shortage *ret)
+static int source_ask_node(void *userdata, uint32_t node, struct sys_node *ret)
+{
+	*ret = ((struct fake_sys *)userdata)->nodes.node[node];
+	return 0;
+}
+
+static int source_bind(void *userdata, uint32_t node, struct mempolicy *ret)
+{
+	return 0;
+}
+
+static int source_restore(void *userdata, const struct mempolicy *before)
+{
+	return 0;
+}
+
+/* Every page comes from where it was asked for, until a test has some come from elsewhere. */
+static int source_count(void *userdata, int fd, uint32_t page_shift, uint64_t offset,
+			uint64_t size, uint32_t node, uint64_t *ret_here,
+			uint64_t *ret_elsewhere)
+{
+	struct fake_sys *fake = userdata;
+
+	*ret_elsewhere = u64_min(fake->elsewhere, size);
+	*ret_here = size - *ret_elsewhere;
+	fake->elsewhere = 0;
+	return 0;
+}
+
+static int fake_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
+		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
 	struct fake_sys *fake = fake_of(sys);
 	const struct commit_source source = {
-		.userdata = fake, .ask = source_ask, .take = source_take, .give = source_give};
+		.userdata = fake,
+		.ask = source_ask,
+		.take = source_take,
+		.give = source_give,
+		.ask_node = source_ask_node,
+		.bind = source_bind,
+		.restore = source_restore,
+		.count = source_count,
+	};
 	int r;
 
 	r = enter(fake, FAKE_COMMIT);
@@ -138,7 +175,9 @@ static int fake_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t of
 					     .available = fake->host.available,
 					     .cap = *pool(fake, page_shift)};
 	else if (!r)
-		r = commit_pages(&source, fd, page_shift, offset, size, ret);
+		r = commit_pages(&source, fd, page_shift, node, offset, size, ret);
+	if (!r && node != SYS_NODE_ANY)
+		fake->committed_on[node] += size;
 	return leave(fake, r);
 }
 

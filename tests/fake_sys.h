@@ -34,12 +34,15 @@ struct fake_sys {
 	pthread_mutex_t lock;
 	struct sys_host host;   /* what is left; commit takes from it, punch gives back */
 	struct sys_nodes nodes; /* one, unless a test wants more */
-	uint64_t reserved;      /* by the last reserve */
-	uint64_t window_bytes;  /* committed in windows */
-	uint64_t windows;       /* created and not destroyed */
-	uint64_t files;         /* mapped */
-	uint64_t now_ns;        /* what the clock says */
-	uint32_t uid;           /* what peer says, unless UINT32_MAX: the truth */
+	uint64_t elsewhere; /* of the next commit on a node, so many bytes come from another */
+	uint64_t committed_on
+		[TOPOLOGY_NODES_MAX]; /* by commits that named a node, punched or not */
+	uint64_t reserved;            /* by the last reserve */
+	uint64_t window_bytes;        /* committed in windows */
+	uint64_t windows;             /* created and not destroyed */
+	uint64_t files;               /* mapped */
+	uint64_t now_ns;              /* what the clock says */
+	uint32_t uid;                 /* what peer says, unless UINT32_MAX: the truth */
 	uint64_t calls[FAKE_CALLS];
 	struct {
 		uint64_t nth;

@@ -205,6 +205,7 @@ struct extent_request {
 	uint64_t align; /* 0, or a power of two up to 1 GiB */
 	enum extent_kind kind;
 	const struct numa *numa; /* NULL: the space's */
+	uint64_t avoid;          /* nodes found to have no room, unless the policy is strict */
 	uint32_t caller;         /* its node + 1; 0: not known, local is default then */
 };
 

@@ -100,6 +100,13 @@ void node_order(const struct core *core, const struct space *space, struct numa 
 	}
 }
 
+void node_order_avoid(struct node_order *order, uint64_t nodes)
+{
+	order->all &= ~nodes;
+	for (uint32_t i = 0; i < order->n_tiers; ++i)
+		order->tiers[i] &= ~nodes;
+}
+
 int numa_check(const struct core *core, struct numa numa, struct core_fault *fault)
 {
 	uint64_t with_memory = core_nodes(core);

@@ -25,5 +25,8 @@ struct node_order {
 void node_order(const struct core *core, const struct space *space, struct numa numa,
 		uint32_t caller, struct node_order *ret);
 
+/* Without these nodes. */
+void node_order_avoid(struct node_order *order, uint64_t nodes);
+
 /* Does the policy make sense on this machine? CORE_E_INVALID: "numa", or "nodes" (fault: nodes). */
 int numa_check(const struct core *core, struct numa numa, struct core_fault *fault);

@@ -228,6 +228,18 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 int fault_from_system(struct request *request, int error, const struct sys_shortage *shortage)
 {
 	request->fault = (struct wire_fault){.system_errno = (uint64_t)-error};
+	if (shortage && shortage->asked && shortage->of_node) {
+		request->fault.requested = shortage->asked;
+		request->fault.available = shortage->available;
+		request->fault.max = shortage->cap;
+		return fault_set(
+			request, FAULT_MEMORY, "nodes",
+			"node %u cannot spare %s: %s available, of which Varbos takes at "
+			"most %s%s",
+			shortage->node, bytes(shortage->asked).text,
+			bytes(shortage->available).text, bytes(shortage->cap).text,
+			shortage->misplaced ? "; the kernel gave pages of other nodes" : "");
+	}
 	if (shortage && shortage->asked) {
 		request->fault.requested = shortage->asked;
 		request->fault.available = shortage->available;

@@ -39,10 +39,19 @@ static int step_commit(struct job *job, struct step *step)
 {
 	struct sys *sys = job->server->sys;
 	uint64_t unit = unit_bytes(step);
+	int r;
 
-	return sys->table->commit(sys, step->window.data_fd, step->info.page_shift,
-				  step->effect.first * unit, step->effect.count * unit,
-				  &job->outcome.shortage);
+	r = sys->table->commit(sys, step->window.data_fd, step->info.page_shift,
+			       job->server->places ? step->info.node : SYS_NODE_ANY,
+			       step->effect.first * unit, step->effect.count * unit,
+			       &job->outcome.shortage);
+	if ((r == -ENOMEM || r == -ENOSPC) && job->outcome.shortage.misplaced)
+		log_warning("space %u: %llu KiB for node %u came from other nodes, and were "
+			    "given back",
+			    step->effect.space,
+			    (unsigned long long)job->outcome.shortage.misplaced >> 10,
+			    job->outcome.shortage.node);
+	return r;
 }
 
 static int step_punch(struct job *job, struct step *step)

@@ -451,6 +451,94 @@ static int run_window_open(struct request *request, const union wire_body *param
 			   2, NULL);
 }
 
+/* An allocation that waits for memory: it may have to come from another node. */
+struct alloc {
+	struct request *request;
+	struct extent_request wanted;
+	struct numa numa;
+	uint32_t space;
+};
+
+static void alloced(struct request *request, const struct extent_info *extent)
+{
+	request->result.extent_alloced = (struct wire_extent_alloced){
+		.offset = extent->offset,
+		.size = extent->size,
+		.tag = extent->tag,
+	};
+}
+
+/*
+ * The kernel could not give what the core had chosen a node for: the next node by the policy, if
+ * it leaves any. True: goes on.
+ */
+static bool alloc_elsewhere(struct alloc *alloc, const struct job_outcome *outcome);
+
+static void alloc_done(void *userdata, const struct job_outcome *outcome)
+{
+	struct alloc *alloc = userdata;
+
+	if (outcome->error && outcome->shortage.of_node && alloc_elsewhere(alloc, outcome))
+		return;
+	plan_done(alloc->request, outcome);
+	free(alloc);
+}
+
+static bool alloc_elsewhere(struct alloc *alloc, const struct job_outcome *outcome)
+{
+	struct request *request = alloc->request;
+	struct server *server = request->server;
+	uint64_t full = node_bit(outcome->shortage.node);
+	struct core_fault fault = {};
+	struct extent_info extent;
+	struct plan *plan = NULL;
+
+	if (alloc->wanted.avoid & full)
+		return false;
+	alloc->wanted.avoid |= full;
+	if (core_extent_alloc(server->core, request->client->session, alloc->space,
+			      &alloc->wanted, &extent, &plan, &fault))
+		return false;
+	alloced(request, &extent);
+	if (plan && !job_start(server, plan, alloc_done, alloc))
+		return true;
+	server_apply(server);
+	plan_done(request, &(struct job_outcome){.error = plan ? -ENOMEM : 0});
+	free(alloc);
+	return true;
+}
+
+static int alloc_after(struct request *request, struct plan *plan, uint32_t space,
+		       const struct extent_request *wanted)
+{
+	struct server *server = request->server;
+	struct alloc *alloc;
+	int r;
+
+	if (!server->places)
+		return answer_after(request, plan);
+	alloc = malloc(sizeof(*alloc));
+	if (alloc)
+		alloc->request = request_keep(request);
+	if (!alloc || !alloc->request) {
+		free(alloc);
+		plan_abort(server->core, plan);
+		return -ENOMEM;
+	}
+	alloc->space = space;
+	alloc->wanted = *wanted;
+	if (wanted->numa) {
+		alloc->numa = *wanted->numa;
+		alloc->wanted.numa = &alloc->numa;
+	}
+	r = job_start(server, plan, alloc_done, alloc);
+	if (r) {
+		request_finish(alloc->request, r, NULL, 0);
+		free(alloc);
+	}
+	return REQUEST_LATER;
+}
+
 static int run_extent_alloc(struct request *request, const union wire_body *params)
 {
 	const struct wire_extent_alloc *alloc = &params->extent_alloc;
@@ -484,12 +572,8 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 	r = core_answer(request, r, &fault);
 	if (r)
 		return r;
-	request->result.extent_alloced = (struct wire_extent_alloced){
-		.offset = extent.offset,
-		.size = extent.size,
-		.tag = extent.tag,
-	};
-	return plan ? answer_after(request, plan) : 0;
+	alloced(request, &extent);
+	return plan ? alloc_after(request, plan, space, &wanted) : 0;
 }
 
 static int run_extent_free(struct request *request, const union wire_body *params)

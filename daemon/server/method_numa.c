@@ -88,6 +88,7 @@ int run_numa_nodes(struct request *request, const union wire_body *params)
 			.huge_free = at->huge_free,
 			.giant_total = at->giant_total,
 			.giant_free = at->giant_free,
+			.misplaced = at->misplaced,
 		};
 		n++;
 	}

@@ -97,6 +97,26 @@ static int choose_size(struct server *server)
 	return 0;
 }
 
+/* As if the machine had one node: the lowest, with all there is. */
+static void nodes_join(struct sys_nodes *nodes)
+{
+	uint32_t first = (uint32_t)__builtin_ctzll(nodes->topology.memory);
+	struct sys_node *one = &nodes->node[first];
+
+	for (uint64_t rest = nodes->topology.nodes & ~node_bit(first); rest; rest &= rest - 1) {
+		const struct sys_node *node = &nodes->node[__builtin_ctzll(rest)];
+
+		one->cpus += node->cpus;
+		if (!(nodes->topology.memory & rest & -rest))
+			continue;
+		one->total += node->total;
+		one->huge_free += node->huge_free;
+		one->giant_free += node->giant_free;
+	}
+	nodes->topology = (struct topology){
+		.nodes = node_bit(first), .memory = node_bit(first), .cpus = node_bit(first)};
+}
+
 int pages_choose(struct server *server)
 {
 	struct sys_nodes nodes;
@@ -107,6 +127,13 @@ int pages_choose(struct server *server)
 	if (r) {
 		log_error("cannot find out which memory the machine has: %s", strerror(-r));
 		return r;
+	}
+	if (nodes.refused) {
+		log_warning("the system lets no one choose a NUMA node (%s): memory comes from "
+			    "any of %d nodes, policies mean nothing",
+			    strerror(-nodes.refused),
+			    __builtin_popcountll(nodes.topology.memory));
+		nodes_join(&nodes);
 	}
 	r = choose_size(server);
 	if (r)

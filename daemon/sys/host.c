@@ -49,6 +49,22 @@ int host_read(const char *root, struct sys_host *ret)
 	return 0;
 }
 
+int sys_node_check(const struct sys_node *node, uint64_t asked, uint32_t page_shift,
+		   struct sys_shortage *ret)
+{
+	uint64_t share = u64_max(node->total / 100 * HOST_SHARE_PERCENT, NODE_SHARE_MIN);
+	uint64_t available = page_shift == 30   ? node->giant_free
+			     : page_shift == 21 ? node->huge_free
+						: node->available;
+	uint64_t cap = page_shift > 12 ? available : available > share ? available - share : 0;
+
+	if (asked <= cap)
+		return 0;
+	*ret = (struct sys_shortage){
+		.asked = asked, .available = available, .cap = cap, .of_node = true};
+	return -ENOMEM;
+}
+
 int sys_host_check(const struct sys_host *host, uint64_t asked, uint32_t page_shift,
 		   struct sys_shortage *ret)
 {

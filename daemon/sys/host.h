@@ -14,6 +14,7 @@
 #include "daemon/sys/sys.h"
 
 #define HOST_SHARE_MIN ((uint64_t)64 << 20)
+#define NODE_SHARE_MIN ((uint64_t)16 << 20)
 enum { HOST_SHARE_PERCENT = 5, HOST_HUGE_SHIFT = 21 };
 
 /* `root` stands before /proc and /sys: "" but in tests. -EIO: /proc/meminfo makes no sense. */

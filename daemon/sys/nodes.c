@@ -148,6 +148,13 @@ static int read_one(const char *root, struct sys_nodes *ret)
 	return 0;
 }
 
+int nodes_read_one(const char *root, uint32_t node, struct sys_node *ret)
+{
+	*ret = (struct sys_node){};
+	read_node(root, node, ret);
+	return ret->total ? 0 : -ENODATA;
+}
+
 int nodes_read(const char *root, struct sys_nodes *ret)
 {
 	uint64_t allowed = read_allowed(root);

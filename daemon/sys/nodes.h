@@ -12,3 +12,5 @@
 
 /* `root` stands before /proc and /sys: "" but in tests. */
 int nodes_read(const char *root, struct sys_nodes *ret);
+/* Of one node, what changes: memory and pools. */
+int nodes_read_one(const char *root, uint32_t node, struct sys_node *ret);

@@ -30,17 +30,25 @@ struct sys_node {
 	uint64_t available;               /* free, or in clean pages of files */
 	uint64_t huge_total, huge_free;   /* its pool of 2 MiB pages */
 	uint64_t giant_total, giant_free; /* of 1 GiB pages */
+	uint64_t misplaced; /* committed here, came from elsewhere, was given back */
 	uint32_t cpus;
 };
 
 struct sys_nodes {
 	struct topology topology;
+	int refused; /* 0, or the -errno by which the system lets us choose no node: a sandbox */
 	struct sys_node node[TOPOLOGY_NODES_MAX];
 };
+
+/* For commit: whatever node the kernel likes. */
+#define SYS_NODE_ANY UINT32_MAX
 
 /* Why commit said -ENOMEM or -ENOSPC. */
 struct sys_shortage {
 	uint64_t asked, available, cap;
+	bool of_node; /* it is `node` that cannot spare it, not the machine */
+	uint32_t node;
+	uint64_t misplaced; /* bytes that came from other nodes, and were given back */
 };
 
 enum sys_access { SYS_READ, SYS_READ_WRITE };
@@ -64,11 +72,11 @@ struct sys_table {
 			   enum sys_access clients, int *ret_fd, void **ret_memory);
 	void (*file_unmap)(struct sys *sys, void *memory, uint64_t size);
 	/*
-	 * Pages for a range of a window; undone if it fails halfway. *ret is written on -ENOMEM
-	 * and -ENOSPC only.
+	 * Pages for a range of a window, from one node; undone if it fails halfway, or if any
+	 * came from elsewhere. *ret is written on -ENOMEM and -ENOSPC only.
 	 */
-	int (*commit)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
-		      uint64_t size, struct sys_shortage *ret);
+	int (*commit)(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
+		      uint64_t offset, uint64_t size, struct sys_shortage *ret);
 	int (*punch)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
 		     uint64_t size);
 	/*
@@ -108,4 +116,7 @@ void sys_real_free(struct sys *sys);
  * numbers; else *ret is untouched.
  */
 int sys_host_check(const struct sys_host *host, uint64_t asked, uint32_t page_shift,
+		   struct sys_shortage *ret);
+/* The same of one node, which keeps 5 % of its memory, 16 MiB at least, for others. */
+int sys_node_check(const struct sys_node *node, uint64_t asked, uint32_t page_shift,
 		   struct sys_shortage *ret);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 struct sys_real {
 	struct sys sys;
 	struct reserve reserve;
+	_Atomic uint64_t misplaced[TOPOLOGY_NODES_MAX];
 };
 
 static struct sys_real *real(struct sys *sys)
@@ -51,13 +53,52 @@ static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
 		reserve_give(&real(userdata)->reserve, bytes);
 }
 
-static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
-		       uint64_t size, struct sys_shortage *ret)
+static int source_ask_node(void *userdata, uint32_t node, struct sys_node *ret)
+{
+	(void)userdata;
+	return nodes_read_one("", node, ret);
+}
+
+static int source_bind(void *userdata, uint32_t node, struct mempolicy *ret)
+{
+	(void)userdata;
+	return mempolicy_bind(node, ret);
+}
+
+static int source_restore(void *userdata, const struct mempolicy *before)
+{
+	(void)userdata;
+	return mempolicy_restore(before);
+}
+
+static int source_count(void *userdata, int fd, uint32_t page_shift, uint64_t offset,
+			uint64_t size, uint32_t node, uint64_t *ret_here,
+			uint64_t *ret_elsewhere)
+{
+	(void)userdata;
+	return mempolicy_count(fd, page_shift, offset, size, node, ret_here, ret_elsewhere);
+}
+
+static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
+		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
 	const struct commit_source source = {
-		.userdata = sys, .ask = source_ask, .take = source_take, .give = source_give};
+		.userdata = sys,
+		.ask = source_ask,
+		.take = source_take,
+		.give = source_give,
+		.ask_node = source_ask_node,
+		.bind = source_bind,
+		.restore = source_restore,
+		.count = source_count,
+	};
+	int r;
 
-	return commit_pages(&source, fd, page_shift, offset, size, ret);
+	r = commit_pages(&source, fd, page_shift, node, offset, size, ret);
+	if ((r == -ENOMEM || r == -ENOSPC) && ret->misplaced)
+		atomic_fetch_add_explicit(&real(sys)->misplaced[node], ret->misplaced,
+					  memory_order_relaxed);
+	return r;
 }
 
 static int real_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
@@ -137,8 +178,16 @@ static int real_reopen(struct sys *sys, int fd, enum sys_access access, int *ret
 
 static int real_nodes(struct sys *sys, struct sys_nodes *ret)
 {
-	(void)sys;
-	return nodes_read("", ret);
+	int r = nodes_read("", ret);
+
+	if (r)
+		return r;
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++)
+		ret->node[i].misplaced =
+			atomic_load_explicit(&real(sys)->misplaced[i], memory_order_relaxed);
+	if (ret->topology.memory & (ret->topology.memory - 1))
+		ret->refused = mempolicy_possible();
+	return 0;
 }
 
 static int real_reserve(struct sys *sys, uint64_t bytes)

@@ -72,8 +72,8 @@ static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 }
 
 /* Nobody looks into windows here: they go without pages, which would take most of the time. */
-static int no_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
-		     uint64_t size, struct sys_shortage *ret)
+static int no_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
+		     uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
 	return 0;
 }

@@ -45,11 +45,11 @@ static void note(enum fake_call call)
 		noted.on_loop[call] = true;
 }
 
-static int note_commit(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
-		       uint64_t size, struct sys_shortage *ret)
+static int note_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
+		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
 	note(FAKE_COMMIT);
-	return noted.fake->commit(sys, fd, page_shift, offset, size, ret);
+	return noted.fake->commit(sys, fd, page_shift, node, offset, size, ret);
 }
 
 static int note_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,

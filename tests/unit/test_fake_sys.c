@@ -34,9 +34,11 @@ START_TEST(memory_that_is_committed_is_taken_from_the_host_and_comes_back)
 	int fd;
 
 	ck_assert_int_eq(sys->table->window_create(sys, "w", 64 * MIB, 12, &fd), 0);
-	ck_assert_int_eq(sys->table->commit(sys, fd, 12, 0, 12 * MIB, &shortage), 0);
-	ck_assert_int_eq(sys->table->commit(sys, fd, 12, 12 * MIB, 6 * MIB, &shortage),
-			 -ENOMEM);
+	ck_assert_int_eq(sys->table->commit(sys, fd, 12, SYS_NODE_ANY, 0, 12 * MIB, &shortage),
+			 0);
+	ck_assert_int_eq(
+		sys->table->commit(sys, fd, 12, SYS_NODE_ANY, 12 * MIB, 6 * MIB, &shortage),
+		-ENOMEM);
 	ck_assert_uint_eq(shortage.asked, 6 * MIB);
 	ck_assert_uint_eq(shortage.cap, 4 * MIB);
 	ck_assert_int_eq(sys->table->punch(sys, fd, 12, 0, 2 * MIB), 0);
@@ -59,7 +61,8 @@ START_TEST(hugepages_are_a_pool_of_their_own)
 
 	ck_assert_int_eq(sys->table->window_create(sys, "w", 64 * MIB, 21, &fd), 0);
 	ck_assert_int_eq(sys->table->reserve(sys, 16 * MIB), 0);
-	ck_assert_int_eq(sys->table->commit(sys, fd, 21, 0, 4 * MIB, &shortage), 0);
+	ck_assert_int_eq(sys->table->commit(sys, fd, 21, SYS_NODE_ANY, 0, 4 * MIB, &shortage),
+			 0);
 	ck_assert_uint_eq(fake.host.cap, 16 * MIB);
 	ck_assert_uint_eq(fake.host.huge_free, 12 * MIB);
 	ck_assert_int_eq(sys->table->reserve(sys, 16 * MIB), 0);
@@ -78,12 +81,13 @@ START_TEST(the_nth_call_fails_once_and_leaves_nothing_behind)
 
 	ck_assert_int_eq(sys->table->window_create(sys, "w", 64 * MIB, 12, &fd), 0);
 	fake_sys_fail(&fake, FAKE_COMMIT, 2, ENOSPC);
-	ck_assert_int_eq(sys->table->commit(sys, fd, 12, 0, MIB, &shortage), 0);
-	ck_assert_int_eq(sys->table->commit(sys, fd, 12, MIB, MIB, &shortage), -ENOSPC);
+	ck_assert_int_eq(sys->table->commit(sys, fd, 12, SYS_NODE_ANY, 0, MIB, &shortage), 0);
+	ck_assert_int_eq(sys->table->commit(sys, fd, 12, SYS_NODE_ANY, MIB, MIB, &shortage),
+			 -ENOSPC);
 	ck_assert_uint_eq(shortage.asked, MIB);
 	ck_assert_int_eq(sys->table->blocks(sys, fd, &bytes), 0);
 	ck_assert_uint_eq(bytes, MIB);
-	ck_assert_int_eq(sys->table->commit(sys, fd, 12, MIB, MIB, &shortage), 0);
+	ck_assert_int_eq(sys->table->commit(sys, fd, 12, SYS_NODE_ANY, MIB, MIB, &shortage), 0);
 	ck_assert_uint_eq(fake.calls[FAKE_COMMIT], 3);
 
 	fake_sys_fail(&fake, FAKE_FILE_CREATE, 1, EMFILE);

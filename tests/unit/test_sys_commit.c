@@ -4,10 +4,15 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
 
 #include "base/base.h"
 #include "daemon/sys/commit.h"
+#include "daemon/sys/host.h"
 #include "daemon/sys/memfd.h"
+#include "daemon/sys/mempolicy.h"
+#include "daemon/sys/nodes.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -16,6 +21,8 @@ struct story {
 	uint64_t cap, turns, asked;
 	uint64_t taken, most;
 	int error;
+	uint64_t node_cap, elsewhere; /* of node 0; how much of it comes from another */
+	uint64_t looked_at;
 };
 
 static int story_ask(void *userdata, struct sys_host *ret)
@@ -51,7 +58,73 @@ static int commit(struct story *story, int fd, uint64_t offset, uint64_t size,
 	const struct commit_source source = {
 		.userdata = story, .ask = story_ask, .take = story_take, .give = story_give};
 
-	return commit_pages(&source, fd, 12, offset, size, ret);
+	return commit_pages(&source, fd, 12, SYS_NODE_ANY, offset, size, ret);
+}
+
+static int story_ask_node(void *userdata, uint32_t node, struct sys_node *ret)
+{
+	const struct story *story = userdata;
+
+	*ret = (struct sys_node){.total = 64 * MIB,
+				 .available = story->node_cap + NODE_SHARE_MIN};
+	return 0;
+}
+
+static int story_bind(void *userdata, uint32_t node, struct mempolicy *ret)
+{
+	return mempolicy_bind(node, ret);
+}
+
+static int story_restore(void *userdata, const struct mempolicy *before)
+{
+	return mempolicy_restore(before);
+}
+
+static int story_count(void *userdata, int fd, uint32_t page_shift, uint64_t offset,
+		       uint64_t size, uint32_t node, uint64_t *ret_here,
+		       uint64_t *ret_elsewhere)
+{
+	struct story *story = userdata;
+	int r = mempolicy_count(fd, page_shift, offset, size, node, ret_here, ret_elsewhere);
+
+	story->looked_at += *ret_here;
+	*ret_elsewhere += story->elsewhere;
+	return r;
+}
+
+/* On a node that this machine has. */
+static int commit_on(struct story *story, int fd, uint32_t node, uint64_t offset, uint64_t size,
+		     struct sys_shortage *ret)
+{
+	const struct commit_source source = {
+		.userdata = story,
+		.ask = story_ask,
+		.take = story_take,
+		.give = story_give,
+		.ask_node = story_ask_node,
+		.bind = story_bind,
+		.restore = story_restore,
+		.count = story_count,
+	};
+
+	return commit_pages(&source, fd, 12, node, offset, size, ret);
+}
+
+static uint32_t some_node(void)
+{
+	struct sys_nodes nodes;
+
+	ck_assert_int_eq(nodes_read("", &nodes), 0);
+	return (uint32_t)__builtin_ctzll(nodes.topology.memory);
+}
+
+static int policy_now(void)
+{
+	unsigned long mask[16];
+	int mode;
+
+	ck_assert_int_eq(syscall(SYS_get_mempolicy, &mode, mask, 1025, NULL, 0), 0);
+	return mode;
 }
 
 static uint64_t blocks_of(int fd)
@@ -212,6 +285,85 @@ START_TEST(hugepages_are_counted_by_their_pool_alone)
 }
 END_TEST
 
+START_TEST(pages_of_a_node_are_looked_at_and_the_thread_is_as_before)
+{
+	_cleanup_(closep) int fd = window_new(48 * MIB);
+	struct story story = {.cap = 128 * MIB, .node_cap = 128 * MIB};
+	struct sys_shortage shortage;
+
+	ck_assert_int_eq(policy_now(), MPOL_DEFAULT);
+	ck_assert_int_eq(commit_on(&story, fd, some_node(), 2 * MIB, 40 * MIB, &shortage), 0);
+	ck_assert_uint_eq(blocks_of(fd), 40 * MIB);
+	ck_assert_uint_eq(story.looked_at, 40 * MIB); /* each page was there to be seen */
+	ck_assert_int_eq(policy_now(), MPOL_DEFAULT);
+	ck_assert_uint_eq(blocks_of(fd), 40 * MIB);
+}
+END_TEST
+
+START_TEST(pages_that_came_from_another_node_are_given_back)
+{
+	_cleanup_(closep) int fd = window_new(48 * MIB);
+	struct story story = {.cap = 128 * MIB, .node_cap = 128 * MIB, .elsewhere = 4096};
+	struct sys_shortage shortage = {};
+	uint32_t node = some_node();
+
+	ck_assert_int_eq(commit_on(&story, fd, node, 0, 2 * MIB, &shortage), -ENOMEM);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+	ck_assert_uint_eq(story.taken, 0);
+	ck_assert(shortage.of_node);
+	ck_assert_uint_eq(shortage.node, node);
+	ck_assert_uint_eq(shortage.misplaced, 4096);
+	ck_assert_uint_eq(shortage.asked, 2 * MIB);
+}
+END_TEST
+
+START_TEST(a_node_without_room_is_not_asked_for_pages)
+{
+	_cleanup_(closep) int fd = window_new(48 * MIB);
+	struct story story = {.cap = 128 * MIB, .node_cap = MIB};
+	struct sys_shortage shortage = {};
+	uint32_t node = some_node();
+
+	ck_assert_int_eq(commit_on(&story, fd, node, 0, 2 * MIB, &shortage), -ENOMEM);
+	ck_assert_uint_eq(story.looked_at, 0);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+	ck_assert(shortage.of_node);
+	ck_assert_uint_eq(shortage.cap, MIB);
+	ck_assert_int_eq(commit_on(&story, fd, node, 0, MIB, &shortage), 0);
+}
+END_TEST
+
+START_TEST(a_node_that_is_not_there_gives_nothing)
+{
+	_cleanup_(closep) int fd = window_new(4 * MIB);
+	struct story story = {.cap = 128 * MIB, .node_cap = 128 * MIB};
+	struct sys_shortage shortage = {};
+
+	ck_assert_int_eq(commit_on(&story, fd, 63, 0, 2 * MIB, &shortage), -EINVAL);
+	ck_assert_int_eq(commit_on(&story, fd, 64, 0, 2 * MIB, &shortage), -EINVAL);
+	ck_assert_uint_eq(blocks_of(fd), 0);
+	ck_assert_uint_eq(story.taken, 0);
+	ck_assert_int_eq(policy_now(), MPOL_DEFAULT);
+}
+END_TEST
+
+START_TEST(pages_are_counted_where_they_are)
+{
+	_cleanup_(closep) int fd = window_new(4 * MIB);
+	struct story story = {.cap = 64 * MIB};
+	struct sys_shortage shortage;
+	uint64_t here, elsewhere;
+	uint32_t node = some_node();
+
+	ck_assert_int_eq(mempolicy_possible(), 0);
+	ck_assert_int_eq(commit(&story, fd, 0, 2 * MIB, &shortage), 0);
+	ck_assert_int_eq(mempolicy_count(fd, 12, 0, 2 * MIB, node, &here, &elsewhere), 0);
+	ck_assert_uint_eq(here + elsewhere, 2 * MIB);
+	ck_assert_int_eq(mempolicy_count(fd, 12, 0, 2 * MIB, 63, &here, &elsewhere), 0);
+	ck_assert_uint_eq(elsewhere, 2 * MIB);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sys_commit");
@@ -231,6 +383,11 @@ int main(void)
 	tcase_add_test(tc, sixteen_tebibytes_are_refused_with_numbers);
 	tcase_add_test(tc, sixteen_tebibytes_are_refused_by_this_machine_and_touch_nothing);
 	tcase_add_test(tc, hugepages_are_counted_by_their_pool_alone);
+	tcase_add_test(tc, pages_of_a_node_are_looked_at_and_the_thread_is_as_before);
+	tcase_add_test(tc, pages_that_came_from_another_node_are_given_back);
+	tcase_add_test(tc, a_node_without_room_is_not_asked_for_pages);
+	tcase_add_test(tc, a_node_that_is_not_there_gives_nothing);
+	tcase_add_test(tc, pages_are_counted_where_they_are);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

@@ -214,7 +214,8 @@ START_TEST(a_read_only_descriptor_writes_in_no_way)
 	uid_t uid = geteuid() ? 0 : NOBODY;
 	void *memory;
 
-	ck_assert_int_eq(table->commit(sys, window, 12, 0, 1 << 20, &shortage), 0);
+	ck_assert_int_eq(table->commit(sys, window, 12, SYS_NODE_ANY, 0, 1 << 20, &shortage),
+			 0);
 	ck_assert_int_eq(table->file_create(sys, "test", 4096, SYS_READ, &file, &memory), 0);
 	ck_assert_int_eq(table->reopen(sys, window, SYS_READ, &a), 0);
 	ck_assert_int_eq(table->reopen(sys, file, SYS_READ, &b), 0);
@@ -258,7 +259,7 @@ START_TEST(a_destroyed_window_leaves_no_page_to_who_still_has_it)
 	int fd = window_new(4 << 20);
 
 	ck_assert_int_eq(table->reopen(sys, fd, SYS_READ_WRITE, &copy), 0);
-	ck_assert_int_eq(table->commit(sys, fd, 12, 0, 2 << 20, &shortage), 0);
+	ck_assert_int_eq(table->commit(sys, fd, 12, SYS_NODE_ANY, 0, 2 << 20, &shortage), 0);
 	ck_assert_uint_eq(blocks_of(copy), 2 << 20);
 	table->window_destroy(sys, fd, 12);
 	ck_assert_uint_eq(blocks_of(copy), 0);

@@ -100,7 +100,7 @@ START_TEST(what_is_reserved_is_a_strangers_bus_error_not_its_page)
 	ck_assert_int_eq(touch(fd, 1), SIGBUS);
 	ck_assert_uint_eq(blocks_of(fd), 0);
 
-	ck_assert_int_eq(table->commit(sys, fd, 21, 0, 2 * HUGE, &shortage), 0);
+	ck_assert_int_eq(table->commit(sys, fd, 21, SYS_NODE_ANY, 0, 2 * HUGE, &shortage), 0);
 	ck_assert_uint_eq(blocks_of(fd), 2);
 	ck_assert_uint_eq(spare(), all - 2);
 	ck_assert_int_eq(touch(fd, 1), 0);
@@ -124,7 +124,8 @@ START_TEST(all_that_is_reserved_can_be_committed_and_comes_back)
 	ck_assert_int_eq(table->reserve(sys, all * HUGE), 0);
 	for (int round = 0; round < 3; round++) {
 		fd = window_new(all);
-		ck_assert_int_eq(table->commit(sys, fd, 21, 0, all * HUGE, &shortage), 0);
+		ck_assert_int_eq(
+			table->commit(sys, fd, 21, SYS_NODE_ANY, 0, all * HUGE, &shortage), 0);
 		ck_assert_uint_eq(spare(), 0);
 		table->window_destroy(sys, fd, 21);
 		ck_assert_uint_eq(spare(), all);
@@ -151,7 +152,9 @@ START_TEST(more_than_the_pool_is_refused_and_changes_nothing)
 	ck_assert_int_eq(table->reserve(sys, 2 * HUGE), 0);
 	ck_assert_int_eq(table->reserve(sys, (all + 1) * HUGE), -ENOMEM);
 	ck_assert_int_eq(table->reserve(sys, UINT64_MAX), -ENOMEM);
-	ck_assert_int_eq(table->commit(sys, fd, 21, 0, (all + 1) * HUGE, &shortage), -ENOMEM);
+	ck_assert_int_eq(
+		table->commit(sys, fd, 21, SYS_NODE_ANY, 0, (all + 1) * HUGE, &shortage),
+		-ENOMEM);
 	ck_assert_uint_eq(shortage.asked, (all + 1) * HUGE);
 	ck_assert_uint_eq(shortage.cap, all * HUGE);
 	ck_assert_uint_eq(blocks_of(fd), 0);
@@ -181,8 +184,9 @@ START_TEST(a_refusal_of_the_pool_halfway_is_undone)
 		return;
 	/* A host that promises more than the pool has: the kernel knows better, in the end. */
 	fd = window_new(all + 2);
-	ck_assert_int_eq(commit_pages(&plenty, fd, 21, 0, (all + 2) * HUGE, &shortage),
-			 -ENOSPC);
+	ck_assert_int_eq(
+		commit_pages(&plenty, fd, 21, SYS_NODE_ANY, 0, (all + 2) * HUGE, &shortage),
+		-ENOSPC);
 	ck_assert_uint_eq(shortage.asked, (all + 2) * HUGE);
 	ck_assert_uint_eq(blocks_of(fd), 0);
 	ck_assert_uint_eq(spare(), all);
@@ -201,7 +205,7 @@ START_TEST(the_guarded_copy_survives_a_hole_that_a_client_punched)
 	ck_assert_int_eq(guard_install(), 0);
 	fd = window_new(2);
 	ck_assert_int_eq(table->reserve(sys, all * HUGE), 0);
-	ck_assert_int_eq(table->commit(sys, fd, 21, 0, 2 * HUGE, &shortage), 0);
+	ck_assert_int_eq(table->commit(sys, fd, 21, SYS_NODE_ANY, 0, 2 * HUGE, &shortage), 0);
 	p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	ck_assert_ptr_ne(p, MAP_FAILED);
 	ck_assert_int_eq(guard_copy(p + HUGE - 4, "abcdefgh", 8), 0);
