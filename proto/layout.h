@@ -66,6 +66,18 @@ static inline uint64_t ref_offset(uint64_t ref)
 	return ref & (((uint64_t)1 << OFFSET_BITS) - 1);
 }
 
+/* Which of its fields a space.change is about. */
+enum space_set {
+	SPACE_SET_LIMIT = 1 << 0,
+	SPACE_SET_RESERVE = 1 << 1,
+	SPACE_SET_CLIENT_LIMIT = 1 << 2,
+	SPACE_SET_WEIGHT = 1 << 3,
+	SPACE_SET_MODE = 1 << 4,
+	SPACE_SET_UID = 1 << 5,
+	SPACE_SET_GID = 1 << 6,
+	SPACE_SET_ALL = (1 << 7) - 1,
+};
+
 /*
  * Window word - what a window is, in one word.
  *

@@ -14,9 +14,8 @@
 
 #define BIT(option) ((uint64_t)1 << OPTION_##option)
 #define GLOBAL (BIT(SOCKET) | BIT(JSON) | BIT(TIMEOUT) | BIT(HELP) | BIT(VERSION))
-#define CREATING                                                                   \
-	(BIT(LIMIT) | BIT(RESERVE) | BIT(CLIENT_LIMIT) | BIT(WEIGHT) | BIT(MODE) | \
-	 BIT(PLACEMENT) | BIT(NUMA))
+#define BUDGETS (BIT(LIMIT) | BIT(RESERVE) | BIT(CLIENT_LIMIT) | BIT(WEIGHT))
+#define CREATING (BUDGETS | BIT(MODE) | BIT(PLACEMENT) | BIT(NUMA))
 
 static enum answer verb_help(struct call *call);
 
@@ -28,6 +27,13 @@ static const struct verb verbs[] = {
 	{"spaces create", "NAME", "make a space", GLOBAL | CREATING, verb_spaces_create},
 	{"spaces remove", "NAME", "remove a space and what is in it", GLOBAL | BIT(FORCE),
 	 verb_spaces_remove},
+	{"spaces chmod", "MODE SPACE", "say who may use a space", GLOBAL, verb_spaces_chmod},
+	{"spaces chown", "USER[:GROUP] SPACE", "give a space to another user or group", GLOBAL,
+	 verb_spaces_chown},
+	{"budget get", "[SPACE]", "what spaces may have, and have", GLOBAL | BIT(WATCH),
+	 verb_budget_get},
+	{"budget set", "SPACE", "change what a space may have", GLOBAL | BUDGETS,
+	 verb_budget_set},
 	{"clients", NULL, "who is connected", GLOBAL | BIT(WATCH), verb_clients},
 	{"ping", NULL, "how long an answer takes", GLOBAL | BIT(WATCH) | BIT(COUNT), verb_ping},
 	{"demo", NULL, "two processes share memory, and you watch", GLOBAL, verb_demo},
@@ -55,11 +61,11 @@ static void help_print(FILE *out)
 {
 	fputs("usage: varbosctl [OPTION...] VERB ...\n\nVerbs:\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
-		char left[32];
+		char left[48];
 
 		snprintf(left, sizeof(left), "%s %s", verbs[i].name,
-			 verbs[i].word ? verbs[i].word : "");
-		fprintf(out, "  %-20s %s\n", left, verbs[i].text);
+			 verbs[i].words ? verbs[i].words : "");
+		fprintf(out, "  %-24s %s\n", left, verbs[i].text);
 	}
 	fputs("\nOptions:\n", out);
 	for (unsigned i = 0; i <= OPTION_VERSION; i++)
@@ -72,7 +78,7 @@ static void help_print(FILE *out)
 static void verb_print(const struct verb *verb)
 {
 	printf("usage: varbosctl %s%s%s [OPTION...]\n\n%s\n\nOptions:\n", verb->name,
-	       verb->word ? " " : "", verb->word ? verb->word : "", verb->text);
+	       verb->words ? " " : "", verb->words ? verb->words : "", verb->text);
 	for (unsigned i = 0; i < OPTIONS_N; i++)
 		if (verb->options >> i & 1)
 			option_print(stdout, i);
@@ -169,11 +175,25 @@ static enum answer verb_help(struct call *call)
 	return ANSWER_OK;
 }
 
+/* How many words it wants at least, and at most. */
+static size_t words_wanted(const struct verb *verb, size_t *ret_most)
+{
+	size_t least = 0;
+
+	*ret_most = 0;
+	for (const char *word = verb->words; word && *word; word += strspn(word, " ")) {
+		least += *word != '[';
+		++*ret_most;
+		word += strcspn(word, " ");
+	}
+	return least;
+}
+
 /* Are these words and options what the verb takes? */
 static enum answer verb_check(const struct verb *verb, const struct options *options,
 			      size_t taken)
 {
-	size_t more = options->n_words - taken;
+	size_t more = options->n_words - taken, most, least = words_wanted(verb, &most);
 
 	for (unsigned i = 0; i < OPTIONS_N; i++)
 		if (options->given[i] && !(verb->options >> i & 1))
@@ -181,13 +201,13 @@ static enum answer verb_check(const struct verb *verb, const struct options *opt
 					  option_infos[i].name);
 	if (verb->run == verb_help)
 		return ANSWER_OK;
-	if (more && !verb->word && verb_has_more(verb->name))
+	if (more && !most && verb_has_more(verb->name))
 		return verb_unknown(options->words, options->n_words);
-	if (more > (verb->word ? 1 : 0))
+	if (more > most)
 		return answer_say(ANSWER_USAGE, "%s: one word too many: \"%s\"", verb->name,
-				  options->words[taken + (verb->word ? 1 : 0)]);
-	if (!more && verb->word)
-		return answer_say(ANSWER_USAGE, "%s needs a %s", verb->name, verb->word);
+				  options->words[taken + most]);
+	if (more < least)
+		return answer_say(ANSWER_USAGE, "%s needs %s", verb->name, verb->words);
 	return ANSWER_OK;
 }
 

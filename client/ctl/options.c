@@ -52,15 +52,20 @@ static bool seconds_parse(const char *text, uint64_t *ret_ms)
 	return true;
 }
 
+bool mode_parse(const char *text, uint64_t *ret)
+{
+	return number_parse(text, 8, 07777, ret);
+}
+
 static bool value_parse(enum value_kind kind, const char *text, uint64_t *ret)
 {
 	switch (kind) {
-	case VALUE_SIZE:
-		return size_parse(text, ret);
+	case VALUE_CHANGE:
+		return size_parse(text + (*text == '+' || *text == '-'), ret);
 	case VALUE_COUNT:
 		return number_parse(text, 10, UINT32_MAX, ret);
 	case VALUE_OCTAL:
-		return number_parse(text, 8, 07777, ret);
+		return mode_parse(text, ret);
 	case VALUE_SECONDS:
 	case VALUE_MAYBE_SECONDS:
 		return seconds_parse(text, ret);
@@ -74,7 +79,7 @@ static bool value_parse(enum value_kind kind, const char *text, uint64_t *ret)
 static const char *kind_name(enum value_kind kind)
 {
 	switch (kind) {
-	case VALUE_SIZE:
+	case VALUE_CHANGE:
 		return "a size (512M, 2G)";
 	case VALUE_COUNT:
 		return "a number";

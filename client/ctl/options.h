@@ -20,7 +20,7 @@ enum option {
 enum value_kind {
 	VALUE_NONE,
 	VALUE_TEXT,
-	VALUE_SIZE,
+	VALUE_CHANGE, /* a size; after + or -, by how much something is to grow or shrink */
 	VALUE_COUNT,
 	VALUE_OCTAL,
 	VALUE_SECONDS,       /* kept in milliseconds */
@@ -41,7 +41,7 @@ struct options {
 	bool given[OPTIONS_N];
 	const char *text[OPTIONS_N];
 	uint64_t number[OPTIONS_N];
-	const char *words[OPTIONS_WORDS_MAX];
+	const char *words[OPTIONS_WORDS_MAX + 1]; /* NULL after the last */
 	size_t n_words;
 };
 
@@ -50,3 +50,6 @@ enum {
 };
 
 int options_parse(struct options *ret, int argc, char **argv, char *complaint, size_t size);
+
+/* "0640"; at most 07777. */
+bool mode_parse(const char *text, uint64_t *ret);

@@ -13,7 +13,7 @@
 /* What a verb is run with. */
 struct call {
 	const struct options *options;
-	const char *const *words; /* behind the verb's own */
+	const char *const *words; /* behind the verb's own; NULL after the last */
 	const char *socket;
 	int timeout_ms;
 	struct table_page page;
@@ -22,7 +22,7 @@ struct call {
 
 struct verb {
 	const char *name;
-	const char *word; /* what it wants behind its name, or NULL */
+	const char *words; /* what it wants behind its name, [optional ones] last, or NULL */
 	const char *text;
 	uint64_t options; /* bits of the options it takes */
 	enum answer (*run)(struct call *call);
@@ -33,6 +33,10 @@ enum answer verb_status(struct call *call);
 enum answer verb_spaces(struct call *call);
 enum answer verb_spaces_create(struct call *call);
 enum answer verb_spaces_remove(struct call *call);
+enum answer verb_spaces_chmod(struct call *call);
+enum answer verb_spaces_chown(struct call *call);
+enum answer verb_budget_get(struct call *call);
+enum answer verb_budget_set(struct call *call);
 enum answer verb_clients(struct call *call);
 enum answer verb_ping(struct call *call);
 enum answer verb_demo(struct call *call);

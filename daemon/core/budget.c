@@ -4,23 +4,36 @@
 
 #include "base/base.h"
 
-int budget_charge(struct budget *budget, uint64_t bytes, struct charge *ret,
-		  struct budget_refusal *ret_refusal)
+static void pay(struct budget *budget, uint64_t bytes, struct charge *ret)
 {
-	for (struct budget *at = budget; at; at = at->parent) {
-		/* used <= limit (B2), so this cannot wrap, whatever was asked for */
-		if (bytes > at->limit - at->used && !mutant(budget_no_limit)) {
-			*ret_refusal = (struct budget_refusal){at, at->limit - at->used};
-			return BUDGET_E_LIMIT;
-		}
-	}
 	for (struct budget *at = budget; at; at = at->parent) {
 		at->used += bytes;
 		if (at->used > at->peak)
 			at->peak = at->used;
 	}
 	*ret = (struct charge){budget, bytes};
+}
+
+int budget_charge(struct budget *budget, uint64_t bytes, struct charge *ret,
+		  struct budget_refusal *ret_refusal)
+{
+	for (struct budget *at = budget; at; at = at->parent) {
+		if (bytes > budget_left(at) && !mutant(budget_no_limit)) {
+			*ret_refusal = (struct budget_refusal){at, budget_left(at)};
+			return BUDGET_E_LIMIT;
+		}
+	}
+	pay(budget, bytes, ret);
 	return 0;
+}
+
+bool budget_restore(struct budget *budget, uint64_t bytes, struct charge *ret)
+{
+	for (struct budget *at = budget; at; at = at->parent)
+		if (bytes > UINT64_MAX - at->used)
+			return false;
+	pay(budget, bytes, ret);
+	return true;
 }
 
 static void give_back(struct budget *from, const struct budget *to, uint64_t bytes)

@@ -2,11 +2,13 @@
  * Budget - how many bytes a client, a space or the region may hold.
  *
  * B1  budget->used equals the sum of the outstanding charges on it and on those below it.
- * B2  used <= limit, at every level.
+ * B2  used grows only within the limit, at every level. A limit that was lowered below what is
+ *     used takes nothing away: nothing more is had until enough has come back.
  * B3  A refused charge has changed nothing.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -31,8 +33,17 @@ struct budget_refusal {
 	uint64_t remaining;
 };
 
+/* What may still be charged to this one, whatever those above it say. */
+static inline uint64_t budget_left(const struct budget *budget)
+{
+	return budget->limit > budget->used ? budget->limit - budget->used : 0;
+}
+
 int budget_charge(struct budget *budget, uint64_t bytes, struct charge *ret,
 		  struct budget_refusal *ret_refusal);
+
+/* As it was charged before a restart: a limit may have been lowered since. False: it wraps. */
+bool budget_restore(struct budget *budget, uint64_t bytes, struct charge *ret);
 
 void charge_release(struct charge *charge);
 

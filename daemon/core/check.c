@@ -164,8 +164,8 @@ static const char *windows_check(const struct core *core, const struct space *sp
 	     "W3: the units of a space are miscounted");
 	MUST(space->units.idle_low <= idle, "the low-water mark stands above the water");
 	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
-		MUST(core->config.page_shift != 12 || sizes[node] <= space->budget.limit,
-		     "P1: windows exceed the limit");
+		MUST(core->config.page_shift != 12 || sizes[node] <= space->ceiling,
+		     "P1: windows exceed every limit that the space had");
 	return NULL;
 }
 
@@ -195,13 +195,21 @@ static const char *members_check(const struct core *core, const struct space *sp
 		if (wrong)
 			return wrong;
 		MUST(mine == member->budget.used, "B1: a client's budget is not its charges");
-		MUST(member->budget.limit == space->client_limit && mine <= space->client_limit,
-		     "C4: a client is above its limit");
+		MUST(member->budget.limit == space->client_limit,
+		     "C4: a client has another limit than the rest");
 		*used += mine;
 		++sums->slots[RECORD_MEMBER];
 	}
 	MUST(n == space->n_members, "members are miscounted");
 	return NULL;
+}
+
+static uint64_t list_length(const struct link *list)
+{
+	uint64_t n = 0;
+
+	list_for_each(at, list)++ n;
+	return n;
 }
 
 static const char *space_check(const struct core *core, const struct space *space,
@@ -225,10 +233,15 @@ static const char *space_check(const struct core *core, const struct space *spac
 	MUST(!memcmp(sums->used_on, space->used_on, sizeof(space->used_on)),
 	     "what a space has on each node is miscounted");
 	MUST(used + adopted == space->budget.used, "B1: a space's budget is not its charges");
-	MUST(space->budget.used <= space->budget.limit, "C4: a space is above its limit");
+	MUST(space->budget.limit <= space->ceiling &&
+		     space->client_limit <= space->budget.limit,
+	     "C4: a limit is above what it has to be within");
+	MUST(space->budget.used <= space->ceiling,
+	     "C4: a space is above every limit that it had");
 	MUST(stored == space->n_extents, "extents are miscounted");
-	MUST(committed <= space_limit_units(core, space),
-	     "C4: a space commits above its limit");
+	MUST(list_length(&space->extents) == space->n_adopted, "adopted ones are miscounted");
+	MUST(units_bytes(core, committed) < space->ceiling + units_bytes(core, 1),
+	     "C4: a space commits above every limit that it had");
 	sums->region += space->budget.used;
 	if (space->state == SPACE_LIVE) {
 		struct space_record record = space_record(core, space);
@@ -312,14 +325,6 @@ static void count(uint64_t *held, enum quota_kind kind, uint64_t n, uint64_t met
 	held[QUOTA_METADATA] += metadata;
 }
 
-static uint64_t list_length(const struct link *list)
-{
-	uint64_t n = 0;
-
-	list_for_each(at, list)++ n;
-	return n;
-}
-
 /* What one uid holds, counted again. */
 static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 {
@@ -344,7 +349,7 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 
 		if (!space || space->owner.uid != uid)
 			continue;
-		n = list_length(&space->extents);
+		n = space->n_adopted;
 		count(held, QUOTA_SPACES, 1, METADATA_SPACE);
 		count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
 		for (uint32_t j = 0; j < space->windows_max; ++j)

@@ -392,7 +392,7 @@ void choice_outlook(const struct core *core, const struct space *space, uint64_t
 		if (nodes & node_bit(node))
 			inside -= space->used_on[node];
 	}
-	*ret_available = u64_min(inside + units_bytes(core, fresh),
-				 space->budget.limit - space->budget.used);
+	*ret_available =
+		u64_min(inside + units_bytes(core, fresh), budget_left(&space->budget));
 	*ret_largest = u64_min(largest, *ret_available);
 }

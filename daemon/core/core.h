@@ -13,7 +13,8 @@
  * C4  region: committed + pending <= capacity, on each node. A plan holds as pending the greater
  *     of what it commits and what it punches there: its punches come first, so what they give
  *     is what its commits take; what is left over is free when the plan ends. space: committed
- *     <= limit rounded up to a unit, used <= limit. client: used <= client_limit.
+ *     grows within the limit rounded up to a unit, used within the limit; client: used within
+ *     client_limit. (Limits can be lowered: what is above them then stays, and shrinks.)
  * C5  core_recover(records) equals the live core in records, free runs and sums, once no plan
  *     is outstanding; outstanding plans count as aborted.
  * C6  Every call is bounded: what could be long answers CORE_MORE and is called again.
@@ -177,6 +178,32 @@ struct space_request {
 /* *ret is the space's slot, *ret_plan what has to be done first (never NULL: the root file). */
 int core_space_create(struct core *core, const struct space_request *request, uint32_t *ret,
 		      struct plan **ret_plan, struct core_fault *fault);
+
+/* What a space may have, and who may use it. */
+struct space_terms {
+	struct credentials owner;
+	uint32_t mode, weight;
+	uint64_t limit, reserve, client_limit;
+};
+
+struct space_change {
+	uint32_t set; /* which of `to` count: enum space_set of proto/layout.h */
+	struct space_terms to;
+};
+
+/*
+ * Change a space's terms, as its owner or root. *ret is NULL if that is done; else it is done once
+ * the plan, which commits what is newly reserved, has been committed (CORE_E_BUSY for those who
+ * ask for another change meanwhile).
+ *
+ * A limit below what is used takes nothing away: nothing more is had until enough has come back.
+ * A client limit that is not set follows the limit if it stood at its default, and is never above
+ * it. Only root gives a space away; its new owner's share and quotas have to bear it, and a reserve
+ * does not grow at the same time. An owner may choose among his own `groups`. Who has the space open keeps what he has: opens to come are checked.
+ */
+int core_space_change(struct core *core, struct credentials who, const uint32_t *groups,
+		      uint32_t n_groups, const char *name, const struct space_change *change,
+		      struct plan **ret, struct core_fault *fault);
 
 /* `groups`: the opener's supplementary groups. Opening twice is CORE_E_EXISTS. */
 int core_space_open(struct core *core, uint32_t session, const char *name, bool read_only,

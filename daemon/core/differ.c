@@ -81,7 +81,7 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 		     !memcmp(a->used_on, b->used_on, sizeof(a->used_on)) &&
 		     a->placement == b->placement && a->reserve == b->reserve &&
 		     a->client_limit == b->client_limit && a->tag_next == b->tag_next &&
-		     a->window_next == b->window_next,
+		     a->window_next == b->window_next && a->ceiling == b->ceiling,
 	     "a space");
 	SAME(a->budget.limit == b->budget.limit && a->budget.used == b->budget.used,
 	     "the budget of a space");

@@ -83,6 +83,8 @@ void extent_release(struct core *core, uint32_t slot)
 	}
 	if (extent->member)
 		extent->member->session->used -= extent->charge.bytes;
+	else
+		--space->n_adopted;
 	extent_node(core, extent)->used -= extent->charge.bytes;
 	space->used_on[extent->window->place.info.node] -= extent->charge.bytes;
 	window_give(extent->window, extent->first, extent->count);
@@ -112,6 +114,7 @@ void extent_adopt(struct core *core, uint32_t slot)
 	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_remove(&extent->link);
 	list_append(&space->extents, &extent->link);
+	++space->n_adopted;
 }
 
 static uint32_t tag_after(uint32_t tag)

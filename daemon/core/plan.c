@@ -370,7 +370,7 @@ static void effect_end(struct core *core, struct core_plan *plan, const struct e
 		if (done)
 			core->nodes[window->place.info.node].committed += effect->count;
 		pages_store(core, window, effect);
-		if (plan->creates)
+		if (plan->reserves)
 			window_give(window, effect->first << window->unit_shift,
 				    effect->count << window->unit_shift);
 		break;
@@ -415,8 +415,12 @@ void plan_commit(struct core *core, struct plan *pub)
 	struct core_plan *plan = plan_of(pub);
 	struct space *space = core->spaces[pub->space];
 
+	if (plan->changes && mutant(reserve_before_pages))
+		terms_apply(core, space, &space->next);
 	for (uint32_t i = 0; i < pub->n_effects; ++i)
 		effect_end(core, plan, &pub->effects[i], true);
+	if (plan->changes)
+		terms_apply(core, space, &space->next);
 	if (plan->creates) {
 		struct space_record record;
 
@@ -458,6 +462,7 @@ void plan_abort(struct core *core, struct plan *pub)
 	}
 	if (plan->extent != SLOT_NONE)
 		extent_release(core, plan->extent);
+	space->changing &= !plan->changes;
 	if (plan->creates) {
 		slots_put(&core->slots[RECORD_SPACE], space->slot);
 		space_free(core, space);

@@ -30,7 +30,9 @@ struct core_plan {
 	struct link link;
 	struct member *member; /* who waits for it, or NULL */
 	uint32_t capacity;
-	bool creates; /* its space */
+	bool creates;  /* its space */
+	bool changes;  /* its space's terms */
+	bool reserves; /* what it commits is nobody's yet: free, once it is there */
 	bool started;
 	uint32_t extent;                 /* slot of the extent it makes, or SLOT_NONE */
 	uint32_t hold_first, hold_count; /* slices: the extent, and the rest of its new units */

@@ -172,6 +172,35 @@ void record_space_window(struct records *records, uint32_t slot, uint32_t window
 	      window_next);
 }
 
+void record_space_ceiling(struct records *records, uint32_t slot, uint64_t ceiling)
+{
+	store(records, FIELD(records, RECORD_SPACE, slot, space_record, ceiling), ceiling);
+}
+
+void record_space_terms(struct records *records, uint32_t slot, const struct space_record *to)
+{
+	uint64_t *now = word_at(records, RECORD_SPACE, slot, 0);
+	const uint64_t *then = (const uint64_t *)(const void *)to;
+	const uint32_t limit = offsetof(struct space_record, limit) / 8;
+	const uint32_t words[] = {
+		limit, /* before what has to be within it */
+		offsetof(struct space_record, client_limit) / 8,
+		offsetof(struct space_record, reserve) / 8,
+		offsetof(struct space_record, mode) / 8,
+		offsetof(struct space_record, owner) / 8,
+		offsetof(struct space_record, state) / 8,
+		limit, /* after it */
+	};
+	bool rises = then[limit] > now[limit];
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(words); ++i) {
+		if (!i && (!rises || mutant(terms_limit_late)))
+			continue;
+		if (now[words[i]] != then[words[i]])
+			store(records, now + words[i], then[words[i]]);
+	}
+}
+
 void record_window_put(struct records *records, uint32_t slot, struct window_place place)
 {
 	store(records, FIELD(records, RECORD_WINDOW, slot, window_record, word),

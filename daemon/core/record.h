@@ -14,7 +14,8 @@
  *
  *   slot     validity word   changed by one store                    freed by
  *   space    state           limit, reserve, client_limit, mode,     state = 0
- *                            tag_next, state (removed)
+ *                            owner, ceiling, tag_next,
+ *                            state (removed, weight)
  *   window   word            word (born, granted)                    word = 0
  *   pages    bits            bits (one for each unit, 1: committed)  bits = 0
  *   session  word            -                                       word = 0
@@ -27,6 +28,8 @@
  *   a space is created    its windows (born), their pages, the space    else: windows of no space
  *   a window is added     window, pages, extent                         else: empty pages
  *   memory is taken       tag_next, extent                              else: a tag is skipped
+ *   a space changes       ceiling; pages; limit if it rises; client_limit, reserve, mode,
+ *                         owner, weight; limit if it falls              else: part of it has
  *   a session ends        its extents, its members, the session         else: it ends again
  *   a space goes          removed, extents, members, pages, windows     else: it goes on going
  *                         from the last to the first, the space
@@ -51,6 +54,7 @@ struct space_record {
 	uint64_t tag_next; /* stored before the extent that takes a tag, so no tag comes back */
 	uint64_t window_next; /* generation of the next window, likewise */
 	uint64_t nodes;       /* of its NUMA policy (`numa` of the state), base/numa.h */
+	uint64_t ceiling;     /* the highest limit it ever had: no use, no window goes beyond */
 	char name[SPACE_NAME_MAX + 1];
 };
 
@@ -256,10 +260,18 @@ void record_pages_put(struct records *records, uint32_t slot, uint32_t window, u
 void record_space_state(struct records *records, uint32_t slot, struct space_word state);
 void record_space_tag(struct records *records, uint32_t slot, uint32_t tag_next);
 void record_space_window(struct records *records, uint32_t slot, uint32_t window_next);
+/* Raise the ceiling. */
+void record_space_ceiling(struct records *records, uint32_t slot, uint64_t ceiling);
 void record_window_put(struct records *records, uint32_t slot, struct window_place place);
 void record_pages_bits(struct records *records, uint32_t slot, uint64_t bits); /* 0: freed */
 void record_member_put(struct records *records, uint32_t slot, struct member_word member);
 void record_extent_owner(struct records *records, uint32_t slot, struct extent_owner owner);
+
+/*
+ * Limits, mode, owner and weight: one store for each word that differs, in an order of which each
+ * prefix is a space that can be. (Of a change that a death interrupts, part may have happened.)
+ */
+void record_space_terms(struct records *records, uint32_t slot, const struct space_record *to);
 
 #ifdef RECORD_TRACE
 /* In the build that tests crashes: sees each store, after it was made. */

@@ -38,7 +38,8 @@ static bool space_read(const struct core *core, const struct space_record *recor
 		       &(struct core_fault){}))
 		return false;
 	if (record->mode > 0777 || !record->limit || record->limit % CHUNK_BYTES ||
-	    record->limit > core->region.limit || record->reserve % CHUNK_BYTES ||
+	    record->ceiling % CHUNK_BYTES || record->limit > record->ceiling ||
+	    record->ceiling > core->region.limit || record->reserve % CHUNK_BYTES ||
 	    record->reserve > record->limit || !record->client_limit ||
 	    record->client_limit % SLICE_BYTES || record->client_limit > record->limit)
 		return false;
@@ -57,6 +58,7 @@ static bool space_read(const struct core *core, const struct space_record *recor
 	space->placement = placement_at(word.placement);
 	space->reserve = record->reserve;
 	space->client_limit = record->client_limit;
+	space->ceiling = record->ceiling;
 	space->tag_next = (uint32_t)record->tag_next;
 	space->window_next = (uint32_t)record->window_next;
 	space->budget = (struct budget){.name = "space", .limit = record->limit};
@@ -117,7 +119,7 @@ static int window_enter(struct core *core, uint32_t slot, struct window_place pl
 	return 0;
 }
 
-/* On the 4 KiB rung, windows never exceed the limit together. */
+/* On the 4 KiB rung, windows never exceed the highest limit together. */
 static bool windows_fit(const struct core *core, const struct space *space)
 {
 	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
@@ -126,7 +128,7 @@ static bool windows_fit(const struct core *core, const struct space *space)
 		for (uint32_t i = 0; i < space->windows_max; ++i)
 			if (space->windows[i] && space->windows[i]->place.info.node == node)
 				sum += (uint64_t)1 << space->windows[i]->place.info.size_shift;
-		if (core->config.page_shift == 12 && sum > space->budget.limit)
+		if (core->config.page_shift == 12 && sum > space->ceiling)
 			return false;
 	}
 	return true;
@@ -202,7 +204,8 @@ static int recover_pages(struct core *core)
 
 		if (!space)
 			continue;
-		if (space->units.committed > space_limit_units(core, space))
+		if (units_bytes(core, space->units.committed) >=
+		    space->ceiling + units_bytes(core, 1))
 			return -EUCLEAN;
 		if (!space->removed &&
 		    space->units.committed < space_reserve_units(core, space))
@@ -281,7 +284,6 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 {
 	struct space *space = window->space;
 	struct extent *extent = &core->extents[slot];
-	struct budget_refusal refusal;
 	struct member *member;
 	int r;
 
@@ -298,13 +300,15 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 		.tag = owner.tag,
 		.kind = owner.kind,
 	};
-	r = budget_charge(member ? &member->budget : &space->budget,
-			  (uint64_t)run.count << SLICE_SHIFT, &extent->charge, &refusal);
-	if (r || !window_rebuild_use(window, run.first, run.count, slot))
+	if (!budget_restore(member ? &member->budget : &space->budget,
+			    (uint64_t)run.count << SLICE_SHIFT, &extent->charge) ||
+	    space->budget.used > space->ceiling || core->region.used > core->region.limit ||
+	    !window_rebuild_use(window, run.first, run.count, slot))
 		return -EUCLEAN;
 	slots_claim(&core->slots[RECORD_EXTENT], slot);
 	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_append(member ? &member->extents : &space->extents, &extent->link);
+	space->n_adopted += !member;
 	++space->n_extents;
 	core->nodes[window->place.info.node].used += extent->charge.bytes;
 	space->used_on[window->place.info.node] += extent->charge.bytes;

@@ -25,20 +25,30 @@ static uint32_t units_up(const struct core *core, uint64_t bytes)
 	return (uint32_t)((bytes + unit - 1) >> core->unit_shift);
 }
 
+static uint64_t limit_of(const struct space *space)
+{
+	return space->changing ? u64_max(space->budget.limit, space->next.limit)
+			       : space->budget.limit;
+}
+
 uint32_t space_limit_units(const struct core *core, const struct space *space)
 {
-	return units_up(core, space->budget.limit);
+	return units_up(core, limit_of(space));
 }
 
 uint32_t space_reserve_units(const struct core *core, const struct space *space)
 {
-	return units_up(core, space->reserve);
+	/* What a plan commits for it is not to be taken away before it is recorded. */
+	return units_up(core, space->changing ? u64_max(space->reserve, space->next.reserve)
+					      : space->reserve);
 }
 
 uint32_t space_room(const struct core *core, const struct space *space)
 {
-	return space_limit_units(core, space) - space->units.committed -
-	       space->units.committing;
+	uint32_t limit = space_limit_units(core, space);
+	uint32_t has = space->units.committed + space->units.committing;
+
+	return limit > has ? limit - has : 0;
 }
 
 uint32_t space_spare(const struct core *core, const struct space *space)
@@ -60,43 +70,75 @@ static uint32_t log2_up(uint64_t bytes)
 	return bytes > 1 ? log2_down(bytes - 1) + 1 : 0;
 }
 
-/* Of a window for `bytes` of the limit: never more than them where holes cost (P1). */
-static uint32_t window_shift(const struct core *core, uint64_t bytes)
+/* What windows there are on a node: their bytes together, and of the largest. */
+static uint64_t windows_on(const struct space *space, uint32_t node, uint64_t *ret_largest)
 {
-	uint32_t shift;
+	uint64_t sum = 0;
 
-	if (core->config.page_shift == 12)
-		shift = log2_down(bytes);
-	else
-		shift = (uint32_t)u64_max(log2_up(bytes), core->unit_shift);
-	return (uint32_t)u64_min(shift, POSITION_BITS);
+	*ret_largest = 0;
+	for (uint32_t i = 0; i < space->windows_max; ++i) {
+		const struct window *window = space->windows[i];
+		uint64_t size;
+
+		if (!window || window->place.info.node != node)
+			continue;
+		size = (uint64_t)1 << window->place.info.size_shift;
+		sum += size;
+		*ret_largest = u64_max(*ret_largest, size);
+	}
+	return sum;
 }
 
+/*
+ * Where holes cost, a new window takes what the limit leaves (P1). Elsewhere it is as large as the
+ * limit, so that all of it can be had in one piece, also after the limit was raised.
+ */
 uint32_t space_window_shift(const struct core *core, const struct space *space, uint32_t node)
 {
-	uint64_t taken = 0;
+	uint64_t limit = limit_of(space), largest, taken = windows_on(space, node, &largest);
+	uint32_t shift;
 
 	if (space->n_windows == WINDOWS_MAX)
 		return 0;
-	for (uint32_t i = 0; i < space->windows_max; ++i) {
-		const struct window *window = space->windows[i];
-
-		if (window && window->place.info.node == node)
-			taken += (uint64_t)1 << window->place.info.size_shift;
-	}
-	if (taken >= space->budget.limit)
-		return 0;
-	return window_shift(core, space->budget.limit - taken);
+	if (core->config.page_shift == 12)
+		return taken < limit
+			       ? (uint32_t)u64_min(log2_down(limit - taken), POSITION_BITS)
+			       : 0;
+	shift = (uint32_t)u64_min(u64_max(log2_up(limit), core->unit_shift), POSITION_BITS);
+	return taken < limit || largest < (uint64_t)1 << shift ? shift : 0;
 }
 
 uint64_t space_extent_max(const struct core *core, const struct space *space, uint64_t nodes)
 {
-	uint64_t max = (uint64_t)1 << window_shift(core, space->budget.limit), node = 0;
+	uint64_t max = 0, most = 0, largest;
 
-	for (uint32_t i = 0; i < core->config.n_nodes; ++i)
-		if (nodes & node_bit(i))
-			node = u64_max(node, core->config.node_bytes[i]);
-	return u64_min(u64_min(max, space->budget.limit), node);
+	for (uint32_t i = 0; i < core->config.n_nodes; ++i) {
+		uint32_t shift;
+
+		if (!(nodes & node_bit(i)))
+			continue;
+		shift = space_window_shift(core, space, i);
+		windows_on(space, i, &largest);
+		max = u64_max(max, u64_max(largest, shift ? (uint64_t)1 << shift : 0));
+		most = u64_max(most, core->config.node_bytes[i]);
+	}
+	return u64_min(u64_min(max, space->budget.limit), most);
+}
+
+uint64_t space_holds(const struct core *core, const struct space *space)
+{
+	uint32_t units = space->units.committed + space->units.committing;
+	uint64_t holds = units_bytes(core, units), largest;
+
+	if (core->config.page_shift == 12)
+		for (uint32_t i = 0; i < core->config.n_nodes; ++i)
+			holds = u64_max(holds, windows_on(space, i, &largest));
+	return holds;
+}
+
+uint64_t space_claim(const struct core *core, const struct space *space)
+{
+	return u64_max(limit_of(space), space_holds(core, space));
 }
 
 struct space *space_new(void)
@@ -247,6 +289,40 @@ int space_window_add(struct core *core, struct space *space, uint32_t node, uint
 	return 0;
 }
 
+int space_quota_move(struct core *core, struct space *space, uint32_t uid,
+		     struct core_fault *fault)
+{
+	struct quota *from = space->quota, *to = quota_ref(&core->quotas, uid);
+	uint64_t n[QUOTA_KINDS] = {
+		[QUOTA_SPACES] = 1,
+		[QUOTA_WINDOWS] = space->n_windows,
+		[QUOTA_LEASES] = space->n_adopted,
+		[QUOTA_METADATA] = METADATA_SPACE + (uint64_t)space->n_adopted * METADATA_LEASE,
+	};
+	struct quota_refusal why;
+	bool may = true;
+
+	if (!to)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < space->windows_max; ++i)
+		if (space->windows[i])
+			n[QUOTA_METADATA] +=
+				window_metadata(space->windows[i]->place.info.size_shift);
+	/* Given first: what is moved is not one more of all there are. */
+	for (enum quota_kind kind = 0; kind < QUOTA_KINDS; ++kind)
+		quota_give(&core->quotas, from, kind, n[kind]);
+	for (enum quota_kind kind = 0; may && kind < QUOTA_KINDS; ++kind)
+		may = !n[kind] || quota_may(&core->quotas, to, kind, n[kind], &why);
+	for (enum quota_kind kind = 0; kind < QUOTA_KINDS; ++kind)
+		quota_take(&core->quotas, may ? to : from, kind, n[kind]);
+	space->quota = may ? to : from;
+	quota_unref(&core->quotas, may ? from : to);
+	if (may)
+		return 0;
+	return FAULT(fault, CORE_E_LIMIT, .which = why.which, .requested = why.requested,
+		     .max = why.max, .held = why.held, .all = why.all);
+}
+
 void space_window_undo(struct core *core, struct window *window)
 {
 	window->space->window_next = window->place.info.generation;
@@ -290,6 +366,7 @@ struct space_record space_record(const struct core *core, const struct space *sp
 		.tag_next = space->tag_next,
 		.window_next = space->window_next,
 		.nodes = space->numa.nodes,
+		.ceiling = space->ceiling,
 	};
 
 	memcpy(record.name, space->name, sizeof(record.name));

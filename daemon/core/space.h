@@ -1,9 +1,10 @@
 /*
  * Space - a named tenant: its windows, its members, its budget.
  *
- * P1  Windows have the lowest free number. On the 4 KiB rung their sizes on a node never exceed
- *     the limit together, since a reader of holes makes pages there that nobody planned.
- * P2  committed + committing <= limit in units; committed + committing >= reserve in units while
+ * P1  Windows have the lowest free number. On the 4 KiB rung a new one never makes their sizes on
+ *     its node exceed the limit together, since a reader of holes makes pages there that nobody
+ *     planned. They stay when the limit is lowered: all were granted below `ceiling`.
+ * P2  committed + committing grow within the limit in units; committed >= reserve in units while
  *     it lives: what is idle beyond the reserve may be given to others.
  * P3  A space that is going is out of the records and waits for its plan; its slots stay taken
  *     until then, since the shell knows its files by them.
@@ -39,6 +40,9 @@ struct space {
 	uint64_t used_on[STATS_NODES_MAX]; /* bytes of its extents on each node */
 	const struct placement *placement;
 	uint64_t reserve, client_limit;
+	uint64_t ceiling;        /* the highest limit it ever had */
+	bool changing;           /* a plan is under way, and then: */
+	struct space_terms next; /* its terms */
 	uint32_t tag_next, window_next;
 	struct budget budget;
 	struct unit_sums units;
@@ -46,6 +50,7 @@ struct space {
 	uint32_t windows_max, n_windows;
 	struct link members; /* struct member, in_space */
 	struct link extents; /* adopted ones */
+	uint32_t n_adopted;  /* of `extents` */
 	uint32_t n_members, n_extents, n_plans;
 	struct space_counts counts;
 };
@@ -68,6 +73,7 @@ void space_counts_add(struct space_counts *sum, const struct space_counts *more)
 struct records;
 
 bool space_name_valid(const char *name);
+/* Units up to the limit, or to the one that a plan is about to give it. */
 uint32_t space_limit_units(const struct core *core, const struct space *space);
 uint32_t space_reserve_units(const struct core *core, const struct space *space);
 /* Units that it could still commit. */
@@ -76,6 +82,10 @@ uint32_t space_room(const struct core *core, const struct space *space);
 uint32_t space_spare(const struct core *core, const struct space *space);
 /* The longest extent that could ever be in it, on one of these nodes, in bytes. */
 uint64_t space_extent_max(const struct core *core, const struct space *space, uint64_t nodes);
+/* Bytes that it has, whatever its limit: pages, and windows with holes that anyone may touch. */
+uint64_t space_holds(const struct core *core, const struct space *space);
+/* Bytes that count against its owner's share: the limit, or more if it still holds more. */
+uint64_t space_claim(const struct core *core, const struct space *space);
 /* The size that a new window on this node would have, as a shift; 0: there can be none. */
 uint32_t space_window_shift(const struct core *core, const struct space *space, uint32_t node);
 bool space_window_pending(const struct space *space);
@@ -89,6 +99,12 @@ int space_list(struct core *core, struct space *space);
 /* A window at the lowest free number, pending, all free; its changes are owed. CORE_E_LIMIT, -ENOMEM. */
 int space_window_add(struct core *core, struct space *space, uint32_t node, uint32_t size_shift,
 		     struct window **ret, struct core_fault *fault);
+/*
+ * What the space takes of its owner's account is another uid's from now on. CORE_E_LIMIT (with
+ * fault), -ENOMEM.
+ */
+int space_quota_move(struct core *core, struct space *space, uint32_t uid,
+		     struct core_fault *fault);
 /* As if the last one had not been added. */
 void space_window_undo(struct core *core, struct window *window);
 /* Enter a window that has its slot. -ENOMEM. */

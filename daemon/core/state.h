@@ -12,6 +12,7 @@
 #include "daemon/core/session.h"
 #include "daemon/core/slots.h"
 #include "daemon/core/space.h"
+#include "daemon/core/terms.h"
 #include "daemon/core/window.h"
 
 enum {

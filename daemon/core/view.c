@@ -89,7 +89,7 @@ static uint64_t space_largest(const struct core *core, const struct space *space
 		if (shift)
 			largest = u64_max(largest, (uint64_t)1 << shift);
 	}
-	return u64_min(largest, space->budget.limit - space->budget.used);
+	return u64_min(largest, budget_left(&space->budget));
 }
 
 bool core_space_view(const struct core *core, uint32_t slot, struct space_view *ret)

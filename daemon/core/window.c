@@ -193,6 +193,13 @@ static uint32_t run_start(const struct window *window, uint32_t slice)
 	return slice;
 }
 
+void window_hold(struct window *window, uint32_t first, uint32_t count)
+{
+	uint32_t slice = first << window->unit_shift;
+
+	window_take(window, run_start(window, slice), slice, count << window->unit_shift);
+}
+
 void window_commit_begin(struct window *window, uint32_t first, uint32_t count)
 {
 	for (uint32_t unit = first; unit < first + count; ++unit) {
@@ -223,8 +230,6 @@ void window_commit_end(struct window *window, uint32_t first, uint32_t count, bo
 
 void window_punch_begin(struct window *window, uint32_t first, uint32_t count)
 {
-	uint32_t slice = first << window->unit_shift;
-
 	for (uint32_t unit = first; unit < first + count; ++unit) {
 		struct unit_group *group = &window->groups[unit / 64];
 
@@ -234,13 +239,11 @@ void window_punch_begin(struct window *window, uint32_t first, uint32_t count)
 		group->punching |= (uint64_t)1 << unit % 64;
 	}
 	window->sums->committed -= count;
-	window_take(window, run_start(window, slice), slice, count << window->unit_shift);
+	window_hold(window, first, count);
 }
 
 void window_scrub_begin(struct window *window, uint32_t first, uint32_t count)
 {
-	uint32_t slice = first << window->unit_shift;
-
 	for (uint32_t unit = first; unit < first + count; ++unit) {
 		struct unit_group *group = &window->groups[unit / 64];
 
@@ -248,7 +251,7 @@ void window_scrub_begin(struct window *window, uint32_t first, uint32_t count)
 				   unit));
 		group->punching |= (uint64_t)1 << unit % 64;
 	}
-	window_take(window, run_start(window, slice), slice, count << window->unit_shift);
+	window_hold(window, first, count);
 }
 
 void window_punch_end(struct window *window, uint32_t first, uint32_t count)

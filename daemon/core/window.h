@@ -121,6 +121,8 @@ uint32_t window_reach(const struct window *window, uint32_t spare);
 
 /* Cut slices out of the free run that starts at `run`; they are held. */
 void window_take(struct window *window, uint32_t run, uint32_t first, uint32_t count);
+/* All of these units, which are free. */
+void window_hold(struct window *window, uint32_t first, uint32_t count);
 /* Held slices are an extent's. */
 void window_use(struct window *window, uint32_t first, uint32_t count, uint32_t extent);
 /* Held or used slices are free, merged with their neighbours. */

@@ -126,6 +126,11 @@ static int invalid_fault(struct request *request, const char *which,
 		{"name", "1 to 63 of A-Z a-z 0-9 . _ -, not starting with . or -"},
 		{"mode", "like a file's, 0 to 0777"},
 		{"weight", "1 to 10000"},
+		{"limit", "at least one byte"},
+		{"client_limit", "at least one byte"},
+		{"uid",
+		 "4294967295 is nobody's; and a reserve grows before or after, not with it"},
+		{"gid", "4294967295 is nobody's"},
 		{"size", "at least one byte"},
 		{"align", "a power of two, at most 1 GiB"},
 	};
@@ -134,7 +139,7 @@ static int invalid_fault(struct request *request, const char *which,
 		return nodes_fault(request, fault);
 	if (!strcmp(which, "reserve"))
 		return fault_set(request, FAULT_INVALID, which,
-				 "reserve: %s asked, at most the limit, which is %s",
+				 "a reserve of %s is above the limit, which is %s",
 				 bytes(fault->requested).text, bytes(fault->max).text);
 	if (!strcmp(which, "placement"))
 		return placement_fault(request);
@@ -165,6 +170,24 @@ static int limit_fault(struct request *request, const char *which,
 	return fault_set(request, FAULT_LIMIT, which,
 			 "%s: this uid has %llu of at most %llu %s", which,
 			 (unsigned long long)fault->held, (unsigned long long)fault->max, what);
+}
+
+/* "read" and "write" are of an open; the rest of a change. */
+static int permission_fault(struct request *request, const char *which)
+{
+	static const struct {
+		const char *which, *text;
+	} rights[] = {
+		{"owner", "only its owner and root may do that"},
+		{"root", "only root gives a space to another user"},
+		{"group", "an owner may choose only among the groups that he is in"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rights); i++)
+		if (!strcmp(which, rights[i].which))
+			return fault_set(request, FAULT_PERMISSION, which,
+					 "permission denied: %s", rights[i].text);
+	return fault_set(request, FAULT_PERMISSION, which, "permission denied: %s", which);
 }
 
 int fault_from_core(struct request *request, int code, const struct core_fault *fault)
@@ -213,8 +236,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 					 ? "this session has that space open already"
 					 : "a space of that name exists");
 	case CORE_E_PERMISSION:
-		return fault_set(request, FAULT_PERMISSION, which, "permission denied: %s",
-				 which);
+		return permission_fault(request, which);
 	case CORE_E_IN_USE:
 		return fault_set(request, FAULT_IN_USE, which, "in use by %llu session%s",
 				 (unsigned long long)fault->available,

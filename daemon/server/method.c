@@ -339,6 +339,64 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	return answer_after(request, plan);
 }
 
+static int change_check(struct request *request, const struct wire_space_change *change)
+{
+	const struct {
+		const char *field;
+		uint64_t value;
+	} narrow[] = {
+		{"weight", change->weight},
+		{"mode", change->mode},
+		{"uid", change->uid},
+		{"gid", change->gid},
+	};
+
+	if (!change->set || change->set & ~(uint64_t)SPACE_SET_ALL)
+		return fault_set(request, FAULT_INVALID, "set",
+				 "set: 1 to %d, a sum of what is to be changed",
+				 (int)SPACE_SET_ALL);
+	for (size_t i = 0; i < ARRAY_SIZE(narrow); i++)
+		if (narrow[i].value > UINT32_MAX)
+			return fault_set(request, FAULT_INVALID, narrow[i].field,
+					 "%s: %llu is too large a number", narrow[i].field,
+					 (unsigned long long)narrow[i].value);
+	return 0;
+}
+
+static int run_space_change(struct request *request, const union wire_body *params)
+{
+	const struct wire_space_change *wanted = &params->space_change;
+	const struct client *client = request->client;
+	struct space_change change = {
+		.set = (uint32_t)wanted->set,
+		.to =
+			{
+				.owner = {(uint32_t)wanted->uid, (uint32_t)wanted->gid},
+				.mode = (uint32_t)wanted->mode,
+				.weight = (uint32_t)wanted->weight,
+				.limit = wanted->limit,
+				.reserve = wanted->reserve,
+				.client_limit = wanted->client_limit,
+			},
+	};
+	struct core_fault fault = {};
+	struct plan *plan = NULL;
+	struct text name;
+	int r;
+
+	r = text_copy(request, &name, "name", wanted->name);
+	if (!r)
+		r = change_check(request, wanted);
+	if (r)
+		return r;
+	r = core_space_change(request->server->core, client->credentials, client->groups,
+			      client->n_groups, name.data, &change, &plan, &fault);
+	r = core_answer(request, r, &fault);
+	if (r || !plan)
+		return r;
+	return answer_after(request, plan);
+}
+
 /* Where a list goes on: 0 is its start, and never a `next`. */
 static uint32_t page_start(const union wire_body *params)
 {
@@ -618,6 +676,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_RETURNS_OPEN] = run_returns_open,
 	[WIRE_NUMA_NODES] = run_numa_nodes,
 	[WIRE_NUMA_SPACES] = run_numa_spaces,
+	[WIRE_SPACE_CHANGE] = run_space_change,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

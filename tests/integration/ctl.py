@@ -214,7 +214,10 @@ class WithoutDaemon(unittest.TestCase):
 
     def test_where_no_daemon_is_the_status_is_4(self):
         for verb in (["status"], ["stats"], ["spaces"], ["clients"], ["ping"], ["demo"],
-                     ["spaces", "create", "x"], ["spaces", "remove", "x"]):
+                     ["spaces", "create", "x"], ["spaces", "remove", "x"],
+                     ["spaces", "chmod", "0640", "x"], ["spaces", "chown", "0", "x"],
+                     ["budget", "get"], ["budget", "get", "x"],
+                     ["budget", "set", "x", "--limit", "1M"]):
             self.refused(4, *verb, say=[self.folder.socket])
 
     def test_a_stale_socket_file_is_no_daemon(self):
@@ -439,6 +442,140 @@ class WithDaemon(unittest.TestCase):
         self.assertLessEqual(names, listed)
         for name in names:
             client.ask("space.remove", name=name)
+
+    def refused(self, status, *args):
+        code, out, err = ctl(*args, path=self.path)
+        self.assertEqual((code, out), (status, ""), err)
+        self.assertEqual(err.count("\n"), 1, err)
+        return err
+
+    def row(self, name):
+        (row,) = [r for r in self.json("spaces")["spaces"] if r["name"] == name]
+        return row
+
+    def test_a_budget_is_shown_and_set(self):
+        self.space("paid", "--limit", "16M", "--reserve", "2M")
+        (row,) = self.json("budget", "get", "paid")["spaces"]
+        self.assertEqual(row, {
+            "name": "paid", "used": 0, "committed": 2 << 20, "limit": 16 << 20,
+            "reserve": 2 << 20, "client_limit": 14 << 20, "weight": 100, "removed": False})
+        (row,) = self.json("budget", "set", "paid", "--limit", "+16M", "--reserve", "6M",
+                           "--weight", "7")["spaces"]
+        self.assertEqual((row["limit"], row["reserve"], row["committed"], row["client_limit"],
+                          row["weight"]), (32 << 20, 6 << 20, 6 << 20, 28 << 20, 7))
+        (row,) = self.json("budget", "set", "paid", "--client-limit", "-12M",
+                           "--reserve", "0")["spaces"]
+        self.assertEqual((row["client_limit"], row["reserve"]), (16 << 20, 0))
+        self.json("status")
+        (row,) = [r for r in self.json("stats")["spaces"] if r["name"] == "paid"]
+        self.assertEqual((row["limit"], row["reserve"]), (32 << 20, 0))
+
+    def test_all_budgets_are_shown_below_the_regions(self):
+        self.space("one", "--limit", "16M", "--reserve", "2M")
+        self.space("two", "--limit", "8M")
+        page = self.json("budget", "get")
+        names = {r["name"]: r["limit"] for r in page["spaces"]}
+        self.assertEqual((names["one"], names["two"]), (16 << 20, 8 << 20))
+        region = page["region"]
+        self.assertEqual(list(region), ["region", "used", "committed", "limits", "reserves"])
+        self.assertEqual(region["region"], REGION)
+        self.assertEqual(region["limits"], sum(names.values()))
+        self.assertGreaterEqual(region["reserves"], 2 << 20)
+        self.assertIn("\nLIMITS TOGETHER\t", self.ok("budget", "get"))
+
+    def test_a_limit_below_what_is_used_takes_nothing_and_is_said_to(self):
+        self.space("full", "--limit", "16M")
+        client = self.client()
+        space = client.ask("space.open", name="full")["space"]
+        given = client.ask("extent.alloc", space=space, size=8 << 20)
+        code, out, err = ctl("budget", "set", "full", "--limit", "4M", path=self.path)
+        self.assertEqual(code, 0)
+        self.assertIn("full uses 8 MiB of 4 MiB: nothing is taken away", err)
+        self.assertEqual(self.row("full")["used"], 8 << 20)
+        with self.assertRaisesRegex(AssertionError, "BUDGET|budget"):
+            client.ask("extent.alloc", space=space, size=65536)
+        client.ask("extent.free", space=space, offset=given["offset"], tag=given["tag"])
+        client.ask("extent.alloc", space=space, size=2 << 20)
+
+    def test_a_budget_that_cannot_be_is_refused_with_what_could(self):
+        self.space("bound", "--limit", "16M", "--reserve", "4M")
+        err = self.refused(6, "budget", "set", "bound", "--limit", "16T")
+        self.assertIn("16 TiB asked, ", err)
+        self.assertIn("left in the budget of the region", err)
+        self.assertIn("above the limit, which is 16 MiB",
+                      self.refused(2, "budget", "set", "bound", "--reserve", "32M"))
+        self.assertIn("a reserve of 4 MiB is above the limit, which is 2 MiB",
+                      self.refused(2, "budget", "set", "bound", "--limit", "2M"))
+        self.assertIn("limit: at least one byte",
+                      self.refused(2, "budget", "set", "bound", "--limit", "0"))
+        self.assertIn("leaves nothing",
+                      self.refused(2, "budget", "set", "bound", "--limit", "-17M"))
+        self.assertIn("1 to 10000",
+                      self.refused(2, "budget", "set", "bound", "--weight", "10001"))
+        self.assertIn("nothing to set", self.refused(2, "budget", "set", "bound"))
+        self.assertIn("nothing to add",
+                      self.refused(2, "spaces", "create", "x", "--limit", "+4M"))
+        for verb in ["get"], ["set", "--limit", "4M"]:
+            self.assertIn("no space \"nosuch\"",
+                          self.refused(3, "budget", *verb, "nosuch"))
+            self.assertIn("1 to 63", self.refused(2, "budget", *verb, "x" * 300))
+            self.assertEqual(ctl("budget", *verb, "a/b", path=self.path)[0], 3)
+        self.assertEqual(self.row("bound")["limit"], 16 << 20)
+
+    def test_a_space_gets_another_mode_and_owner(self):
+        self.space("owned", "--limit", "1M")
+        for mode, want in (("0640", "0640"), ("777", "0777"), ("0", "0000")):
+            self.assertEqual(self.ok("spaces", "chmod", mode, "owned"), "")
+            self.assertEqual(self.row("owned")["mode"], want)
+        user, root = os.getuid(), os.getuid() == 0
+        for spec, want in (("%d" % user, None), (":%d" % os.getgid(), os.getgid()),
+                           ("%d:%d" % (user, os.getgid()), os.getgid())):
+            self.assertEqual(self.ok("spaces", "chown", spec, "owned"), "")
+            self.assertEqual(self.row("owned")["uid"], user)
+            if want is not None:
+                self.assertEqual(self.row("owned")["gid"], want)
+        if root:
+            self.ok("spaces", "chown", "nobody:", "owned")
+            self.assertEqual((self.row("owned")["uid"], self.row("owned")["gid"]),
+                             (65534, 65534))
+            self.ok("spaces", "chown", "4000000:daemon", "owned")
+            self.assertEqual((self.row("owned")["uid"], self.row("owned")["gid"]),
+                             (4000000, 1))
+
+    def test_modes_and_owners_that_make_no_sense_are_refused_by_name(self):
+        self.space("kept", "--limit", "1M")
+        before = self.row("kept")
+        for mode in "0999", "1777", "rw", "", "07777777777777777777777":
+            self.assertIn("three octal digits",
+                          self.refused(2, "spaces", "chmod", mode, "kept"))
+        self.assertIn('no user "nosuchuser"',
+                      self.refused(2, "spaces", "chown", "nosuchuser", "kept"))
+        self.assertIn('no group "nosuchgroup"',
+                      self.refused(2, "spaces", "chown", ":nosuchgroup", "kept"))
+        self.assertIn("no user", self.refused(2, "spaces", "chown", "4294967295", "kept"))
+        self.assertIn("neither", self.refused(2, "spaces", "chown", "", "kept"))
+        self.assertIn("whose group", self.refused(2, "spaces", "chown", ":", "kept"))
+        self.assertIn("MODE SPACE", self.refused(2, "spaces", "chmod", "0640"))
+        self.assertIn("USER[:GROUP]", self.refused(2, "spaces", "chown"))
+        for name, status in (("nosuch", 3), ("a/b", 2), ("x" * 300, 2)):
+            self.refused(status, "spaces", "chmod", "0640", name)
+            self.refused(status, "spaces", "chown", str(os.getuid()), name)
+        self.assertEqual(self.row("kept"), before)
+
+    def test_who_has_a_space_open_keeps_it_through_a_chmod(self):
+        self.space("closing", "--limit", "8M")
+        client = self.client()
+        space = client.ask("space.open", name="closing")["space"]
+        self.ok("spaces", "chmod", "0", "closing")
+        client.ask("extent.alloc", space=space, size=65536)
+
+    def test_a_change_that_says_nothing_or_too_much_is_refused_by_its_field(self):
+        self.space("typed", "--limit", "1M")
+        client = self.client()
+        for field, value in (("set", 0), ("set", 128), ("weight", 1 << 32), ("mode", 1 << 40),
+                             ("uid", 1 << 32), ("gid", 1 << 33)):
+            with self.assertRaisesRegex(AssertionError, field):
+                client.ask("space.change", **{"name": "typed", "set": 127, field: value})
 
     def test_clients_are_listed_with_what_they_hold(self):
         self.space("held", "--limit", "8M")

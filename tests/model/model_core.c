@@ -14,30 +14,32 @@ static void one_step(void)
 {
 	uint32_t dice = below(1000);
 
-	if (dice < 430)
+	if (dice < 415)
 		verb_alloc();
-	else if (dice < 600)
+	else if (dice < 585)
 		verb_free();
-	else if (dice < 660)
+	else if (dice < 645)
 		verb_free_wrong();
-	else if (dice < 810)
+	else if (dice < 795)
 		plan_finish_one();
-	else if (dice < 850)
+	else if (dice < 835)
 		verb_trim();
-	else if (dice < 880)
+	else if (dice < 865)
 		verb_space_create();
-	else if (dice < 940)
+	else if (dice < 925)
 		verb_space_open();
-	else if (dice < 945)
+	else if (dice < 930)
 		verb_space_close();
-	else if (dice < 950)
+	else if (dice < 935)
 		verb_space_remove();
-	else if (dice < 970)
+	else if (dice < 955)
 		verb_session_open();
-	else if (dice < 975)
+	else if (dice < 960)
 		verb_session_end();
-	else if (dice < 985)
+	else if (dice < 967)
 		verb_scrub();
+	else if (dice < 991)
+		verb_space_change();
 	else
 		verb_window_open();
 }
@@ -122,10 +124,12 @@ int main(void)
 	printf("alloc %" PRIu64 " planned %" PRIu64 " punched %" PRIu64 " memory %" PRIu64
 	       " budget %" PRIu64 " busy %" PRIu64 " large %" PRIu64 " free %" PRIu64
 	       " refused %" PRIu64 " adopted %" PRIu64 " gone %" PRIu64 " trimmed %" PRIu64
-	       " scrubbed %" PRIu64 " aborted %" PRIu64 " limit %" PRIu64 "\n",
+	       " scrubbed %" PRIu64 " aborted %" PRIu64 " limit %" PRIu64 " changed %" PRIu64
+	       " reserved %" PRIu64 " lowered %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
-	       total[N_ABORTED], total[N_LIMIT]);
+	       total[N_ABORTED], total[N_LIMIT], total[N_CHANGED], total[N_RESERVED],
+	       total[N_LOWERED]);
 	return 0;
 }

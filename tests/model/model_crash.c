@@ -3,7 +3,8 @@
  * logged; after each verb, what was stored before it plus each prefix of its stores is recovered.
  *
  *   each prefix recovers, and core_check() finds nothing wrong
- *   every record is as it was before the verb, or as it is after it: none half written
+ *   every record is as it was before the verb, or as it is after it: none half written (of a
+ *   space that was there and stays, every word: its terms are changed one by one)
  *   a page is recorded only while it is there (the shell commits before plan_commit())
  *   no tag is given twice for the same place, whatever was lost
  *   what is recovered can be ended: sessions and spaces go, and leave nothing behind
@@ -114,20 +115,23 @@ static bool same(const void *a, const void *b, enum record_kind kind, uint32_t s
 				 sizes[kind]);
 }
 
-/* A space's counters are stores of their own: they may be ahead of the rest. */
-static bool same_but_counters(const void *a, const void *b, uint32_t slot)
+/* A space that comes is whole or not there; of one that stays, each word is old or new. */
+static bool space_is_whole(uint32_t slot)
 {
-	struct space_record left, right;
+	uint64_t now[sizeof(struct space_record) / 8], old[ARRAY_SIZE(now)],
+		new[ARRAY_SIZE(now)];
 
-	if (records_valid(a, RECORD_SPACE, slot) != records_valid(b, RECORD_SPACE, slot))
-		return false;
-	memcpy(&left, records_at(a, RECORD_SPACE, slot), sizeof(left));
-	memcpy(&right, records_at(b, RECORD_SPACE, slot), sizeof(right));
-	if (!left.state)
-		return true;
-	left.tag_next = right.tag_next;
-	left.window_next = right.window_next;
-	return !memcmp(&left, &right, sizeof(left));
+	memcpy(now, records_at(image, RECORD_SPACE, slot), sizeof(now));
+	memcpy(old, records_at(before, RECORD_SPACE, slot), sizeof(old));
+	memcpy(new, records_at(after, RECORD_SPACE, slot), sizeof(new));
+	if (!records_valid(image, RECORD_SPACE, slot))
+		return !records_valid(before, RECORD_SPACE, slot) ||
+		       !records_valid(after, RECORD_SPACE, slot);
+	for (uint32_t i = 0; i < ARRAY_SIZE(now); ++i)
+		if (now[i] != new[i] &&
+		    (now[i] != old[i] || !records_valid(before, RECORD_SPACE, slot)))
+			return false;
+	return true;
 }
 
 static void look_at_image(bool ended, const uint64_t *pages_there)
@@ -135,8 +139,7 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
 		for (uint32_t i = 0; i < capacity.slots[kind]; ++i) {
 			if (kind == RECORD_SPACE) {
-				if (!same_but_counters(image, before, i) &&
-				    !same_but_counters(image, after, i) && !ended)
+				if (!space_is_whole(i) && !ended)
 					DIE("space %u is half written", i);
 			} else if (kind != RECORD_PAGES && !same(image, before, kind, i) &&
 				   !same(image, after, kind, i)) {
@@ -312,6 +315,31 @@ static void verb_create(void)
 		plan_keep(plan);
 }
 
+static void verb_change(uint32_t space)
+{
+	struct space_change change = {
+		.set = below(SPACE_SET_ALL + 1),
+		.to =
+			{
+				.owner = {below(3), below(3)},
+				.mode = 0600 + below(3),
+				.weight = 1 + below(9),
+				.limit = (1 + below(8)) * 2 * MIB,
+				.reserve = below(8) * MIB,
+				.client_limit = (1 + below(12)) * MIB,
+			},
+	};
+	struct plan *plan = NULL;
+	struct core_fault fault;
+	struct space_view view;
+
+	if (core_space_view(core, space, &view) &&
+	    !core_space_change(core, (struct credentials){0, 0}, NULL, 0, view.name, &change,
+			       &plan, &fault) &&
+	    plan)
+		plan_keep(plan);
+}
+
 static void verb_alloc(uint32_t session, uint32_t space)
 {
 	struct extent_request request = {.size = 1 + below(below(3) ? MIB : 4 * MIB),
@@ -365,8 +393,10 @@ static bool one_verb(void)
 					&fault);
 	} else if (dice < 72) {
 		core_session_open(core, &request, &slot, &fault);
-	} else if (dice < 80) {
+	} else if (dice < 78) {
 		verb_create();
+	} else if (dice < 80) {
+		verb_change(space);
 	} else if (dice < 84) {
 		if (!core_trim(core, space, 1 + below(3), &plan) && plan)
 			plan_keep(plan);

@@ -82,7 +82,9 @@ uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty)
 uint32_t spare_of(uint32_t space)
 {
 	uint32_t committed = units_of(space, NODES, COMMITTED, false);
-	uint32_t reserve = (uint32_t)(m.spaces[space].reserve / (2 * MIB));
+	const struct naive_space *s = &m.spaces[space];
+	uint64_t reserved = s->changing ? u64_max(s->reserve, s->next.reserve) : s->reserve;
+	uint32_t reserve = (uint32_t)(reserved / (2 * MIB));
 	uint32_t idle = units_of(space, NODES, COMMITTED, true);
 	uint32_t above = committed > reserve ? committed - reserve : 0;
 
@@ -133,11 +135,94 @@ uint64_t numa_reach(struct numa numa)
 	return numa_strict(numa.kind) ? numa.nodes : there;
 }
 
+static uint64_t limit_of(const struct naive_space *s)
+{
+	return s->changing ? u64_max(s->limit, s->next.limit) : s->limit;
+}
+
 static uint32_t space_room_of(uint32_t space)
 {
-	return (uint32_t)(m.spaces[space].limit / (2 * MIB)) -
-	       units_of(space, NODES, COMMITTED, false) -
-	       units_of(space, NODES, COMMITTING, false);
+	uint32_t limit = (uint32_t)(limit_of(&m.spaces[space]) / (2 * MIB));
+	uint32_t has = units_of(space, NODES, COMMITTED, false) +
+		       units_of(space, NODES, COMMITTING, false);
+
+	return limit > has ? limit - has : 0;
+}
+
+static uint64_t windows_on(uint32_t space, uint32_t node, uint64_t *largest)
+{
+	uint64_t sum = 0;
+
+	*largest = 0;
+	for (uint32_t i = 0; i < WINDOWS; ++i) {
+		const struct naive_window *w = &m.windows[i];
+
+		if (!w->there || w->space != space || w->node != node)
+			continue;
+		sum += (uint64_t)w->slices << SLICE_SHIFT;
+		*largest = u64_max(*largest, (uint64_t)w->slices << SLICE_SHIFT);
+	}
+	return sum;
+}
+
+/* What a space has, whatever its limit says. */
+uint64_t holds_of(uint32_t space)
+{
+	uint64_t holds, largest;
+
+	holds = (uint64_t)(units_of(space, NODES, COMMITTED, false) +
+			   units_of(space, NODES, COMMITTING, false)) *
+		2 * MIB;
+	for (uint32_t i = 0; shift == 12 && i < m.config.n_nodes; ++i)
+		holds = u64_max(holds, windows_on(space, i, &largest));
+	return holds;
+}
+
+uint64_t share_left(uint32_t uid, uint32_t but)
+{
+	uint64_t left = uid ? m.config.share : core_view(m.core).capacity;
+
+	for (uint32_t i = 1; i <= SPACES; ++i) {
+		const struct naive_space *s = &m.spaces[i];
+
+		if (i != but && s->there && s->idle_low != UINT32_MAX &&
+		    (s->uid == uid || (s->changing && s->next.owner.uid == uid)))
+			left -= u64_min(left, u64_max(limit_of(s), holds_of(i)));
+	}
+	return left;
+}
+
+/* The longest extent: in a window that is there, or in the next one. */
+uint64_t extent_max(uint32_t space, uint64_t nodes)
+{
+	uint64_t max = 0, most = 0, largest, limit = limit_of(&m.spaces[space]);
+
+	for (uint32_t i = 0; i < m.config.n_nodes; ++i) {
+		uint64_t sum = windows_on(space, i, &largest);
+
+		if (!(nodes >> i & 1))
+			continue;
+		most = u64_max(most, m.config.node_bytes[i]);
+		if (shift != 12)
+			largest = limit;
+		else if (sum < limit)
+			largest = u64_max(largest,
+					  (uint64_t)1 << (63 - __builtin_clzll(limit - sum)));
+		max = u64_max(max, largest);
+	}
+	return u64_min(u64_min(max, m.spaces[space].limit), most);
+}
+
+void terms_become(struct naive_space *s)
+{
+	s->uid = s->next.owner.uid;
+	s->gid = s->next.owner.gid;
+	s->mode = s->next.mode;
+	s->weight = s->next.weight;
+	s->limit = s->next.limit;
+	s->reserve = s->next.reserve;
+	s->client_limit = s->next.client_limit;
+	s->changing = false;
 }
 
 bool slice_open(const struct naive_window *w, uint32_t i)
@@ -213,18 +298,28 @@ static uint64_t naive_held(uint32_t uid, bool all, enum quota_kind kind)
 	return n;
 }
 
-bool naive_may(uint32_t uid, enum quota_kind kind)
+static bool naive_fits(uint32_t uid, enum quota_kind kind, uint64_t n, uint64_t all)
 {
 	static const uint64_t totals[] = {
 		[QUOTA_SESSIONS] = SESSIONS, [QUOTA_SPACES] = SPACES,  [QUOTA_OPENS] = OPENS,
 		[QUOTA_WINDOWS] = WINDOWS,   [QUOTA_LEASES] = EXTENTS,
 	};
-	uint64_t mine = naive_held(uid, false, kind), all = naive_held(0, true, kind);
+	uint64_t mine = naive_held(uid, false, kind);
 	uint64_t max = m.config.limits.max[kind], kept = 0;
 
-	if (uid && max && mine >= max)
+	if (uid && max && mine + n > max)
 		return false;
 	if (m.config.limits.keeps_last && mine)
 		kept = totals[kind] / (uid ? 8 : 16);
-	return all < totals[kind] - kept;
+	return all + n <= totals[kind] - kept;
+}
+
+bool naive_may(uint32_t uid, enum quota_kind kind)
+{
+	return naive_fits(uid, kind, 1, naive_held(0, true, kind));
+}
+
+bool naive_may_get(uint32_t uid, enum quota_kind kind, uint64_t n)
+{
+	return !n || naive_fits(uid, kind, n, naive_held(0, true, kind) - n);
 }

@@ -69,6 +69,9 @@ struct naive_space {
 	uint32_t uid, gid, mode, weight;
 	uint64_t limit, reserve, client_limit;
 	struct numa numa;
+	bool changing; /* a plan will make it so: */
+	struct space_terms next;
+	uint64_t last_used, last_units; /* at the last comparison */
 	uint32_t idle_low;
 	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
 };
@@ -76,7 +79,7 @@ struct naive_space {
 struct naive_plan {
 	struct plan *plan;
 	uint32_t session, extent; /* naive extent + 1 */
-	bool creates;
+	bool creates, changes;
 };
 
 struct naive {
@@ -113,7 +116,10 @@ enum {
 	N_TRIMMED,
 	N_SCRUBBED,
 	N_ABORTED,
-	N_LIMIT
+	N_LIMIT,
+	N_CHANGED,
+	N_RESERVED,
+	N_LOWERED
 };
 
 /* ---- dice, and the heap ---- */
@@ -127,6 +133,10 @@ uint64_t used_by(uint32_t space, uint32_t session, bool any);
 bool unit_empty(const struct naive_window *w, uint32_t unit);
 uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty);
 uint32_t spare_of(uint32_t space);
+uint64_t holds_of(uint32_t space);
+uint64_t share_left(uint32_t uid, uint32_t but);
+uint64_t extent_max(uint32_t space, uint64_t nodes);
+void terms_become(struct naive_space *s);
 uint32_t node_room(uint32_t node);
 bool slice_open(const struct naive_window *w, uint32_t i);
 bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes);
@@ -149,6 +159,8 @@ void compare(void);
 
 /* May the uid have one more? */
 bool naive_may(uint32_t uid, enum quota_kind kind);
+/* Or so many that another uid has. */
+bool naive_may_get(uint32_t uid, enum quota_kind kind, uint64_t n);
 
 /* ---- verbs of spaces and sessions ---- */
 
@@ -160,6 +172,7 @@ void verb_space_close(void);
 void verb_space_create(void);
 void verb_space_open(void);
 void verb_space_remove(void);
+void verb_space_change(void);
 
 /* ---- verbs of extents ---- */
 

@@ -91,6 +91,7 @@ void compare(void)
 	for (uint32_t i = 1; i <= SPACES; ++i) {
 		struct naive_space *s = &m.spaces[i];
 		struct space_view view;
+		uint64_t units;
 		uint32_t idle;
 
 		MUST(core_space_view(m.core, i, &view) == s->there);
@@ -102,6 +103,18 @@ void compare(void)
 		MUST(view.used == used_by(i, 0, true) && view.limit == s->limit);
 		MUST(view.committed == units_of(i, NODES, COMMITTED, false) * 2 * MIB);
 		MUST(view.removed == s->removed);
+		MUST(view.reserve == s->reserve && view.client_limit == s->client_limit);
+		MUST(view.weight == s->weight && view.mode == s->mode);
+		MUST(view.owner.uid == s->uid && view.owner.gid == s->gid);
+		/* A limit can be lowered below what there is, but nothing grows beyond it. */
+		units = (uint64_t)units_of(i, NODES, COMMITTED, false) +
+			units_of(i, NODES, COMMITTING, false);
+		MUST(view.used <= s->limit || view.used <= s->last_used);
+		MUST(units * 2 * MIB <= s->limit || units <= s->last_units ||
+		     (s->changing && units * 2 * MIB <= s->next.limit));
+		m.counts[N_LOWERED] += view.used > s->limit;
+		s->last_used = view.used;
+		s->last_units = units;
 	}
 	for (uint32_t i = 1; i <= SESSIONS; ++i) {
 		struct session_view view;

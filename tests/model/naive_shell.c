@@ -39,7 +39,8 @@ void plan_take(struct plan *plan, uint32_t session, uint32_t extent, bool create
 	while (m.plans[slot].plan)
 		++slot;
 	MUST(slot < PLANS);
-	m.plans[slot] = (struct naive_plan){plan, session, extent, creates};
+	m.plans[slot] = (struct naive_plan){
+		.plan = plan, .session = session, .extent = extent, .creates = creates};
 	for (uint32_t i = 0; i < plan->n_effects; ++i) {
 		const struct effect *e = &plan->effects[i];
 		struct naive_window *w = &m.windows[e->window];
@@ -160,6 +161,8 @@ static void plan_finish(uint32_t slot)
 			m.extents[p.extent - 1].pending = false;
 		if (p.creates)
 			m.spaces[p.plan->space].pending = false;
+		if (p.changes)
+			terms_become(&m.spaces[p.plan->space]);
 	} else {
 		++m.counts[N_ABORTED];
 		if (p.extent)
@@ -168,6 +171,7 @@ static void plan_finish(uint32_t slot)
 			effect_done(&p.plan->effects[i], false);
 		if (p.creates)
 			m.spaces[p.plan->space].there = false;
+		m.spaces[p.plan->space].changing &= !p.changes;
 	}
 	/* The space's end is the same either way. */
 	if (commit)

@@ -64,18 +64,6 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 	++m.counts[plan ? N_PLANNED : N_ALLOC];
 }
 
-static uint64_t extent_max(const struct naive_space *s, uint64_t nodes)
-{
-	uint64_t max = 0;
-
-	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
-		if (nodes >> i & 1)
-			max = u64_max(max, m.config.node_bytes[i]);
-	max = u64_min(max, s->limit);
-	return shift == 12 ? u64_min(max, (uint64_t)1 << (63 - __builtin_clzll(s->limit)))
-			   : max;
-}
-
 void verb_alloc(void)
 {
 	struct extent_request request = {
@@ -91,7 +79,7 @@ void verb_alloc(void)
 	struct extent_info info;
 	struct core_fault fault;
 	struct plan *plan;
-	uint64_t mine, all, nodes;
+	uint64_t mine, all, most, nodes;
 	bool may;
 	int r;
 
@@ -103,22 +91,24 @@ void verb_alloc(void)
 	request.caller = below(NODES + 2);
 	nodes = numa_reach(request.numa ? numa : s->numa);
 	mine = used_by(space, session, false);
+	most = extent_max(space, nodes);
 	all = used_by(space, 0, true);
 	r = core_extent_alloc(m.core, session, space, &request, &info, &plan, &fault);
 	if (s->read_only[session]) {
 		MUST(r == CORE_E_PERMISSION);
 	} else if (!nodes) {
 		MUST(r == CORE_E_INVALID && !strcmp(fault.which, "nodes"));
-	} else if (bytes > extent_max(s, nodes)) {
-		MUST(r == CORE_E_TOO_LARGE && fault.max == extent_max(s, nodes));
+	} else if (bytes > most) {
+		MUST(r == CORE_E_TOO_LARGE && fault.max == most);
 		++m.counts[N_LARGE];
 	} else if (mine + bytes > s->client_limit) {
 		MUST(r == CORE_E_BUDGET && !strcmp(fault.which, "client"));
-		MUST(fault.remaining == s->client_limit - mine && fault.requested == bytes);
+		MUST(fault.remaining == (s->client_limit > mine ? s->client_limit - mine : 0) &&
+		     fault.requested == bytes);
 		++m.counts[N_BUDGET];
 	} else if (all + bytes > s->limit) {
 		MUST(r == CORE_E_BUDGET && !strcmp(fault.which, "space"));
-		MUST(fault.remaining == s->limit - all);
+		MUST(fault.remaining == (s->limit > all ? s->limit - all : 0));
 		++m.counts[N_BUDGET];
 	} else if (!may && used_by(0, 0, true) + bytes <= core_view(m.core).capacity) {
 		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.leases"));

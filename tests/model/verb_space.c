@@ -153,7 +153,7 @@ void verb_space_create(void)
 		.numa = one_in(2) ? some_numa() : (struct numa){},
 	};
 	uint64_t nodes = numa_reach(request.numa), there = 0;
-	uint64_t own = m.config.share, limit = request.limit;
+	uint64_t own, limit = request.limit;
 	struct core_fault fault;
 	struct space_view view;
 	struct plan *plan;
@@ -164,13 +164,9 @@ void verb_space_create(void)
 	if (plans_out() == PLANS)
 		return;
 	snprintf(name, sizeof(name), "s%u", below(10));
-	if (!request.owner.uid)
-		own = core_view(m.core).capacity;
+	own = share_left(request.owner.uid, 0);
 	for (uint32_t i = 1; i <= SPACES; ++i) {
 		exists |= m.spaces[i].there && !strcmp(m.spaces[i].name, name);
-		if (m.spaces[i].there && m.spaces[i].uid == request.owner.uid &&
-		    m.spaces[i].idle_low != UINT32_MAX)
-			own -= u64_min(own, m.spaces[i].limit);
 	}
 	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
 		there += nodes >> i & 1 ? m.config.node_bytes[i] : 0;
@@ -221,7 +217,7 @@ void verb_space_create(void)
 		.pending = true,
 		.uid = request.owner.uid,
 		.gid = 100,
-		.mode = request.mode,
+		.mode = view.mode,
 		.weight = view.weight,
 		.limit = view.limit,
 		.reserve = view.reserve,
@@ -239,18 +235,26 @@ void verb_space_open(void)
 	struct naive_space *s = &m.spaces[space];
 	bool read_only = one_in(5), may;
 	struct core_fault fault;
+	uint32_t rights = s->mode;
 	int r;
 
 	if (!session || !s->there)
 		return;
 	may = naive_may(m.uids[session], QUOTA_OPENS);
+	if (!m.uids[session])
+		rights = 7;
+	else if (m.uids[session] == s->uid)
+		rights >>= 6;
+	else if (s->gid == 100)
+		rights >>= 3;
 	r = core_space_open(m.core, session, s->name, read_only, NULL, 0, &slot, &fault);
 	if (s->pending) {
 		MUST(r == CORE_E_BUSY);
 	} else if (s->removed || s->idle_low == UINT32_MAX) {
 		MUST(r == CORE_E_NOT_FOUND);
-	} else if (m.uids[session] && m.uids[session] != s->uid && s->mode == 0640 &&
-		   !read_only) {
+	} else if (!(rights & 4)) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "read"));
+	} else if (!read_only && !(rights & 2)) {
 		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
 	} else if (s->member[session]) {
 		MUST(r == CORE_E_EXISTS);

@@ -123,6 +123,39 @@ START_TEST(random_charges_sum_up_at_every_level)
 }
 END_TEST
 
+START_TEST(a_limit_below_what_is_used_leaves_nothing_and_takes_nothing)
+{
+	TREE(tree, 100, 50, 30);
+	struct budget_refusal refusal;
+	struct charge charge = {0}, other = {0};
+
+	ck_assert_int_eq(budget_charge(&tree.client, 20, &charge, &refusal), 0);
+	tree.space.limit = 15;
+	ck_assert_uint_eq(budget_left(&tree.space), 0);
+	ck_assert_int_eq(budget_charge(&tree.client, 1, &other, &refusal), BUDGET_E_LIMIT);
+	ck_assert_str_eq(refusal.budget->name, "space");
+	ck_assert_uint_eq(refusal.remaining, 0);
+	ck_assert_uint_eq(tree.space.used, 20);
+	charge_release(&charge);
+	ck_assert_int_eq(budget_charge(&tree.client, 15, &charge, &refusal), 0);
+	charge_release(&charge);
+}
+END_TEST
+
+START_TEST(what_was_charged_before_a_restart_is_charged_whatever_the_limit)
+{
+	TREE(tree, 100, 50, 30);
+	struct charge charge = {0}, other = {0};
+
+	ck_assert(budget_restore(&tree.client, 40, &charge));
+	ck_assert_uint_eq(tree.region.used, 40);
+	ck_assert(!budget_restore(&tree.client, UINT64_MAX, &other));
+	ck_assert_uint_eq(tree.region.used, 40);
+	charge_release(&charge);
+	ck_assert_uint_eq(tree.region.used, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("budget");
@@ -134,5 +167,7 @@ int main(void)
 	tcase_add_test(tcase, charge_that_would_overflow_is_refused);
 	tcase_add_test(tcase, moved_charge_leaves_the_client_and_stays_with_the_space);
 	tcase_add_test(tcase, random_charges_sum_up_at_every_level);
+	tcase_add_test(tcase, a_limit_below_what_is_used_leaves_nothing_and_takes_nothing);
+	tcase_add_test(tcase, what_was_charged_before_a_restart_is_charged_whatever_the_limit);
 	return world_run(suite);
 }

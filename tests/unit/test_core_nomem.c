@@ -122,6 +122,15 @@ static int verb_scrub(void)
 	return core_scrub(world.core, 0, &plan);
 }
 
+static int verb_change(void)
+{
+	struct space_change change = {.set = SPACE_SET_RESERVE | SPACE_SET_LIMIT,
+				      .to = {.reserve = 14 * MIB, .limit = 18 * MIB}};
+
+	return core_space_change(world.core, (struct credentials){0, 0}, NULL, 0, "a", &change,
+				 &plan, &world.fault);
+}
+
 static int verb_remove(void)
 {
 	return core_space_remove(world.core, (struct credentials){0, 0}, "a", false, &plan,
@@ -171,6 +180,11 @@ START_TEST(verbs_without_memory_change_nothing)
 		world_check(&world, false);
 	}
 	ck_assert_uint_ge(fail_each(verb_recover, false), 15);
+	ck_assert_uint_ge(fail_each(verb_change, false), 5); /* a window more */
+	ck_assert_ptr_nonnull(plan);
+	plan_commit(world.core, plan);
+	plan = NULL;
+	world_check(&world, false);
 	fail_each(verb_end, true);
 	ck_assert_ptr_null(plan);
 	ck_assert_uint_ge(fail_each(verb_remove, true), 1);
