@@ -65,7 +65,7 @@ static void help_print(FILE *out)
 
 		snprintf(left, sizeof(left), "%s %s", verbs[i].name,
 			 verbs[i].words ? verbs[i].words : "");
-		fprintf(out, "  %-24s %s\n", left, verbs[i].text);
+		fprintf(out, "  %-24s  %s\n", left, verbs[i].text);
 	}
 	fputs("\nOptions:\n", out);
 	for (unsigned i = 0; i <= OPTION_VERSION; i++)
