@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "base/word.h"
@@ -34,6 +33,9 @@ static const struct verb verbs[] = {
 	 verb_budget_get},
 	{"budget set", "SPACE", "change what a space may have", GLOBAL | BUDGETS,
 	 verb_budget_set},
+	{"doctor", NULL,
+	 "would Varbos work here, and if not, what to do; also without a daemon",
+	 GLOBAL | BIT(SIZE) | BIT(PAGES), verb_doctor},
 	{"clients", NULL, "who is connected", GLOBAL | BIT(WATCH), verb_clients},
 	{"ping", NULL, "how long an answer takes", GLOBAL | BIT(WATCH) | BIT(COUNT), verb_ping},
 	{"demo", NULL, "two processes share memory, and you watch", GLOBAL, verb_demo},
@@ -237,6 +239,7 @@ static enum answer page_run(const struct verb *verb, struct call *call, bool wat
 	if (!out)
 		return answer_say(ANSWER_FAILED, "%s", strerror(errno));
 	call->notice[0] = 0;
+	call->exit = ANSWER_OK;
 	table_page_begin(&call->page, out, form_of(call->options), bold_wanted());
 	answer = verb->run(call);
 	table_page_end(&call->page);
@@ -254,7 +257,7 @@ static enum answer page_run(const struct verb *verb, struct call *call, bool wat
 		return answer_say(ANSWER_FAILED, "standard output: %s", strerror(errno));
 	if (call->notice[0])
 		answer_say(ANSWER_OK, "%s", call->notice);
-	return ANSWER_OK;
+	return call->exit;
 }
 
 static enum answer watch_run(const struct verb *verb, struct call *call)
@@ -281,7 +284,7 @@ static enum answer watch_run(const struct verb *verb, struct call *call)
 
 static enum answer words_run(const struct options *options)
 {
-	char socket[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char socket[4096]; /* whether an address has room for it is for each verb to say */
 	struct call call = {.options = options, .socket = socket, .timeout_ms = 5000};
 	const struct verb *verb;
 	enum answer answer;

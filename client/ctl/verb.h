@@ -18,6 +18,7 @@ struct call {
 	int timeout_ms;
 	struct table_page page;
 	char notice[160]; /* for stderr, once the page is out */
+	enum answer exit; /* and how it ends then */
 };
 
 struct verb {
@@ -38,5 +39,6 @@ enum answer verb_spaces_chown(struct call *call);
 enum answer verb_budget_get(struct call *call);
 enum answer verb_budget_set(struct call *call);
 enum answer verb_clients(struct call *call);
+enum answer verb_doctor(struct call *call);
 enum answer verb_ping(struct call *call);
 enum answer verb_demo(struct call *call);

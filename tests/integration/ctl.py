@@ -271,6 +271,62 @@ class WithoutDaemon(unittest.TestCase):
         self.assertEqual(code, 5, err)
 
 
+class Doctor(unittest.TestCase):
+    def setUp(self):
+        self.folder = Folder()
+        self.addCleanup(self.folder.remove)
+
+    def doctor(self, *args, path=None):
+        code, out, err = ctl("doctor", "--json", *args, path=path or self.folder.socket)
+        page = json.loads(out)
+        for row in page["findings"]:
+            self.assertEqual(list(row), ["check", "result", "text", "todo"])
+            self.assertIn(row["result"], ("OK", "note", "warning", "FAIL"))
+            self.assertEqual(row["todo"] == "", row["result"] == "OK", row)
+        failed = [r for r in page["findings"] if r["result"] == "FAIL"]
+        self.assertEqual((code, page["failures"]), (1 if failed else 0, len(failed)), err)
+        return {(r["check"], r["result"]): r for r in page["findings"]}
+
+    def test_it_needs_no_daemon(self):
+        found = self.doctor("--pages", "4K", "--size", "64M")
+        self.assertIn("no daemon answers", found["daemon", "note"]["text"])
+        self.assertIn("free to be served", found["socket", "OK"]["text"])
+        self.assertIn("available", found["memory", "OK"]["text"])
+
+    def test_what_would_fail_makes_it_fail(self):
+        found = self.doctor("--pages", "4K", "--size", "1024T")
+        self.assertIn("1 PiB are asked" if "1 PiB" in found["memory", "FAIL"]["text"] else
+                      "1024 TiB are asked", found["memory", "FAIL"]["text"])
+        found = self.doctor(path="/tmp/" + "x" * 200)
+        self.assertIn("205 bytes, a socket's at most 107", found["socket", "FAIL"]["text"])
+        with open(self.folder.socket, "w", encoding="ascii"):
+            pass
+        self.assertIn("no varbosd's socket", self.doctor()["socket", "FAIL"]["text"])
+
+    def test_it_sees_a_stale_socket(self):
+        stale = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stale.bind(self.folder.socket)
+        stale.close()
+        self.assertIn("left by a daemon", self.doctor()["socket", "warning"]["text"])
+
+    def test_it_asks_the_daemon_that_runs(self):
+        daemon = Daemon(64 << 20)
+        self.addCleanup(daemon.stop)
+        found = self.doctor(path=daemon.path)
+        self.assertIn("64 MiB in pages of 4 KiB", found["daemon", "OK"]["text"])
+
+    def test_in_a_pipe_it_is_a_table(self):
+        _, out, _ = ctl("doctor", path=self.folder.socket)
+        self.assertTrue(out.startswith("CHECK\tRESULT\tFINDING\tTO DO\n"), out)
+        self.assertRegex(out, r"(?m)^kernel\t")
+        self.assertRegex(out, r"(?m)^FAILURES\t\d+$")
+
+    def test_what_is_wanted_is_checked(self):
+        code, _, err = ctl("doctor", "--pages", "3M", path=self.folder.socket)
+        self.assertEqual(code, 2)
+        self.assertIn("none of auto, 4K, 2M, 1G", err)
+
+
 class WithFakeDaemon(unittest.TestCase):
     def fake(self, answer, hello=True):
         daemon = FakeDaemon(answer, hello)

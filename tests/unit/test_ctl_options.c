@@ -71,7 +71,7 @@ START_TEST(what_is_no_value_of_its_option_is_refused)
 {
 	static const char *const bad[] = {
 		"--limit=64Q",        "--limit=",
-		"--limit=--1",         "--limit=16777216T",
+		"--limit=--1",        "--limit=16777216T",
 		"--mode=0888",        "--mode=77777",
 		"--mode=-1",          "--weight=1x",
 		"--weight=",          "--watch=",
