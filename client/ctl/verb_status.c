@@ -1,6 +1,8 @@
 /*
  * status - the daemon about itself.
  */
+#include <stdio.h>
+
 #include "client/ctl/link.h"
 #include "client/ctl/verb.h"
 
@@ -11,6 +13,8 @@ struct status_line {
 	char pages_why[256];
 	uint64_t spaces, sessions;
 	bool isolates;
+	char refused[512]; /* "limits.waiting 3", by spaces */
+	uint64_t dropped;
 };
 
 static const struct table_column columns[] = {
@@ -28,8 +32,30 @@ static const struct table_column columns[] = {
 	STATUS(spaces, "SPACES", SHOW_COUNT),
 	STATUS(sessions, "CLIENTS", SHOW_COUNT),
 	STATUS(isolates, "ISOLATES USERS", SHOW_YES_NO),
+	STATUS(refused, "REFUSED BY LIMITS", SHOW_TEXT),
+	STATUS(dropped, "DROPPED", SHOW_COUNT),
 #undef STATUS
 };
+
+/* Those that ever refused anything, and how often. */
+static void print_refused(char *ret, size_t size, const struct wire_list *limits)
+{
+	const struct wire_limit_row *rows = limits->rows;
+	size_t n = 0;
+
+	*ret = '\0';
+	for (uint32_t i = 0; i < limits->count && n < size; i++) {
+		char key[64];
+		int more;
+
+		if (!rows[i].refused)
+			continue;
+		wire_str_copy(key, sizeof(key), rows[i].key);
+		more = snprintf(ret + n, size - n, "%s%s %llu", n ? ", " : "", key,
+				(unsigned long long)rows[i].refused);
+		n += more > 0 ? (size_t)more : 0;
+	}
+}
 
 enum answer verb_status(struct call *call)
 {
@@ -59,9 +85,11 @@ enum answer verb_status(struct call *call)
 		.spaces = status->spaces,
 		.sessions = status->sessions,
 		.isolates = status->isolates,
+		.dropped = status->dropped,
 	};
 	wire_str_copy(line.version, sizeof(line.version), status->version);
 	wire_str_copy(line.pages_why, sizeof(line.pages_why), status->pages_why);
+	print_refused(line.refused, sizeof(line.refused), &status->limits);
 	table_record(&call->page, NULL, columns, ARRAY_SIZE(columns), &line);
 	return ANSWER_OK;
 }

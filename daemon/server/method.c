@@ -146,6 +146,29 @@ static int run_ping(struct request *request, const union wire_body *params)
 	return 0;
 }
 
+static struct wire_list limit_rows(const struct request *request)
+{
+	static struct wire_limit_row rows[QUOTA_KINDS];
+	struct server *server = request->server;
+	const struct quota_table *core = core_quotas(server->core), *own = &server->quotas;
+	uint32_t uid = request->client->credentials.uid;
+
+	for (uint32_t i = 0; i < QUOTA_KINDS; i++) {
+		const struct quota_table *table = i <= QUOTA_METADATA ? core : own;
+		const struct quota *mine = quota_find(table, uid);
+
+		rows[i] = (struct wire_limit_row){
+			.key = wire_str(quota_infos[i].key),
+			.max = table->limits.max[i],
+			.total = table->limits.total[i],
+			.held = table->held[i],
+			.mine = mine ? mine->held[i] : 0,
+			.refused = table->refused[i],
+		};
+	}
+	return (struct wire_list){rows, QUOTA_KINDS};
+}
+
 static int run_status(struct request *request, const union wire_body *params)
 {
 	struct server *server = request->server;
@@ -170,6 +193,8 @@ static int run_status(struct request *request, const union wire_body *params)
 		.spaces = core.spaces,
 		.sessions = core.sessions,
 		.isolates = server->isolates,
+		.limits = limit_rows(request),
+		.dropped = server->dropped,
 	};
 	return 0;
 }
@@ -684,4 +709,15 @@ int method_run(struct request *request, const union wire_body *params)
 {
 	assert(methods[request->method]);
 	return methods[request->method](request, params);
+}
+
+uint32_t method_space(const struct request *request, const union wire_body *params)
+{
+	uint64_t handle = params->extent_alloc.space;
+
+	if (!request->client || handle >= request->server->files.n_roots ||
+	    !core_session_has(request->server->core, request->client->session,
+			      (uint32_t)handle))
+		return 0;
+	return (uint32_t)handle;
 }

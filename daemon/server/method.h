@@ -7,3 +7,6 @@
 
 /* 0, REQUEST_* or -errno. */
 int method_run(struct request *request, const union wire_body *params);
+
+/* The space that an extent.alloc is for, if its session has it open; else 0. */
+uint32_t method_space(const struct request *request, const union wire_body *params);

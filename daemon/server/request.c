@@ -14,10 +14,17 @@
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 
+enum {
+	RETRIES_A_TURN = 64,
+	RETRIES_MAX = 16, /* in vain, before all others that want memory wait */
+};
+
 /* A datagram that waits for a plan to end. */
 struct parked {
 	struct parked *next;
 	struct client *client; /* counted */
+	uint32_t space;        /* it wants memory of; 0: of none */
+	uint32_t tries;        /* in vain */
 	uint32_t size;
 	char data[];
 };
@@ -110,7 +117,7 @@ void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
 }
 
 /* True if it waits now, or was refused: in any case the datagram needs no more care. */
-static void park(struct request *request, const void *data, uint32_t size)
+static void park(struct request *request, uint32_t space, const void *data, uint32_t size)
 {
 	struct server *server = request->server;
 	struct parked *parked;
@@ -126,13 +133,32 @@ static void park(struct request *request, const void *data, uint32_t size)
 		answer(request, -ENOMEM, NULL, 0);
 		return;
 	}
-	*parked = (struct parked){.client = client_ref(request->client), .size = size};
+	*parked = (struct parked){
+		.client = client_ref(request->client),
+		.space = space,
+		.size = size,
+	};
 	memcpy(parked->data, data, size);
 	client_request_begins(parked->client);
 	quota_take(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
 		   sizeof(*parked) + size);
 	*server->parked_tail = parked;
 	server->parked_tail = &parked->next;
+}
+
+/*
+ * Q4: somebody else comes first. `before` is the request itself, if it has waited, or NULL: the
+ * list up to there is what is older.
+ */
+static bool comes_later(const struct server *server, uint32_t space,
+			const struct parked *before)
+{
+	if (!space || mutant(parked_overtaken))
+		return false;
+	for (const struct parked *at = server->parked; at && at != before; at = at->next)
+		if (at->space == space || (at->space && at->tries >= RETRIES_MAX))
+			return true;
+	return false;
 }
 
 static int check_turn(struct request *request)
@@ -160,12 +186,14 @@ static int check_turn(struct request *request)
 	return 0;
 }
 
-static void process(struct server *server, struct connection *connection, struct client *client,
-		    const void *data, uint32_t size)
+/* True: it waits. `parked` is where it has done so before, or NULL. */
+static bool process(struct server *server, struct connection *connection, struct client *client,
+		    const struct parked *parked, const void *data, uint32_t size)
 {
 	_cleanup_(wire_message_deinit) struct wire_message message = {};
 	struct request request;
 	struct wire_trouble trouble;
+	uint32_t space = 0;
 	int r;
 
 	/* Member by member: a result is large, and each method writes what it answers. */
@@ -186,6 +214,10 @@ static void process(struct server *server, struct connection *connection, struct
 		r = check_turn(&request);
 		if (!r && client && client->opening_space)
 			r = REQUEST_BUSY; /* what is being opened may not stay open */
+		if (!r && request.method == WIRE_EXTENT_ALLOC)
+			space = method_space(&request, &message.body);
+		if (!r && comes_later(server, space, parked))
+			r = REQUEST_BUSY;
 		if (!r)
 			r = method_run(&request, &message.body);
 	} else {
@@ -194,14 +226,17 @@ static void process(struct server *server, struct connection *connection, struct
 	server_apply(server);
 
 	if (r == REQUEST_LATER)
-		return;
+		return false;
+	if (r == REQUEST_BUSY && parked)
+		return true;
 	if (r == REQUEST_BUSY)
-		park(&request, data, size);
+		park(&request, space, data, size);
 	else if (r == REQUEST_FAULT && request.note && request.method == WIRE_EXTENT_FREE &&
 		 connection)
 		send_refusal(connection, &message.body.extent_free, &request.fault);
 	else
 		answer(&request, r, NULL, 0);
+	return r == REQUEST_BUSY;
 }
 
 void request_receive(struct connection *connection, const void *data, uint32_t size)
@@ -210,7 +245,14 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
 		returns_take(connection->client);
 	if (connection->closing) /* over a refusal that it did not take */
 		return;
-	process(connection->server, connection, connection->client, data, size);
+	process(connection->server, connection, connection->client, NULL, data, size);
+}
+
+static void repark(struct server *server, struct parked *parked)
+{
+	client_request_begins(parked->client);
+	quota_take(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
+		   sizeof(*parked) + parked->size);
 }
 
 /* It is counted no more; the caller frees it. */
@@ -223,29 +265,57 @@ static void unpark(struct server *server, struct parked *parked)
 
 void request_retry(struct server *server)
 {
-	if (server->parked)
+	if (server->parked) {
 		server->retry = true;
+		server->retry_again |= server->retry_at != NULL;
+	}
 	if (server->parked || server->ending || server->undoing)
 		server_more(server);
 }
 
+static void parked_remove(struct server *server, struct parked **at)
+{
+	struct parked *parked = *at;
+
+	*at = parked->next;
+	if (server->parked_tail == &parked->next)
+		server->parked_tail = at;
+	client_unref(parked->client);
+	free(parked);
+}
+
+/*
+ * One pass over what waits, in steps. Where it has got to is between two requests: only a pass
+ * removes any, and new ones go to the end.
+ */
 void request_retry_now(struct server *server)
 {
-	struct parked *parked = TAKE_PTR(server->parked), *next;
+	struct parked **at = server->retry_at ? server->retry_at : &server->parked;
 
 	server->retry = false;
-	server->parked_tail = &server->parked;
 	if (server->undoing)
 		client_undo_some(server);
-	for (; parked; parked = next) {
+	for (int n = 0; *at && n < RETRIES_A_TURN; n++) {
+		struct parked *parked = *at;
 		struct client *client = parked->client;
 
-		next = parked->next;
+		/* Counted anew if it goes on waiting: it must not be in its own way. */
 		unpark(server, parked);
-		if (!client->ending)
-			process(server, client->connection, client, parked->data, parked->size);
-		client_unref(client);
-		free(parked);
+		if (!client->ending && process(server, client->connection, client, parked,
+					       parked->data, parked->size)) {
+			repark(server, parked);
+			parked->tries++;
+			at = &parked->next;
+		} else {
+			parked_remove(server, at);
+		}
+	}
+	server->retry_at = *at ? at : NULL;
+	if (server->retry_at) {
+		server->retry = true;
+	} else if (server->retry_again) {
+		server->retry_again = false;
+		server->retry = server->parked != NULL;
 	}
 }
 
@@ -254,6 +324,7 @@ void request_forget_all(struct server *server)
 	struct parked *parked = TAKE_PTR(server->parked), *next;
 
 	server->parked_tail = &server->parked;
+	server->retry_at = NULL;
 	for (; parked; parked = next) {
 		next = parked->next;
 		unpark(server, parked);

@@ -3,7 +3,10 @@
  *
  * Q1  Every request is answered exactly once, or its session has ended.
  * Q2  A request that has to wait for a plan is kept as the datagram it was, and tried again
- *     when a plan has ended, oldest first.
+ *     when a plan has ended, oldest first, a bounded number a turn.
+ * Q4  Memory is asked for in turn: while a request waits for memory of a space, later ones for
+ *     that space wait behind it; and while one has been tried in vain RETRIES_MAX times, all
+ *     later ones do, so that plans end and it finds what it needs.
  * Q3  A session starts its requests in order; what waits may finish out of order.
  */
 #pragma once

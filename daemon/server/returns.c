@@ -14,6 +14,8 @@
 #include "daemon/server/server.h"
 #include "daemon/sys/guard.h"
 
+enum { TAKE_A_TURN = 2048 }; /* records, of all clients */
+
 struct opening {
 	uv_work_t work;
 	struct request *request;
@@ -55,6 +57,12 @@ static void open_ring(uv_work_t *work)
 		destroy(sys, &opening->made);
 }
 
+static void ring_is_there(struct client *client, struct returns made)
+{
+	client->returns = made;
+	list_append(&client->server->rings, &client->in_rings);
+}
+
 static void ring_opened(uv_work_t *work, int status)
 {
 	struct opening *opening = container_of(work, struct opening, work);
@@ -63,7 +71,7 @@ static void ring_opened(uv_work_t *work, int status)
 	(void)status; /* nothing is ever cancelled */
 	client->opening_returns = false;
 	if (!opening->error)
-		client->returns = opening->made;
+		ring_is_there(client, opening->made);
 	else
 		quota_give(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	if (client->server->stopping)
@@ -120,6 +128,7 @@ void returns_close(struct client *client)
 
 	if (client->returns.fd < 0)
 		return;
+	list_remove(&client->in_rings);
 	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	closing = calloc(1, sizeof(*closing));
 	if (!closing) { /* a page, and better here than never */
@@ -172,10 +181,19 @@ uint32_t returns_take(struct client *client)
 
 uint32_t returns_take_all(struct server *server)
 {
+	struct link *last = server->rings.previous, *at = server->rings.next;
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < server->n_clients_max; i++)
-		if (server->clients[i])
-			n += returns_take(server->clients[i]);
+	while (at != &server->rings && n < TAKE_A_TURN) {
+		struct link *next = at->next;
+		bool was_last = at == last;
+
+		list_remove(at);
+		list_append(&server->rings, at);
+		n += returns_take(list_entry(at, struct client, in_rings));
+		if (was_last)
+			break;
+		at = next;
+	}
 	return n;
 }

@@ -31,4 +31,5 @@ void returns_close(struct client *client);
 
 /* Take what is there. How many records there were. */
 uint32_t returns_take(struct client *client);
+/* Of all clients, a bounded number: those that are left come first the next time. */
 uint32_t returns_take_all(struct server *server);

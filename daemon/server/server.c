@@ -341,6 +341,7 @@ int server_run(const struct options *options, struct sys *sys)
 	server->sys = sys;
 	server->lock_fd = server->listen_fd = server->spare_fd = -1;
 	server->parked_tail = &server->parked;
+	list_init(&server->rings);
 	signal(SIGPIPE, SIG_IGN);
 	server->ignores_hangup =
 		!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler == SIG_IGN;

@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 #include "daemon/core/core.h"
+#include "daemon/core/list.h"
 #include "daemon/server/files.h"
 #include "daemon/server/options.h"
 #include "daemon/sys/sys.h"
@@ -84,6 +85,9 @@ struct server {
 	struct parked *parked, **parked_tail; /* requests that wait for a plan to end */
 	uint32_t undoing;                     /* clients with a space to be closed again */
 	bool retry;                           /* parked requests are worth another try */
+	bool retry_again;                     /* and once more after this pass */
+	struct parked **retry_at;             /* where a pass goes on; NULL: at the start */
+	struct link rings; /* clients that have one; who was looked at last comes last */
 	uint64_t requests;
 };
 

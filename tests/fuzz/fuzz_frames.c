@@ -153,6 +153,7 @@ static void start(void)
 	server->options = &options;
 	server->lock_fd = server->listen_fd = server->spare_fd = -1;
 	server->parked_tail = &server->parked;
+	list_init(&server->rings);
 	assert(mkdtemp(folder));
 	snprintf(path, sizeof(server->config.socket.path), "%s/s", folder);
 	assert(!uv_loop_init(&server->loop));

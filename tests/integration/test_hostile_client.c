@@ -301,7 +301,17 @@ static int wait_in_vain(void)
 
 START_TEST(who_lets_many_wait_before_hello_is_told_which_limit_that_is)
 {
+	struct wire_daemon_status status;
+	const struct wire_limit_row *rows;
+	bool counted = false;
+
 	as(NOBODY, wait_in_vain);
+	status = peer_status(&victim);
+	rows = status.limits.rows;
+	for (uint32_t i = 0; i < status.limits.count; i++)
+		counted |= !strncmp(rows[i].key.data, "limits.waiting", rows[i].key.size) &&
+			   rows[i].refused && rows[i].max == 64;
+	ck_assert(counted);
 }
 END_TEST
 

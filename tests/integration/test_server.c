@@ -45,10 +45,15 @@ static void note(enum fake_call call)
 		noted.on_loop[call] = true;
 }
 
+/* Commits wait here while it is shut. */
+static _Atomic bool gate_shut;
+
 static int note_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
 		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
 	note(FAKE_COMMIT);
+	while (gate_shut)
+		usleep(1000);
 	return noted.fake->commit(sys, fd, page_shift, node, offset, size, ret);
 }
 
@@ -321,6 +326,55 @@ START_TEST(auto_falls_back_to_small_pages_and_says_why)
 }
 END_TEST
 
+static uint64_t ask_memory(struct peer *peer, uint64_t space, uint64_t size)
+{
+	peer_send(peer, WIRE_EXTENT_ALLOC,
+		  &(struct wire_extent_alloc){.space = space, .size = size});
+	return peer->id;
+}
+
+static bool got_memory(struct peer *peer, uint64_t id)
+{
+	peer->id = id;
+	peer->method = WIRE_EXTENT_ALLOC;
+	ck_assert(peer_receive(peer));
+	return !peer->answer.failed;
+}
+
+START_TEST(a_large_request_that_waits_is_not_overtaken_by_small_ones)
+{
+	static struct peer first, large, small;
+	struct peer *peers[] = {&first, &large, &small};
+	uint64_t space = 0, ids[3], calls;
+
+	start(8 * MIB, CONFIG_PAGES_4K, false);
+	for (int i = 0; i < 3; i++) {
+		peer_open(peers[i], host.options.config.socket.path);
+		if (!i)
+			peer_create_space(&first, "a", 8 * MIB);
+		space = peer_open_space(peers[i], "a");
+	}
+	calls = noted.calls[FAKE_COMMIT];
+	gate_shut = true;
+	fake_sys_fail(&host.fake, FAKE_COMMIT, 1, ENOMEM);
+	ids[0] = ask_memory(&first, space, SLICE_BYTES);
+	while (noted.calls[FAKE_COMMIT] == calls)
+		usleep(1000);
+	/* There is room for it only if the first does not get what it asked for. */
+	ids[1] = ask_memory(&large, space, 6 * MIB + SLICE_BYTES);
+	peer_call(&large, WIRE_PING, &(struct wire_ping){});
+	ids[2] = ask_memory(&small, space, SLICE_BYTES);
+	peer_call(&small, WIRE_PING, &(struct wire_ping){});
+	gate_shut = false;
+	ck_assert(!got_memory(&first, ids[0]));
+	ck_assert(got_memory(&large, ids[1]));
+	ck_assert(got_memory(&small, ids[2]));
+	for (int i = 0; i < 3; i++)
+		peer_close(peers[i]);
+	stop();
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("server");
@@ -329,6 +383,7 @@ static Suite *suite(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, no_commit_punch_or_open_runs_on_the_loops_thread);
 	tcase_add_test(t, a_commit_that_fails_leaves_nothing_behind);
+	tcase_add_test(t, a_large_request_that_waits_is_not_overtaken_by_small_ones);
 	tcase_add_test(t, a_window_that_cannot_be_made_leaves_nothing_behind);
 	tcase_add_test(t, a_file_that_cannot_be_made_leaves_nothing_behind);
 	tcase_add_test(t, a_descriptor_that_cannot_be_opened_leaves_nothing_behind);
