@@ -33,6 +33,8 @@ static const struct verb verbs[] = {
 	 verb_budget_get},
 	{"budget set", "SPACE", "change what a space may have", GLOBAL | BUDGETS,
 	 verb_budget_set},
+	{"numa", NULL, "the nodes, and where spaces asked for memory and have it",
+	 GLOBAL | BIT(WATCH), verb_numa},
 	{"doctor", NULL,
 	 "would Varbos work here, and if not, what to do; also without a daemon",
 	 GLOBAL | BIT(SIZE) | BIT(PAGES), verb_doctor},

@@ -40,5 +40,6 @@ enum answer verb_budget_get(struct call *call);
 enum answer verb_budget_set(struct call *call);
 enum answer verb_clients(struct call *call);
 enum answer verb_doctor(struct call *call);
+enum answer verb_numa(struct call *call);
 enum answer verb_ping(struct call *call);
 enum answer verb_demo(struct call *call);

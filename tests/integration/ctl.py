@@ -578,6 +578,23 @@ class WithDaemon(unittest.TestCase):
             self.assertEqual(ctl("budget", *verb, "a/b", path=self.path)[0], 3)
         self.assertEqual(self.row("bound")["limit"], 16 << 20)
 
+    def test_numa_shows_what_was_asked_and_where_memory_is(self):
+        self.space("placed", "--limit", "8M", "--reserve", "4M", "--numa", "preferred:0")
+        self.space("empty", "--limit", "8M")
+        page = self.json("numa")
+        self.assertEqual(list(page["nodes"][0]), [
+            "node", "cpus", "total", "free", "region", "committed", "used", "huge_total",
+            "huge_free", "giant_total", "giant_free", "misplaced", "distances"])
+        self.assertEqual(sum(n["region"] for n in page["nodes"]), REGION)
+        for node in page["nodes"]:
+            self.assertEqual(len(node["distances"].split()), len(page["nodes"]))
+        rows = [r for r in page["spaces"] if r["name"] == "placed"]
+        self.assertEqual({r["asked"] for r in rows}, {"preferred:0"})
+        self.assertEqual(sum(r["committed"] for r in rows), 4 << 20)
+        (row,) = [r for r in page["spaces"] if r["name"] == "empty"]
+        self.assertEqual((row["asked"], row["committed"]), ("default", 0))
+        self.assertTrue(self.ok("numa").startswith("NODE\tCPUS\tMEMORY\t"))
+
     def test_a_space_gets_another_mode_and_owner(self):
         self.space("owned", "--limit", "1M")
         for mode, want in (("0640", "0640"), ("777", "0777"), ("0", "0000")):
