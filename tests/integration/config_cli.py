@@ -169,7 +169,10 @@ class Wrong(Case):
     def test_a_doubled_key_and_bad_syntax_have_their_place(self):
         for text, place in (('[memory]\nsize = "4M"\nsize = "8M"\n', ":3:"),
                             ('[memory]\nsize = "4M\n', ":2:"), ("[log]\n[log]\n", ":2:"),
-                            ("\0", ":1:"), (b"\xff\xfe", ":1:"), ("a = 1\r\rb", ":1:")):
+                            ("\0", ":1:"), (b"\xff\xfe", ":1:"), ("a = 1\r\rb", ":1:"),
+                            # What toml++ did not think of.
+                            ("[memory]\n\n[[[x]\n[log]\n", ":3:1: this line is no TOML"),
+                            ("\nsocket.\u0249 = 1\n", ":2:")):
             with self.subTest(text):
                 self.write("varbosd.toml", text)
                 status, err = self.check()
