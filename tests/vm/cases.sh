@@ -6,7 +6,7 @@
 # C1  The number of cases is said before the first one: whoever is missing at the end has failed.
 # C2  What a case wrote is shown only if it failed.
 # C3  A case that cannot be tried here says why through `skip`, and CI counts that as a failure.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 # What is wrong, and the end of the case.
 fail() {
@@ -67,7 +67,7 @@ run_cases() {
 	printf '1..%d\n' "$(grep -c . <<<"$names")"
 	for name in $names; do
 		number=$((number + 1))
-		start=${EPOCHREALTIME/./}
+		BEGAN=$EPOCHREALTIME start=${EPOCHREALTIME/./}
 		status=0
 		(
 			trap - EXIT

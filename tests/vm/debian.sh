@@ -28,7 +28,7 @@ debian_bootstrap() {
 	if [[ -s /etc/apt/sources.list.d/debian.sources && $(debian_release) == "$release" ]]; then
 		sources=(/etc/apt/sources.list.d/debian.sources)
 	fi
-	mmdebstrap --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
+	mmdebstrap --quiet --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
 		--dpkgopt=force-unsafe-io "${options[@]}" "$@" "$release" "$target" "${sources[@]}"
 }
 

@@ -4,35 +4,8 @@
 # shellcheck source=tests/vm/inside.sh
 . /share/inside.sh
 
-# dropin TEXT: what an operator would write with `systemctl edit varbosd`.
-dropin() {
-	mkdir -p /etc/systemd/system/varbosd.service.d
-	printf '%s\n' "$@" >/etc/systemd/system/varbosd.service.d/test.conf
-	systemctl daemon-reload
-}
-
 gone() {
 	! kill -0 "$1" 2>/dev/null
-}
-
-# hold USER SPACE BYTES: in the background; its pid in $HELD.
-hold() {
-	local user=$1
-	shift
-	# shellcheck disable=SC2016 # the inner shell's
-	as "$user" sh -c 'echo $$; exec vm-hold "$@"' sh "$@" >/tmp/held 2>&1 &
-	eventually 20 grep -q held /tmp/held
-	HELD=$(head -n1 /tmp/held)
-}
-
-# used SPACE: bytes of it that are allocated.
-used() {
-	varbosctl spaces | awk -F'\t' -v space="$1" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
-		$1 == space { print $at["USED"] }'
-}
-
-is_used() {
-	[[ $(used "$1") == "$2" ]]
 }
 
 test_what_is_installed_makes_users_folders_and_units() {
@@ -117,8 +90,9 @@ test_the_exposure_is_at_most_one() {
 }
 
 test_log_lines_have_their_priorities() {
-	logged
-	has "$(logged info)" .
+	systemctl restart varbosd
+	has "$(logged info)" 'ending: SIGTERM'
+	has "$(logged warning)$(logged notice)" 'serving|pages'
 	hasnt "$(logged)" '^<[0-7]>'
 	hasnt "$(logged)" '^varbosd: (error|warning|notice|info): '
 }
@@ -152,8 +126,7 @@ test_a_daemon_that_hangs_is_started_again_by_the_watchdog() {
 	eventually 60 as alice varbosctl ping -n1
 	[[ $(daemon_pid) != "$pid" ]] || fail "the same process"
 	has "$(journalctl --quiet --no-pager -o cat -u varbosd.service _PID=1)" 'Watchdog timeout'
-	rm -r /etc/systemd/system/varbosd.service.d
-	systemctl daemon-reload
+	no_dropin
 	systemctl restart varbosd
 }
 
@@ -163,6 +136,36 @@ test_a_daemon_that_was_killed_is_started_again() {
 	kill -KILL "$pid"
 	eventually 60 as alice varbosctl ping -n1
 	[[ $(daemon_pid) != "$pid" ]] || fail "the same process"
+}
+
+test_reload_takes_a_changed_key() {
+	printf '[log]\nlevel = "info"\n' >$CONF
+	systemctl restart varbosd
+	printf '[log]\nlevel = "error"\n' >$CONF
+	systemctl reload varbosd
+	has "$(logged)" 'log\.level'
+	is "$(show ActiveState)" active ActiveState
+	as alice varbosctl ping -n1
+}
+
+test_reload_with_a_mistake_keeps_the_old_configuration_and_says_where_it_is() {
+	local pid
+	pid=$(daemon_pid)
+	printf '[log]\nlevle = "info"\n' >$CONF
+	systemctl reload varbosd || true
+	eventually 20 grep -qE 'varbosd\.toml:2:1.*levle.*level' <(logged)
+	is "$(daemon_pid)" "$pid" "the daemon"
+	is "$(show ActiveState)" active ActiveState
+	as alice varbosctl ping -n1
+}
+
+test_a_start_with_a_mistake_fails_once_and_says_where_it_is() {
+	refused systemctl restart varbosd
+	is "$(show ExecMainStatus)" 2 "the exit status"
+	has "$(logged err)" 'varbosd\.toml:2'
+	rm $CONF
+	systemctl reset-failed varbosd.service varbosd.socket
+	systemctl start varbosd
 }
 
 test_a_users_own_service_runs_without_root() {

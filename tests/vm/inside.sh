@@ -1,6 +1,6 @@
 # Inside - what the cases in a machine of their own have in common: the installed tree, users, a
 # daemon with a configuration.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # shellcheck source=tests/vm/cases.sh
 . /share/cases.sh
 
@@ -42,7 +42,61 @@ status() {
 	varbosctl status | sed -n "s/^$1\t//p"
 }
 
-# What the unit has logged since the machine came up; entries of one priority with a number.
+# What the unit has logged since the case began; entries of one priority if named.
 logged() {
-	journalctl --quiet --no-pager -o cat -u varbosd.service ${1:+"--priority=$1..$1"}
+	journalctl --quiet --no-pager -o cat --since="@$BEGAN" -u varbosd.service \
+		${1:+"--priority=$1..$1"}
+}
+
+# dropin LINE...: what an operator would write with `systemctl edit varbosd`.
+dropin() {
+	mkdir -p /etc/systemd/system/varbosd.service.d
+	printf '%s\n' "$@" >/etc/systemd/system/varbosd.service.d/test.conf
+	systemctl daemon-reload
+}
+
+no_dropin() {
+	rm -rf /etc/systemd/system/varbosd.service.d
+	systemctl daemon-reload
+}
+
+# with ARGUMENT...: the daemon starts anew, told this on its command line. Fails if it refuses.
+with() {
+	dropin '[Service]' ${UNIT:+"$UNIT"} 'ExecStart=' "ExecStart=/usr/local/sbin/varbosd $*"
+	systemctl reset-failed varbosd.service varbosd.socket 2>/dev/null || true
+	systemctl restart varbosd
+}
+
+# hold USER SPACE BYTES: in the background, $UNDER a program if that is set; its pid in $HELD.
+hold() {
+	local user=$1
+	shift
+	# shellcheck disable=SC2016,SC2086 # the inner shell's; words
+	as "$user" ${UNDER:-} sh -c 'echo $$; exec vm-hold "$@"' sh "$@" >/tmp/held 2>&1 &
+	eventually 20 grep -q held /tmp/held
+	HELD=$(head -n1 /tmp/held)
+}
+
+# lies_on PAGE BYTES: on which nodes each thing that $HELD holds lies, a line for each: all its
+# pages, as another process sees them.
+lies_on() {
+	sed -n 's/^at //p' /tmp/held | while read -r address; do
+		vm-where "$HELD" "$address" "$2" "$1"
+	done
+}
+
+# Nothing is held any more, and the memory is back.
+let_go() {
+	kill -KILL "$HELD"
+	eventually 60 is_used "$1" 0
+}
+
+# used SPACE: bytes of it that are allocated.
+used() {
+	varbosctl spaces | awk -F'\t' -v space="$1" 'NR == 1 { for (i = 1; i <= NF; i++) at[$i] = i }
+		$1 == space { print $at["USED"] }'
+}
+
+is_used() {
+	[[ $(used "$1") == "$2" ]]
 }

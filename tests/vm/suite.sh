@@ -68,6 +68,8 @@ machine() {
 	((status == 0)) || failed=1
 }
 
+# Read as a whole before it runs: who edits it meanwhile does not disturb it.
+{
 case $suite in
 container)
 	stage
@@ -79,7 +81,7 @@ container)
 	;;
 vm)
 	stage
-	machine "two nodes" two-nodes --nodes 2 --timeout 300
+	machine "two nodes" two-nodes --nodes 2 --timeout 900
 	;;
 fresh)
 	child "$here/fresh.sh" || failed=1
@@ -90,3 +92,4 @@ fresh)
 	;;
 esac
 exit "$failed"
+}
