@@ -134,7 +134,8 @@ int error_fault(const struct wire_fault *fault)
 	if (error.code == VARBOS_E_TOO_LARGE)
 		return error_set_numbers(
 			&error, "%s asked, %s is the most that could ever be had", asked, most);
-	if (error.code == VARBOS_E_MEMORY)
+	/* Of "nodes" or the "host" the daemon knows more than the numbers say. */
+	if (error.code == VARBOS_E_MEMORY && (!*error.which || !strcmp(error.which, "region")))
 		return error_set_numbers(&error, "%s asked, %s free, the longest run %s", asked,
 					 size_format(left, sizeof(left), fault->available),
 					 size_format(most, sizeof(most), fault->largest));

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdint.h>
+#include <sys/mman.h>
 
 #include <varbos/varbos.h>
 
@@ -23,6 +24,10 @@
 #include "client/error.h"
 #include "client/space.h"
 #include "proto/layout.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* Where something lies, and its slice's word, loaded once. */
 struct place {
@@ -172,6 +177,9 @@ static int take_extent(struct varbos_space *space, const struct wire_extent_allo
 	if (freed)
 		atomic_store_explicit(&freed[position >> SLICE_SHIFT], 0, memory_order_relaxed);
 	*ret = space->base + extent->offset;
+	/* Where the kernel is too old, or it fails, the pages are mapped when they are touched. */
+	if (space->prefault)
+		madvise(*ret, extent->size, MADV_POPULATE_WRITE);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ struct varbos_space {
 	const struct root_file *root;
 	char *base; /* of the reserved range */
 	bool read_only;
+	bool prefault;
 	bool local; /* its policy asks where the caller is */
 	char name[SPACE_NAME_MAX + 1];
 	uint32_t n_windows;

@@ -205,7 +205,8 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	switch (code) {
 	case CORE_E_MEMORY:
 		nodes_append(request, nodes, sizeof(nodes), fault->nodes);
-		return fault_set(request, FAULT_MEMORY, which,
+		return fault_set(request, FAULT_MEMORY,
+				 request->server->places ? "nodes" : which,
 				 "%s asked, %s available, longest free run %s%s",
 				 bytes(fault->requested).text, bytes(fault->available).text,
 				 bytes(fault->largest).text, nodes);

@@ -56,6 +56,37 @@ static int take_small(struct server *server, const struct sys_host *host)
 	return r;
 }
 
+/*
+ * Where a machine has several nodes: what each would have to have, has, and the command that gives
+ * it that, as a person can paste it.
+ */
+static void say_nodes(const struct server *server)
+{
+	const struct sys_nodes *nodes = &server->machine;
+	uint64_t wanted[TOPOLOGY_NODES_MAX];
+
+	if (!(nodes->topology.memory & (nodes->topology.memory - 1)))
+		return;
+	region_split(nodes, server->config.memory.size, SMALL_SHIFT, wanted);
+	for (uint64_t rest = nodes->topology.memory; rest; rest &= rest - 1) {
+		uint32_t node = (uint32_t)__builtin_ctzll(rest);
+		const struct sys_node *at = &nodes->node[node];
+		char want[SIZE_TEXT_MAX], unused[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX];
+
+		size_format(want, sizeof(want), wanted[node]);
+		size_format(unused, sizeof(unused), at->huge_free);
+		size_format(total, sizeof(total), at->huge_total);
+		log_notice(
+			"node %u: %s wanted, %s of %s free in its pool; echo %llu > "
+			"/sys/devices/system/node/node%u/hugepages/hugepages-2048kB/"
+			"nr_hugepages",
+			node, want, unused, total,
+			(unsigned long long)(at->huge_total - at->huge_free + wanted[node]) >>
+				HUGE_SHIFT,
+			node);
+	}
+}
+
 /* As a command line that a person can paste. */
 static unsigned long long pages_wanted(const struct server *server, const struct sys_host *host)
 {
@@ -80,6 +111,7 @@ static int choose_size(struct server *server)
 	r = take_huge(server, &host);
 	if (!r)
 		return 0;
+	say_nodes(server);
 	if (server->config.memory.pages == CONFIG_PAGES_2M) {
 		log_error(
 			"hugepages unavailable: %s (%s); this would reserve them: echo %llu > "
@@ -135,6 +167,7 @@ int pages_choose(struct server *server)
 			    __builtin_popcountll(nodes.topology.memory));
 		nodes_join(&nodes);
 	}
+	server->machine = nodes;
 	r = choose_size(server);
 	if (r)
 		return r;

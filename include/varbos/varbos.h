@@ -139,6 +139,7 @@ enum varbos_space_flags {
 	VARBOS_SPACE_READ_ONLY = 1 << 0, /* map without write access; do not create it */
 	VARBOS_SPACE_EXISTING = 1 << 1,  /* do not create it */
 	VARBOS_SPACE_NEW = 1 << 2,       /* it must not exist yet */
+	VARBOS_SPACE_PREFAULT = 1 << 3, /* map what is allocated here at once: no fault later */
 };
 
 /*

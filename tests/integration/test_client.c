@@ -205,6 +205,10 @@ START_TEST(names_and_options_that_make_no_sense_are_refused)
 		{"s", {.flags = VARBOS_SPACE_NEW | VARBOS_SPACE_READ_ONLY}, "flags"},
 		{"s", {.windows = 1025}, "windows"},
 		{"s", {.numa = (enum varbos_numa)9}, "numa"},
+		{"s", {.numa = VARBOS_NUMA_BIND}, "nodes"},
+		{"s", {.numa = VARBOS_NUMA_LOCAL, .nodes = 1}, "nodes"},
+		{"s", {.nodes = 1}, "nodes"},
+		{"s", {.numa = VARBOS_NUMA_BIND, .nodes = (uint64_t)1 << 63}, "nodes"},
 		{"s", {.placement = "worst"}, "placement"},
 		{"s", {.mode = 07777}, "mode"},
 		{"s", {.weight = 10001}, "weight"},
@@ -217,6 +221,56 @@ START_TEST(names_and_options_that_make_no_sense_are_refused)
 		       VARBOS_E_INVALID, wrong[i].which);
 	ck_assert_ptr_null(other);
 	ck_assert_str_eq(info_of("s").name, "");
+}
+END_TEST
+
+START_TEST(a_policy_that_no_machine_could_follow_is_refused_for_one_allocation_too)
+{
+	const struct varbos_alloc_options local = {.numa = VARBOS_NUMA_LOCAL, .shared = 1};
+	const struct varbos_alloc_options aligned = {.align = 1 << 20};
+	const struct varbos_alloc_options bare = {.numa = VARBOS_NUMA_BIND};
+	const struct varbos_alloc_options nowhere = {.numa = VARBOS_NUMA_BIND,
+						     .nodes = (uint64_t)1 << 63};
+	struct varbos_space *other;
+	char *memory;
+
+	ck_assert_int_eq(
+		varbos_space_open(&other, vb, "near",
+				  &(struct varbos_space_options){.numa = VARBOS_NUMA_LOCAL}),
+		0);
+	memory = varbos_alloc(other, 100);
+	ck_assert_ptr_nonnull(memory);
+	ck_assert_int_eq(varbos_free(other, memory), 0);
+	memory = varbos_alloc_with(other, 100, &local);
+	ck_assert_ptr_nonnull(memory);
+	ck_assert_int_eq(varbos_free(other, memory), 0);
+	memory = varbos_alloc_with(other, 100, &aligned);
+	ck_assert_ptr_nonnull(memory);
+	ck_assert_uint_eq((uintptr_t)memory % (1 << 20), 0);
+	ck_assert_int_eq(varbos_free(other, memory), 0);
+	expect_null(varbos_alloc_with(other, 100, &bare), VARBOS_E_INVALID, "nodes");
+	expect_null(varbos_alloc_with(other, 100, &nowhere), VARBOS_E_INVALID, "nodes");
+	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "no node 63"));
+	varbos_space_close(other);
+}
+END_TEST
+
+START_TEST(what_is_prefaulted_faults_no_more)
+{
+	const struct varbos_space_options options = {.flags = VARBOS_SPACE_PREFAULT};
+	struct rusage before, after;
+	struct varbos_space *other;
+	char *memory;
+
+	ck_assert_int_eq(varbos_space_open(&other, vb, "mapped", &options), 0);
+	memory = varbos_alloc(other, 4 << 20);
+	ck_assert_ptr_nonnull(memory);
+	ck_assert_int_eq(getrusage(RUSAGE_SELF, &before), 0);
+	for (size_t i = 0; i < 4 << 20; i += 4096)
+		memory[i] = 1;
+	ck_assert_int_eq(getrusage(RUSAGE_SELF, &after), 0);
+	ck_assert_int_lt(after.ru_minflt - before.ru_minflt, 16); /* else 1024 */
+	varbos_space_close(other);
 }
 END_TEST
 
@@ -772,6 +826,9 @@ static Suite *suite(void)
 	tcase_add_test(spaces, handles_of_one_space_count);
 	tcase_add_test(spaces, names_and_options_that_make_no_sense_are_refused);
 	tcase_add_test(spaces, a_space_is_laid_out_by_the_policy_it_was_given);
+	tcase_add_test(spaces,
+		       a_policy_that_no_machine_could_follow_is_refused_for_one_allocation_too);
+	tcase_add_test(spaces, what_is_prefaulted_faults_no_more);
 	tcase_add_test(spaces, spaces_are_listed_page_by_page);
 	tcase_add_test(spaces, a_space_in_use_is_removed_by_force_only);
 	tcase_add_test(spaces, a_reader_can_read_and_nothing_else);

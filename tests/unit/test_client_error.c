@@ -35,6 +35,13 @@ START_TEST(numbers_of_a_refusal_are_told_to_a_person)
 			 "varbos_alloc: 3 MiB asked, 5 MiB free, the longest run 2 MiB");
 	ck_assert_uint_eq(error->largest, 2 * MIB);
 
+	error_fault(&(struct wire_fault){.code = VARBOS_E_MEMORY,
+					 .which = wire_str("nodes"),
+					 .message = wire_str("node 1: 0 B of 64 MiB free"),
+					 .requested = 3 * MIB});
+	ck_assert_str_eq(error->message, "varbos_alloc: node 1: 0 B of 64 MiB free");
+	ck_assert_str_eq(error->which, "nodes");
+
 	error_fault(&(struct wire_fault){.code = VARBOS_E_TOO_LARGE,
 					 .message = wire_str("no"),
 					 .requested = UINT64_MAX,
