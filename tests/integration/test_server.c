@@ -347,13 +347,15 @@ START_TEST(a_large_request_that_waits_is_not_overtaken_by_small_ones)
 	struct peer *peers[] = {&first, &large, &small};
 	uint64_t space = 0, ids[3], calls;
 
-	start(8 * MIB, CONFIG_PAGES_4K, false);
+	start(16 * MIB, CONFIG_PAGES_4K, false);
 	for (int i = 0; i < 3; i++) {
 		peer_open(peers[i], host.options.config.socket.path);
 		if (!i)
-			peer_create_space(&first, "a", 8 * MIB);
+			peer_create_space(&first, "a", 16 * MIB);
 		space = peer_open_space(peers[i], "a");
 	}
+	/* Its window is there, and the first of its eight units. */
+	ck_assert(got_memory(&first, ask_memory(&first, space, 2 * MIB)));
 	calls = noted.calls[FAKE_COMMIT];
 	gate_shut = true;
 	fake_sys_fail(&host.fake, FAKE_COMMIT, 1, ENOMEM);
@@ -361,7 +363,7 @@ START_TEST(a_large_request_that_waits_is_not_overtaken_by_small_ones)
 	while (noted.calls[FAKE_COMMIT] == calls)
 		usleep(1000);
 	/* There is room for it only if the first does not get what it asked for. */
-	ids[1] = ask_memory(&large, space, 6 * MIB + SLICE_BYTES);
+	ids[1] = ask_memory(&large, space, 12 * MIB + SLICE_BYTES);
 	peer_call(&large, WIRE_PING, &(struct wire_ping){});
 	ids[2] = ask_memory(&small, space, SLICE_BYTES);
 	peer_call(&small, WIRE_PING, &(struct wire_ping){});
