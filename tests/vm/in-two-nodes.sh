@@ -1,4 +1,5 @@
-# Two nodes of 512 MiB with hugepages on each: the ladder of page sizes, hugepages at boot, cgroup v2.
+# Two nodes of 512 MiB with hugepages on each: the ladder of page sizes, hugepages at boot, cgroup v2,
+# and where memory lies.
 # shellcheck shell=bash
 # shellcheck source=tests/vm/inside.sh
 . /share/inside.sh
@@ -53,12 +54,14 @@ test_auto_falls_down_the_ladder_and_says_so() {
 	has "$(logged warning)" 'falling back to pages of 4 KiB: 256 MiB asked'
 }
 
-test_an_explicit_size_fails_with_the_figures_and_the_command() {
+test_an_explicit_size_fails_with_the_figures_of_each_node_and_the_command() {
 	local said
 	refused with --size 256M --pages 2M
 	said=$(logged err)
 	has "$said" 'hugepages unavailable: 256 MiB asked in 2 MiB pages, 168 MiB free'
-	has "$said" 'echo [0-9]+ > '
+	said=$(logged)
+	has "$said" 'node 0: .* wanted, 80 MiB of 80 MiB free in its pool; echo [0-9]+ > .*/node0/'
+	has "$said" 'node 1: .* wanted, 88 MiB of 88 MiB free in its pool; echo [0-9]+ > .*/node1/'
 }
 
 test_a_region_beyond_the_cgroups_limit_is_refused_with_the_figures() {
@@ -85,6 +88,135 @@ test_growth_beyond_the_cgroups_limit_is_refused_and_kills_nobody() {
 	kill -0 "$HELD"
 	kill -KILL "$HELD"
 	as alice varbosctl spaces remove --force grows
+}
+
+MIB=$((1 << 20))
+
+# The same on either kind of page: each case is a function of the page, and two cases.
+space_bound_to_a_node_lies_there() {
+	varbosctl spaces create bound --limit 32M --numa bind:1 --mode 666
+	hold alice bound $((4 * MIB)) count=2
+	is "$(lies_on "$1" $((4 * MIB)) | sort -u)" "1:$((4 * MIB / $1))" "where it lies"
+	let_go bound
+}
+
+call_overrides_the_policy_of_its_space() {
+	hold alice bound $((4 * MIB)) numa=bind nodes=1
+	is "$(lies_on "$1" $((4 * MIB)))" "0:$((4 * MIB / $1))" "where it lies"
+	let_go bound
+	varbosctl spaces remove bound
+}
+
+local_memory_lies_where_its_thread_runs() {
+	local node
+	varbosctl spaces create near --limit 32M --numa local --mode 666
+	for node in 0 1; do
+		UNDER="numactl --cpunodebind=$node" hold alice near $((2 * MIB))
+		is "$(lies_on "$1" $((2 * MIB)))" "$node:$((2 * MIB / $1))" "where it lies"
+		let_go near
+	done
+	varbosctl spaces remove near
+}
+
+interleaved_allocations_lie_level_on_their_nodes() {
+	varbosctl spaces create level --limit 32M --numa interleave:0-1 --mode 666
+	hold alice level $((2 * MIB)) count=6
+	is "$(lies_on "$1" $((2 * MIB)) | sort | uniq -c | awk '{ print $1, $2 }' | paste -sd' ')" \
+		"3 0:$((2 * MIB / $1)) 3 1:$((2 * MIB / $1))" "where they lie"
+	let_go level
+	varbosctl spaces remove level
+}
+
+preferred_memory_lies_on_the_node_and_spills_when_that_is_full() {
+	varbosctl spaces create wished --limit 112M --client-limit 112M --numa preferred:1 --mode 666
+	hold alice wished $((2 * MIB)) count=48
+	lies_on "$1" $((2 * MIB)) | sort | uniq -c | awk '{ print $1, $2 }' >/tmp/lies
+	cat /tmp/lies
+	is "$(lies_on "$1" $((2 * MIB)) | head -n1)" "1:$((2 * MIB / $1))" "where the first lies"
+	is "$(lies_on "$1" $((2 * MIB)) | tail -n1)" "0:$((2 * MIB / $1))" "where the last lies"
+	is "$(lies_on "$1" $((2 * MIB)) | wc -l)" 48 "how many it got"
+	kill -0 "$HELD"
+	let_go wished
+	varbosctl spaces remove wished
+}
+
+# Two spaces, so that the node's end is met before the end of a budget.
+exhausted_node_answers_with_figures_and_nobody_dies() {
+	local first
+	varbosctl spaces create narrow --limit 48M --client-limit 48M --numa bind:1 --mode 666
+	varbosctl spaces create other --limit 48M --client-limit 48M --numa bind:1 --mode 666
+	hold alice other $((2 * MIB)) count=20
+	first=$HELD
+	hold alice narrow $((2 * MIB)) count=30
+	cat /tmp/held
+	has "$(cat /tmp/held)" '^alloc: VARBOS_E_MEMORY: .*2 MiB asked.*node 1: 0 B of [0-9.]+ MiB free'
+	hasnt "$(cat /tmp/held)" 'node 0'
+	is "$(lies_on "$1" $((2 * MIB)) | sort -u)" "1:$((2 * MIB / $1))" "where it lies"
+	# Filled to the last byte, and touched: a page too many would have been a SIGBUS.
+	kill -0 "$first" "$HELD"
+	varbosctl ping -n1
+	kill -KILL "$first"
+	let_go narrow
+	varbosctl spaces remove --force other
+	varbosctl spaces remove narrow
+}
+
+test_a_daemon_on_hugepages_of_two_nodes() {
+	with --size 128M --pages 2M
+	is "$(status PAGE)" 2097152 "a page"
+}
+
+test_on_hugepages_a_space_bound_to_a_node_lies_there() {
+	space_bound_to_a_node_lies_there 2097152
+}
+
+test_on_hugepages_a_call_overrides_the_policy_of_its_space() {
+	call_overrides_the_policy_of_its_space 2097152
+}
+
+test_on_hugepages_local_memory_lies_where_its_thread_runs() {
+	local_memory_lies_where_its_thread_runs 2097152
+}
+
+test_on_hugepages_interleaved_allocations_lie_level_on_their_nodes() {
+	interleaved_allocations_lie_level_on_their_nodes 2097152
+}
+
+test_on_hugepages_preferred_memory_lies_on_the_node_and_spills_when_that_is_full() {
+	preferred_memory_lies_on_the_node_and_spills_when_that_is_full 2097152
+}
+
+test_on_hugepages_an_exhausted_node_answers_with_figures_and_nobody_dies() {
+	exhausted_node_answers_with_figures_and_nobody_dies 2097152
+}
+
+test_a_daemon_on_small_pages_of_two_nodes() {
+	with --size 128M --pages 4K
+	is "$(status PAGE)" 4096 "a page"
+}
+
+test_on_small_pages_a_space_bound_to_a_node_lies_there() {
+	space_bound_to_a_node_lies_there 4096
+}
+
+test_on_small_pages_a_call_overrides_the_policy_of_its_space() {
+	call_overrides_the_policy_of_its_space 4096
+}
+
+test_on_small_pages_local_memory_lies_where_its_thread_runs() {
+	local_memory_lies_where_its_thread_runs 4096
+}
+
+test_on_small_pages_interleaved_allocations_lie_level_on_their_nodes() {
+	interleaved_allocations_lie_level_on_their_nodes 4096
+}
+
+test_on_small_pages_preferred_memory_lies_on_the_node_and_spills_when_that_is_full() {
+	preferred_memory_lies_on_the_node_and_spills_when_that_is_full 4096
+}
+
+test_on_small_pages_an_exhausted_node_answers_with_figures_and_nobody_dies() {
+	exhausted_node_answers_with_figures_and_nobody_dies 4096
 }
 
 run_cases

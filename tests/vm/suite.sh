@@ -82,6 +82,8 @@ container)
 vm)
 	stage
 	machine "two nodes" two-nodes --nodes 2 --timeout 900
+	machine "four nodes" four-nodes --nodes 4 --cpus 3 --huge 24 --timeout 900
+	machine "a page of 1 GiB" giant --mem 2048 --append 'hugepagesz=1G hugepages=1:1' --timeout 900
 	;;
 fresh)
 	child "$here/fresh.sh" || failed=1
