@@ -161,6 +161,18 @@ exhausted_node_answers_with_figures_and_nobody_dies() {
 	varbosctl spaces remove narrow
 }
 
+# A process that opened the space by itself looks at the pages through its own mapping.
+each_policy_is_kept_in_the_eyes_of_another_member() {
+	local how
+	for how in lands call; do
+		as alice vm-numa_probe $how bind:1 8 1
+		as alice vm-numa_probe $how bind:0-1 8 0-1
+		as alice vm-numa_probe $how interleave:0-1 8 0-1
+		as alice vm-numa_probe $how preferred:1 8 1
+		as alice numactl --cpunodebind=1 vm-numa_probe $how local 8 1
+	done
+}
+
 test_a_daemon_on_hugepages_of_two_nodes() {
 	with --size 128M --pages 2M
 	is "$(status PAGE)" 2097152 "a page"
@@ -184,6 +196,10 @@ test_on_hugepages_interleaved_allocations_lie_level_on_their_nodes() {
 
 test_on_hugepages_preferred_memory_lies_on_the_node_and_spills_when_that_is_full() {
 	preferred_memory_lies_on_the_node_and_spills_when_that_is_full 2097152
+}
+
+test_on_hugepages_each_policy_is_kept_in_the_eyes_of_another_member() {
+	each_policy_is_kept_in_the_eyes_of_another_member
 }
 
 test_on_hugepages_an_exhausted_node_answers_with_figures_and_nobody_dies() {
@@ -213,6 +229,10 @@ test_on_small_pages_interleaved_allocations_lie_level_on_their_nodes() {
 
 test_on_small_pages_preferred_memory_lies_on_the_node_and_spills_when_that_is_full() {
 	preferred_memory_lies_on_the_node_and_spills_when_that_is_full 4096
+}
+
+test_on_small_pages_each_policy_is_kept_in_the_eyes_of_another_member() {
+	each_policy_is_kept_in_the_eyes_of_another_member
 }
 
 test_on_small_pages_an_exhausted_node_answers_with_figures_and_nobody_dies() {
