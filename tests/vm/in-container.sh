@@ -65,11 +65,11 @@ test_another_user_of_the_group_cannot_open_a_private_space() {
 }
 
 test_what_a_killed_client_held_comes_back() {
-	eventually 20 is_used photos 0
+	eventually 60 is_used photos 0
 	hold alice photos 2097152
 	is "$(used photos)" 2097152 "used of photos"
 	kill -KILL "$HELD"
-	eventually 20 is_used photos 0
+	eventually 60 is_used photos 0
 }
 
 test_a_client_of_the_group_gets_nothing_of_the_daemon_but_what_it_was_given() {
@@ -103,7 +103,7 @@ test_stop_leaves_no_socket_that_lies_and_no_daemon() {
 	systemctl stop varbosd.service varbosd.socket
 	is "$(show ActiveState)" inactive ActiveState
 	is "$(show Result)" success Result
-	eventually 20 gone "$pid"
+	eventually 60 gone "$pid"
 	[[ ! -e $SOCKET ]] || fail "$SOCKET is still there"
 	[[ ! -e $SOCKET.stats ]] || has "$(varbosctl stats 2>&1 || true)" 'stopped|ended|ago|old'
 	has "$(refused as alice varbosctl status)" "no daemon answers"
@@ -112,7 +112,7 @@ test_stop_leaves_no_socket_that_lies_and_no_daemon() {
 test_the_first_client_starts_the_daemon_through_its_socket() {
 	systemctl start varbosd.socket
 	is "$(show ActiveState)" inactive "ActiveState before"
-	as alice varbosctl ping -n1
+	as alice varbosctl --timeout 60 ping -n1
 	is "$(show ActiveState)" active "ActiveState after"
 }
 
@@ -153,7 +153,7 @@ test_reload_with_a_mistake_keeps_the_old_configuration_and_says_where_it_is() {
 	pid=$(daemon_pid)
 	printf '[log]\nlevle = "info"\n' >$CONF
 	systemctl reload varbosd || true
-	eventually 20 grep -qE 'varbosd\.toml:2:1.*levle.*level' <(logged)
+	eventually 60 grep -qE 'varbosd\.toml:2:1.*levle.*level' <(logged)
 	is "$(daemon_pid)" "$pid" "the daemon"
 	is "$(show ActiveState)" active ActiveState
 	as alice varbosctl ping -n1
@@ -174,7 +174,7 @@ test_a_users_own_service_runs_without_root() {
 	runtime=/run/user/$(id -u alice)
 	eventually 60 test -S "$runtime/systemd/private"
 	as alice "XDG_RUNTIME_DIR=$runtime" systemctl --user start varbosd.socket
-	as alice "XDG_RUNTIME_DIR=$runtime" varbosctl status >/tmp/own
+	as alice "XDG_RUNTIME_DIR=$runtime" varbosctl --timeout 60 status >/tmp/own
 	has "$(cat /tmp/own)" "^USER	alice$"
 	has "$(cat /tmp/own)" "^ISOLATES USERS	no$"
 	as alice "XDG_RUNTIME_DIR=$runtime" systemctl --user is-active varbosd.service

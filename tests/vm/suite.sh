@@ -74,16 +74,16 @@ case $suite in
 container)
 	stage
 	status=0
-	child "$here/run-in-nspawn.sh" --packages "$packages" --share "$share" --timeout 300 -- \
+	child "$here/run-in-nspawn.sh" --packages "$packages" --share "$share" --timeout 600 -- \
 		"CASES=$(printf %q "${CASES:-}") bash in-container.sh" || status=$?
 	died "the container" "$status"
 	((status == 0)) || failed=1
 	;;
 vm)
 	stage
-	machine "two nodes" two-nodes --nodes 2 --timeout 900
-	machine "four nodes" four-nodes --nodes 4 --cpus 3 --huge 24 --timeout 900
-	machine "a page of 1 GiB" giant --mem 2048 --append 'hugepagesz=1G hugepages=1:1' --timeout 900
+	machine "two nodes" two-nodes --nodes 2 --timeout 1200
+	machine "four nodes" four-nodes --nodes 4 --cpus 3 --huge 24 --timeout 1200
+	machine "a page of 1 GiB" giant --mem 2048 --append 'hugepagesz=1G hugepages=1:1' --timeout 1200
 	;;
 fresh)
 	child "$here/fresh.sh" || failed=1
