@@ -2,7 +2,7 @@
  * Config - the values of all keys of config.def, in one plain struct.
  *
  * F1  Every value is within its key's range, whatever it was made of; what contradicts another
- *     value is refused as a whole (settings.h).
+ *     value is refused as a whole (conflict.h).
  */
 #pragma once
 

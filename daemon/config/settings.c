@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/word.h"
+#include "daemon/config/conflict.h"
 #include "daemon/config/file.h"
 #include "daemon/config/toml.h"
 #include "proto/wire.h"
@@ -392,5 +393,7 @@ int settings_finish(struct settings *settings)
 {
 	if (settings->error)
 		return settings->error;
+	if (!mutant(config_conflicts_taken))
+		conflict_find(settings);
 	return settings->n_errors ? SETTINGS_E_WRONG : 0;
 }

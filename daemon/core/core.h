@@ -68,19 +68,6 @@ struct core_config {
 
 struct core;
 
-/*
- * What the daemon keeps for one, in all its layers, about; bytes. It counts as METADATA against
- * whoever owns the space, or whose session it is.
- */
-enum {
-	METADATA_SESSION = 8 << 10, /* with its connection and return ring */
-	METADATA_SPACE = 16 << 10,  /* with its root file */
-	METADATA_OPEN = 256,
-	METADATA_LEASE = 128,
-	METADATA_WINDOW = 8 << 10,
-	METADATA_SLICE = 16, /* of a window: the core's word and policy, the slice map's */
-};
-
 /* -EINVAL: the configuration makes no sense. */
 int core_new(struct core **ret, const struct core_config *config, struct records *records);
 /* Rebuild from records that an earlier core left. -EUCLEAN: they contradict each other. */

@@ -21,6 +21,19 @@ enum quota_kind {
 	QUOTA_KINDS
 };
 
+/*
+ * What the daemon keeps for one, in all its layers, about; bytes. It counts as METADATA against
+ * whoever owns the space, or whose session it is.
+ */
+enum {
+	METADATA_SESSION = 8 << 10, /* with its connection and return ring */
+	METADATA_SPACE = 16 << 10,  /* with its root file */
+	METADATA_OPEN = 256,
+	METADATA_LEASE = 128,
+	METADATA_WINDOW = 8 << 10,
+	METADATA_SLICE = 16, /* of a window: the core's word and policy, the slice map's */
+};
+
 struct quota_info {
 	const char *key, *what;
 };

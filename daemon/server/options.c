@@ -162,18 +162,39 @@ static int unknown(const char *name)
 	return usage("unknown option '--%.64s'; the nearest is --%s", name, nearest);
 }
 
+/* Which folder is read can be said once: one of two would go unread, without a word. */
+static int set_folder(struct wish *wish, const char *folder)
+{
+	if (!wish->folder || !strcmp(wish->folder, folder)) {
+		wish->folder = folder;
+		return 0;
+	}
+	if (!*wish->folder || !*folder)
+		return usage("--no-config and --config-dir %.64s contradict each other",
+			     *folder ? folder : wish->folder);
+	return usage("--config-dir is %.64s or %.64s, not both: one folder is read",
+		     wish->folder, folder);
+}
+
+static int set_file(struct options *options, const char *file)
+{
+	if (options->file && strcmp(options->file, file))
+		return usage("--config is %.64s or %.64s, not both; varbosd.toml.d takes any "
+			     "number of files",
+			     options->file, file);
+	options->file = file;
+	return 0;
+}
+
 static int take_own(struct options *options, struct wish *wish, enum own own, const char *value)
 {
 	switch (own) {
 	case OWN_CONFIG:
-		options->file = value;
-		return 0;
+		return set_file(options, value);
 	case OWN_CONFIG_DIR:
-		wish->folder = value;
-		return 0;
+		return set_folder(wish, value);
 	case OWN_NO_CONFIG:
-		wish->folder = "";
-		return 0;
+		return set_folder(wish, "");
 	case OWN_CHECK_CONFIG:
 		wish->check = true;
 		return 0;

@@ -35,7 +35,8 @@ LAYERS = {
     "client/ctl/doctor": (("base/", "client/ctl/", "daemon/sys/"), None),
     "daemon/core/": (("base/", "proto/layout.h", "daemon/core/"), PURE),
     "daemon/sys/": (("base/", "proto/layout.h", "daemon/sys/"), None),
-    "daemon/config/": (("base/", "proto/", "daemon/config/"), None),
+    # Of the core, what a thing takes of a limit: a limit too small for another is refused.
+    "daemon/config/": (("base/", "proto/", "daemon/core/quota.h", "daemon/config/"), None),
     "daemon/server/": (("base/", "proto/", "daemon/"), None),
     "bench/": (("include/", "base/", "proto/", "daemon/core/", "bench/"), None),
     "examples/": (("include/",), None),

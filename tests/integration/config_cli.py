@@ -104,6 +104,12 @@ class Layers(Case):
         again = again.replace(self.path("again"), "F")
         self.assertIn('pages = "4K" # F:6:9', again)
 
+    def test_what_is_printed_contradicts_nothing(self):
+        out = self.printed("--no-config", "--limits.connections=32", folder=False)
+        self.assertIn("waiting = 32 # built-in", out.splitlines())
+        self.write("varbosd.toml", out)
+        self.assertEqual(self.check(), (0, []))
+
     def test_no_folder_is_read_with_a_lifeline_or_when_told_so(self):
         self.write("varbosd.toml", "!")
         self.assertEqual(self.check()[0], 1)
@@ -221,6 +227,29 @@ class Wrong(Case):
             self.assertEqual(run.stderr.count("Permission denied"), 2, run.stderr)
             os.chmod(self.path("varbosd.toml.d"), 0)
 
+    def test_what_contradicts_is_said_with_both_files(self):
+        main = self.write("varbosd.toml", "[limits]\nconnections = 32\n")
+        more = self.write("varbosd.toml.d/more.toml", "limits.waiting = 100\n")
+        said = (f"varbosd: error: {more}:1:18: limits.waiting = 100 contradicts "
+                f"limits.connections = 32 ({main}:2:15): whoever has not said hello is connected, "
+                "too; at most 32 is right, or more of the other")
+        self.assertEqual(self.check(), (1, [said]))
+        self.assertEqual(self.varbosd("--socket", self.socket), (2, "", [said]))
+        self.assertFalse(os.path.exists(self.socket))
+        self.assertEqual(self.check("--limits.waiting=32"), (0, []))
+
+    def test_two_files_or_folders_where_one_is_read_are_refused(self):
+        for args, said in ((["--config", "a", "--config=b"], "--config is a or b, not both"),
+                           (["--config-dir", "a", "--config-dir", "b"],
+                            "--config-dir is a or b, not both"),
+                           (["--no-config", "--config-dir", "a"],
+                            "--no-config and --config-dir a contradict each other"),
+                           (["--config-dir", "a", "--no-config"], "contradict each other")):
+            with self.subTest(args):
+                status, out, err = self.varbosd(*args, folder=False)
+                self.assertEqual((status, out, len(err)), (2, "", 1))
+                self.assertIn(said, err[0])
+
     def test_a_daemon_does_not_start_with_a_wrong_configuration(self):
         self.write("varbosd.toml", "memory.size = 1\n")
         status, out, err = self.varbosd("--socket", self.socket)
@@ -312,6 +341,18 @@ class Serving(Case):
         os.mkdir(path)
         self.assertIn("is a folder", self.reload("stays as it was")[0])
         os.rmdir(path)
+        self.reload("reloaded: 0 changed, 0 kept")
+
+    def test_what_contradicts_changes_nothing(self):
+        path = self.write("varbosd.toml", "limits.connections = 32\n")
+        self.start("--memory.size=8M")
+        self.write("varbosd.toml", 'log.level = "notice"\n[limits]\nconnections = 50\n'
+                   "waiting = 51\n")
+        said = self.reload("stays as it was")
+        self.assertEqual(len(said), 2)
+        self.assertIn(f"{path}:4:11: limits.waiting = 51 contradicts limits.connections = 50 "
+                      f"({path}:3:15)", said[0])
+        self.write("varbosd.toml", "limits.connections = 32\n")
         self.reload("reloaded: 0 changed, 0 kept")
 
     def test_many_reloads_at_once_end_with_the_last_file(self):

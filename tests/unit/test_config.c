@@ -375,6 +375,79 @@ START_TEST(more_errors_than_are_remembered_are_counted)
 }
 END_TEST
 
+/* ---- what contradicts ---- */
+
+static void text(const char *toml)
+{
+	settings_text(&settings, "f", toml, strlen(toml));
+}
+
+START_TEST(a_part_above_its_whole_is_refused_with_both_places)
+{
+	text("[limits]\nwaiting = 100\nconnections = 32\n");
+	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
+	ck_assert_uint_eq(settings.n_errors, 1);
+	ck_assert_str_eq(remark(0),
+			 "f:2:11: limits.waiting = 100 contradicts limits.connections = 32 "
+			 "(f:3:15): whoever has not said hello is connected, too; at most 32 "
+			 "is right, or more of the other");
+}
+END_TEST
+
+START_TEST(each_limit_is_held_against_what_it_takes)
+{
+	text("[limits]\nconnections = 11\nsessions = 12\nspaces = 6\nopens = 400\n"
+	     "windows = 13\nleases = 800\n");
+	flag("limits.descriptors", "10");
+	flag("limits.metadata", "90K");
+	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
+	ck_assert_uint_eq(settings.n_errors, 7);
+	for (uint32_t i = 0; i < 7; i++) {
+		static const char *const said[] = {
+			"f:2:15: limits.connections = 11 contradicts limits.descriptors = 10 "
+			"(--limits.descriptors)",
+			"f:3:12: limits.sessions = 12 contradicts limits.descriptors = 10",
+			"f:3:12: limits.sessions = 12 contradicts limits.metadata = \"90K\" "
+			"(--limits.metadata): each session takes 8K; at most 11 is right",
+			"f:4:10: limits.spaces = 6 contradicts limits.metadata = \"90K\"",
+			"f:5:9: limits.opens = 400 contradicts",
+			"f:6:11: limits.windows = 13 contradicts",
+			"f:7:10: limits.leases = 800 contradicts",
+		};
+
+		ck_assert_msg(!strncmp(remark(i), said[i], strlen(said[i])), "%s", remark(i));
+	}
+}
+END_TEST
+
+START_TEST(what_nobody_said_gives_way)
+{
+	/* Built in: waiting 64; 0 stands for a quarter of what there is. */
+	text("[limits]\nconnections = 32\ndescriptors = 32\nsessions = 0\nmetadata = 8192\n");
+	ck_assert_int_eq(settings_finish(&settings), 0);
+	ck_assert_uint_eq(settings.config.limits.waiting, 32);
+	ck_assert_str_eq(origin("limits.waiting"), "built-in");
+	flag("limits.waiting", "32");
+	flag("limits.sessions", "1");
+	ck_assert_int_eq(settings_finish(&settings), 0);
+	flag("limits.waiting", "33");
+	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
+}
+END_TEST
+
+START_TEST(a_limit_that_lets_nobody_in_is_refused)
+{
+	text("[limits]\ndescriptors = 2\nmetadata = 8191\n");
+	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
+	ck_assert_uint_eq(settings.n_errors, 2);
+	ck_assert_str_eq(remark(0),
+			 "f:2:15: limits.descriptors = 2 lets nobody in: one session "
+			 "takes its connection, its process, its ring; at least 3 is "
+			 "wanted, or 0 for the default");
+	ck_assert_ptr_nonnull(strstr(remark(1), "at least 8192 is wanted"));
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("config");
@@ -397,6 +470,10 @@ static Suite *suite(void)
 	tcase_add_test(t, all_that_is_wrong_is_said_at_once_and_where);
 	tcase_add_test(t, only_a_variable_that_looks_like_a_misspelt_key_is_warned_of);
 	tcase_add_test(t, more_errors_than_are_remembered_are_counted);
+	tcase_add_test(t, a_part_above_its_whole_is_refused_with_both_places);
+	tcase_add_test(t, each_limit_is_held_against_what_it_takes);
+	tcase_add_test(t, what_nobody_said_gives_way);
+	tcase_add_test(t, a_limit_that_lets_nobody_in_is_refused);
 	suite_add_tcase(s, t);
 	return s;
 }
