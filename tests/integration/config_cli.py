@@ -459,5 +459,7 @@ class Version(Case):
 
 
 if __name__ == "__main__":
+    # Who starts this under nohup does not mean the daemons: they inherit what is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.stdout = sys.stderr
     unittest.main(verbosity=2)
