@@ -193,9 +193,10 @@ struct set {
 
 static void set_up(struct set *set)
 {
-	struct socket_policy policy = short_policy();
+	struct socket_policy policy;
 
 	fake_daemon_start(&set->fake, LIE_NONE);
+	socket_policy_default(&policy);
 	ck_assert_int_eq(connection_open(&set->vb, set->fake.socket, &policy), 0);
 	ck_assert_int_eq(varbos_space_open(&set->space, set->vb, "s", NULL), 0);
 }
