@@ -9,13 +9,23 @@
 #include "base/base.h"
 #include "daemon/core/state.h"
 
+struct rung_sums {
+	uint64_t committed[STATS_NODES_MAX], pending[STATS_NODES_MAX], used[STATS_NODES_MAX];
+};
+
 struct sums {
 	uint64_t used_on[STATS_NODES_MAX]; /* of the space that is being walked */
-	uint64_t committed[STATS_NODES_MAX], pending[STATS_NODES_MAX], used[STATS_NODES_MAX];
+	struct rung_sums rungs[RUNGS_MAX];
 	uint64_t region;
 	uint32_t slots[RECORD_KINDS];
 	uint32_t owed, spaces, sessions;
 };
+
+static struct rung_sums *sums_of(const struct core *core, struct sums *sums,
+				 const struct space *space)
+{
+	return &sums->rungs[space->rung - core->rungs];
+}
 
 #define MUST(condition, text)        \
 	do {                         \
@@ -60,7 +70,7 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 		sums->owed += CHANGES_EXTENT - 1;
 	}
 	++sums->slots[RECORD_EXTENT];
-	sums->used[window->place.info.node] += extent->charge.bytes;
+	sums_of(core, sums, space)->used[window->place.info.node] += extent->charge.bytes;
 	sums->used_on[window->place.info.node] += extent->charge.bytes;
 	return NULL;
 }
@@ -139,6 +149,7 @@ static const char *windows_check(const struct core *core, const struct space *sp
 		node = window->place.info.node;
 		MUST(window->space == space && window->place.number == i &&
 			     window->place.space == space->slot &&
+			     window->place.info.page_shift == space->rung->page_shift &&
 			     window->sums == &space->units,
 		     "P1: a window is another space's");
 		wrong = window_check(window);
@@ -155,7 +166,7 @@ static const char *windows_check(const struct core *core, const struct space *sp
 			committing += (uint32_t)__builtin_popcountll(group->committing);
 			idle += (uint32_t)__builtin_popcountll(group->idle);
 			if (space->state != SPACE_GOING)
-				sums->committed[node] += here;
+				sums_of(core, sums, space)->committed[node] += here;
 		}
 	}
 	MUST(n == space->n_windows, "P1: windows are miscounted");
@@ -164,7 +175,7 @@ static const char *windows_check(const struct core *core, const struct space *sp
 	     "W3: the units of a space are miscounted");
 	MUST(space->units.idle_low <= idle, "the low-water mark stands above the water");
 	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
-		MUST(core->config.page_shift != 12 || sizes[node] <= space->ceiling,
+		MUST(space->rung->page_shift != 12 || sizes[node] <= space->ceiling,
 		     "P1: windows exceed every limit that the space had");
 	return NULL;
 }
@@ -236,11 +247,12 @@ static const char *space_check(const struct core *core, const struct space *spac
 	MUST(space->budget.limit <= space->ceiling &&
 		     space->client_limit <= space->budget.limit,
 	     "C4: a limit is above what it has to be within");
+	MUST(space->ceiling <= space->rung->bytes, "G1: a limit is above what its rung has");
 	MUST(space->budget.used <= space->ceiling,
 	     "C4: a space is above every limit that it had");
 	MUST(stored == space->n_extents, "extents are miscounted");
 	MUST(list_length(&space->extents) == space->n_adopted, "adopted ones are miscounted");
-	MUST(units_bytes(core, committed) < space->ceiling + units_bytes(core, 1),
+	MUST(units_bytes(space->rung, committed) < space->ceiling + units_bytes(space->rung, 1),
 	     "C4: a space commits above every limit that it had");
 	sums->region += space->budget.used;
 	if (space->state == SPACE_LIVE) {
@@ -248,7 +260,7 @@ static const char *space_check(const struct core *core, const struct space *spac
 
 		++sums->spaces;
 		MUST(!memcmp(at, &record, sizeof(record)), "R1: a space and its record differ");
-		MUST(space->removed || committed >= space_reserve_units(core, space),
+		MUST(space->removed || committed >= space_reserve_units(space),
 		     "P2: a reserve is not there");
 	} else {
 		MUST(!at->state, "C3: a space that is not there is recorded");
@@ -303,8 +315,9 @@ static const char *plans_check(const struct core *core, struct sums *sums)
 
 		++n;
 		MUST(plan->started, "a plan is held that has not started");
-		for (uint32_t node = 0; node < core->config.n_nodes; ++node)
-			sums->pending[node] += plan->held[node];
+		for (uint32_t i = 0; i < core->n_rungs; ++i)
+			for (uint32_t node = 0; node < core->config.n_nodes; ++node)
+				sums->rungs[i].pending[node] += plan->held[i][node];
 	}
 	MUST(n == core->n_plans, "plans are miscounted");
 	return NULL;
@@ -387,6 +400,22 @@ static const char *quotas_check(const struct core *core)
 	return NULL;
 }
 
+static const char *rung_check(const struct core *core, const struct rung *rung,
+			      const struct rung_sums *sums)
+{
+	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
+		const struct core_node *at = &rung->nodes[node];
+
+		MUST(at->committed == sums->committed[node],
+		     "C4: committed units are miscounted");
+		MUST(at->pending == sums->pending[node], "C4: pending units are miscounted");
+		MUST(at->used == sums->used[node], "the bytes of a node are miscounted");
+		MUST((uint64_t)at->committed + at->pending <= at->capacity,
+		     "C4: a node commits more than it has");
+	}
+	return NULL;
+}
+
 const char *core_check(const struct core *core)
 {
 	struct sums sums = {0};
@@ -407,16 +436,10 @@ const char *core_check(const struct core *core)
 		wrong = plans_check(core, &sums);
 	if (wrong)
 		return wrong;
-	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
-		const struct core_node *at = &core->nodes[node];
-
-		MUST(at->committed == sums.committed[node],
-		     "C4: committed units are miscounted");
-		MUST(at->pending == sums.pending[node], "C4: pending units are miscounted");
-		MUST(at->used == sums.used[node], "the bytes of a node are miscounted");
-		MUST((uint64_t)at->committed + at->pending <= at->capacity,
-		     "C4: a node commits more than it has");
-	}
+	for (uint32_t i = 0; !wrong && i < core->n_rungs; ++i)
+		wrong = rung_check(core, &core->rungs[i], &sums.rungs[i]);
+	if (wrong)
+		return wrong;
 	MUST(core->region.used == sums.region, "B1: the region's budget is not its charges");
 	MUST(core->n_spaces == sums.spaces && core->n_sessions == sums.sessions,
 	     "spaces or sessions are miscounted");

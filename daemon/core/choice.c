@@ -7,9 +7,9 @@
 #include "daemon/core/state.h"
 
 /* Units that could be committed at once, for this space on this node. */
-static uint32_t room(const struct core *core, const struct space *space, uint32_t node)
+static uint32_t room(const struct space *space, uint32_t node)
 {
-	return (uint32_t)u64_min(node_free(core, node), space_room(core, space));
+	return (uint32_t)u64_min(node_free(space->rung, node), space_room(space));
 }
 
 static bool choose_in(struct window *window, uint32_t count, uint32_t align, struct choice *ret)
@@ -29,7 +29,7 @@ static bool choose_in(struct window *window, uint32_t count, uint32_t align, str
 static bool choose_new(const struct core *core, const struct space *space, uint32_t count,
 		       uint64_t nodes, struct choice *ret)
 {
-	uint32_t per = core->unit_shift - SLICE_SHIFT, best = UINT32_MAX, best_shift = 0;
+	uint32_t per = space->rung->unit_shift - SLICE_SHIFT, best = UINT32_MAX, best_shift = 0;
 
 	/* What the next window may be depends on whether this one comes. */
 	if (space_window_pending(space))
@@ -42,7 +42,8 @@ static bool choose_new(const struct core *core, const struct space *space, uint3
 		shift = space_window_shift(core, space, node);
 		if (!shift || (uint64_t)count << SLICE_SHIFT > (uint64_t)1 << shift)
 			continue;
-		if (best == UINT32_MAX || node_free(core, node) > node_free(core, best)) {
+		if (best == UINT32_MAX ||
+		    node_free(space->rung, node) > node_free(space->rung, best)) {
 			best = node;
 			best_shift = shift;
 		}
@@ -55,22 +56,21 @@ static bool choose_new(const struct core *core, const struct space *space, uint3
 	return true;
 }
 
-/* Idle units that all other spaces together would not miss. */
+/* Idle units that all other spaces of its rung together would not miss. */
 static uint32_t spare_of_others(const struct core *core, const struct space *but)
 {
 	const struct slots *slots = &core->slots[RECORD_SPACE];
 	uint32_t n = 0;
 
 	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1))
-		if (core->spaces[i] != but && core->spaces[i]->state == SPACE_LIVE)
-			n += space_spare(core, core->spaces[i]);
+		if (space_gives(core->spaces[i], but))
+			n += space_spare(core->spaces[i]);
 	return n;
 }
 
-static uint32_t lack(const struct core *core, const struct space *space,
-		     const struct choice *choice)
+static uint32_t lack(const struct space *space, const struct choice *choice)
 {
-	uint32_t have = room(core, space, choice->node);
+	uint32_t have = room(space, choice->node);
 
 	return choice->need > have ? choice->need - have : 0;
 }
@@ -85,12 +85,12 @@ static bool choose_plain(const struct core *core, const struct space *space, uin
 		struct window *window = space->windows[i];
 
 		if (window && !window->pending && nodes & node_bit(window->place.info.node) &&
-		    choose_in(window, count, align, &choice) && !lack(core, space, &choice)) {
+		    choose_in(window, count, align, &choice) && !lack(space, &choice)) {
 			*ret = choice;
 			return true;
 		}
 	}
-	if (choose_new(core, space, count, nodes, &choice) && !lack(core, space, &choice)) {
+	if (choose_new(core, space, count, nodes, &choice) && !lack(space, &choice)) {
 		*ret = choice;
 		return true;
 	}
@@ -116,12 +116,12 @@ static bool choose_least(const struct core *core, const struct space *space, uin
 		if (!window_scan(window, count, align, empty_max ? empty_max[node] : UINT32_MAX,
 				 &choice.place, &choice.need))
 			continue;
-		if (!found || lack(core, space, &choice) < lack(core, space, &best))
+		if (!found || lack(space, &choice) < lack(space, &best))
 			best = choice;
 		found = true;
 	}
 	if (choose_new(core, space, count, nodes, &choice)) {
-		if (!found || lack(core, space, &choice) < lack(core, space, &best))
+		if (!found || lack(space, &choice) < lack(space, &best))
 			best = choice;
 		found = true;
 	}
@@ -137,7 +137,7 @@ static bool choose_any(const struct core *core, const struct space *space, uint3
 	struct choice choice;
 
 	if (!choose_least(core, space, count, align, nodes, NULL, &choice) ||
-	    lack(core, space, &choice))
+	    lack(space, &choice))
 		return false;
 	*ret = choice;
 	return true;
@@ -155,12 +155,13 @@ static bool choose_short(const struct core *core, const struct space *space, uin
 
 	if (!choose_least(core, space, count, align, nodes, NULL, &choice))
 		return false;
-	if (lack(core, space, &choice)) {
+	if (lack(space, &choice)) {
 		*ret_short = true;
 		for (uint32_t node = 0; node < core->config.n_nodes; ++node)
-			empty_max[node] = (uint32_t)u64_min(space_room(core, space),
-							    node_free(core, node) + others) +
-					  space->units.idle;
+			empty_max[node] =
+				(uint32_t)u64_min(space_room(space),
+						  node_free(space->rung, node) + others) +
+				space->units.idle;
 		if (!choose_least(core, space, count, align, nodes, empty_max, &choice))
 			return false;
 	}
@@ -182,8 +183,8 @@ static void choice_units(const struct choice *choice, uint32_t count, uint32_t *
 static int plan_spare(struct core *core, struct core_plan *plan, struct space *space,
 		      const struct choice *choice, uint32_t count)
 {
-	uint32_t have = room(core, space, choice->node), free = node_free(core, choice->node);
-	uint32_t limit = space_room(core, space);
+	uint32_t have = room(space, choice->node), free = node_free(space->rung, choice->node);
+	uint32_t limit = space_room(space);
 	uint32_t own = choice->need > limit ? choice->need - limit : 0; /* of its own units */
 	uint32_t local = choice->need > free ? choice->need - free : 0; /* of this node's */
 	uint32_t got, first = 0, last = 0;
@@ -369,14 +370,14 @@ void choice_outlook(const struct core *core, const struct space *space, uint64_t
 
 	for (uint32_t node = 0; node < n_nodes; ++node)
 		if (nodes & node_bit(node))
-			fresh += node_free(core, node);
-	fresh = u64_min(fresh + idle, space_room(core, space));
+			fresh += node_free(space->rung, node);
+	fresh = u64_min(fresh + idle, space_room(space));
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		const struct window *window = space->windows[i];
 
 		if (!window || !(nodes & node_bit(window->place.info.node)))
 			continue;
-		inside += units_bytes(core, window_kept(window));
+		inside += units_bytes(space->rung, window_kept(window));
 		if (!window->pending)
 			largest =
 				u64_max(largest, (uint64_t)window_reach(window, (uint32_t)fresh)
@@ -388,11 +389,11 @@ void choice_outlook(const struct core *core, const struct space *space, uint64_t
 
 		if (shift)
 			largest = u64_max(largest, u64_min((uint64_t)1 << shift,
-							   units_bytes(core, fresh)));
+							   units_bytes(space->rung, fresh)));
 		if (nodes & node_bit(node))
 			inside -= space->used_on[node];
 	}
 	*ret_available =
-		u64_min(inside + units_bytes(core, fresh), budget_left(&space->budget));
+		u64_min(inside + units_bytes(space->rung, fresh), budget_left(&space->budget));
 	*ret_largest = u64_min(largest, *ret_available);
 }

@@ -12,22 +12,33 @@ static const uint32_t slots_max[RECORD_KINDS] = {
 	[RECORD_SESSION] = 1 << 20, [RECORD_MEMBER] = 1 << 24, [RECORD_EXTENT] = 1 << 29,
 };
 
-static bool config_valid(const struct core_config *config, const struct records *records)
+static bool rung_valid(const struct core_config *config, uint32_t page_shift,
+		       const uint64_t *node_bytes, uint64_t *sum)
 {
-	uint32_t unit_shift = unit_shift_of(config->page_shift);
-	uint64_t sum = 0;
+	uint32_t unit_shift = unit_shift_of(page_shift);
 
-	if (config->page_shift != 12 && config->page_shift != 21 && config->page_shift != 30)
-		return false;
-	if (!config->n_nodes || config->n_nodes > STATS_NODES_MAX)
+	if (page_shift != 12 && page_shift != 21 && page_shift != 30)
 		return false;
 	for (uint32_t i = 0; i < config->n_nodes; ++i) {
-		if (config->node_bytes[i] & (((uint64_t)1 << unit_shift) - 1) ||
-		    config->node_bytes[i] >> unit_shift > INT32_MAX ||
-		    !u64_add(sum, config->node_bytes[i], &sum))
+		if (node_bytes[i] & (((uint64_t)1 << unit_shift) - 1) ||
+		    node_bytes[i] >> unit_shift > INT32_MAX ||
+		    !u64_add(*sum, node_bytes[i], sum))
 			return false;
 	}
-	if (sum >> unit_shift > INT32_MAX)
+	return *sum >> unit_shift <= INT32_MAX;
+}
+
+static bool config_valid(const struct core_config *config, const struct records *records)
+{
+	uint64_t sum = 0;
+
+	if (!config->n_nodes || config->n_nodes > STATS_NODES_MAX)
+		return false;
+	if (!rung_valid(config, config->page_shift, config->node_bytes, &sum))
+		return false;
+	if (config->large.page_shift &&
+	    (config->large.page_shift <= config->page_shift || !config->large.from ||
+	     !rung_valid(config, config->large.page_shift, config->large.node_bytes, &sum)))
 		return false;
 	/* A node of the topology may be without capacity, but not beyond what we count. */
 	if (config->n_nodes < STATS_NODES_MAX && config->topology.nodes >> config->n_nodes)
@@ -43,6 +54,19 @@ static void core_freep(struct core **core)
 	core_free(*core);
 }
 
+static void rung_add(struct core *core, uint32_t page_shift, const uint64_t *node_bytes)
+{
+	struct rung *rung = &core->rungs[core->n_rungs++];
+
+	*rung = (struct rung){.page_shift = page_shift,
+			      .unit_shift = unit_shift_of(page_shift)};
+	for (uint32_t i = 0; i < core->config.n_nodes; ++i) {
+		rung->nodes[i].capacity = (uint32_t)(node_bytes[i] >> rung->unit_shift);
+		rung->bytes += node_bytes[i];
+	}
+	core->region.limit += rung->bytes;
+}
+
 int core_empty(struct core **ret, const struct core_config *config, struct records *records)
 {
 	const uint32_t *slots = records_capacity(records)->slots;
@@ -56,14 +80,12 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	list_init(&core->plans);
 	core->config = *config;
 	core->records = records;
-	core->unit_shift = unit_shift_of(config->page_shift);
 	core->region.name = "region";
 	core->quotas.uid = config->uid;
 	core_limits_set(core, &config->limits);
-	for (uint32_t i = 0; i < config->n_nodes; ++i) {
-		core->nodes[i].capacity = (uint32_t)(config->node_bytes[i] >> core->unit_shift);
-		core->region.limit += config->node_bytes[i];
-	}
+	rung_add(core, config->page_shift, config->node_bytes);
+	if (config->large.page_shift)
+		rung_add(core, config->large.page_shift, config->large.node_bytes);
 	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
 		if (slots_init(&core->slots[i], slots[i]))
 			return -ENOMEM;

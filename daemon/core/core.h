@@ -10,7 +10,7 @@
  *     since a punch cannot be undone: before plan_abort() the shell undoes its commits by
  *     punching, and its creations by closing. The end of a space has nothing to undo: either
  *     call ends it.
- * C4  region: committed + pending <= capacity, on each node. A plan holds as pending the greater
+ * C4  rung: committed + pending <= capacity, on each node. A plan holds as pending the greater
  *     of what it commits and what it punches there: its punches come first, so what they give
  *     is what its commits take; what is left over is free when the plan ends. space: committed
  *     grows within the limit rounded up to a unit, used within the limit; client: used within
@@ -52,17 +52,23 @@ struct core_fault {
 	uint64_t held; /* CORE_E_LIMIT: by the uid; where `all`, by everyone */
 	bool all;
 	uint64_t nodes; /* where memory was looked for; which "nodes": those that are wrong */
+	uint32_t page_shift; /* of the rung where memory was looked for; 0: of none */
 };
 
 struct core_config {
 	uint32_t page_shift;                  /* 12, 21 or 30 */
 	uint32_t n_nodes;                     /* one more than the highest */
 	uint64_t node_bytes[STATS_NODES_MAX]; /* capacity of each; multiples of a unit */
-	struct topology topology;             /* zeroed: the nodes with capacity, all alike */
-	uint64_t share;                       /* limits of one uid's spaces together; root and
+	struct {
+		uint32_t page_shift;                  /* above the other; 0: none */
+		uint64_t node_bytes[STATS_NODES_MAX]; /* beside the others */
+		uint64_t from;                        /* spaces of this limit are on it */
+	} large;                                      /* a second rung: rung.h */
+	struct topology topology;   /* zeroed: the nodes with capacity, all alike */
+	uint64_t share;             /* limits of one uid's spaces together; root and
 						 `uid` are bound by the region alone */
-	uint32_t uid;                         /* the daemon's own */
-	uint64_t seed;                        /* makes tags of different spaces differ */
+	uint32_t uid;               /* the daemon's own */
+	uint64_t seed;              /* makes tags of different spaces differ */
 	struct quota_limits limits; /* totals of what has a record table: that table's */
 };
 
@@ -311,6 +317,8 @@ const struct quota_table *core_quotas(const struct core *core);
 
 struct core_view core_view(const struct core *core);
 struct stats_node core_node_view(const struct core *core, uint32_t node);
+/* The same of pages of one size (0: of all); nothing, if there are none. */
+struct stats_node core_rung_view(const struct core *core, uint32_t page_shift, uint32_t node);
 /* The nodes that memory can come from. */
 uint64_t core_nodes(const struct core *core);
 /* What a space has on one node; nothing, of a space or node that is not there. */

@@ -15,24 +15,37 @@ static uint64_t power_down(uint64_t bytes)
 	return (uint64_t)1 << (63 - __builtin_clzll(bytes));
 }
 
-/* The limits of a new space; what is not asked for gets its default. */
-static int limits_set(const struct core *core, struct space *space,
+/* A quarter of what its owner may have; the rung is chosen by it. */
+static uint64_t limit_default(const struct core *core, uint32_t uid)
+{
+	const char *which;
+	uint64_t own = terms_share(core, uid, NULL, NULL, &which);
+
+	return power_down(u64_max(own / 4, units_bytes(&core->rungs[0], 1)));
+}
+
+/* The rung of a new space and its limits; what is not asked for gets its default. */
+static int limits_set(struct core *core, struct space *space,
 		      const struct space_request *request, struct core_fault *fault)
 {
 	const char *which;
-	uint64_t own = terms_share(core, request->owner.uid, NULL, &which),
-		 unit = units_bytes(core, 1);
-	uint64_t limit = request->limit, reserve, client;
-	uint64_t there = terms_nodes(core, request->numa);
+	uint64_t limit = request->limit, nodes = terms_nodes(request->numa);
+	uint64_t own, there, reserve, client;
 
 	if (!limit)
-		limit = u64_min(power_down(u64_max(own / 4, unit)), power_down(there));
+		limit = limit_default(core, request->owner.uid);
+	space->rung = rung_for(core, limit, nodes);
+	there = rung_bytes(core, space->rung, nodes);
+	if (!request->limit && there)
+		limit = u64_min(limit, power_down(there));
+	own = terms_share(core, request->owner.uid, NULL, space->rung, &which);
 	if (!u64_align_up(limit, CHUNK_BYTES, &limit) || limit > own)
 		return FAULT(fault, CORE_E_BUDGET, .which = which, .requested = limit,
-			     .remaining = own);
+			     .remaining = own, .page_shift = space->rung->page_shift);
 	if (limit > there)
 		return FAULT(fault, CORE_E_BUDGET, .which = "nodes", .requested = limit,
-			     .remaining = there, .nodes = request->numa.nodes);
+			     .remaining = there, .nodes = request->numa.nodes,
+			     .page_shift = space->rung->page_shift);
 	if (!u64_align_up(request->reserve, CHUNK_BYTES, &reserve) || reserve > limit)
 		return FAULT(fault, CORE_E_INVALID, .which = "reserve",
 			     .requested = request->reserve, .max = limit);
@@ -149,8 +162,8 @@ int core_space_create(struct core *core, const struct space_request *request, ui
 	if (!r)
 		r = plan_add(plan, EFFECT_ROOT_CREATE, space->slot, 0, 0, 0);
 	if (!r)
-		r = reserve_plan(core, plan, space, space_reserve_units(core, space),
-				 space->reserve, fault);
+		r = reserve_plan(core, plan, space, space_reserve_units(space), space->reserve,
+				 fault);
 	if (r) {
 		slots_put(&core->slots[RECORD_SPACE], space->slot);
 		space_free(core, space);

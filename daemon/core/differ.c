@@ -73,6 +73,7 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 	SAME(!a == !b, "which spaces there are");
 	if (!a)
 		return NULL;
+	SAME(a->rung->page_shift == b->rung->page_shift, "the rung of a space");
 	SAME(a->slot == b->slot && a->state == b->state && a->removed == b->removed &&
 		     !strcmp(a->name, b->name) && a->owner.uid == b->owner.uid &&
 		     a->owner.gid == b->owner.gid && a->mode == b->mode &&
@@ -135,11 +136,17 @@ const char *core_differ(const struct core *a, const struct core *b)
 		for (uint32_t i = 0; i < a->slots[kind].total; ++i)
 			SAME(slots_used(&a->slots[kind], i) == slots_used(&b->slots[kind], i),
 			     "which slots are free");
-	for (uint32_t i = 0; i < a->config.n_nodes; ++i)
-		SAME(a->nodes[i].committed == b->nodes[i].committed &&
-			     a->nodes[i].pending == b->nodes[i].pending &&
-			     a->nodes[i].used == b->nodes[i].used,
-		     "the sums of a node");
+	SAME(a->n_rungs == b->n_rungs, "rungs");
+	for (uint32_t i = 0; i < a->n_rungs; ++i)
+		for (uint32_t node = 0; node < a->config.n_nodes; ++node) {
+			const struct core_node *left = &a->rungs[i].nodes[node];
+			const struct core_node *right = &b->rungs[i].nodes[node];
+
+			SAME(left->committed == right->committed &&
+				     left->pending == right->pending &&
+				     left->used == right->used,
+			     "the sums of a node");
+		}
 	SAME(a->region.used == b->region.used, "the region's budget");
 	SAME(a->n_spaces == b->n_spaces && a->n_sessions == b->n_sessions, "counts");
 	return NULL;

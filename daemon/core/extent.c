@@ -20,9 +20,11 @@ struct quota *extent_quota(const struct extent *extent)
 	return extent->member ? extent->member->session->quota : extent->window->space->quota;
 }
 
-static struct core_node *extent_node(struct core *core, const struct extent *extent)
+static struct core_node *extent_node(const struct extent *extent)
 {
-	return &core->nodes[extent->window->place.info.node];
+	const struct window *window = extent->window;
+
+	return &window->space->rung->nodes[window->place.info.node];
 }
 
 static void extent_say(struct core *core, const struct extent *extent, bool there)
@@ -85,7 +87,7 @@ void extent_release(struct core *core, uint32_t slot)
 		extent->member->session->used -= extent->charge.bytes;
 	else
 		--space->n_adopted;
-	extent_node(core, extent)->used -= extent->charge.bytes;
+	extent_node(extent)->used -= extent->charge.bytes;
 	space->used_on[extent->window->place.info.node] -= extent->charge.bytes;
 	window_give(extent->window, extent->first, extent->count);
 	if (!mutant(extent_keeps_charge))
@@ -139,9 +141,13 @@ static int refuse_memory(struct core *core, struct member *member, uint64_t byte
 {
 	++member->space->counts.failures.memory;
 	++member->session->failed;
-	*fault = (struct core_fault){.which = nodes == core_nodes(core) ? "region" : "nodes",
+	const struct rung *rung = member->space->rung;
+
+	*fault = (struct core_fault){.which = nodes == rung_nodes(core, rung) ? "region"
+									      : "nodes",
 				     .requested = bytes,
-				     .nodes = nodes};
+				     .nodes = nodes,
+				     .page_shift = rung->page_shift};
 	choice_outlook(core, member->space, nodes, &fault->available, &fault->largest);
 	return CORE_E_MEMORY;
 }
@@ -201,7 +207,7 @@ static void member_pay(struct core *core, struct extent *extent)
 
 	session->used += extent->charge.bytes;
 	session->peak = u64_max(session->peak, session->used);
-	extent_node(core, extent)->used += extent->charge.bytes;
+	extent_node(extent)->used += extent->charge.bytes;
 	extent->window->space->used_on[extent->window->place.info.node] += extent->charge.bytes;
 	list_append(&extent->member->extents, &extent->link);
 }

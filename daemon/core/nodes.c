@@ -7,9 +7,8 @@ uint64_t core_nodes(const struct core *core)
 {
 	uint64_t nodes = 0;
 
-	for (uint32_t i = 0; i < core->config.n_nodes; ++i)
-		if (core->nodes[i].capacity)
-			nodes |= node_bit(i);
+	for (uint32_t i = 0; i < core->n_rungs; ++i)
+		nodes |= rung_nodes(core, &core->rungs[i]);
 	return nodes;
 }
 
@@ -23,10 +22,11 @@ static void tier_add(struct node_order *order, uint64_t nodes)
 }
 
 /* All that are left, by their distance from the nearest of `from`. */
-static void tiers_by_distance(const struct core *core, uint64_t from, struct node_order *order)
+static void tiers_by_distance(const struct core *core, uint64_t there, uint64_t from,
+			      struct node_order *order)
 {
 	const struct topology *topology = &core->config.topology;
-	uint64_t rest = core_nodes(core) & ~order->all;
+	uint64_t rest = there & ~order->all;
 
 	while (rest) {
 		uint32_t least = UINT32_MAX;
@@ -70,13 +70,13 @@ static void tiers_by_level(const struct space *space, uint64_t nodes, struct nod
 void node_order(const struct core *core, const struct space *space, struct numa numa,
 		uint32_t caller, struct node_order *ret)
 {
-	uint64_t there = core_nodes(core);
+	uint64_t there = rung_nodes(core, space->rung);
 
 	*ret = (struct node_order){0};
 	switch (numa.kind) {
 	case NUMA_LOCAL:
 		if (node_bit(caller - 1) & (core->config.topology.nodes | there)) {
-			tiers_by_distance(core, node_bit(caller - 1), ret);
+			tiers_by_distance(core, there, node_bit(caller - 1), ret);
 			break;
 		}
 		tier_add(ret, there);
@@ -84,14 +84,14 @@ void node_order(const struct core *core, const struct space *space, struct numa 
 	case NUMA_BIND:
 		tier_add(ret, numa.nodes & there);
 		if (mutant(numa_bind_spills))
-			tiers_by_distance(core, numa.nodes, ret);
+			tiers_by_distance(core, there, numa.nodes, ret);
 		break;
 	case NUMA_INTERLEAVE:
 		tiers_by_level(space, numa.nodes & there, ret);
 		break;
 	case NUMA_PREFERRED:
 		tier_add(ret, numa.nodes & there);
-		tiers_by_distance(core, numa.nodes, ret);
+		tiers_by_distance(core, there, numa.nodes, ret);
 		break;
 	case NUMA_DEFAULT:
 	case NUMA_KINDS:

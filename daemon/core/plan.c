@@ -62,6 +62,11 @@ int plan_add(struct core_plan *plan, enum effect_kind kind, uint32_t space, uint
 	return 0;
 }
 
+static uint32_t rung_index(const struct core *core, const struct space *space)
+{
+	return (uint32_t)(space->rung - core->rungs);
+}
+
 /* Units of this space that the plan would punch already. */
 static uint32_t planned(const struct core_plan *plan, const struct space *space)
 {
@@ -87,7 +92,7 @@ int plan_punch(struct core *core, struct core_plan *plan, const struct space *sp
 	       uint32_t node, uint32_t count, const struct window *avoid, uint32_t first,
 	       uint32_t last, uint32_t *ret_count)
 {
-	uint32_t spare = space_spare(core, space) - planned(plan, space);
+	uint32_t spare = space_spare(space) - planned(plan, space);
 	uint32_t left = (uint32_t)u64_min(count, spare), wanted = left;
 	int r = 0;
 
@@ -142,8 +147,8 @@ int plan_punch_others(struct core *core, struct core_plan *plan, const struct sp
 		     i = slots_next(slots, i + 1)) {
 			const struct space *space = core->spaces[i];
 
-			if (space == but || space->state != SPACE_LIVE ||
-			    !space_spare(core, space) || (previous && !above(previous, space)))
+			if (!space_gives(space, but) || !space_spare(space) ||
+			    (previous && !above(previous, space)))
 				continue;
 			if (!next || above(space, next))
 				next = space;
@@ -218,13 +223,14 @@ static void plan_link(struct core *core, struct core_plan *plan)
 
 void plan_start(struct core *core, struct core_plan *plan)
 {
-	uint32_t commits[STATS_NODES_MAX] = {0}, punches[STATS_NODES_MAX] = {0};
+	uint32_t commits[RUNGS_MAX][STATS_NODES_MAX] = {0};
+	uint32_t punches[RUNGS_MAX][STATS_NODES_MAX] = {0};
 
 	for (uint32_t i = 0; i < plan->plan.n_effects; ++i) {
 		const struct effect *effect = &plan->plan.effects[i];
 		struct space *space = core->spaces[effect->space];
 		struct window *window = core->windows[effect->window];
-		uint32_t node;
+		uint32_t node, rung = rung_index(core, space);
 
 		++space->n_plans;
 		if (effect->kind == EFFECT_WINDOW_CREATE) {
@@ -242,23 +248,26 @@ void plan_start(struct core *core, struct core_plan *plan)
 		}
 		node = window->place.info.node;
 		if (effect->kind == EFFECT_PUNCH) {
-			punches[node] += effect->count;
-			core->nodes[node].committed -= effect->count;
+			punches[rung][node] += effect->count;
+			space->rung->nodes[node].committed -= effect->count;
 			window_punch_begin(window, effect->first, effect->count);
 			if (!mutant(pages_after_punch))
 				pages_store(core, window, effect);
 		} else {
 			assert(effect->kind == EFFECT_COMMIT);
-			commits[node] += effect->count;
+			commits[rung][node] += effect->count;
 			pages_claim(core, window, effect);
 			window_commit_begin(window, effect->first, effect->count);
 			if (mutant(pages_before_commit))
 				pages_store(core, window, effect);
 		}
 	}
-	for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
-		plan->held[node] = (uint32_t)u64_max(commits[node], punches[node]);
-		core->nodes[node].pending += plan->held[node];
+	for (uint32_t rung = 0; rung < core->n_rungs; ++rung) {
+		for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
+			plan->held[rung][node] =
+				(uint32_t)u64_max(commits[rung][node], punches[rung][node]);
+			core->rungs[rung].nodes[node].pending += plan->held[rung][node];
+		}
 	}
 	if (plan->member)
 		++plan->member->n_plans;
@@ -297,9 +306,9 @@ void plan_end_space(struct core *core, struct core_plan *plan, struct space *spa
 			if (group->slot == SLOT_NONE)
 				continue;
 			record_clear(core->records, RECORD_PAGES, group->slot);
-			core->nodes[node].committed -= n;
-			core->nodes[node].pending += n;
-			plan->held[node] += n;
+			space->rung->nodes[node].committed -= n;
+			space->rung->nodes[node].pending += n;
+			plan->held[rung_index(core, space)][node] += n;
 		}
 	}
 	for (uint32_t i = space->windows_max; i--;)
@@ -368,7 +377,7 @@ static void effect_end(struct core *core, struct core_plan *plan, const struct e
 	case EFFECT_COMMIT:
 		window_commit_end(window, effect->first, effect->count, done);
 		if (done)
-			core->nodes[window->place.info.node].committed += effect->count;
+			space->rung->nodes[window->place.info.node].committed += effect->count;
 		pages_store(core, window, effect);
 		if (plan->reserves)
 			window_give(window, effect->first << window->unit_shift,
@@ -401,8 +410,9 @@ static void hold_end(struct core *core, const struct core_plan *plan)
 
 static void plan_end(struct core *core, struct core_plan *plan)
 {
-	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
-		core->nodes[node].pending -= plan->held[node];
+	for (uint32_t rung = 0; rung < core->n_rungs; ++rung)
+		for (uint32_t node = 0; node < core->config.n_nodes; ++node)
+			core->rungs[rung].nodes[node].pending -= plan->held[rung][node];
 	if (plan->member)
 		--plan->member->n_plans;
 	list_remove(&plan->link);

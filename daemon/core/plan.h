@@ -4,7 +4,7 @@
  * A plan is put together without touching anything (plan_new, plan_add, plan_punch), so that it
  * can be dropped; plan_start holds all of it and cannot fail.
  *
- * N1  On each node a plan holds as many units as the greater of what it commits and what it
+ * N1  On each node of each rung a plan holds as many units as the greater of what it commits and what it
  *     punches: punches come first, so at no moment are more pages out than were before or are
  *     held. They are free again when the plan ends.
  * N2  Units to be punched leave the records when the plan starts (R4), so they are absent however
@@ -19,6 +19,7 @@
 
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
+#include "daemon/core/rung.h"
 
 struct core;
 struct member;
@@ -36,7 +37,7 @@ struct core_plan {
 	bool started;
 	uint32_t extent;                 /* slot of the extent it makes, or SLOT_NONE */
 	uint32_t hold_first, hold_count; /* slices: the extent, and the rest of its new units */
-	uint32_t held[STATS_NODES_MAX];  /* units */
+	uint32_t held[RUNGS_MAX][STATS_NODES_MAX]; /* units */
 };
 
 int plan_new(struct core_plan **ret, struct space *space, struct member *member);
@@ -51,7 +52,7 @@ int plan_add(struct core_plan *plan, enum effect_kind kind, uint32_t space, uint
 int plan_punch(struct core *core, struct core_plan *plan, const struct space *space,
 	       uint32_t node, uint32_t count, const struct window *avoid, uint32_t first,
 	       uint32_t last, uint32_t *ret_count);
-/* The same of all others, the one most above its weighted share first. */
+/* The same of all others on its rung, the one most above its weighted share first. */
 int plan_punch_others(struct core *core, struct core_plan *plan, const struct space *but,
 		      uint32_t node, uint32_t count, uint32_t *ret_count);
 /* Are there records for the pages it commits? */

@@ -24,14 +24,17 @@
 		if (records_valid((core)->records, kind, slot))
 
 /* The record as a space. False: no core wrote it. */
-static bool space_read(const struct core *core, const struct space_record *record,
+static bool space_read(struct core *core, const struct space_record *record,
 		       struct space *space)
 {
 	struct space_word word = space_word_unpack(record->state);
 	struct space_record again;
 
 	if (space_word_pack(word) != record->state || !placement_at(word.placement) ||
-	    word.page_shift != core->config.page_shift || !word.weight || word.weight > 10000)
+	    !word.weight || word.weight > 10000)
+		return false;
+	space->rung = rung_at(core, word.page_shift);
+	if (!space->rung)
 		return false;
 	if (word.numa >= NUMA_KINDS ||
 	    numa_check(core, (struct numa){(enum numa_kind)word.numa, record->nodes},
@@ -39,7 +42,7 @@ static bool space_read(const struct core *core, const struct space_record *recor
 		return false;
 	if (record->mode > 0777 || !record->limit || record->limit % CHUNK_BYTES ||
 	    record->ceiling % CHUNK_BYTES || record->limit > record->ceiling ||
-	    record->ceiling > core->region.limit || record->reserve % CHUNK_BYTES ||
+	    record->ceiling > space->rung->bytes || record->reserve % CHUNK_BYTES ||
 	    record->reserve > record->limit || !record->client_limit ||
 	    record->client_limit % SLICE_BYTES || record->client_limit > record->limit)
 		return false;
@@ -128,7 +131,7 @@ static bool windows_fit(const struct core *core, const struct space *space)
 		for (uint32_t i = 0; i < space->windows_max; ++i)
 			if (space->windows[i] && space->windows[i]->place.info.node == node)
 				sum += (uint64_t)1 << space->windows[i]->place.info.size_shift;
-		if (core->config.page_shift == 12 && sum > space->ceiling)
+		if (space->rung->page_shift == 12 && sum > space->ceiling)
 			return false;
 	}
 	return true;
@@ -141,11 +144,11 @@ static int recover_windows(struct core *core)
 		const struct window_record *record =
 			records_at(core->records, RECORD_WINDOW, slot);
 		struct window_place place = window_place_unpack(record->word);
+		const struct rung *rung = rung_at(core, place.info.page_shift);
 		int r;
 
-		if (window_place_pack(place) != record->word ||
-		    place.info.page_shift != core->config.page_shift ||
-		    place.info.size_shift < core->unit_shift ||
+		if (window_place_pack(place) != record->word || !rung ||
+		    place.info.size_shift < rung->unit_shift ||
 		    place.info.size_shift > POSITION_BITS ||
 		    place.info.node >= core->config.n_nodes || !place.info.generation ||
 		    (place.info.state != WINDOW_BORN && place.info.state != WINDOW_GRANTED))
@@ -155,6 +158,8 @@ static int recover_windows(struct core *core)
 				return -EUCLEAN;
 			continue;
 		}
+		if (core->spaces[place.space]->rung != rung)
+			return -EUCLEAN;
 		r = window_enter(core, slot, place);
 		if (r)
 			return r;
@@ -188,7 +193,7 @@ static int recover_pages(struct core *core)
 			return -EUCLEAN;
 		window_rebuild_pages(window, group, record->bits, slot);
 		slots_claim(&core->slots[RECORD_PAGES], slot);
-		node = &core->nodes[window->place.info.node];
+		node = &window->space->rung->nodes[window->place.info.node];
 		node->committed += (uint32_t)__builtin_popcountll(record->bits);
 		if (node->committed > node->capacity)
 			return -EUCLEAN;
@@ -204,11 +209,10 @@ static int recover_pages(struct core *core)
 
 		if (!space)
 			continue;
-		if (units_bytes(core, space->units.committed) >=
-		    space->ceiling + units_bytes(core, 1))
+		if (units_bytes(space->rung, space->units.committed) >=
+		    space->ceiling + units_bytes(space->rung, 1))
 			return -EUCLEAN;
-		if (!space->removed &&
-		    space->units.committed < space_reserve_units(core, space))
+		if (!space->removed && space->units.committed < space_reserve_units(space))
 			return -EUCLEAN;
 	}
 	return 0;
@@ -310,7 +314,7 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	list_append(member ? &member->extents : &space->extents, &extent->link);
 	space->n_adopted += !member;
 	++space->n_extents;
-	core->nodes[window->place.info.node].used += extent->charge.bytes;
+	space->rung->nodes[window->place.info.node].used += extent->charge.bytes;
 	space->used_on[window->place.info.node] += extent->charge.bytes;
 	if (member) {
 		member->session->used += extent->charge.bytes;

@@ -112,7 +112,7 @@ static int reserve_on(struct core *core, struct core_plan *plan, struct space *s
 		      uint32_t node, bool punch, bool widen, uint32_t *left,
 		      struct core_fault *fault)
 {
-	uint32_t free = node_free(core, node) - planned_on(core, plan, node);
+	uint32_t free = node_free(space->rung, node) - planned_on(core, plan, node);
 	int r = 0;
 
 	if (punch && *left > free) {
@@ -162,20 +162,19 @@ static uint64_t reserve_max(const struct core *core, const struct space *space, 
 	uint64_t units = space->units.committed;
 
 	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i)
-		if (core->spaces[i] && core->spaces[i] != space &&
-		    core->spaces[i]->state == SPACE_LIVE)
-			units += space_spare(core, core->spaces[i]);
+		if (core->spaces[i] && space_gives(core->spaces[i], space))
+			units += space_spare(core->spaces[i]);
 	for (uint32_t node = 0; node < core->config.n_nodes; ++node)
 		if (nodes & node_bit(node))
-			units += node_free(core, node);
-	return units_bytes(core, units);
+			units += node_free(space->rung, node);
+	return units_bytes(space->rung, units);
 }
 
 int reserve_plan(struct core *core, struct core_plan *plan, struct space *space, uint32_t units,
 		 uint64_t bytes, struct core_fault *fault)
 {
 	/* What the next window may be depends on whether one that is under way comes. */
-	bool widen = !space_window_pending(space), fits = units <= space_room(core, space);
+	bool widen = !space_window_pending(space), fits = units <= space_room(space);
 	uint32_t left = units, begin = plan->plan.n_effects;
 	struct node_order order;
 	uint64_t available;
@@ -201,5 +200,6 @@ int reserve_plan(struct core *core, struct core_plan *plan, struct space *space,
 		return FAULT(fault, CORE_E_BUSY, .which = "plan");
 	available = reserve_max(core, space, order.all);
 	return FAULT(fault, CORE_E_MEMORY, .which = "reserve", .requested = bytes,
-		     .available = available, .largest = available, .nodes = order.all);
+		     .available = available, .largest = available, .nodes = order.all,
+		     .page_shift = space->rung->page_shift);
 }

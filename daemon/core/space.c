@@ -17,12 +17,12 @@ bool space_name_valid(const char *name)
 			    "0123456789._-") == n;
 }
 
-static uint32_t units_up(const struct core *core, uint64_t bytes)
+static uint32_t units_up(const struct space *space, uint64_t bytes)
 {
-	uint64_t unit = (uint64_t)1 << core->unit_shift;
+	uint64_t unit = units_bytes(space->rung, 1);
 
-	/* limits do not exceed the region's, so this neither wraps nor truncates */
-	return (uint32_t)((bytes + unit - 1) >> core->unit_shift);
+	/* limits do not exceed the rung's, so this neither wraps nor truncates */
+	return (uint32_t)((bytes + unit - 1) >> space->rung->unit_shift);
 }
 
 static uint64_t limit_of(const struct space *space)
@@ -31,29 +31,35 @@ static uint64_t limit_of(const struct space *space)
 			       : space->budget.limit;
 }
 
-uint32_t space_limit_units(const struct core *core, const struct space *space)
+uint32_t space_limit_units(const struct space *space)
 {
-	return units_up(core, limit_of(space));
+	return units_up(space, limit_of(space));
 }
 
-uint32_t space_reserve_units(const struct core *core, const struct space *space)
+uint32_t space_reserve_units(const struct space *space)
 {
 	/* What a plan commits for it is not to be taken away before it is recorded. */
-	return units_up(core, space->changing ? u64_max(space->reserve, space->next.reserve)
-					      : space->reserve);
+	return units_up(space, space->changing ? u64_max(space->reserve, space->next.reserve)
+					       : space->reserve);
 }
 
-uint32_t space_room(const struct core *core, const struct space *space)
+uint32_t space_room(const struct space *space)
 {
-	uint32_t limit = space_limit_units(core, space);
+	uint32_t limit = space_limit_units(space);
 	uint32_t has = space->units.committed + space->units.committing;
 
 	return limit > has ? limit - has : 0;
 }
 
-uint32_t space_spare(const struct core *core, const struct space *space)
+bool space_gives(const struct space *space, const struct space *to)
 {
-	uint32_t reserve = space_reserve_units(core, space);
+	return space != to && space->state == SPACE_LIVE &&
+	       (space->rung == to->rung || mutant(rung_of_others));
+}
+
+uint32_t space_spare(const struct space *space)
+{
+	uint32_t reserve = space_reserve_units(space);
 	uint32_t above =
 		space->units.committed > reserve ? space->units.committed - reserve : 0;
 
@@ -100,11 +106,12 @@ uint32_t space_window_shift(const struct core *core, const struct space *space, 
 
 	if (space->n_windows == WINDOWS_MAX)
 		return 0;
-	if (core->config.page_shift == 12)
+	if (space->rung->page_shift == 12)
 		return taken < limit
 			       ? (uint32_t)u64_min(log2_down(limit - taken), POSITION_BITS)
 			       : 0;
-	shift = (uint32_t)u64_min(u64_max(log2_up(limit), core->unit_shift), POSITION_BITS);
+	shift = (uint32_t)u64_min(u64_max(log2_up(limit), space->rung->unit_shift),
+				  POSITION_BITS);
 	return taken < limit || largest < (uint64_t)1 << shift ? shift : 0;
 }
 
@@ -120,7 +127,7 @@ uint64_t space_extent_max(const struct core *core, const struct space *space, ui
 		shift = space_window_shift(core, space, i);
 		windows_on(space, i, &largest);
 		max = u64_max(max, u64_max(largest, shift ? (uint64_t)1 << shift : 0));
-		most = u64_max(most, core->config.node_bytes[i]);
+		most = u64_max(most, units_bytes(space->rung, space->rung->nodes[i].capacity));
 	}
 	return u64_min(u64_min(max, space->budget.limit), most);
 }
@@ -128,9 +135,9 @@ uint64_t space_extent_max(const struct core *core, const struct space *space, ui
 uint64_t space_holds(const struct core *core, const struct space *space)
 {
 	uint32_t units = space->units.committed + space->units.committing;
-	uint64_t holds = units_bytes(core, units), largest;
+	uint64_t holds = units_bytes(space->rung, units), largest;
 
-	if (core->config.page_shift == 12)
+	if (space->rung->page_shift == 12)
 		for (uint32_t i = 0; i < core->config.n_nodes; ++i)
 			holds = u64_max(holds, windows_on(space, i, &largest));
 	return holds;
@@ -255,7 +262,7 @@ int space_window_add(struct core *core, struct space *space, uint32_t node, uint
 	struct window_place place = {
 		.info = {.state = WINDOW_BORN,
 			 .node = node,
-			 .page_shift = core->config.page_shift,
+			 .page_shift = space->rung->page_shift,
 			 .size_shift = size_shift,
 			 .generation = space->window_next},
 		.number = space_number_free(space),
@@ -349,7 +356,7 @@ struct space_word space_word(const struct core *core, const struct space *space)
 		.removed = space->removed,
 		.placement = space->placement_id,
 		.numa = space->numa.kind,
-		.page_shift = core->config.page_shift,
+		.page_shift = space->rung->page_shift,
 		.weight = space->weight,
 	};
 }

@@ -29,6 +29,7 @@ enum space_state {
 
 struct space {
 	uint32_t slot;
+	struct rung *rung; /* G1 */
 	struct space *next_named;
 	struct quota *quota; /* its owner's; NULL: in none of the core's tables */
 	enum space_state state;
@@ -69,17 +70,20 @@ struct member {
 
 struct core;
 struct core_plan;
+struct rung;
 void space_counts_add(struct space_counts *sum, const struct space_counts *more);
 struct records;
 
 bool space_name_valid(const char *name);
 /* Units up to the limit, or to the one that a plan is about to give it. */
-uint32_t space_limit_units(const struct core *core, const struct space *space);
-uint32_t space_reserve_units(const struct core *core, const struct space *space);
+uint32_t space_limit_units(const struct space *space);
+uint32_t space_reserve_units(const struct space *space);
 /* Units that it could still commit. */
-uint32_t space_room(const struct core *core, const struct space *space);
+uint32_t space_room(const struct space *space);
+/* May idle units of one be taken for the other? G1 */
+bool space_gives(const struct space *space, const struct space *to);
 /* Idle units that it would not miss. */
-uint32_t space_spare(const struct core *core, const struct space *space);
+uint32_t space_spare(const struct space *space);
 /* The longest extent that could ever be in it, on one of these nodes, in bytes. */
 uint64_t space_extent_max(const struct core *core, const struct space *space, uint64_t nodes);
 /* Bytes that it has, whatever its limit: pages, and windows with holes that anyone may touch. */

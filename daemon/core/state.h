@@ -9,6 +9,7 @@
 #include "daemon/core/extent.h"
 #include "daemon/core/list.h"
 #include "daemon/core/plan.h"
+#include "daemon/core/rung.h"
 #include "daemon/core/session.h"
 #include "daemon/core/slots.h"
 #include "daemon/core/space.h"
@@ -21,18 +22,12 @@ enum {
 	CHANGES_WINDOW = 2, /* born, granted */
 };
 
-/* In units, but for `used`. */
-struct core_node {
-	uint32_t capacity, committed, pending;
-	uint64_t used;
-};
-
 struct core {
 	struct core_config config;
 	struct records *records;
-	uint32_t unit_shift;
 	struct slots slots[RECORD_KINDS];
-	struct core_node nodes[STATS_NODES_MAX];
+	struct rung rungs[RUNGS_MAX]; /* the smallest pages first */
+	uint32_t n_rungs;
 	struct budget region;
 	struct quota_table quotas;
 	struct space **spaces; /* by slot, as the next three */
@@ -46,18 +41,6 @@ struct core {
 	struct link plans;
 	uint32_t n_plans, n_spaces, n_sessions; /* spaces: live */
 };
-
-static inline uint32_t node_free(const struct core *core, uint32_t node)
-{
-	const struct core_node *at = &core->nodes[node];
-
-	return at->capacity - at->committed - at->pending;
-}
-
-static inline uint64_t units_bytes(const struct core *core, uint64_t units)
-{
-	return units << core->unit_shift;
-}
 
 /* May the uid have one more, with so much metadata? 0, or CORE_E_LIMIT. */
 int core_may(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata,

@@ -7,8 +7,9 @@
 #include "daemon/core/state.h"
 
 uint64_t terms_share(const struct core *core, uint32_t uid, const struct space *but,
-		     const char **ret_which)
+		     const struct rung *rung, const char **ret_which)
 {
+	uint64_t inside = rung ? rung->bytes : UINT64_MAX;
 	const struct slots *slots = &core->slots[RECORD_SPACE];
 	bool bound = uid != 0 && uid != core->config.uid;
 	uint64_t share =
@@ -18,20 +19,24 @@ uint64_t terms_share(const struct core *core, uint32_t uid, const struct space *
 	for (uint32_t i = slots_next(slots, 1); i != SLOT_NONE; i = slots_next(slots, i + 1)) {
 		const struct space *space = core->spaces[i];
 
-		if (space != but && space->state != SPACE_GOING && space->owner.uid == uid)
-			share -= u64_min(share, space_claim(core, space));
+		uint64_t claim;
+
+		if (space == but || space->state == SPACE_GOING || space->owner.uid != uid)
+			continue;
+		claim = space_claim(core, space);
+		share -= u64_min(share, claim);
+		if (space->rung == rung)
+			inside -= u64_min(inside, claim);
 	}
-	return share;
+	if (inside >= share)
+		return share;
+	*ret_which = "rung";
+	return inside;
 }
 
-uint64_t terms_nodes(const struct core *core, struct numa numa)
+uint64_t terms_nodes(struct numa numa)
 {
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < core->config.n_nodes; ++i)
-		if (!numa_strict(numa.kind) || numa.nodes & node_bit(i))
-			bytes += core->config.node_bytes[i];
-	return bytes;
+	return numa_strict(numa.kind) ? numa.nodes : UINT64_MAX;
 }
 
 uint64_t terms_client_default(uint64_t limit)
@@ -159,20 +164,22 @@ static int budgets_set(const struct space_change *change, struct space_terms *te
 static int budgets_fit(const struct core *core, const struct space *space,
 		       struct space_terms *terms, struct core_fault *fault)
 {
-	uint64_t claim = terms->limit, own, there = terms_nodes(core, space->numa);
+	uint64_t claim = terms->limit, own, there;
 	const char *which;
 
 	if (terms->owner.uid != space->owner.uid)
 		claim = u64_max(claim, space_holds(core, space));
-	own = terms_share(core, terms->owner.uid, space, &which);
+	there = rung_bytes(core, space->rung, terms_nodes(space->numa));
+	own = terms_share(core, terms->owner.uid, space, space->rung, &which);
 	if (claim > own &&
 	    (terms->limit > space->budget.limit ||
 	     (terms->owner.uid != space->owner.uid && !mutant(terms_share_unasked))))
 		return FAULT(fault, CORE_E_BUDGET, .which = which, .requested = claim,
-			     .remaining = own);
+			     .remaining = own, .page_shift = space->rung->page_shift);
 	if (terms->limit > there && terms->limit > space->budget.limit)
 		return FAULT(fault, CORE_E_BUDGET, .which = "nodes", .requested = terms->limit,
-			     .remaining = there, .nodes = space->numa.nodes);
+			     .remaining = there, .nodes = space->numa.nodes,
+			     .page_shift = space->rung->page_shift);
 	if (terms->reserve > terms->limit)
 		return FAULT(fault, CORE_E_INVALID, .which = "reserve",
 			     .requested = terms->reserve, .max = terms->limit);
@@ -191,7 +198,7 @@ static int change_plan(struct core *core, struct space *space, const struct spac
 
 	space->changing = true;
 	space->next = *terms;
-	wanted = space_reserve_units(core, space);
+	wanted = space_reserve_units(space);
 	wanted -= (uint32_t)u64_min(wanted, space->units.committed);
 	if (!wanted) {
 		r = given ? space_quota_move(core, space, terms->owner.uid, fault) : 0;

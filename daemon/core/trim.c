@@ -38,5 +38,5 @@ bool core_trimmable(const struct core *core, uint32_t slot)
 {
 	const struct space *space = core_space_at(core, slot);
 
-	return space && space_spare(core, space);
+	return space && space_spare(space);
 }

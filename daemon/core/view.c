@@ -33,25 +33,36 @@ struct core_view core_view(const struct core *core)
 		if (core->spaces[i])
 			space_counts_add(&view.counts, &core->spaces[i]->counts);
 
-	for (uint32_t i = 0; i < core->config.n_nodes; ++i) {
-		view.committed += units_bytes(core, core->nodes[i].committed);
-		view.pending += units_bytes(core, core->nodes[i].pending);
+	for (uint32_t i = 0; i < core->n_rungs; ++i)
+		for (uint32_t node = 0; node < core->config.n_nodes; ++node) {
+			const struct rung *rung = &core->rungs[i];
+
+			view.committed += units_bytes(rung, rung->nodes[node].committed);
+			view.pending += units_bytes(rung, rung->nodes[node].pending);
+		}
+	return view;
+}
+
+struct stats_node core_rung_view(const struct core *core, uint32_t page_shift, uint32_t node)
+{
+	struct stats_node view = {.node = node};
+
+	for (uint32_t i = 0; i < core->n_rungs && node < core->config.n_nodes; ++i) {
+		const struct rung *rung = &core->rungs[i];
+		const struct core_node *at = &rung->nodes[node];
+
+		if (page_shift && rung->page_shift != page_shift)
+			continue;
+		view.capacity += units_bytes(rung, at->capacity);
+		view.committed += units_bytes(rung, at->committed);
+		view.used += at->used;
 	}
 	return view;
 }
 
 struct stats_node core_node_view(const struct core *core, uint32_t node)
 {
-	const struct core_node *at = &core->nodes[node];
-
-	if (node >= core->config.n_nodes)
-		return (struct stats_node){.node = node};
-	return (struct stats_node){
-		.node = node,
-		.capacity = units_bytes(core, at->capacity),
-		.committed = units_bytes(core, at->committed),
-		.used = at->used,
-	};
+	return core_rung_view(core, 0, node);
 }
 
 void core_share_view(const struct core *core, uint32_t slot, uint32_t node,
@@ -68,7 +79,7 @@ void core_share_view(const struct core *core, uint32_t slot, uint32_t node,
 	for (uint32_t i = 0; i < space->windows_max; ++i)
 		if (space->windows[i] && space->windows[i]->place.info.node == node)
 			*ret_committed +=
-				units_bytes(core, window_committed(space->windows[i]));
+				units_bytes(space->rung, window_committed(space->windows[i]));
 }
 
 /* The longest free run, with memory or without: of its windows, or of the next one. */
@@ -108,7 +119,7 @@ bool core_space_view(const struct core *core, uint32_t slot, struct space_view *
 		.weight = space->weight,
 		.sessions = space->n_members,
 		.windows = space->n_windows,
-		.page_shift = core->config.page_shift,
+		.page_shift = space->rung->page_shift,
 		.numa = space->numa,
 		.removed = space->removed || space->state == SPACE_GOING,
 		.limit = space->budget.limit,
@@ -116,7 +127,7 @@ bool core_space_view(const struct core *core, uint32_t slot, struct space_view *
 		.client_limit = space->client_limit,
 		.used = space->budget.used,
 		.peak = space->budget.peak,
-		.committed = units_bytes(core, space->units.committed),
+		.committed = units_bytes(space->rung, space->units.committed),
 		.largest = space_largest(core, space),
 		.extents = space->n_extents,
 		.counts = space->counts,
@@ -156,7 +167,7 @@ bool core_window_view(const struct core *core, uint32_t slot, struct window_view
 		.space = window->place.space,
 		.number = window->place.number,
 		.info = window->place.info,
-		.committed = units_bytes(core, window_committed(window)),
+		.committed = units_bytes(window->space->rung, window_committed(window)),
 	};
 	return true;
 }
