@@ -257,6 +257,20 @@ static int fake_reserve(struct sys *sys, uint64_t bytes)
 	return leave(fake, r);
 }
 
+static int fake_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_LOCK);
+	*ret_limit = fake->lock_limit;
+	if (!r && bytes > fake->lock_limit)
+		r = -ENOMEM;
+	if (!r)
+		fake->locked = bytes;
+	return leave(fake, r);
+}
+
 static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		     uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth)
 {
@@ -301,6 +315,7 @@ static const struct sys_table table = {
 	.host = fake_host,
 	.nodes = fake_nodes,
 	.reserve = fake_reserve,
+	.lock = fake_lock,
 	.peer = fake_peer,
 	.now_ns = fake_now_ns,
 };
@@ -323,6 +338,7 @@ void fake_sys_init(struct fake_sys *fake, uint64_t bytes)
 				    .cpus = 1}}},
 		.now_ns = 1000000000,
 		.uid = UINT32_MAX,
+		.lock_limit = UINT64_MAX,
 	};
 }
 

@@ -25,6 +25,7 @@ enum fake_call {
 	FAKE_HOST,
 	FAKE_NODES,
 	FAKE_RESERVE,
+	FAKE_LOCK,
 	FAKE_PEER,
 	FAKE_CALLS
 };
@@ -38,11 +39,13 @@ struct fake_sys {
 	uint64_t committed_on
 		[TOPOLOGY_NODES_MAX]; /* by commits that named a node, punched or not */
 	uint64_t reserved;            /* by the last reserve */
-	uint64_t window_bytes;        /* committed in windows */
-	uint64_t windows;             /* created and not destroyed */
-	uint64_t files;               /* mapped */
-	uint64_t now_ns;              /* what the clock says */
-	uint32_t uid;                 /* what peer says, unless UINT32_MAX: the truth */
+	uint64_t lock_limit; /* what may be locked, and what the last lock asked for: */
+	uint64_t locked;
+	uint64_t window_bytes; /* committed in windows */
+	uint64_t windows;      /* created and not destroyed */
+	uint64_t files;        /* mapped */
+	uint64_t now_ns;       /* what the clock says */
+	uint32_t uid;          /* what peer says, unless UINT32_MAX: the truth */
 	uint64_t calls[FAKE_CALLS];
 	struct {
 		uint64_t nth;

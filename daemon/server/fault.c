@@ -248,9 +248,28 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	abort(); /* no other code of the core is a fault */
 }
 
+static int lock_fault(struct request *request, const struct sys_shortage *shortage)
+{
+	request->fault.requested = shortage->asked;
+	request->fault.available = shortage->available;
+	request->fault.max = shortage->cap;
+	if (shortage->cap == UINT64_MAX)
+		return fault_set(request, FAULT_MEMORY, "lock",
+				 "memory.lock: the kernel cannot lock another %s: %s",
+				 bytes(shortage->asked).text,
+				 strerror((int)request->fault.system_errno));
+	return fault_set(request, FAULT_MEMORY, "lock",
+			 "memory.lock: %s cannot be locked: %s left of the %s that varbosd may "
+			 "lock (RLIMIT_MEMLOCK)",
+			 bytes(shortage->asked).text, bytes(shortage->available).text,
+			 bytes(shortage->cap).text);
+}
+
 int fault_from_system(struct request *request, int error, const struct sys_shortage *shortage)
 {
 	request->fault = (struct wire_fault){.system_errno = (uint64_t)-error};
+	if (shortage && shortage->asked && shortage->of_lock)
+		return lock_fault(request, shortage);
 	if (shortage && shortage->asked && shortage->of_node) {
 		request->fault.requested = shortage->asked;
 		request->fault.available = shortage->available;

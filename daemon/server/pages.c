@@ -129,6 +129,34 @@ static int choose_size(struct server *server)
 	return 0;
 }
 
+static int lock(struct server *server)
+{
+	char wanted[SIZE_TEXT_MAX], allowed[SIZE_TEXT_MAX];
+	uint64_t limit = 0;
+	int r;
+
+	if (!server->config.memory.lock)
+		return 0;
+	if (server->page_shift > SMALL_SHIFT) {
+		log_info("memory.lock: nothing to do, hugepages are never swapped");
+		return 0;
+	}
+	r = server->sys->table->lock(server->sys, server->config.memory.size, &limit);
+	if (!r)
+		return 0;
+	size_format(wanted, sizeof(wanted), server->config.memory.size);
+	size_format(allowed, sizeof(allowed), limit);
+	if (limit == UINT64_MAX)
+		log_error("memory.lock: %s cannot be locked: %s", wanted, strerror(-r));
+	else
+		log_error("memory.lock: %s is to be locked, RLIMIT_MEMLOCK is %s: "
+			  "LimitMEMLOCK=infinity in the unit, or `ulimit -l %llu`, or "
+			  "CAP_IPC_LOCK",
+			  wanted, allowed,
+			  (unsigned long long)server->config.memory.size >> 10);
+	return r;
+}
+
 /* As if the machine had one node: the lowest, with all there is. */
 static void nodes_join(struct sys_nodes *nodes)
 {
@@ -169,6 +197,8 @@ int pages_choose(struct server *server)
 	}
 	server->machine = nodes;
 	r = choose_size(server);
+	if (!r)
+		r = lock(server);
 	if (r)
 		return r;
 	/* By what the pools had before ours was taken out of them. */

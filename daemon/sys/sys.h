@@ -47,6 +47,7 @@ struct sys_nodes {
 struct sys_shortage {
 	uint64_t asked, available, cap;
 	bool of_node; /* it is `node` that cannot spare it, not the machine */
+	bool of_lock; /* it cannot be locked: `available` of `cap` (UINT64_MAX: no limit) is left */
 	uint32_t node;
 	uint64_t misplaced; /* bytes that came from other nodes, and were given back */
 };
@@ -98,6 +99,12 @@ struct sys_table {
 	 * many, and nothing has changed.
 	 */
 	int (*reserve)(struct sys *sys, uint64_t bytes);
+	/*
+	 * From now on what is committed in 4 KiB pages stays in memory, never swapped; a commit that
+	 * cannot be locked fails. -ENOMEM, -EPERM: so many bytes may not be locked, *ret_limit
+	 * (UINT64_MAX: none) is the limit, and nothing has changed.
+	 */
+	int (*lock)(struct sys *sys, uint64_t bytes, uint64_t *ret_limit);
 	/*
 	 * The process at the other end of a socket; *ret_birth (never 0) tells its pid's lives
 	 * apart. -ESRCH: it has ended.

@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "daemon/sys/commit.h"
 #include "daemon/sys/host.h"
+#include "daemon/sys/locked.h"
 #include "daemon/sys/memfd.h"
 #include "daemon/sys/nodes.h"
 #include "daemon/sys/peer.h"
@@ -16,6 +17,7 @@
 struct sys_real {
 	struct sys sys;
 	struct reserve reserve;
+	struct locked locked;
 	_Atomic uint64_t misplaced[TOPOLOGY_NODES_MAX];
 };
 
@@ -79,6 +81,26 @@ static int source_count(void *userdata, int fd, uint32_t page_shift, uint64_t of
 	return mempolicy_count(fd, page_shift, offset, size, node, ret_here, ret_elsewhere);
 }
 
+/* L1, L2 in locked.h: what cannot be locked is not there. */
+static int lock_committed(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+			  uint64_t size, struct sys_shortage *ret)
+{
+	uint64_t bytes, limit;
+	int r;
+
+	r = locked_add(&real(sys)->locked, fd, offset, size);
+	if (!r)
+		return 0;
+	punch_pages(fd, offset, size);
+	source_give(sys, page_shift, size);
+	locked_view(&real(sys)->locked, &bytes, &limit);
+	*ret = (struct sys_shortage){.asked = size,
+				     .available = limit - u64_min(bytes, limit),
+				     .cap = limit,
+				     .of_lock = true};
+	return r == -EPERM || r == -EAGAIN ? -ENOMEM : r;
+}
+
 static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
 		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
@@ -98,7 +120,7 @@ static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t no
 	if ((r == -ENOMEM || r == -ENOSPC) && ret->misplaced)
 		atomic_fetch_add_explicit(&real(sys)->misplaced[node], ret->misplaced,
 					  memory_order_relaxed);
-	return r;
+	return r ? r : lock_committed(sys, fd, page_shift, offset, size, ret);
 }
 
 static int real_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
@@ -106,6 +128,7 @@ static int real_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t off
 {
 	int r;
 
+	locked_drop(&real(sys)->locked, fd, offset, size);
 	r = punch_pages(fd, offset, size);
 	if (!r)
 		source_give(sys, page_shift, size);
@@ -122,16 +145,27 @@ static int real_scrub(struct sys *sys, int fd, uint64_t offset, uint64_t size)
 static int real_window_create(struct sys *sys, const char *name, uint64_t size,
 			      uint32_t page_shift, int *ret_fd)
 {
-	return memfd_window(name, size, page_shift, ret_fd);
+	_cleanup_(closep) int fd = -1;
+	int r;
+
+	r = memfd_window(name, size, page_shift, &fd);
+	if (!r && !is_huge(page_shift))
+		r = locked_file_add(&real(sys)->locked, fd, size);
+	if (r)
+		return r;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
 }
 
 static void real_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 {
-	uint64_t bytes;
+	uint64_t bytes = 0;
+	bool known = !memfd_blocks(fd, &bytes);
 	off_t size;
 
+	locked_file_remove(&real(sys)->locked, fd, bytes);
 	size = lseek(fd, 0, SEEK_END);
-	if (size > 0 && !memfd_blocks(fd, &bytes) && !punch_pages(fd, 0, (uint64_t)size))
+	if (size > 0 && known && !punch_pages(fd, 0, (uint64_t)size))
 		source_give(sys, page_shift, bytes);
 	close(fd);
 }
@@ -195,6 +229,11 @@ static int real_reserve(struct sys *sys, uint64_t bytes)
 	return reserve_quota(&real(sys)->reserve, "", bytes);
 }
 
+static int real_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)
+{
+	return locked_start(&real(sys)->locked, bytes, ret_limit);
+}
+
 static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		     uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth)
 {
@@ -233,6 +272,7 @@ static const struct sys_table table = {
 	.host = real_host,
 	.nodes = real_nodes,
 	.reserve = real_reserve,
+	.lock = real_lock,
 	.peer = real_peer,
 	.now_ns = real_now_ns,
 };
@@ -246,6 +286,7 @@ int sys_real_new(struct sys **ret)
 		return -ENOMEM;
 	self->sys.table = &table;
 	reserve_init(&self->reserve);
+	locked_init(&self->locked);
 
 	*ret = &self->sys;
 	return 0;
@@ -256,5 +297,6 @@ void sys_real_free(struct sys *sys)
 	if (!sys)
 		return;
 	reserve_deinit(&real(sys)->reserve);
+	locked_deinit(&real(sys)->locked);
 	free(real(sys));
 }

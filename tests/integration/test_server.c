@@ -98,7 +98,8 @@ static void *serve(void *unused)
 	return NULL;
 }
 
-static void start(uint64_t size, enum config_pages pages, bool hugepages)
+/* The machine, and the folder; a test may change `host` between this and run(). */
+static void prepare(uint64_t size, enum config_pages pages, bool hugepages)
 {
 	struct settings settings;
 	int pair[2];
@@ -128,7 +129,17 @@ static void start(uint64_t size, enum config_pages pages, bool hugepages)
 	snprintf(host.options.config.socket.path, sizeof(host.options.config.socket.path),
 		 "%s/sock", host.folder);
 	host.lifeline = pair[0];
+}
+
+static void run(void)
+{
 	ck_assert(!pthread_create(&host.thread, NULL, serve, NULL));
+}
+
+static void start(uint64_t size, enum config_pages pages, bool hugepages)
+{
+	prepare(size, pages, hugepages);
+	run();
 }
 
 static void stop(void)
@@ -377,6 +388,60 @@ START_TEST(a_large_request_that_waits_is_not_overtaken_by_small_ones)
 }
 END_TEST
 
+/* It does not start; what it said, as whoever started it for himself gets to read it. */
+static void run_and_read_why(char *ret, size_t size)
+{
+	ssize_t n;
+
+	run();
+	pthread_join(host.thread, NULL);
+	ck_assert_int_lt(host.result, 0);
+	n = recv(host.lifeline, ret, size - 1, MSG_DONTWAIT);
+	ck_assert_int_gt(n, 0);
+	ret[n] = '\0';
+	close(host.lifeline);
+	close(host.options.lifeline);
+	fake_sys_deinit(&host.fake);
+}
+
+START_TEST(memory_that_may_not_be_locked_is_no_start_and_says_what_would_help)
+{
+	char why[1024];
+
+	prepare(64 * MIB, CONFIG_PAGES_4K, false);
+	host.options.config.memory.lock = true;
+	host.fake.lock_limit = 8 * MIB;
+	run_and_read_why(why, sizeof(why));
+	ck_assert_msg(strstr(why,
+			     "memory.lock: 64 MiB is to be locked, RLIMIT_MEMLOCK is 8 MiB: "
+			     "LimitMEMLOCK=infinity in the unit, or `ulimit -l 65536`, or "
+			     "CAP_IPC_LOCK"),
+		      "%s", why);
+}
+END_TEST
+
+START_TEST(hugepages_are_not_locked_and_that_is_no_error)
+{
+	struct peer peer;
+
+	prepare(64 * MIB, CONFIG_PAGES_AUTO, true);
+	host.options.config.memory.lock = true;
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.calls[FAKE_LOCK], 0);
+
+	prepare(64 * MIB, CONFIG_PAGES_4K, false);
+	host.options.config.memory.lock = true;
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.locked, 64 * MIB);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("server");
@@ -390,6 +455,8 @@ static Suite *suite(void)
 	tcase_add_test(t, a_file_that_cannot_be_made_leaves_nothing_behind);
 	tcase_add_test(t, a_descriptor_that_cannot_be_opened_leaves_nothing_behind);
 	tcase_add_test(t, a_peer_that_cannot_be_identified_is_refused_and_may_try_again);
+	tcase_add_test(t, memory_that_may_not_be_locked_is_no_start_and_says_what_would_help);
+	tcase_add_test(t, hugepages_are_not_locked_and_that_is_no_error);
 	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
 	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);
 	suite_add_tcase(s, t);
