@@ -255,6 +255,14 @@ START_TEST(a_policy_that_no_machine_could_follow_is_refused_for_one_allocation_t
 }
 END_TEST
 
+/* Unseen by the address sanitizer, whose own notes fault in, too. */
+__attribute__((no_sanitize("address"))) static void touch_pages(volatile char *memory,
+								size_t size)
+{
+	for (size_t i = 0; i < size; i += 4096)
+		memory[i] = 1;
+}
+
 START_TEST(what_is_prefaulted_faults_no_more)
 {
 	const struct varbos_space_options options = {.flags = VARBOS_SPACE_PREFAULT};
@@ -266,8 +274,7 @@ START_TEST(what_is_prefaulted_faults_no_more)
 	memory = varbos_alloc(other, 4 << 20);
 	ck_assert_ptr_nonnull(memory);
 	ck_assert_int_eq(getrusage(RUSAGE_SELF, &before), 0);
-	for (size_t i = 0; i < 4 << 20; i += 4096)
-		memory[i] = 1;
+	touch_pages(memory, 4 << 20);
 	ck_assert_int_eq(getrusage(RUSAGE_SELF, &after), 0);
 	ck_assert_int_lt(after.ru_minflt - before.ru_minflt, 16); /* else 1024 */
 	varbos_space_close(other);
