@@ -124,6 +124,45 @@ class Notify(Folder):
         self.ends(daemon)
         self.hears_nothing(0.1)
 
+    def reloads(self, daemon):
+        """SIGHUP, and what the manager hears of it; status in between does not count."""
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        daemon.send_signal(signal.SIGHUP)
+        said = self.hears()
+        while list(said) == ["STATUS"]:
+            said = self.hears()
+        self.assertEqual(set(said), {"RELOADING", "MONOTONIC_USEC"})
+        self.assertEqual(said["RELOADING"], "1")
+        # When it began, by the clock that the manager has, too: later than the signal.
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self.assertTrue(before <= int(said["MONOTONIC_USEC"]) <= now, said)
+        said = self.hears()
+        self.assertEqual((set(said), said["READY"]), ({"READY", "STATUS"}, "1"))
+
+    def test_a_reload_is_told_and_its_end_as_well_when_the_file_is_bad(self):
+        path = os.path.join(self.folder, "varbosd.toml")
+
+        def write(text):
+            with open(path + "~", "w") as file:
+                file.write(text)
+            os.rename(path + "~", path)
+
+        write("limits.waiting = 10\n")
+        daemon = self.start("--socket", self.path, "--config-dir", self.folder, env=self.env)
+        self.assertEqual(self.hears()["READY"], "1")
+        write("limits.waiting = 11\n")
+        self.reloads(daemon)
+        self.assertIn(f"limits.waiting: 10 -> 11 ({path}:1:18)", self.said())
+        write("limits.waiting = 12\nlimits.wating = 1\n")
+        self.reloads(daemon)
+        self.assertIn(f"{path}:2:8: there is no key limits.wating", self.said())
+        self.assertNotIn("11 -> 12", self.said())
+        # It serves on, with what it had.
+        self.assertEqual(self.ctl("ping", "-n1")[0], 0)
+        write("limits.waiting = 13\n")
+        self.reloads(daemon)
+        self.assertIn("limits.waiting: 11 -> 13", self.said())
+
     def test_a_daemon_that_cannot_start_is_never_ready(self):
         daemon = self.start("--socket", os.path.join(self.folder, "nowhere", "s"), env=self.env)
         self.ends(daemon, 1)
