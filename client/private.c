@@ -173,7 +173,8 @@ static int start(const char *const *argv, int lifeline)
 static int error_not_ready(char *line, const char *program, uint64_t size)
 {
 	const char *why;
-	int error;
+	unsigned code;
+	int error, at = 0;
 
 	if (sscanf(line, NOT_STARTED "%3d", &error) == 1) {
 		why = strerrordesc_np(error);
@@ -184,16 +185,16 @@ static int error_not_ready(char *line, const char *program, uint64_t size)
 					 why ? why : "unknown error");
 	}
 	line[strcspn(line, "\n")] = '\0';
-	if (!*line || !wire_str_is_clean(wire_str(line)))
+	if (sscanf(line, "%3u %n", &code, &at) != 1 || !at || !line[at] ||
+	    !wire_str_is_clean(wire_str(line)))
 		return error_set(VARBOS_E_UNAVAILABLE, "daemon",
 				 "%.160s has ended without a word", program);
-	if (strstr(line, "than this machine can spare") ||
-	    strstr(line, "hugepages unavailable"))
+	if (code == VARBOS_E_MEMORY)
 		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_MEMORY,
 								.requested = size,
 								.which = "machine"},
-					 "%s", line);
-	return error_set(VARBOS_E_UNAVAILABLE, "daemon", "%s", line);
+					 "%s", line + at);
+	return error_set(VARBOS_E_UNAVAILABLE, "daemon", "%s", line + at);
 }
 
 static int await_ready(int lifeline, const char *program, uint64_t size)

@@ -86,10 +86,10 @@ void log_line(enum log_level level, const char *format, ...)
 		return; /* there is no one left to tell */
 }
 
-void log_tell(int fd)
+void log_tell(int fd, unsigned code)
 {
-	char line[sizeof(last_error) + 1];
-	int n = snprintf(line, sizeof(line), "%s\n", last_error);
+	char line[sizeof(last_error) + 16];
+	int n = snprintf(line, sizeof(line), "%u %s\n", code, last_error);
 
 	if (write(fd, line, (size_t)n) < 0)
 		return; /* no one waits any more */

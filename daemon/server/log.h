@@ -27,5 +27,8 @@ void log_line(enum log_level level, const char *format, ...) _printf_(2, 3);
 #define log_notice(...) log_line(LOG_LEVEL_NOTICE, __VA_ARGS__)
 #define log_info(...) log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 
-/* Write the last error once more, as one line, to someone who waits for it at a descriptor. */
-void log_tell(int fd);
+/*
+ * Write the last error once more to someone who waits for it at a descriptor: the code that a
+ * client would be answered with (proto/errors.def), a blank, the line.
+ */
+void log_tell(int fd, unsigned code);

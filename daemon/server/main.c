@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "daemon/server/activation.h"
+#include "daemon/server/fault.h"
 #include "daemon/server/log.h"
 #include "daemon/server/options.h"
 #include "daemon/server/server.h"
@@ -26,14 +27,14 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	if (r) {
 		if (options.lifeline >= 0)
-			log_tell(options.lifeline);
+			log_tell(options.lifeline, FAULT_UNAVAILABLE);
 		return 2;
 	}
 
 	log_limit((enum log_level)(LOG_LEVEL_ERROR + options.config.log.level));
 	if (activation_take(&options)) {
 		if (options.lifeline >= 0)
-			log_tell(options.lifeline);
+			log_tell(options.lifeline, FAULT_UNAVAILABLE);
 		return 2;
 	}
 	r = sys_real_new(&sys);

@@ -33,8 +33,9 @@ static const char help_head[] =
 	"  --no-config     no folder\n"
 	"  --check-config  say all that is wrong with the configuration; exit 0 if nothing is\n"
 	"  --print-config  the configuration as TOML, each value with where it came from\n"
-	"  --lifeline FD   end when FD, a socket or pipe, is at its end; \"READY\" or the\n"
-	"                  reason of a failure is written to it\n"
+	"  --lifeline FD   end when FD, a socket or pipe, is at its end; \"READY\", or why "
+	"not\n"
+	"                  (an error's number, a blank, the reason), is written to it\n"
 	"  --version, --help\n";
 
 static const char help_tail[] =

@@ -18,6 +18,7 @@
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/fault.h"
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
@@ -360,7 +361,7 @@ int server_run(const struct options *options, struct sys *sys)
 		say_ready(server);
 		uv_run(&server->loop, UV_RUN_DEFAULT);
 	} else if (options->lifeline >= 0) {
-		log_tell(options->lifeline);
+		log_tell(options->lifeline, r == -ENOMEM ? FAULT_MEMORY : FAULT_UNAVAILABLE);
 	}
 	server_deinit(server);
 	free(server);

@@ -1,13 +1,14 @@
 #!/bin/sh
 # What varbos-hugepages.service runs at boot: it reserves what hugepages.conf asks of each node, and
 # fails, with the numbers, where the kernel gave fewer. The kernel is a folder here; a pool of which
-# nothing can be had is /dev/null. Argument: the program.
+# nothing can be had is /dev/null, one that gives some is behind an echo of our own. Argument: the
+# program.
 set -eu
 program=$1
 folder=$(mktemp -d /tmp/varbos-boot-pages-XXXXXX)
 trap 'rm -rf "$folder"' EXIT
 nodes=$folder/sys/devices/system/node
-failed=0 cases=0
+failed=0 cases=0 kernel=
 
 fail() {
 	echo "$name: $*"
@@ -37,7 +38,8 @@ conf() {
 	shift 2
 	cases=$((cases + 1))
 	printf '%s\n' "$@" >"$folder/conf"
-	"$program" "$folder/conf" "$folder/sys" >"$folder/out" 2>"$folder/err" || status=$?
+	${kernel:+env BASH_ENV="$kernel" bash} "$program" "$folder/conf" "$folder/sys" \
+		>"$folder/out" 2>"$folder/err" || status=$?
 	[ $status = "$wanted" ] || fail "ended with $status, not $wanted: $(cat "$folder/err")"
 	[ "$wanted" = 0 ] || [ -s "$folder/err" ] || fail "failed without a word"
 }
@@ -70,6 +72,34 @@ says "$folder/conf:2: node 1: 5 pages of 2M asked, 0 there"
 says "hugepagesz=2M hugepages=1:5"
 [ "$(cat "$nodes/node1/compact")" = 1 ] || fail "memory was not compacted before giving up"
 [ ! -s "$nodes/node0/compact" ] || fail "memory was compacted where it was not needed"
+
+# What the program writes into a pool is cut down to what the kernel has: node 0 has 60 pages and
+# never more, node 1 60 until its memory was compacted.
+cat >"$folder/kernel" <<'END'
+echo() {
+	written=$(readlink "/proc/$$/fd/1")
+	case $written in
+	*/node0/*/nr_hugepages) builtin echo $(($1 < 60 ? $1 : 60)) ;;
+	*/node1/*/nr_hugepages)
+		if [ -s "${written%/hugepages/*}/compact" ]; then
+			builtin echo "$1"
+		else
+			builtin echo $(($1 < 60 ? $1 : 60))
+		fi
+		;;
+	*) builtin echo "$@" ;;
+	esac
+}
+END
+kernel=$folder/kernel
+machine 0 1
+conf "of a part that was given the numbers are said, and the part is kept" 1 "2M 100 all"
+has 0 60 && has 1 100
+says "$folder/conf:1: node 0: 100 pages of 2M asked, 60 there"
+grep -qx "node 1: 100 pages of 2M reserved" "$folder/out" || fail "node 1: $(cat "$folder/out")"
+[ "$(wc -l <"$folder/err")" = 1 ] || fail "says more: $(cat "$folder/err")"
+conf "a part that is enough is enough" 0 "2M 60 all"
+kernel=
 
 machine 0 2
 conf "a node that is not there is named, and those that are" 1 "2M 1 1"
