@@ -94,6 +94,7 @@ static int open_daemon(struct varbos_space *space)
 	if (r)
 		return r;
 	space->local = wire_str_is(call->message.body.space_opened.numa, "local");
+	space->small = wire_str_is(call->message.body.space_opened.thp, "never");
 	return map_root(space, call->fds[0], call->message.body.space_opened.space);
 }
 

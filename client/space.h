@@ -31,6 +31,7 @@ struct varbos_space {
 	char *base; /* of the reserved range */
 	bool read_only;
 	bool prefault;
+	bool small; /* no transparent hugepages */
 	bool local; /* its policy asks where the caller is */
 	char name[SPACE_NAME_MAX + 1];
 	uint32_t n_windows;

@@ -70,10 +70,10 @@ static int map_files(struct varbos_space *space, uint32_t number, struct window 
 		goto restore;
 
 	/*
-	 * Advice: where /sys/kernel/mm/transparent_hugepage/shmem_enabled heeds it, committed chunks
-	 * become 2 MiB pages. On hugepages it means nothing, and is refused.
+	 * As memory.thp says. Advice: where /sys/kernel/mm/transparent_hugepage/shmem_enabled heeds
+	 * it, committed chunks become 2 MiB pages. On hugepages it means nothing, and is refused.
 	 */
-	madvise(data, window->size, MADV_HUGEPAGE);
+	madvise(data, window->size, space->small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 	window->map = map;
 	return 0;
 

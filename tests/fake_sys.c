@@ -271,6 +271,13 @@ static int fake_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)
 	return leave(fake, r);
 }
 
+static int fake_collapse(struct sys *sys)
+{
+	struct fake_sys *fake = fake_of(sys);
+
+	return leave(fake, enter(fake, FAKE_COLLAPSE));
+}
+
 static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		     uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth)
 {
@@ -316,6 +323,7 @@ static const struct sys_table table = {
 	.nodes = fake_nodes,
 	.reserve = fake_reserve,
 	.lock = fake_lock,
+	.collapse = fake_collapse,
 	.peer = fake_peer,
 	.now_ns = fake_now_ns,
 };

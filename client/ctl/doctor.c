@@ -350,7 +350,8 @@ static void check_thp(const struct machine *machine, struct findings *findings)
 		     "hugepages from the pool are the better choice anyway (above)");
 	else if (chosen(machine->thp_shmem, "never") || chosen(machine->thp_shmem, "deny"))
 		find(findings, FINDING_NOTE, "thp",
-		     "off for shared memory: regions of 4 KiB pages get none\n"
+		     "off for shared memory: regions of 4 KiB pages get none unasked\n"
+		     "memory.thp = \"always\" in varbosd.toml; or "
 		     "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled");
 	else
 		find(findings, FINDING_OK, "thp", "shared memory may have them");

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/config/key.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
@@ -276,6 +277,7 @@ static int run_space_open(struct request *request, const union wire_body *params
 		.limit = view.limit,
 		.page = (uint64_t)1 << view.page_shift,
 		.numa = wire_str(view.numa.kind ? numa_kind_name(view.numa.kind) : ""),
+		.thp = wire_str(keys[KEY_memory_thp].words[server->config.memory.thp]),
 	};
 	client->opening_space = true;
 	return grant_start(request, (int[]){server->files.roots[space].fd},

@@ -157,6 +157,22 @@ static int lock(struct server *server)
 	return r;
 }
 
+static void collapse(struct server *server)
+{
+	int r;
+
+	if (server->config.memory.thp != CONFIG_THP_ALWAYS || server->page_shift > SMALL_SHIFT)
+		return;
+	r = server->sys->table->collapse(server->sys);
+	if (r)
+		log_warning(
+			"memory.thp: the kernel makes no transparent hugepages for us (%s): it "
+			"is "
+			"older than 6.1, or /sys/kernel/mm/transparent_hugepage/shmem_enabled "
+			"is deny",
+			strerror(-r));
+}
+
 /* As if the machine had one node: the lowest, with all there is. */
 static void nodes_join(struct sys_nodes *nodes)
 {
@@ -201,6 +217,7 @@ int pages_choose(struct server *server)
 		r = lock(server);
 	if (r)
 		return r;
+	collapse(server);
 	/* By what the pools had before ours was taken out of them. */
 	left = region_split(&nodes, server->config.memory.size, server->page_shift,
 			    server->node_bytes);

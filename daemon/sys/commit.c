@@ -43,18 +43,29 @@ static int ask_node(const struct commit_source *source, uint32_t node, uint64_t 
 	return r;
 }
 
-static int allocate_on(const struct commit_source *source, int fd, uint32_t node,
-		       uint64_t offset, uint64_t size)
+static int allocate_pages(const struct commit_source *source, int fd, uint32_t page_shift,
+			  uint64_t offset, uint64_t size)
+{
+	int r;
+
+	r = allocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
+	if (!r && page_shift == 12 && source->collapse && !mutant(sys_collapse_never))
+		source->collapse(source->userdata, fd, offset, size);
+	return r;
+}
+
+static int allocate_on(const struct commit_source *source, int fd, uint32_t page_shift,
+		       uint32_t node, uint64_t offset, uint64_t size)
 {
 	struct mempolicy before;
 	int r, undo;
 
 	if (node == SYS_NODE_ANY)
-		return allocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
+		return allocate_pages(source, fd, page_shift, offset, size);
 	r = source->bind(source->userdata, node, &before);
 	if (r)
 		return r;
-	r = allocate(fd, FALLOC_FL_KEEP_SIZE, offset, size);
+	r = allocate_pages(source, fd, page_shift, offset, size);
 	undo = mutant(sys_policy_kept) ? 0 : source->restore(source->userdata, &before);
 	return r ? r : undo;
 }
@@ -93,7 +104,7 @@ static int step_commit(const struct commit_source *source, int fd, uint32_t page
 		return r;
 
 	source->take(source->userdata, page_shift, size);
-	r = allocate_on(source, fd, node, offset, size);
+	r = allocate_on(source, fd, page_shift, node, offset, size);
 	if (!r)
 		r = look_at(source, fd, page_shift, node, offset, size, &misplaced);
 	if (r) {

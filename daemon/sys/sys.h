@@ -106,6 +106,11 @@ struct sys_table {
 	 */
 	int (*lock)(struct sys *sys, uint64_t bytes, uint64_t *ret_limit);
 	/*
+	 * From now on 2 MiB that are committed in 4 KiB pages become a transparent hugepage where the
+	 * kernel has one. -EINVAL: this kernel makes none.
+	 */
+	int (*collapse)(struct sys *sys);
+	/*
 	 * The process at the other end of a socket; *ret_birth (never 0) tells its pid's lives
 	 * apart. -ESRCH: it has ended.
 	 */

@@ -13,11 +13,13 @@
 #include "daemon/sys/peer.h"
 #include "daemon/sys/reserve.h"
 #include "daemon/sys/sys.h"
+#include "daemon/sys/thp.h"
 
 struct sys_real {
 	struct sys sys;
 	struct reserve reserve;
 	struct locked locked;
+	bool collapses;
 	_Atomic uint64_t misplaced[TOPOLOGY_NODES_MAX];
 };
 
@@ -53,6 +55,12 @@ static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
 {
 	if (is_huge(page_shift))
 		reserve_give(&real(userdata)->reserve, bytes);
+}
+
+static void source_collapse(void *userdata, int fd, uint64_t offset, uint64_t size)
+{
+	(void)userdata;
+	thp_collapse(fd, offset, size);
 }
 
 static int source_ask_node(void *userdata, uint32_t node, struct sys_node *ret)
@@ -109,6 +117,7 @@ static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t no
 		.ask = source_ask,
 		.take = source_take,
 		.give = source_give,
+		.collapse = real(sys)->collapses ? source_collapse : NULL,
 		.ask_node = source_ask_node,
 		.bind = source_bind,
 		.restore = source_restore,
@@ -234,6 +243,16 @@ static int real_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)
 	return locked_start(&real(sys)->locked, bytes, ret_limit);
 }
 
+static int real_collapse(struct sys *sys)
+{
+	int r;
+
+	r = thp_possible();
+	if (!r)
+		real(sys)->collapses = true;
+	return r;
+}
+
 static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		     uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth)
 {
@@ -273,6 +292,7 @@ static const struct sys_table table = {
 	.nodes = real_nodes,
 	.reserve = real_reserve,
 	.lock = real_lock,
+	.collapse = real_collapse,
 	.peer = real_peer,
 	.now_ns = real_now_ns,
 };

@@ -281,6 +281,50 @@ START_TEST(what_is_prefaulted_faults_no_more)
 }
 END_TEST
 
+/* Of the mapping that an address lies in: "rd wr sh mr mw me ms ... hg". */
+static void flags_of(const void *address, char ret[256])
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	unsigned long from, to;
+	bool here = false;
+	char line[512];
+
+	*ret = '\0';
+	ck_assert_ptr_nonnull(file);
+	while (!*ret && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = (uintptr_t)address >= from && (uintptr_t)address < to;
+		if (here && !strncmp(line, "VmFlags:", 8))
+			snprintf(ret, 256, "%.200s", line + 8);
+	}
+	fclose(file);
+}
+
+START_TEST(mappings_ask_for_transparent_hugepages_as_the_daemon_says)
+{
+	static const char *const words[] = {"never", "advise", "always"};
+	static const char *const flags[] = {" nh ", " hg ", " hg "};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		struct test_daemon own;
+		struct varbos_space *other;
+		struct varbos *there;
+		char got[256];
+		void *memory;
+
+		test_daemon_start(&own, "16M", "--pages", "4K", "--memory.thp", words[i], NULL);
+		ck_assert_int_eq(varbos_connect(&there, own.socket), 0);
+		ck_assert_int_eq(varbos_space_open(&other, there, "a", NULL), 0);
+		memory = varbos_alloc(other, 2 * MIB);
+		ck_assert_ptr_nonnull(memory);
+		flags_of(memory, got);
+		ck_assert_msg(strstr(got, flags[i]), "%s: %s", words[i], got);
+		varbos_disconnect(there);
+		test_daemon_stop(&own);
+	}
+}
+END_TEST
+
 START_TEST(a_space_is_laid_out_by_the_policy_it_was_given)
 {
 	static const char *const policies[] = {"bestfit", "buddy", "tlsf", "firstfit"};
@@ -836,6 +880,7 @@ static Suite *suite(void)
 	tcase_add_test(spaces,
 		       a_policy_that_no_machine_could_follow_is_refused_for_one_allocation_too);
 	tcase_add_test(spaces, what_is_prefaulted_faults_no_more);
+	tcase_add_test(spaces, mappings_ask_for_transparent_hugepages_as_the_daemon_says);
 	tcase_add_test(spaces, spaces_are_listed_page_by_page);
 	tcase_add_test(spaces, a_space_in_use_is_removed_by_force_only);
 	tcase_add_test(spaces, a_reader_can_read_and_nothing_else);

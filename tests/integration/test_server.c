@@ -442,6 +442,21 @@ START_TEST(hugepages_are_not_locked_and_that_is_no_error)
 }
 END_TEST
 
+START_TEST(a_kernel_without_transparent_hugepages_is_served_without)
+{
+	struct peer peer;
+
+	prepare(64 * MIB, CONFIG_PAGES_4K, false);
+	host.options.config.memory.thp = CONFIG_THP_ALWAYS;
+	fake_sys_fail(&host.fake, FAKE_COLLAPSE, 1, EINVAL);
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.calls[FAKE_COLLAPSE], 1);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("server");
@@ -457,6 +472,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_peer_that_cannot_be_identified_is_refused_and_may_try_again);
 	tcase_add_test(t, memory_that_may_not_be_locked_is_no_start_and_says_what_would_help);
 	tcase_add_test(t, hugepages_are_not_locked_and_that_is_no_error);
+	tcase_add_test(t, a_kernel_without_transparent_hugepages_is_served_without);
 	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
 	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);
 	suite_add_tcase(s, t);
