@@ -401,9 +401,10 @@ class Serving(Case):
                 self.await_log("serving ")
                 os.kill(pid, signal.SIGHUP)
                 self.await_log("reloaded: 0 changed")
+                seen = len(self.lines())
                 os.close(terminal)
                 if ignores:
-                    self.await_log("reloaded: 0 changed", len(self.lines()))
+                    self.await_log("reloaded: 0 changed", seen)
                     os.kill(pid, signal.SIGTERM)
             finally:
                 deadline = time.monotonic() + DEADLINE_S
