@@ -43,7 +43,7 @@ uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static void sleep_ms(unsigned ms)
+void sleep_ms(unsigned ms)
 {
 	struct timespec time = {.tv_nsec = (long)ms * 1000000};
 
@@ -65,7 +65,7 @@ void harness_die(struct harness *harness, const char *format, ...)
 
 /* ---- processors ---- */
 
-static void pin(struct harness *harness, int cpu)
+void harness_pin(struct harness *harness, int cpu)
 {
 	cpu_set_t set;
 
@@ -140,7 +140,7 @@ static void raw_start(struct harness *harness)
 	if (!harness->raw) {
 		close(pair[0]);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pin(harness, harness->cpus[SAME_CORE]);
+		harness_pin(harness, harness->cpus[SAME_CORE]);
 		raw_serve(pair[1]);
 		_exit(0);
 	}
@@ -191,7 +191,7 @@ static void daemon_exec(struct harness *harness, const char *path)
 	int fd;
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	pin(harness, harness->cpus[SAME_CORE]);
+	harness_pin(harness, harness->cpus[SAME_CORE]);
 	snprintf(log, sizeof(log), "%s/log", harness->folder);
 	fd = open(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (fd >= 0) {
@@ -346,7 +346,7 @@ static void compare_at(struct harness *harness, const char *bench, uint64_t size
 
 	series_init(&raw, SAMPLES_MAX);
 	series_init(&varbos, SAMPLES_MAX);
-	pin(harness, harness->cpus[place]);
+	harness_pin(harness, harness->cpus[place]);
 
 	/* The first round finds its caches and its first memory. */
 	round_run(harness, &raw, raw_operation, NULL);

@@ -42,6 +42,7 @@ struct bench {
 void bench_rtt(struct harness *harness);
 void bench_extent(struct harness *harness);
 void bench_placement(struct harness *harness);
+void bench_hostile(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
 void harness_init(struct harness *harness, bool quick);
@@ -49,6 +50,10 @@ void harness_init_alone(struct harness *harness, bool quick);
 void harness_deinit(struct harness *harness);
 
 uint64_t now_ns(void);
+void sleep_ms(unsigned ms);
+
+/* This process, from now on. */
+void harness_pin(struct harness *harness, int cpu);
 
 /* "varbos-bench: ..." on stderr, the daemon stopped, the end. */
 void harness_die(struct harness *harness, const char *format, ...)

@@ -14,6 +14,8 @@ static const struct bench benches[] = {
 	{"rtt", "a ping, next to a raw 64-byte ping-pong", bench_rtt, false},
 	{"extent", "allocate and free 1 MiB through the daemon", bench_extent, false},
 	{"placement", "each policy in a window of 8 GiB, simulated", bench_placement, true},
+	{"hostile", "a ping beside hostile processes, and beside harmless ones", bench_hostile,
+	 false},
 };
 
 static void usage(FILE *out)

@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/job.h"
+#include "daemon/server/listener.h"
 #include "daemon/server/log.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
@@ -163,6 +164,7 @@ int client_new(struct client **ret, struct connection *connection,
 	}
 	client->connection = connection;
 	waiting_remove(connection);
+	listener_credit(server);
 	end_former_images(client);
 	publisher_touch(server->publisher);
 	*ret = client;

@@ -22,8 +22,10 @@ enum {
 	INBOX_FDS_MAX = 253,                 /* SCM_MAX_FD: what one datagram can carry */
 	OUT_BYTES_MAX = 256 * 1024,          /* of answers that a client has not taken */
 	OUT_FDS_MAX = 2 * WIRE_INFLIGHT_MAX, /* in them */
-	HELPINGS_MAX = 8, /* of one connection, before others get their turn */
-	PROBE_EVERY = 32, /* turns */
+	HELPINGS_MAX = 8,      /* of one connection, before others get their turn, */
+	HELPING_REQUESTS = 16, /* or so many requests */
+	PROBE_EVERY = 32,      /* turns */
+	PAUSE_MS = 4,
 };
 
 /* An answer that the socket did not take yet. */
@@ -164,7 +166,8 @@ static void connection_ready(uv_poll_t *poll, int status, int events);
 static int watch(struct connection *connection)
 {
 	return uv_poll_start(&connection->poll,
-			     UV_READABLE | (connection->out ? UV_WRITABLE : 0),
+			     (connection->paused ? 0 : UV_READABLE) |
+				     (connection->out ? UV_WRITABLE : 0),
 			     connection_ready);
 }
 
@@ -362,11 +365,43 @@ static int receive(struct connection *connection)
 static void receive_some(struct connection *connection)
 {
 	bool look = connection->prompt || ++connection->turns % PROBE_EVERY == 0;
+	int n = receive(connection), more;
 
-	if (!receive(connection))
+	for (int i = 1;
+	     n && look && !connection->out && i < HELPINGS_MAX && n < HELPING_REQUESTS; i++) {
+		more = receive(connection);
+		look = connection->prompt = more > 0;
+		n += more;
+	}
+}
+
+static void paused_enough(uv_timer_t *timer)
+{
+	struct server *server = container_of(timer, struct server, pause);
+
+	for (struct connection *at = server->connections; at; at = at->next)
+		if (at->paused) {
+			at->paused = false;
+			watch(at);
+		}
+}
+
+void connection_init_all(struct server *server)
+{
+	uv_timer_init(&server->loop, &server->pause);
+}
+
+/* N3. While it is paused, its socket's becoming writable, or its end, still wakes us. */
+static void pause_unread(struct connection *connection)
+{
+	struct server *server = connection->server;
+
+	if (connection->closing || !connection->out)
 		return;
-	for (int i = 1; look && i < HELPINGS_MAX; i++)
-		look = connection->prompt = receive(connection) > 0;
+	connection->paused = true;
+	watch(connection);
+	if (!uv_is_active((uv_handle_t *)&server->pause))
+		uv_timer_start(&server->pause, paused_enough, PAUSE_MS, 0);
 }
 
 static void connection_ready(uv_poll_t *poll, int status, int events)
@@ -388,10 +423,14 @@ static void connection_ready(uv_poll_t *poll, int status, int events)
 			connection_close(connection);
 			return;
 		}
+		if (!connection->out)
+			connection->paused = false;
 		watch(connection);
 	}
-	if (events & UV_READABLE) /* what is left wakes us again */
+	if (events & UV_READABLE) { /* what is left wakes us again */
 		receive_some(connection);
+		pause_unread(connection);
+	}
 }
 
 /* Said to one that gets no connection: an answer to nothing that it asked. */
@@ -457,7 +496,7 @@ int connection_new(struct server *server, int fd)
 		return -ENOMEM;
 	}
 	connection->quota = quota;
-	/* Where the kernel has it, senders of descriptors are refused; elsewhere see N3. */
+	/* Where the kernel has it, senders of descriptors are refused; elsewhere see N4. */
 	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 
 	connection->server = server;

@@ -4,7 +4,9 @@
  * N1  What a peer does (never reads, sends garbage, closes) ends at most its own connection.
  * N2  Answers leave in the order in which they were given; what the socket does not take is
  *     kept, up to a bound, and beyond it the connection is dropped.
- * N3  No descriptor that a client sends is looked at; they are closed by a worker.
+ * N3  Who leaves answers unread is served a few requests at a time, with pauses, until it has read
+ *     them or is dropped: its flood waits in its own send().
+ * N4  No descriptor that a client sends is looked at; they are closed by a worker.
  */
 #pragma once
 
@@ -32,6 +34,7 @@ struct connection {
 	uint32_t out_bytes, out_fds;
 	bool closing;
 	bool close_when_sent;
+	bool paused;       /* N3 */
 	bool prompt;       /* the peer had its next request ready when we looked last */
 	uint32_t turns;    /* how often we were woken for it */
 	uint32_t expected; /* datagrams to ask for at once */
@@ -41,6 +44,9 @@ struct connection {
 struct inbox;
 int inbox_new(struct inbox **ret);
 void inbox_free(struct inbox *inbox);
+
+/* Before the first of them. */
+void connection_init_all(struct server *server);
 
 /* Say why there is no connection for it, and close it. */
 void connection_refuse(struct server *server, int fd, const struct quota_refusal *why);

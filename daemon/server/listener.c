@@ -23,8 +23,11 @@
 #endif
 
 enum {
-	BACKLOG = 1024,
-	ACCEPT_A_TURN = 64,
+	BACKLOG = 512,
+	ACCEPT_A_TURN = 4,
+	CREDIT_MAX = 256, /* connections that may come to nothing at once; beyond, */
+	CREDIT_A_MS = 2,  /* a few percent of a processor, and all that queue in 0.3 s */
+	PACE_MS = 4,
 	LOCK_TRIES = 100, /* each lost to a daemon that ended just then */
 };
 
@@ -240,6 +243,30 @@ static void turn_away(struct server *server)
 	server->turned_away_ms = now;
 }
 
+static void listener_paid(uv_timer_t *timer);
+
+/* A2: false if the next one has to wait for its turn. */
+static bool spend_credit(struct server *server)
+{
+	uint64_t now = uv_now(&server->loop), earned;
+
+	earned = u64_min(now - server->credit_ms, CREDIT_MAX) * CREDIT_A_MS;
+	server->credit_ms = now;
+	server->credit = (uint32_t)u64_min(server->credit + earned, CREDIT_MAX);
+	if (server->credit) {
+		server->credit--;
+		return true;
+	}
+	uv_poll_stop(&server->listener);
+	uv_timer_start(&server->pace, listener_paid, PACE_MS, 0);
+	return false;
+}
+
+void listener_credit(struct server *server)
+{
+	server->credit = (uint32_t)u64_min(server->credit + 1, CREDIT_MAX);
+}
+
 static void listener_ready(uv_poll_t *poll, int status, int events)
 {
 	struct server *server = container_of(poll, struct server, listener);
@@ -247,21 +274,37 @@ static void listener_ready(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	for (int i = 0; i < ACCEPT_A_TURN; i++) {
-		int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd;
 
+		if (!spend_credit(server))
+			return;
+		fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE)
 				turn_away(server);
+			else
+				listener_credit(server); /* there was none */
 			return;
 		}
 		connection_new(server, fd);
 	}
 }
 
+static void listener_paid(uv_timer_t *timer)
+{
+	struct server *server = container_of(timer, struct server, pace);
+
+	if (!server->listener_stopped)
+		uv_poll_start(&server->listener, UV_READABLE, listener_ready);
+}
+
 int listener_start(struct server *server)
 {
 	int r = uv_poll_init(&server->loop, &server->listener, server->listen_fd);
 
+	uv_timer_init(&server->loop, &server->pace);
+	server->credit = CREDIT_MAX;
+	server->credit_ms = uv_now(&server->loop);
 	return r ? r : uv_poll_start(&server->listener, UV_READABLE, listener_ready);
 }
 

@@ -3,6 +3,8 @@
  *
  * A1  PATH.lock is locked as long as a daemon serves PATH; who holds the lock may take a stale
  *     socket away, and nothing that is not a socket.
+ * A2  Connections that do not come to HELLO are taken at a bounded rate, a few a turn: a flood of
+ *     them waits in its own connect(), and takes little time from who is connected.
  */
 #pragma once
 
@@ -18,6 +20,9 @@ int listener_start(struct server *server);
 
 /* Take connections again, if that had to stop for want of descriptors. */
 void listener_resume(struct server *server);
+
+/* One that was taken has said HELLO: it counts against no rate. */
+void listener_credit(struct server *server);
 
 /* The socket goes; the lock stays until everything else has gone. */
 void listener_stop(struct server *server);

@@ -189,6 +189,7 @@ static int start_loop(struct server *server)
 
 	uv_idle_init(&server->loop, &server->backlog);
 	waiting_init(server);
+	connection_init_all(server);
 	uv_timer_init(&server->loop, &server->beat);
 	uv_signal_init(&server->loop, &server->sigterm);
 	uv_signal_init(&server->loop, &server->sigint);

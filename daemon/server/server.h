@@ -59,6 +59,9 @@ struct server {
 	bool listener_stopped;   /* no descriptors: until the next beat */
 	int spare_fd; /* given up for a moment to turn a connection away when there is no other */
 	uv_poll_t listener;
+	uv_timer_t pace; /* of connections that come to nothing */
+	uint32_t credit; /* of them, as of credit_ms */
+	uint64_t credit_ms;
 	uv_poll_t lifeline;
 	uv_signal_t sigterm, sigint, sighup;
 	struct reload *reload; /* under way, or NULL */
@@ -75,6 +78,7 @@ struct server {
 	struct connection *waiting,
 		**waiting_tail; /* of them, those without HELLO: waiting.h */
 	uv_timer_t hello;
+	uv_timer_t pause;          /* of connections that leave answers unread */
 	struct quota_table quotas; /* of what no record counts */
 	uint64_t descriptors;      /* that the daemon may have */
 	uint64_t dropped;          /* connections, for what they did */
