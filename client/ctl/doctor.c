@@ -14,8 +14,6 @@ enum {
 };
 
 #define CLIENTS_GROUP "varbos-clients"
-/* Version 1 writes what is no limit as the largest number of pages. */
-#define CGROUP_NONE ((uint64_t)1 << 62)
 
 struct text {
 	char text[SIZE_TEXT_MAX];
@@ -118,6 +116,38 @@ static void check_daemon(const struct machine *machine, struct findings *finding
 	}
 }
 
+static void check_config(const struct machine *machine, struct findings *findings)
+{
+	static const char *const names[] = {
+		[PAGES_AUTO] = "auto", [PAGES_4K] = "4K", [PAGES_2M] = "2M", [PAGES_1G] = "1G"};
+
+	switch (machine->config) {
+	case CONFIG_NOT_ASKED:
+		break;
+	case CONFIG_NOT_THERE:
+		find(findings, machine->answered ? FINDING_NOTE : FINDING_WARNING, "config",
+		     "no varbosd is found here, so what it would be told is not known\n"
+		     "install it, or name it: VARBOS_DAEMON=/path/of/varbosd");
+		break;
+	case CONFIG_WRONG:
+		find(findings, machine->answered ? FINDING_WARNING : FINDING_FAIL, "config",
+		     "%.180s%s\nvarbosd --check-config says all that is wrong",
+		     machine->config_why,
+		     machine->answered ? ": it would not start again" : "");
+		break;
+	case CONFIG_GOOD:
+		find(findings, FINDING_OK, "config", "%s (%.80s), pages %s (%.80s)%s",
+		     bytes(machine->size).text, machine->size_origin, names[machine->pages],
+		     machine->pages_origin, machine->lock ? ", locked" : "");
+		break;
+	}
+	if (*machine->told_socket && strcmp(machine->told_socket, machine->socket))
+		find(findings, FINDING_NOTE, "config",
+		     "varbosd is told to serve %.101s, this looks at another socket\n"
+		     "varbosctl --socket %.101s, or VARBOS_SOCKET",
+		     machine->told_socket, machine->told_socket);
+}
+
 static void check_socket(const struct machine *machine, struct findings *findings)
 {
 	switch (machine->socket_state) {
@@ -212,7 +242,7 @@ static void check_cgroup(const struct machine *machine, struct findings *finding
 {
 	uint64_t size = machine->answered ? machine->region : machine->size;
 
-	if (machine->cgroup_limit >= CGROUP_NONE)
+	if (machine->cgroup_limit == UINT64_MAX)
 		find(findings, FINDING_OK, "cgroup", "no memory limit above this process");
 	else if (machine->cgroup_limit < size)
 		find(findings, FINDING_WARNING, "cgroup",
@@ -267,18 +297,37 @@ static void check_hugepages(const struct machine *machine, struct findings *find
 	check_pool(machine, findings, &machine->giant, PAGES_1G, "hugepages-1048576kB");
 }
 
+static void check_node(const struct machine *machine, uint32_t node, bool others_have,
+		       struct findings *findings)
+{
+	const struct sys_node *at = &machine->nodes.node[node];
+
+	if (at->huge_total || at->giant_total)
+		find(findings, FINDING_OK, "numa",
+		     "node %u: %" PRIu64 " of %" PRIu64 " pages of 2 MiB free, %" PRIu64
+		     " of %" PRIu64 " of 1 GiB",
+		     node, at->huge_free >> PAGES_2M, at->huge_total >> PAGES_2M,
+		     at->giant_free >> PAGES_1G, at->giant_total >> PAGES_1G);
+	else if (others_have && at->total)
+		find(findings, FINDING_WARNING, "numa",
+		     "node %u has no hugepages, others have: a space bound to it gets "
+		     "none\n"
+		     "echo N > /sys/devices/system/node/node%u/hugepages/"
+		     "hugepages-2048kB/nr_hugepages",
+		     node, node);
+}
+
 static void check_numa(const struct machine *machine, struct findings *findings)
 {
-	uint32_t allowed = 0, pooled = 0, memory = 0;
+	const struct topology *topology = &machine->nodes.topology;
+	int memory = 0, allowed = __builtin_popcountll(topology->memory);
+	bool pooled = false;
 
-	for (uint32_t i = 0; i < machine->n_nodes; i++) {
-		const struct machine_node *node = &machine->nodes[i];
+	for (uint64_t rest = topology->nodes; rest; rest &= rest - 1) {
+		const struct sys_node *node = &machine->nodes.node[__builtin_ctzll(rest)];
 
 		memory += !!node->total;
-		if (!node->total)
-			continue;
-		allowed += node->allowed;
-		pooled += node->huge.total || node->giant.total;
+		pooled |= node->huge_total || node->giant_total;
 	}
 	if (memory <= 1) {
 		find(findings, FINDING_OK, "numa", "one node with memory");
@@ -286,29 +335,14 @@ static void check_numa(const struct machine *machine, struct findings *findings)
 	}
 	if (allowed < memory)
 		find(findings, FINDING_WARNING, "numa",
-		     "this process may use the memory of %u of %u nodes (cpuset.mems)\n"
+		     "this process may use the memory of %d of %d nodes (cpuset.mems)\n"
 		     "start the daemon outside of that cpuset: systemctl start varbosd",
 		     allowed, memory);
 	else
-		find(findings, FINDING_OK, "numa", "%u nodes with memory, all of them allowed",
+		find(findings, FINDING_OK, "numa", "%d nodes with memory, all of them allowed",
 		     memory);
-	for (uint32_t i = 0; i < machine->n_nodes; i++) {
-		const struct machine_node *node = &machine->nodes[i];
-
-		if (pooled && node->total && !node->huge.total && !node->giant.total)
-			find(findings, FINDING_WARNING, "numa",
-			     "node %u has no hugepages, others have: a space bound to it gets "
-			     "none\n"
-			     "echo N > /sys/devices/system/node/node%u/hugepages/"
-			     "hugepages-2048kB/nr_hugepages",
-			     node->node, node->node);
-		else if (node->huge.total || node->giant.total)
-			find(findings, FINDING_OK, "numa",
-			     "node %u: %" PRIu64 " of %" PRIu64 " pages of 2 MiB free, %" PRIu64
-			     " of %" PRIu64 " of 1 GiB",
-			     node->node, node->huge.free, node->huge.total, node->giant.free,
-			     node->giant.total);
-	}
+	for (uint64_t rest = topology->nodes; rest; rest &= rest - 1)
+		check_node(machine, (uint32_t)__builtin_ctzll(rest), pooled, findings);
 	if (machine->balancing_known && machine->balancing)
 		find(findings, FINDING_NOTE, "numa",
 		     "automatic balancing scans mappings and may move pages of 4 KiB away from "
@@ -319,7 +353,9 @@ static void check_swap(const struct machine *machine, struct findings *findings)
 {
 	bool small = machine->answered ? machine->page == 4096 : machine->pages == PAGES_4K;
 
-	if (!machine->swap_total)
+	if (small && machine->lock)
+		find(findings, FINDING_OK, "swap", "memory.lock keeps pages out of it");
+	else if (!machine->swap_total)
 		find(findings, FINDING_OK, "swap",
 		     "none: nothing of Varbos can be swapped out");
 	else if (!small)
@@ -379,7 +415,15 @@ static void check_limits(const struct machine *machine, struct findings *finding
 	else
 		find(findings, FINDING_OK, "limits", "descriptors: %s",
 		     machine->nofile_hard == UINT64_MAX ? "no limit" : "enough");
-	if (machine->memlock_soft < machine->size && !machine->root)
+	if (machine->memlock_soft < machine->size && !machine->root && machine->lock &&
+	    (machine->pages == PAGES_AUTO || machine->pages == PAGES_4K))
+		find(findings, machine->pages == PAGES_4K ? FINDING_FAIL : FINDING_WARNING,
+		     "limits",
+		     "memory.lock is set, and %s may be locked: a region of %s on 4 KiB pages "
+		     "could not be\nLimitMEMLOCK=infinity, or memlock in "
+		     "/etc/security/limits.conf",
+		     bytes(machine->memlock_soft).text, bytes(machine->size).text);
+	else if (machine->memlock_soft < machine->size && !machine->root)
 		find(findings, FINDING_NOTE, "limits",
 		     "%s may be locked: a region of %s on 4 KiB pages could not be kept out of "
 		     "swap\nLimitMEMLOCK=infinity, or memlock in /etc/security/limits.conf",
@@ -432,10 +476,12 @@ static const struct {
 	const char *name;
 	void (*look)(const struct machine *machine, struct findings *findings);
 } checks[] = {
-	{"daemon", check_daemon}, {"socket", check_socket}, {"group", check_group},
-	{"memory", check_memory}, {"cgroup", check_cgroup}, {"hugepages", check_hugepages},
-	{"numa", check_numa},     {"swap", check_swap},     {"thp", check_thp},
-	{"limits", check_limits}, {"kernel", check_kernel},
+	{"daemon", check_daemon},       {"config", check_config},
+	{"socket", check_socket},       {"group", check_group},
+	{"memory", check_memory},       {"cgroup", check_cgroup},
+	{"hugepages", check_hugepages}, {"numa", check_numa},
+	{"swap", check_swap},           {"thp", check_thp},
+	{"limits", check_limits},       {"kernel", check_kernel},
 };
 
 void doctor_look(const struct machine *machine, struct findings *ret)

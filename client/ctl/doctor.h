@@ -14,7 +14,7 @@
 
 #include "daemon/sys/sys.h"
 
-enum { DOCTOR_NODES_MAX = 64, DOCTOR_FINDINGS_MAX = 48 };
+enum { DOCTOR_FINDINGS_MAX = 80 };
 
 enum doctor_pages { PAGES_AUTO = 0, PAGES_4K = 12, PAGES_2M = 21, PAGES_1G = 30 };
 
@@ -23,11 +23,11 @@ struct machine_pool {
 	uint64_t total, free;
 };
 
-struct machine_node {
-	uint32_t node;
-	bool allowed; /* by cpuset.mems */
-	uint64_t total;
-	struct machine_pool huge, giant; /* 2 MiB, 1 GiB; in pages */
+enum machine_config {
+	CONFIG_NOT_ASKED,
+	CONFIG_NOT_THERE, /* no varbosd is found */
+	CONFIG_WRONG,
+	CONFIG_GOOD,
 };
 
 enum machine_socket {
@@ -46,6 +46,11 @@ struct machine {
 	/* what is wanted */
 	uint64_t size;
 	enum doctor_pages pages;
+	bool lock;
+	enum machine_config config; /* where that is from */
+	char size_origin[256], pages_origin[256];
+	char config_why[256];  /* what is wrong first */
+	char told_socket[108]; /* "": nobody said */
 
 	/* memory */
 	bool host_known;
@@ -59,8 +64,8 @@ struct machine {
 	char thp[64], thp_shmem[96]; /* as the kernel writes them; "": unknown */
 
 	/* nodes */
-	uint32_t n_nodes;
-	struct machine_node nodes[DOCTOR_NODES_MAX];
+	bool nodes_known;
+	struct sys_nodes nodes;
 	bool balancing_known;
 	uint64_t balancing;
 
@@ -103,6 +108,12 @@ struct findings {
 /* All checks, in the order of their table. */
 void doctor_look(const struct machine *machine, struct findings *ret);
 
+/* "auto", "4K", ... */
+bool pages_parse(const char *text, enum doctor_pages *ret);
+/* What varbosd would be told, into size, pages, lock and told_socket. */
+void machine_ask_config(struct machine *machine);
+/* The same, out of what it prints; `text` is taken apart. */
+void machine_take_config(char *text, struct machine *machine);
 /* What stands below `root` ("" but in tests): /proc and /sys. */
 void machine_read(const char *root, struct machine *machine);
 /* What only the kernel and the user database can say: limits, groups, features, the socket. */

@@ -22,6 +22,7 @@
 #include "base/base.h"
 #include "client/ctl/doctor.h"
 #include "daemon/sys/host.h"
+#include "daemon/sys/nodes.h"
 #include "daemon/sys/procfile.h"
 
 #ifndef MFD_HUGE_2MB
@@ -33,8 +34,6 @@
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
 #endif
-
-#define NODES "/sys/devices/system/node/"
 
 static void line_read(const char *root, const char *path, char *ret, size_t size)
 {
@@ -56,71 +55,11 @@ static void pool_read(const char *root, const char *folder, const char *kind,
 	snprintf(path, sizeof(path), "%s%s/free_hugepages", folder, kind);
 	if (!procfile_number(root, path, &unused))
 		return;
-	/* Nodes do not say what of their free ones is promised to somebody. */
+	/* What of the free ones is promised to somebody. */
 	snprintf(path, sizeof(path), "%s%s/resv_hugepages", folder, kind);
 	procfile_number(root, path, &reserved);
 	ret->free = unused > reserved ? unused - reserved : 0;
 	ret->there = true;
-}
-
-/* Is a number in "0-3,5"? */
-static bool list_has(const char *list, uint32_t number)
-{
-	while (*list >= '0' && *list <= '9') {
-		char *end;
-		unsigned long first = strtoul(list, &end, 10), last = first;
-
-		if (*end == '-')
-			last = strtoul(end + 1, &end, 10);
-		if (number >= first && number <= last)
-			return true;
-		list = end + (*end == ',');
-	}
-	return false;
-}
-
-static void allowed_read(const char *root, char *ret, size_t size)
-{
-	char text[8192];
-	const char *at;
-
-	*ret = '\0';
-	if (procfile_read(root, "/proc/self/status", text, sizeof(text)))
-		return;
-	at = strstr(text, "\nMems_allowed_list:");
-	if (!at)
-		return;
-	at += sizeof("\nMems_allowed_list:") - 1;
-	at += strspn(at, " \t");
-	snprintf(ret, size, "%.*s", (int)strcspn(at, "\n"), at);
-}
-
-static void node_read(const char *root, uint32_t number, const char *allowed,
-		      struct machine_node *ret)
-{
-	char path[128], key[32], text[4096];
-	uint64_t total;
-
-	*ret = (struct machine_node){.node = number,
-				     .allowed = !*allowed || list_has(allowed, number)};
-	snprintf(path, sizeof(path), NODES "node%u/meminfo", number);
-	snprintf(key, sizeof(key), "Node %u MemTotal:", number);
-	if (!procfile_read(root, path, text, sizeof(text)) && procfile_field(text, key, &total))
-		ret->total = total << 10;
-	snprintf(path, sizeof(path), NODES "node%u/hugepages/", number);
-	pool_read(root, path, "hugepages-2048kB", &ret->huge);
-	pool_read(root, path, "hugepages-1048576kB", &ret->giant);
-}
-
-static void nodes_read_all(const char *root, struct machine *machine)
-{
-	char online[256], allowed[256];
-
-	allowed_read(root, allowed, sizeof(allowed));
-	line_read(root, NODES "online", online, sizeof(online));
-	for (uint32_t i = 0; i < DOCTOR_NODES_MAX; i++)
-		if (list_has(online, i))
-			node_read(root, i, allowed, &machine->nodes[machine->n_nodes++]);
 }
 
 void machine_read(const char *root, struct machine *machine)
@@ -148,7 +87,7 @@ void machine_read(const char *root, struct machine *machine)
 		  sizeof(machine->thp));
 	line_read(root, "/sys/kernel/mm/transparent_hugepage/shmem_enabled", machine->thp_shmem,
 		  sizeof(machine->thp_shmem));
-	nodes_read_all(root, machine);
+	machine->nodes_known = !nodes_read(root, &machine->nodes);
 }
 
 static uint64_t limit_of(rlim_t limit)

@@ -31,23 +31,22 @@ static const struct table_column sum_columns[] = {
 	TABLE_COLUMN(struct sum_line, notes, "NOTES", "notes", SHOW_COUNT),
 };
 
+/* What was said here wins over what the daemon would be told. */
 static enum answer wanted_read(const struct options *options, struct machine *machine)
 {
-	static const struct {
-		const char *name;
-		enum doctor_pages pages;
-	} known[] = {
-		{"auto", PAGES_AUTO}, {"4K", PAGES_4K}, {"2M", PAGES_2M}, {"1G", PAGES_1G}};
-	const char *said = options->given[OPTION_PAGES] ? options->text[OPTION_PAGES] : "auto";
+	static const char flag_origin[] = "asked for here";
 
-	machine->size =
-		options->given[OPTION_SIZE] ? options->number[OPTION_SIZE] : SIZE_DEFAULT;
-	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-		if (!strcmp(said, known[i].name)) {
-			machine->pages = known[i].pages;
-			return ANSWER_OK;
-		}
-	return answer_say(ANSWER_USAGE, "--pages: \"%.60s\" is none of auto, 4K, 2M, 1G", said);
+	if (options->given[OPTION_SIZE]) {
+		machine->size = options->number[OPTION_SIZE];
+		strcpy(machine->size_origin, flag_origin);
+	}
+	if (!options->given[OPTION_PAGES])
+		return ANSWER_OK;
+	strcpy(machine->pages_origin, flag_origin);
+	if (pages_parse(options->text[OPTION_PAGES], &machine->pages))
+		return ANSWER_OK;
+	return answer_say(ANSWER_USAGE, "--pages: \"%.60s\" is none of auto, 4K, 2M, 1G",
+			  options->text[OPTION_PAGES]);
 }
 
 /* Somebody serves the socket: is it a daemon, and what has it already? Silence is a finding. */
@@ -81,10 +80,12 @@ enum answer verb_doctor(struct call *call)
 
 	if (!machine || !findings)
 		return answer_say(ANSWER_FAILED, "doctor: %s", strerror(ENOMEM));
+	snprintf(machine->socket, sizeof(machine->socket), "%s", call->socket);
+	machine->size = SIZE_DEFAULT;
+	machine_ask_config(machine);
 	answer = wanted_read(call->options, machine);
 	if (answer)
 		return answer;
-	snprintf(machine->socket, sizeof(machine->socket), "%s", call->socket);
 	machine_read("", machine);
 	machine_ask(machine);
 	daemon_ask(call, machine);

@@ -26,6 +26,9 @@ static const struct hierarchy hierarchies[] = {
 
 enum { TEXT_MAX = 1 << 16 };
 
+/* Version 1 has no "max": no limit is the largest number of whole pages, of whatever size. */
+#define NO_LIMIT ((uint64_t)1 << 62)
+
 static bool list_has(const char *list, const char *word)
 {
 	size_t size = strlen(word);
@@ -95,6 +98,8 @@ static void group_look(const char *root, const char *dir, const struct hierarchy
 
 	snprintf(path, sizeof(path), "%s/%s", dir, hierarchy->limit);
 	if (!procfile_number(root, path, &limit))
+		return;
+	if (limit >= NO_LIMIT)
 		return;
 	snprintf(path, sizeof(path), "%s/%s", dir, hierarchy->usage);
 	if (!procfile_number(root, path, &usage))

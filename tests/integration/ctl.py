@@ -276,8 +276,11 @@ class Doctor(unittest.TestCase):
         self.folder = Folder()
         self.addCleanup(self.folder.remove)
 
-    def doctor(self, *args, path=None):
-        code, out, err = ctl("doctor", "--json", *args, path=path or self.folder.socket)
+    def doctor(self, *args, path=None, **env):
+        done = subprocess.run([CTL, "--socket", path or self.folder.socket, "doctor", "--json", *args],
+                              env={**os.environ, "VARBOS_DAEMON": DAEMON, **env},
+                              capture_output=True, text=True, timeout=60, check=False)
+        code, out, err = done.returncode, done.stdout, done.stderr
         page = json.loads(out)
         for row in page["findings"]:
             self.assertEqual(list(row), ["check", "result", "text", "todo"])
@@ -292,6 +295,19 @@ class Doctor(unittest.TestCase):
         self.assertIn("no daemon answers", found["daemon", "note"]["text"])
         self.assertIn("free to be served", found["socket", "OK"]["text"])
         self.assertIn("available", found["memory", "OK"]["text"])
+
+    def test_it_takes_what_the_daemon_would_be_told(self):
+        found = self.doctor(VARBOS_SIZE="1024T", VARBOS_MEMORY_PAGES="4K")
+        self.assertIn("1 PiB (VARBOS_SIZE), pages 4K (VARBOS_MEMORY_PAGES)",
+                      found["config", "OK"]["text"])
+        self.assertIn("memory", [check for check, result in found if result == "FAIL"])
+        found = self.doctor("--size", "64M", VARBOS_SIZE="1024T", VARBOS_SOCKET="/run/x")
+        self.assertIn("64 MiB (asked for here)", found["config", "OK"]["text"])
+        self.assertIn("told to serve /run/x", found["config", "note"]["text"])
+        self.assertIn("VARBOS_SIZE: 'lots' is not a size",
+                      self.doctor(VARBOS_SIZE="lots")["config", "FAIL"]["text"])
+        self.assertIn("no varbosd is found",
+                      self.doctor(VARBOS_DAEMON="/nowhere")["config", "warning"]["text"])
 
     def test_what_would_fail_makes_it_fail(self):
         found = self.doctor("--pages", "4K", "--size", "1024T")

@@ -26,8 +26,14 @@ static struct machine healthy(void)
 		.giant = {true, 0, 0},
 		.thp = "always [madvise] never",
 		.thp_shmem = "always within_size [advise] never deny force",
-		.n_nodes = 1,
-		.nodes = {{.allowed = true, .total = 16 * GIB, .huge = {true, 200, 128}}},
+		.config = CONFIG_GOOD,
+		.size_origin = "built-in",
+		.pages_origin = "/etc/varbos/varbosd.toml:3:9",
+		.nodes_known = true,
+		.nodes = {.topology = {.nodes = 1, .memory = 1, .cpus = 1},
+			  .node = {{.total = 16 * GIB,
+				    .huge_total = 400 * MIB,
+				    .huge_free = 256 * MIB}}},
 		.root = true,
 		.nofile_soft = 1024,
 		.nofile_hard = 1 << 20,
@@ -133,6 +139,13 @@ END_TEST
 	X(a_daemon_that_isolates_nobody_is_noted, healthy, machine.isolates = false, NOTE, "daemon", "not isolated", "systemctl enable") \
 	X(a_server_that_is_no_daemon_fails, healthy, machine.answered = false, FAIL, "daemon", "does not answer like", "varbosctl status") \
 	X(a_daemon_that_does_not_accept_fails, without_daemon, machine.socket_state = SOCKET_BUSY, FAIL, "daemon", "does not accept", "restart varbosd") \
+	X(what_it_would_be_told_is_shown_with_its_places, healthy, machine.lock = true, OK, "config", "256 MiB (built-in), pages auto (/etc/varbos/varbosd.toml:3:9), locked", "") \
+	X(a_wrong_configuration_fails, without_daemon, (machine.config = CONFIG_WRONG, strcpy(machine.config_why, "/x:1:2: no")), FAIL, "config", "/x:1:2: no", "varbosd --check-config") \
+	X(a_wrong_configuration_under_a_running_daemon_is_a_warning, healthy, machine.config = CONFIG_WRONG, WARNING, "config", "would not start again", "varbosd --check-config") \
+	X(without_a_varbosd_the_configuration_is_not_known, without_daemon, machine.config = CONFIG_NOT_THERE, WARNING, "config", "no varbosd is found", "VARBOS_DAEMON") \
+	X(a_socket_elsewhere_is_noted, healthy, strcpy(machine.told_socket, "/run/other"), NOTE, "config", "told to serve /run/other", "--socket /run/other") \
+	X(a_lock_that_cannot_be_had_fails, without_daemon, (machine.root = false, machine.lock = true, machine.pages = PAGES_4K, machine.memlock_soft = MIB), FAIL, "limits", "memory.lock is set, and 1 MiB may be locked", "LimitMEMLOCK") \
+	X(locked_pages_mind_no_swap, without_daemon, (machine.lock = true, machine.pages = PAGES_4K, machine.swap_total = GIB), OK, "swap", "memory.lock", "") \
 	X(a_stale_socket_is_a_warning, without_daemon, machine.socket_state = SOCKET_STALE, WARNING, "socket", "left by a daemon", "takes its place") \
 	X(a_socket_that_is_not_for_us_fails, without_daemon, machine.socket_state = SOCKET_DENIED, FAIL, "socket", "permission denied", "usermod -aG varbos-clients alice") \
 	X(a_file_in_the_sockets_place_fails, without_daemon, machine.socket_state = SOCKET_OTHER, FAIL, "socket", "is no varbosd's socket", "move it") \
@@ -172,12 +185,14 @@ START_TEST(nodes_that_differ_are_named)
 {
 	struct machine machine = healthy();
 
-	machine.n_nodes = 3;
-	machine.nodes[1] = (struct machine_node){.node = 1, .allowed = true, .total = GIB};
-	machine.nodes[2] = (struct machine_node){.node = 2}; /* without memory */
+	machine.nodes.topology.nodes = 7;
+	machine.nodes.topology.memory = 3;
+	machine.nodes.node[1].total = GIB; /* 2 is without memory */
 	expect(&machine, FINDING_OK, "numa", "2 nodes with memory, all of them allowed", "");
+	expect(&machine, FINDING_OK, "numa", "node 0: 128 of 200 pages of 2 MiB free, 0 of 0",
+	       "");
 	expect(&machine, FINDING_WARNING, "numa", "node 1 has no hugepages", "node/node1/");
-	machine.nodes[1].allowed = false;
+	machine.nodes.topology.memory = 1;
 	expect(&machine, FINDING_WARNING, "numa", "1 of 2 nodes", "cpuset");
 	machine.balancing_known = true;
 	machine.balancing = 1;
@@ -220,8 +235,9 @@ START_TEST(a_machine_is_read_from_its_files)
 	put("/proc/self/mountinfo", "1 1 0:1 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
 	put("/sys/fs/cgroup/here/memory.max", "1048576\n");
 	put("/sys/fs/cgroup/here/memory.current", "65536\n");
-	put("/proc/self/status", "Name:\tx\nMems_allowed:\t5\nMems_allowed_list:\t0,2-3\n");
+	put("/proc/self/status", "Name:\tx\nMems_allowed:\t6\nMems_allowed_list:\t1-2\n");
 	put("/sys/devices/system/node/online", "0-1,3\n");
+	put("/sys/devices/system/node/node0/meminfo", "Node 0 MemTotal:  1024 kB\n");
 	put("/sys/devices/system/node/node1/meminfo", "Node 1 MemTotal:  2048 kB\n");
 	put("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages", "7\n");
 	put("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "5\n");
@@ -243,23 +259,49 @@ START_TEST(a_machine_is_read_from_its_files)
 	ck_assert_uint_eq(machine->huge.total, 9);
 	ck_assert_uint_eq(machine->huge.free, 6);
 	ck_assert(!machine->giant.there);
-	ck_assert_uint_eq(machine->n_nodes, 3);
-	ck_assert(machine->nodes[0].allowed && !machine->nodes[1].allowed &&
-		  machine->nodes[2].allowed);
-	ck_assert_uint_eq(machine->nodes[1].total, 2 * MIB);
-	ck_assert_uint_eq(machine->nodes[1].huge.free, 5);
-	ck_assert_uint_eq(machine->nodes[2].node, 3);
+	ck_assert(machine->nodes_known);
+	ck_assert_uint_eq(machine->nodes.topology.nodes, 0xb);
+	ck_assert_uint_eq(machine->nodes.topology.memory, 0x2);
+	ck_assert_uint_eq(machine->nodes.node[1].total, 2 * MIB);
+	ck_assert_uint_eq(machine->nodes.node[1].huge_free, 10 * MIB);
 	ck_assert(machine->balancing_known && machine->balancing == 1);
 	ck_assert_str_eq(machine->thp, "always [madvise] never");
 	ck_assert_str_eq(machine->thp_shmem, "always [never]");
 
 	*machine = (struct machine){0};
 	machine_read("/nonexistent", machine);
-	ck_assert(!machine->host_known && !machine->n_nodes && !machine->huge.there);
+	ck_assert(!machine->host_known && !machine->nodes_known && !machine->huge.there);
 	ck_assert_uint_eq(machine->cgroup_limit, UINT64_MAX);
 	free(machine);
 	snprintf(command, sizeof(command), "rm -r %s", root);
 	ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+START_TEST(what_the_daemon_prints_is_taken_in)
+{
+	char text[] = "[socket]\n# path = \"\" # built-in\n\n[memory]\n"
+		      "size = \"2G\" # /a \"b\" # c.toml:1:2\npages = \"2M\" # --pages\n"
+		      "lock = true # built-in\nnew = [1, 2] # built-in\n\n[log]\n"
+		      "size = \"4M\" # built-in\nbroken\n";
+	char told[] =
+		"[socket]\npath = \"/run/x\" # VARBOS_SOCKET\n[memory]\nsize = \"lots\" # x\n"
+		"pages = \"3M\" # x\n";
+	struct machine *machine = calloc(1, sizeof(*machine));
+
+	ck_assert_ptr_nonnull(machine);
+	machine_take_config(text, machine);
+	ck_assert_uint_eq(machine->size, 2 * GIB);
+	ck_assert_str_eq(machine->size_origin, "/a \"b\" # c.toml:1:2");
+	ck_assert_int_eq(machine->pages, PAGES_2M);
+	ck_assert_str_eq(machine->pages_origin, "--pages");
+	ck_assert(machine->lock);
+	ck_assert_str_eq(machine->told_socket, "");
+	machine_take_config(told, machine);
+	ck_assert_str_eq(machine->told_socket, "/run/x");
+	ck_assert_uint_eq(machine->size, 2 * GIB); /* what is not understood changes nothing */
+	ck_assert_int_eq(machine->pages, PAGES_2M);
+	free(machine);
 }
 END_TEST
 
@@ -277,6 +319,7 @@ int main(void)
 	CASES(ADD)
 	tcase_add_test(tcase, nodes_that_differ_are_named);
 	tcase_add_test(tcase, a_machine_is_read_from_its_files);
+	tcase_add_test(tcase, what_the_daemon_prints_is_taken_in);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

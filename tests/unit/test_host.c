@@ -208,6 +208,22 @@ START_TEST(the_older_hierarchy_counts_too)
 }
 END_TEST
 
+START_TEST(the_older_hierarchys_largest_number_is_no_limit)
+{
+	uint64_t room, limit;
+
+	put("/proc/self/cgroup", "4:memory:/job\n");
+	put("/proc/self/mountinfo", "31 22 0:27 / /cg/memory rw - cgroup cgroup rw,memory\n");
+	put("/cg/memory/memory.limit_in_bytes", "9223372036854771712\n"); /* pages of 4 KiB */
+	put("/cg/memory/memory.usage_in_bytes", "5368709120\n");
+	put("/cg/memory/job/memory.limit_in_bytes", "9223372036854710272\n"); /* of 64 KiB */
+	put("/cg/memory/job/memory.usage_in_bytes", "1073741824\n");
+	cgroup_read(root, &room, &limit);
+	ck_assert_uint_eq(room, UINT64_MAX);
+	ck_assert_uint_eq(limit, UINT64_MAX);
+}
+END_TEST
+
 START_TEST(a_field_is_found_by_its_whole_name)
 {
 	const char *text = "ab: 1\nb: 2\nb 3\n\nlast 18446744073709551616\nc: 9";
@@ -244,6 +260,7 @@ int main(void)
 	tcase_add_test(tc, a_group_above_its_limit_has_no_room);
 	tcase_add_test(tc, a_container_sees_its_own_part_of_the_tree);
 	tcase_add_test(tc, the_older_hierarchy_counts_too);
+	tcase_add_test(tc, the_older_hierarchys_largest_number_is_no_limit);
 	tcase_add_test(tc, a_field_is_found_by_its_whole_name);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
