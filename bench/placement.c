@@ -142,11 +142,12 @@ static void operate(struct sim *sim, uint32_t n)
 
 static double whole(const struct sim *sim)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, ideal;
 
 	for (uint32_t unit = 0; unit < sim->window->units; ++unit)
 		n += !sim->window->taken[unit];
-	return (double)n / ((SLICES - sim->used) / CHUNK_SLICES);
+	ideal = (SLICES - sim->used) / CHUNK_SLICES;
+	return (double)n / ideal;
 }
 
 static uint64_t processor_ns(void)

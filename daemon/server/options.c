@@ -119,10 +119,14 @@ static const struct {
 	const char *name;
 	bool takes_value;
 } owns[OWN_N] = {
-	[OWN_CONFIG] = {"config", true},       [OWN_CONFIG_DIR] = {"config-dir", true},
-	[OWN_NO_CONFIG] = {"no-config"},       [OWN_CHECK_CONFIG] = {"check-config"},
-	[OWN_PRINT_CONFIG] = {"print-config"}, [OWN_LIFELINE] = {"lifeline", true},
-	[OWN_VERSION] = {"version"},           [OWN_HELP] = {"help"},
+	[OWN_CONFIG] = {"config", true},
+	[OWN_CONFIG_DIR] = {"config-dir", true},
+	[OWN_NO_CONFIG] = {"no-config", false},
+	[OWN_CHECK_CONFIG] = {"check-config", false},
+	[OWN_PRINT_CONFIG] = {"print-config", false},
+	[OWN_LIFELINE] = {"lifeline", true},
+	[OWN_VERSION] = {"version", false},
+	[OWN_HELP] = {"help", false},
 };
 
 /* What the command line asks for besides values. */

@@ -117,11 +117,12 @@ static const char *print(struct key key)
 /* Refused, by words among which are these, and the field is as it was. */
 static void refuse(struct key key, struct value value, const char *said)
 {
-	__typeof__(own) before = own;
+	char before[sizeof(own)];
 
+	memcpy(before, &own, sizeof(own));
 	ck_assert_msg(set(key, value) == VALUE_E_WRONG, "%s: taken", key.name);
 	ck_assert_msg(strstr(why, said) != NULL, "'%s' is not in: %s", said, why);
-	ck_assert(!memcmp(&own, &before, sizeof(own)));
+	ck_assert(!memcmp((const char *)&own, before, sizeof(own)));
 }
 
 START_TEST(a_size_is_bytes_or_has_a_unit)
