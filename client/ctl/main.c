@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/streams.h"
 #include "base/word.h"
 #include "client/ctl/place.h"
 #include "client/ctl/verb.h"
@@ -321,6 +322,7 @@ int main(int argc, char **argv)
 	enum answer answer = ANSWER_OK;
 	char complaint[256];
 
+	streams_open();
 	if (options_parse(&options, argc, argv, complaint, sizeof(complaint)))
 		return answer_say(ANSWER_USAGE, "%s", complaint);
 

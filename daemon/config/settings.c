@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/word.h"
 #include "daemon/config/conflict.h"
@@ -210,6 +212,14 @@ static void refuse_file(struct settings *settings, const char *path, const char 
 	settings_remark(settings, true, &where, "%s", why);
 }
 
+/* What is there and cannot be read is a mistake, not an absence. */
+static bool is_there(const char *path)
+{
+	struct stat st;
+
+	return !lstat(path, &st);
+}
+
 void settings_file(struct settings *settings, const char *path, bool is_asked)
 {
 	_cleanup_(freep) char *text = NULL;
@@ -222,6 +232,8 @@ void settings_file(struct settings *settings, const char *path, bool is_asked)
 		settings_text(settings, path, text, size);
 	else if (r == FILE_E_REFUSED)
 		refuse_file(settings, path, why);
+	else if (r == FILE_E_MISSING && is_there(path))
+		refuse_file(settings, path, "is a link to what is not there");
 	else if (r == FILE_E_MISSING && is_asked)
 		refuse_file(settings, path, strerror(ENOENT));
 	else if (r < 0)
@@ -240,12 +252,16 @@ static int by_bytes(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-void settings_folder(struct settings *settings, const char *path)
+void settings_folder(struct settings *settings, const char *path, bool is_asked)
 {
 	struct dirent **entries = NULL;
 	char name[4096];
-	int n;
+	int n, error;
 
+	if (is_asked && access(path, X_OK)) {
+		refuse_file(settings, path, strerror(errno));
+		return;
+	}
 	if ((size_t)snprintf(name, sizeof(name), "%s/varbosd.toml", path) >= sizeof(name)) {
 		refuse_file(settings, path, strerror(ENAMETOOLONG));
 		return;
@@ -253,10 +269,11 @@ void settings_folder(struct settings *settings, const char *path)
 	settings_file(settings, name, false);
 	snprintf(name, sizeof(name), "%s/varbosd.toml.d", path);
 	n = scandir(name, &entries, is_wanted, by_bytes);
-	if (n < 0 && errno == ENOMEM)
+	error = n < 0 ? errno : 0;
+	if (error == ENOMEM)
 		settings->error = -ENOMEM;
-	else if (n < 0 && errno != ENOENT && errno != ENOTDIR)
-		refuse_file(settings, name, strerror(errno));
+	else if (error && ((error != ENOENT && error != ENOTDIR) || is_there(name)))
+		refuse_file(settings, name, strerror(error));
 	if (n > FOLDER_FILES_MAX)
 		refuse_file(settings, name, "more than 256 files are there");
 	for (int i = 0; i < n; i++) {

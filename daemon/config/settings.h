@@ -70,8 +70,11 @@ void settings_text(struct settings *settings, const char *path, const char *text
 /* A file that is missing is an error if it was asked for by its name. */
 void settings_file(struct settings *settings, const char *path, bool is_asked);
 
-/* PATH/varbosd.toml, then PATH/varbosd.toml.d/<*.toml>, in the order of their names' bytes. */
-void settings_folder(struct settings *settings, const char *path);
+/*
+ * PATH/varbosd.toml, then PATH/varbosd.toml.d/<*.toml>, in the order of their names' bytes. The
+ * folder may be missing unless it was asked for by its name.
+ */
+void settings_folder(struct settings *settings, const char *path, bool is_asked);
 
 /* A flag's value: --NAME TEXT. */
 void settings_flag(struct settings *settings, const struct key *key, const char *name,

@@ -1,11 +1,13 @@
 /*
  * varbosd - owns the machine's big memory.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/streams.h"
 #include "daemon/server/activation.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/log.h"
@@ -19,10 +21,15 @@ int main(int argc, char **argv)
 	struct sys *sys;
 	int r;
 
+	streams_open();
 	log_open();
 	r = options_parse(&options, argc, argv);
-	if (r == OPTIONS_DONE)
-		return EXIT_SUCCESS;
+	if (r == OPTIONS_DONE) {
+		if (!fflush(stdout) && !ferror(stdout))
+			return EXIT_SUCCESS;
+		log_error("standard output: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
 	if (r == OPTIONS_E_CHECK)
 		return EXIT_FAILURE;
 	if (r) {

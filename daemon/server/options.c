@@ -197,7 +197,8 @@ static int take_own(struct options *options, struct wish *wish, enum own own, co
 	case OWN_CONFIG:
 		return set_file(options, value);
 	case OWN_CONFIG_DIR:
-		return set_folder(wish, value);
+		return *value ? set_folder(wish, value)
+			      : usage("--config-dir needs a folder; --no-config reads none");
 	case OWN_NO_CONFIG:
 		return set_folder(wish, "");
 	case OWN_CHECK_CONFIG:
@@ -289,6 +290,7 @@ static int find_places(struct options *options, const char *folder)
 				  "%s/varbos/varbos.sock", runtime) >= sizeof(options->socket))
 		options->socket[0] = '\0'; /* too long for an address */
 
+	options->folder_is_asked = folder;
 	if (folder)
 		n = snprintf(options->folder, sizeof(options->folder), "%s", folder);
 	else if (options->lifeline >= 0)
@@ -315,7 +317,7 @@ int options_read(const struct options *options, struct settings *ret)
 
 	settings_init(ret);
 	if (*options->folder)
-		settings_folder(ret, options->folder);
+		settings_folder(ret, options->folder, options->folder_is_asked);
 	if (options->file)
 		settings_file(ret, options->file, true);
 	/* Who was given rights by its file does not trust the environment. */

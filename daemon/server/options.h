@@ -30,6 +30,7 @@ struct options {
 	int passed_fd;                /* a listening socket from a service manager; 0: none */
 	const char *file;             /* --config, or NULL */
 	char folder[4096];            /* empty: none is read */
+	bool folder_is_asked;         /* by --config-dir */
 	char socket[SOCKET_PATH_MAX]; /* where the default is, or empty: nowhere */
 	struct option_given *given;
 	uint32_t n_given;

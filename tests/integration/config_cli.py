@@ -117,6 +117,32 @@ class Layers(Case):
         self.assertEqual(self.varbosd("--print-config", "--socket=x", "--lifeline=0",
                                       folder=False, XDG_CONFIG_HOME=self.folder)[0], 0)
 
+    def test_a_folder_that_was_named_is_there(self):
+        status, out, err = self.varbosd("--check-config", "--socket=x", "--config-dir",
+                                        self.path("typo"), folder=False)
+        self.assertEqual((status, out), (1, ""))
+        self.assertEqual(err, [f"varbosd: error: {self.path('typo')}: No such file or directory"])
+        status, _, err = self.varbosd("--check-config", "--config-dir", "", folder=False)
+        self.assertEqual(status, 2)
+        self.assertIn("--config-dir needs a folder; --no-config reads none", err[0])
+
+    def test_what_stands_where_a_file_should_is_never_passed_over(self):
+        os.symlink("nowhere", self.path("varbosd.toml"))
+        self.write("varbosd.toml.d", "memory.size = '64M'\n")
+        status, err = self.check()
+        self.assertEqual(status, 1)
+        self.assertEqual(err, [
+            f"varbosd: error: {self.path('varbosd.toml')}: is a link to what is not there",
+            f"varbosd: error: {self.path('varbosd.toml.d')}: Not a directory"])
+
+    def test_what_could_not_be_printed_is_a_failure(self):
+        for what in "--print-config", "--help", "--version":
+            with open("/dev/full", "wb") as full:
+                run = subprocess.run([DAEMON, what, "--no-config", "--socket=x"], stdout=full,
+                                     stderr=subprocess.PIPE, env=self.environment(), text=True)
+            self.assertEqual((run.returncode, run.stderr), (
+                1, "varbosd: error: standard output: No space left on device\n"))
+
     @unittest.skipIf(os.geteuid(), "another uid is needed: this is for root")
     def test_an_ordinary_users_folder_is_that_users(self):
         os.chmod(self.folder, 0o755)

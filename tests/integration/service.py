@@ -83,6 +83,33 @@ class Folder(unittest.TestCase):
         self.assertIn(words, self.said()[before:])
 
 
+class Streams(Folder):
+    """Whoever starts a program may have closed 0, 1 and 2: no socket and no memory has these numbers."""
+
+    def closed(self, *command):
+        return subprocess.Popen(["/bin/bash", "-c", 'exec "$0" "$@" <&- >&- 2>&-', *command],
+                                close_fds=True)
+
+    def test_a_daemon_without_standard_descriptors_logs_into_nothing_else(self):
+        daemon = self.closed(DAEMON, "--size", "64M", "--pages", "4K", "--socket", self.path)
+        self.daemons.append(daemon)
+        self.serves(daemon)
+        self.assertEqual([os.readlink(f"/proc/{daemon.pid}/fd/{fd}") for fd in range(3)],
+                         ["/dev/null"] * 3)
+        daemon.send_signal(signal.SIGHUP)  # it logs that
+        self.serves(daemon)
+        daemon.terminate()
+        self.assertEqual(daemon.wait(DEADLINE_S), 0)
+
+    def test_a_demo_without_standard_output_says_that_and_nothing_else(self):
+        daemon = self.start("--socket", self.path)
+        self.serves(daemon)
+        demo = subprocess.run(["/bin/bash", "-c", 'exec "$0" "$@" >&-', CTL, "demo", "--socket",
+                               self.path], stderr=subprocess.PIPE, timeout=DEADLINE_S)
+        self.assertEqual((demo.returncode, demo.stderr), (
+            1, b"varbosctl: standard output: Bad file descriptor\n"))
+
+
 class Notify(Folder):
     def setUp(self):
         super().setUp()
