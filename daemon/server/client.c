@@ -259,7 +259,8 @@ static int end_step(struct client *client)
 	r = core_session_end(server->core, client->session, &plan);
 	server_apply(server);
 	if (plan && job_start(server, plan, NULL, NULL))
-		log_error("no memory to take back what session %u left", client->session);
+		log_error("no memory to take back what session %u (pid %u, uid %u) left",
+			  client->session, client->pid, client->credentials.uid);
 	assert(!r || r == CORE_MORE || r == CORE_E_BUSY || r == -ENOMEM);
 	return r;
 }

@@ -252,8 +252,8 @@ void connection_send(struct connection *connection, const void *data, uint32_t s
 		close(fds[i]);
 	if (r && !connection->closing) {
 		if (would_block(r))
-			connection_dropped(connection->server,
-					   "a connection that does not read its answers");
+			connection_dropped(connection->server, connection->fd,
+					   "it does not read its answers");
 		connection_close(connection);
 	}
 }
@@ -271,15 +271,18 @@ static void poll_closed(uv_handle_t *handle)
 	free(connection);
 }
 
-void connection_dropped(struct server *server, const char *what)
+void connection_dropped(struct server *server, int fd, const char *why)
 {
 	uint64_t now = uv_now(&server->loop);
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t size = sizeof(peer);
 
 	server->dropped++;
 	if (now - server->dropped_ms < 1000 && server->dropped > 1)
 		return;
-	log_notice("dropped %s; %llu connections so far", what,
-		   (unsigned long long)server->dropped);
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	log_notice("dropped a connection of pid %d, uid %u: %s; %llu connections so far",
+		   (int)peer.pid, (unsigned)peer.uid, why, (unsigned long long)server->dropped);
 	server->dropped_ms = now;
 }
 
@@ -338,7 +341,7 @@ static int receive(struct connection *connection)
 		if (connection->closing)
 			continue; /* for the descriptors of the rest */
 		if (rude) {
-			connection_dropped(server, "a connection that sent descriptors");
+			connection_dropped(server, connection->fd, "it sent descriptors");
 			connection_close(connection);
 		} else if (!header->msg_len) { /* its end; no message is empty */
 			connection_close(connection);
@@ -444,8 +447,8 @@ void connection_refuse(struct server *server, int fd, const struct quota_refusal
 	size = wire_encode_fault(buf, sizeof(buf), 0, &request.fault);
 	assert(size > 0);
 	(void)!send(fd, buf, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	connection_dropped(server, fd, "one more than its uid may have, or there can be");
 	close(fd);
-	connection_dropped(server, "a connection beyond its uid's limit");
 }
 
 /* The account of whoever connected, if it may have one more. */

@@ -58,8 +58,8 @@ int connection_new(struct server *server, int fd);
 void connection_send(struct connection *connection, const void *data, uint32_t size, int *fds,
 		     uint32_t n_fds);
 
-/* Count one that is dropped for what it did; logged once in a second at most. */
-void connection_dropped(struct server *server, const char *what);
+/* Count one that is dropped for what it did; logged once in a second at most, with who it is. */
+void connection_dropped(struct server *server, int fd, const char *why);
 
 /* The socket is closed; whoever was behind it is told. */
 void connection_close(struct connection *connection);

@@ -14,7 +14,7 @@ static void expired(uv_timer_t *timer)
 	while (server->waiting && server->waiting->hello_ms <= now) {
 		struct connection *connection = server->waiting;
 
-		connection_dropped(server, "a connection that did not say hello in time");
+		connection_dropped(server, connection->fd, "it did not say hello in time");
 		connection_close(connection);
 	}
 	timer_set(server);

@@ -46,7 +46,10 @@ done
 installed varbos.conf '*/lib/sysusers.d/*' >/dev/null
 installed varbos.conf '*/lib/tmpfiles.d/*' >/dev/null
 installed hugepages.conf '*/doc/varbos/examples/*' >/dev/null
-for page in varbosctl.1 varbosd.8 varbos.7; do
+example=$(installed varbosd.toml '*/doc/varbos/examples/*')
+"$daemon" --check-config --no-config --socket x --config "$example" ||
+	fail "$example: varbosd does not take it"
+for page in varbosctl.1 varbosd.8 varbosd.toml.5 varbos.7; do
 	file=$(installed $page "*/man/man${page##*.}/*")
 	! grep '^@' "$file" || fail "$file: not filled in"
 done

@@ -263,6 +263,18 @@ class Notify(Folder):
         self.hears_nothing(0.1)
 
 
+class Log(Folder):
+    def test_who_is_dropped_is_named(self):
+        daemon = self.start("--socket", self.path, "--limits.hello=100ms")
+        self.serves(daemon)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+            silent.settimeout(DEADLINE_S)
+            silent.connect(self.path)
+            self.assertEqual(silent.recv(1), b"")
+        self.assertIn(f"notice: dropped a connection of pid {os.getpid()}, uid {os.getuid()}: it "
+                      "did not say hello in time; 1 connections so far", self.said())
+
+
 class Activation(Folder):
     ENV = {"LISTEN_FDS": "1"}
 
