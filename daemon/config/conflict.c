@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "daemon/config/settings.h"
+#include "daemon/config/shares.h"
 #include "daemon/core/quota.h"
 
 /* The value of a SIZE or a COUNT. */
@@ -92,10 +94,45 @@ static void find_bound(struct settings *settings, const struct bound *bound)
 			most);
 }
 
+/* ---- the region's parts, and the region ---- */
+
+static void find_shares(struct settings *settings)
+{
+	const struct key *key = &keys[KEY_memory_nodes], *size = &keys[KEY_memory_size];
+	const struct origin *origin = &settings->origins[KEY_memory_nodes];
+	char is[VALUE_TEXT_MAX], there[VALUE_TEXT_MAX], where[ORIGIN_TEXT_MAX];
+	char sum[SIZE_TEXT_MAX];
+	struct shares shares;
+	const char *why;
+
+	value_print(is, key, &settings->config);
+	if (shares_parse(settings->config.memory.nodes, &shares, &why)) {
+		settings_remark(settings, true, origin, "%s = %s: %s", key->name, is, why);
+		return;
+	}
+	if (!shares.sized || shares.sum == number(settings, KEY_memory_size))
+		return;
+	size_format(sum, sizeof(sum), shares.sum);
+	if (shares.sum > size->max)
+		settings_remark(settings, true, origin,
+				"%s = %s: %s together, at most 1 PiB is right", key->name, is,
+				sum);
+	else if (!is_said(settings, KEY_memory_size))
+		give_way(settings, size, shares.sum);
+	else
+		settings_remark(settings, true, origin,
+				"%s = %s contradicts %s = %s (%s): the nodes have %s together; "
+				"leave the size out, or nodes without sizes",
+				key->name, is, size->name,
+				value_print(there, size, &settings->config),
+				origin_print(where, &settings->origins[KEY_memory_size]), sum);
+}
+
 void conflict_find(struct settings *settings)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(leasts); i++)
 		find_least(settings, &leasts[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(bounds); i++)
 		find_bound(settings, &bounds[i]);
+	find_shares(settings);
 }

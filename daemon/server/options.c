@@ -14,7 +14,9 @@
 #include "base/word.h"
 #include "daemon/server/log.h"
 #include "daemon/server/pages.h"
+#include "daemon/server/region.h"
 #include "daemon/server/version.h"
+#include "daemon/sys/nodes.h"
 
 static const char help_head[] =
 	"varbosd - owns the machine's big memory and lets every process use it\n"
@@ -350,6 +352,21 @@ void options_log(const struct settings *settings)
 		log_error("and more: %u things are wrong together", settings->n_errors);
 }
 
+/* Of the machine that this is asked on. */
+static bool machine_has_nodes(const struct config *config)
+{
+	struct sys_nodes nodes;
+	struct shares shares;
+	const char *wrong;
+	char why[512];
+
+	if (shares_parse(config->memory.nodes, &shares, &wrong) || nodes_read("", &nodes) ||
+	    region_has_nodes(&shares, &nodes, why, sizeof(why)))
+		return true;
+	log_error("%s", why);
+	return false;
+}
+
 int options_parse(struct options *ret, int argc, char **argv)
 {
 	_cleanup_(settings_deinit) struct settings settings = {};
@@ -370,6 +387,8 @@ int options_parse(struct options *ret, int argc, char **argv)
 		log_error("no start: %s", strerror(-r));
 		return r;
 	}
+	if (wish.check && !machine_has_nodes(&settings.config))
+		return OPTIONS_E_CHECK;
 	if (wish.print)
 		settings_print(&settings, stdout);
 	if (wish.check || wish.print)

@@ -13,8 +13,9 @@
 #include "daemon/server/server.h"
 
 enum { SMALL_SHIFT = 12, HUGE_SHIFT = 21 };
+enum { PAGES_E_SAID = 1 /* why, too */ };
 
-static char why_small[160]; /* what server->pages_why points at */
+static char why_small[420]; /* what server->pages_why points at */
 
 static int take_huge(struct server *server, const struct sys_host *host)
 {
@@ -22,7 +23,14 @@ static int take_huge(struct server *server, const struct sys_host *host)
 	struct sys_shortage shortage;
 	int r;
 
+	uint64_t parts[TOPOLOGY_NODES_MAX];
+
 	r = sys_host_check(host, server->config.memory.size, HUGE_SHIFT, &shortage);
+	/* Without memory.nodes a kernel may keep to itself how much of its pool is where. */
+	if (!r && server->shares.nodes &&
+	    region_lay_out(&server->shares, &server->machine, server->config.memory.size,
+			   HUGE_SHIFT, parts))
+		r = -ENOMEM;
 	if (!r)
 		r = server->sys->table->reserve(server->sys, server->config.memory.size);
 	if (!r) {
@@ -31,8 +39,38 @@ static int take_huge(struct server *server, const struct sys_host *host)
 	}
 	size_format(asked, sizeof(asked), server->config.memory.size);
 	size_format(free_text, sizeof(free_text), host->huge_free);
-	snprintf(why_small, sizeof(why_small), "%s asked in 2 MiB pages, %s free in the pool",
-		 asked, free_text);
+	snprintf(why_small, sizeof(why_small),
+		 "%s asked in 2 MiB pages%s%s, %s free in the pool", asked,
+		 *server->config.memory.nodes ? " on nodes " : "", server->config.memory.nodes,
+		 free_text);
+	return r;
+}
+
+/* Each node that memory.nodes names has to bear its part; what nobody named may come and go. */
+static int check_shares(struct server *server)
+{
+	char asked[SIZE_TEXT_MAX], available[SIZE_TEXT_MAX], cap[SIZE_TEXT_MAX];
+	uint64_t parts[TOPOLOGY_NODES_MAX];
+	struct sys_shortage shortage;
+	int r = 0;
+
+	region_lay_out(&server->shares, &server->machine, server->config.memory.size,
+		       SMALL_SHIFT, parts);
+	for (uint64_t rest = server->shares.nodes; rest; rest &= rest - 1) {
+		uint32_t node = (uint32_t)__builtin_ctzll(rest);
+
+		if (!sys_node_check(&server->machine.node[node], parts[node], SMALL_SHIFT,
+				    &shortage))
+			continue;
+		size_format(asked, sizeof(asked), shortage.asked);
+		size_format(available, sizeof(available), shortage.available);
+		size_format(cap, sizeof(cap), shortage.cap);
+		log_error(
+			"memory.nodes: node %u cannot spare %s: %s available, of which Varbos "
+			"takes at most %s",
+			node, asked, available, cap);
+		r = PAGES_E_SAID;
+	}
 	return r;
 }
 
@@ -43,10 +81,12 @@ static int take_small(struct server *server, const struct sys_host *host)
 	int r;
 
 	r = sys_host_check(host, server->config.memory.size, SMALL_SHIFT, &shortage);
-	if (!r) {
+	if (!r)
+		r = check_shares(server);
+	if (!r)
 		server->page_shift = SMALL_SHIFT;
-		return 0;
-	}
+	if (!r || r == PAGES_E_SAID)
+		return r ? -ENOMEM : 0;
 	size_format(asked, sizeof(asked), shortage.asked);
 	size_format(available, sizeof(available), shortage.available);
 	size_format(cap, sizeof(cap), shortage.cap);
@@ -67,12 +107,14 @@ static void say_nodes(const struct server *server)
 
 	if (!(nodes->topology.memory & (nodes->topology.memory - 1)))
 		return;
-	region_split(nodes, server->config.memory.size, SMALL_SHIFT, wanted);
+	region_lay_out(&server->shares, nodes, server->config.memory.size, SMALL_SHIFT, wanted);
 	for (uint64_t rest = nodes->topology.memory; rest; rest &= rest - 1) {
 		uint32_t node = (uint32_t)__builtin_ctzll(rest);
 		const struct sys_node *at = &nodes->node[node];
 		char want[SIZE_TEXT_MAX], unused[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX];
 
+		if (!wanted[node])
+			continue;
 		size_format(want, sizeof(want), wanted[node]);
 		size_format(unused, sizeof(unused), at->huge_free);
 		size_format(total, sizeof(total), at->huge_total);
@@ -193,6 +235,28 @@ static void nodes_join(struct sys_nodes *nodes)
 		.nodes = node_bit(first), .memory = node_bit(first), .cpus = node_bit(first)};
 }
 
+/* What memory.nodes says, and whether it can be. */
+static int check_nodes(struct server *server, const struct sys_nodes *nodes)
+{
+	const char *wrong;
+	char why[512];
+
+	if (shares_parse(server->config.memory.nodes, &server->shares, &wrong)) {
+		log_error("memory.nodes: %s", wrong);
+		return -EINVAL;
+	}
+	if (!region_has_nodes(&server->shares, nodes, why, sizeof(why))) {
+		log_error("%s", why);
+		return -EINVAL;
+	}
+	if (nodes->refused && server->shares.nodes) {
+		log_error("memory.nodes: the system lets no one choose a NUMA node (%s)",
+			  strerror(-nodes->refused));
+		return nodes->refused;
+	}
+	return 0;
+}
+
 int pages_choose(struct server *server)
 {
 	struct sys_nodes nodes;
@@ -204,6 +268,9 @@ int pages_choose(struct server *server)
 		log_error("cannot find out which memory the machine has: %s", strerror(-r));
 		return r;
 	}
+	r = check_nodes(server, &nodes);
+	if (r)
+		return r;
 	if (nodes.refused) {
 		log_warning("the system lets no one choose a NUMA node (%s): memory comes from "
 			    "any of %d nodes, policies mean nothing",
@@ -219,11 +286,13 @@ int pages_choose(struct server *server)
 		return r;
 	collapse(server);
 	/* By what the pools had before ours was taken out of them. */
-	left = region_split(&nodes, server->config.memory.size, server->page_shift,
-			    server->node_bytes);
+	left = region_lay_out(&server->shares, &nodes, server->config.memory.size,
+			      server->page_shift, server->node_bytes);
 	if (left) /* of a kernel that does not say how much of its pool is where */
 		server->node_bytes[__builtin_ctzll(nodes.topology.memory)] += left;
 	server->topology = nodes.topology;
+	if (server->shares.nodes)
+		server->topology.memory &= server->shares.nodes;
 	server->places = nodes.topology.memory & (nodes.topology.memory - 1);
 	return 0;
 }

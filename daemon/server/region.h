@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "daemon/config/shares.h"
 #include "daemon/sys/sys.h"
 
 /* What a node has of pages of this size, in bytes: all its memory, or what is free in its pool. */
@@ -17,3 +18,14 @@ uint64_t region_weight(const struct sys_node *node, uint32_t page_shift);
  */
 uint64_t region_split(const struct sys_nodes *nodes, uint64_t size, uint32_t page_shift,
 		      uint64_t *ret_bytes);
+
+/*
+ * The same, as memory.nodes says: on these nodes alone, or so much on each. What a pool lacks, and
+ * what is not whole units, is left undone.
+ */
+uint64_t region_lay_out(const struct shares *shares, const struct sys_nodes *nodes,
+			uint64_t size, uint32_t page_shift, uint64_t *ret_bytes);
+
+/* Does the machine have the nodes that are named? If not, `why` says which it has. */
+bool region_has_nodes(const struct shares *shares, const struct sys_nodes *nodes, char *why,
+		      size_t size);

@@ -14,6 +14,7 @@
 #include <uv.h>
 
 #include "base/base.h"
+#include "daemon/config/shares.h"
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
 #include "daemon/server/files.h"
@@ -36,6 +37,7 @@ struct server {
 	const char *pages_why;                   /* NULL, or why pages are smaller than asked */
 	struct topology topology;                /* at the start */
 	uint64_t node_bytes[TOPOLOGY_NODES_MAX]; /* of the region */
+	struct shares shares;                    /* memory.nodes */
 	bool places;                             /* there is a choice of nodes */
 	struct sys_nodes machine;                /* for numa.nodes, at most a second old: */
 	uint64_t machine_ms;                     /* by the loop's clock; 0: never read */

@@ -213,6 +213,15 @@ class Wrong(Case):
                 self.assertEqual((status, len(err)), (1, 1))
                 self.assertIn("varbosd.toml" + place, err[0])
 
+    def test_a_node_that_does_not_exist_is_told_with_those_that_do(self):
+        status, err = self.check("--memory.nodes=0,63")
+        self.assertEqual(status, 1)
+        self.assertRegex(err[0], "memory.nodes: there is no node 63; there are 0")
+        self.assertEqual(self.check("--memory.nodes=0:4M"), (0, []))
+        status, _, err = self.varbosd("--socket", self.socket, "--memory.nodes=0:4M,63:2M")
+        self.assertEqual(status, 1)
+        self.assertRegex(err[-1], "memory.nodes: there is no node 63; there are 0")
+
     def test_depth_is_bounded(self):
         for text in ("[" + "a." * 100000 + "a]\n", "a=" + "[" * 100000, "a." * 20000 + "b=1",
                      "a=" + "{b=" * 50000, "a = [" + '{"x.y".b.c=[' * 2000):

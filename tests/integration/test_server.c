@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "daemon/server/fault.h"
 #include "daemon/server/log.h"
 #include "daemon/server/server.h"
 #include "tests/fake_sys.h"
@@ -457,6 +458,84 @@ START_TEST(a_kernel_without_transparent_hugepages_is_served_without)
 }
 END_TEST
 
+/* A machine of two nodes, with so much on each. */
+static void prepare_two(uint64_t size, uint64_t on_first, uint64_t on_second)
+{
+	prepare(size, CONFIG_PAGES_4K, false);
+	host.fake.nodes = (struct sys_nodes){
+		.topology = {.nodes = 3, .memory = 3, .cpus = 3},
+		.node = {{.total = 1024 * MIB, .available = on_first, .cpus = 1},
+			 {.total = 1024 * MIB, .available = on_second, .cpus = 1}},
+	};
+}
+
+static bool create(struct peer *peer, const char *name, const char *numa, uint64_t nodes,
+		   uint64_t limit, uint64_t reserve)
+{
+	return peer_call(peer, WIRE_SPACE_CREATE,
+			 &(struct wire_space_create){.name = wire_str(name),
+						     .numa = wire_str(numa),
+						     .nodes = nodes,
+						     .limit = limit,
+						     .reserve = reserve,
+						     .client_limit = limit});
+}
+
+static void refused_for(const struct peer *peer, enum fault_code code, const char *text)
+{
+	char said[512];
+
+	snprintf(said, sizeof(said), "%.*s", (int)peer->answer.fault.message.size,
+		 peer->answer.fault.message.data);
+	ck_assert_msg(peer->answer.failed && peer->answer.fault.code == code &&
+			      strstr(said, text),
+		      "%s", said);
+}
+
+START_TEST(the_region_lies_where_memory_nodes_says)
+{
+	struct peer peer;
+
+	prepare_two(64 * MIB, 1024 * MIB, 1024 * MIB);
+	strcpy(host.options.config.memory.nodes, "1");
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	ck_assert(create(&peer, "a", "", 0, 64 * MIB, 0));
+	ck_assert(alloc(&peer, peer_open_space(&peer, "a"), 64 * MIB));
+	ck_assert(!create(&peer, "b", "bind", 1, 2 * MIB, 0));
+	refused_for(&peer, FAULT_INVALID,
+		    "nodes: 0: no memory there for Varbos; there is on 1");
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.committed_on[0], 0);
+	ck_assert_uint_eq(host.fake.committed_on[1], 64 * MIB);
+}
+END_TEST
+
+START_TEST(a_node_that_cannot_bear_its_share_is_no_start)
+{
+	char why[1024];
+
+	prepare_two(64 * MIB, 1024 * MIB, 72 * MIB);
+	strcpy(host.options.config.memory.nodes, "0:32M,1:32M");
+	run_and_read_why(why, sizeof(why)); /* 5 % of 1 GiB stay others' */
+	ck_assert_msg(strstr(why,
+			     "memory.nodes: node 1 cannot spare 32 MiB: 72 MiB available, of "
+			     "which Varbos takes at most 2"),
+		      "%s", why);
+	prepare_two(64 * MIB, 1024 * MIB, 1024 * MIB);
+	strcpy(host.options.config.memory.nodes, "0,4-5");
+	run_and_read_why(why, sizeof(why));
+	ck_assert_msg(strstr(why, "memory.nodes: there is no node 4-5; there are 0-1"), "%s",
+		      why);
+	prepare_two(64 * MIB, 1024 * MIB, 1024 * MIB);
+	host.fake.nodes.refused = -EPERM;
+	strcpy(host.options.config.memory.nodes, "0");
+	run_and_read_why(why, sizeof(why));
+	ck_assert_msg(strstr(why, "lets no one choose a NUMA node"), "%s", why);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("server");
@@ -473,6 +552,8 @@ static Suite *suite(void)
 	tcase_add_test(t, memory_that_may_not_be_locked_is_no_start_and_says_what_would_help);
 	tcase_add_test(t, hugepages_are_not_locked_and_that_is_no_error);
 	tcase_add_test(t, a_kernel_without_transparent_hugepages_is_served_without);
+	tcase_add_test(t, the_region_lies_where_memory_nodes_says);
+	tcase_add_test(t, a_node_that_cannot_bear_its_share_is_no_start);
 	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
 	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);
 	suite_add_tcase(s, t);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "daemon/config/settings.h"
+#include "daemon/config/shares.h"
 
 static struct settings settings;
 
@@ -383,6 +384,45 @@ static void text(const char *toml)
 	settings_text(&settings, "f", toml, strlen(toml));
 }
 
+START_TEST(sizes_of_nodes_make_the_size_and_contradict_another)
+{
+	text("memory.nodes = '0:1G,2:512M'\n");
+	ck_assert_int_eq(settings_finish(&settings), 0);
+	ck_assert_uint_eq(settings.config.memory.size, (uint64_t)1536 << 20);
+	flag("size", "1536M");
+	ck_assert_int_eq(settings_finish(&settings), 0);
+	flag("size", "1G");
+	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
+	ck_assert_str_eq(remark(0),
+			 "f:1:16: memory.nodes = \"0:1G,2:512M\" contradicts memory.size = "
+			 "\"1G\" (--size): the nodes have 1.5 GiB together; leave the size "
+			 "out, or nodes without sizes");
+}
+END_TEST
+
+START_TEST(parts_of_a_region_that_make_no_sense_are_refused)
+{
+	static const char *const good[] = {"", "0", "0,2-3", "63:2M", "1:2M,0:1G"};
+	static const char *const bad[] = {
+		"0:1G,1", "0:3M", "0-1:2M", "0:2M,0:2M", "64:2M",      "0:", ":2M", "0:2M,",
+		"0,1,",   "x",    "0:2P",   "0:0",       "0:2M,,1:2M", ":",  ",",   "0:2M:2M"};
+	struct shares shares;
+	const char *reason;
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		ck_assert_msg(!shares_parse(good[i], &shares, &reason), "%s: %s", good[i],
+			      reason);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		ck_assert_msg(shares_parse(bad[i], &shares, &reason) == SHARES_E_WRONG, "%s",
+			      bad[i]);
+	flag("memory.nodes", "0:1G,1");
+	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
+	ck_assert_str_eq(remark(0),
+			 "--memory.nodes: memory.nodes = \"0:1G,1\": either each node "
+			 "has a size, or none");
+}
+END_TEST
+
 START_TEST(a_part_above_its_whole_is_refused_with_both_places)
 {
 	text("[limits]\nwaiting = 100\nconnections = 32\n");
@@ -471,6 +511,8 @@ static Suite *suite(void)
 	tcase_add_test(t, all_that_is_wrong_is_said_at_once_and_where);
 	tcase_add_test(t, only_a_variable_that_looks_like_a_misspelt_key_is_warned_of);
 	tcase_add_test(t, more_errors_than_are_remembered_are_counted);
+	tcase_add_test(t, sizes_of_nodes_make_the_size_and_contradict_another);
+	tcase_add_test(t, parts_of_a_region_that_make_no_sense_are_refused);
 	tcase_add_test(t, a_part_above_its_whole_is_refused_with_both_places);
 	tcase_add_test(t, each_limit_is_held_against_what_it_takes);
 	tcase_add_test(t, what_nobody_said_gives_way);

@@ -200,6 +200,60 @@ START_TEST(no_part_of_a_region_is_larger_than_its_pool)
 }
 END_TEST
 
+/* "0:1G,2:6M" or "0,2"; a text that makes no sense fails the test. */
+static struct shares shares_of(const char *text)
+{
+	struct shares shares = {};
+	const char *why = "";
+
+	ck_assert_msg(!shares_parse(text, &shares, &why), "%s: %s", text, why);
+	return shares;
+}
+
+START_TEST(a_region_lies_on_the_nodes_that_were_named)
+{
+	struct shares two = shares_of("0,2"), sized = shares_of("2:6M,0:100M"), all = {};
+	struct sys_nodes nodes = {.topology = {.nodes = 7, .memory = 7}};
+	uint64_t bytes[TOPOLOGY_NODES_MAX];
+
+	nodes.node[0].total = 3 * GIB;
+	nodes.node[1].total = 9 * GIB;
+	nodes.node[2].total = GIB;
+	ck_assert_uint_eq(region_lay_out(&two, &nodes, 400 * MIB, 12, bytes), 0);
+	ck_assert_uint_eq(bytes[0], 300 * MIB);
+	ck_assert_uint_eq(bytes[1], 0);
+	ck_assert_uint_eq(bytes[2], 100 * MIB);
+	ck_assert_uint_eq(region_lay_out(&sized, &nodes, 106 * MIB, 12, bytes), 0);
+	ck_assert_uint_eq(bytes[0], 100 * MIB);
+	ck_assert_uint_eq(bytes[1], 0);
+	ck_assert_uint_eq(bytes[2], 6 * MIB);
+	ck_assert_uint_eq(region_lay_out(&all, &nodes, 13 * 2 * MIB, 12, bytes), 0);
+	ck_assert_uint_eq(bytes[1], 18 * MIB);
+	/* What a pool lacks is left, and what is no whole page. */
+	nodes.node[0].huge_free = 200 * MIB;
+	nodes.node[2].huge_free = 4 * MIB;
+	ck_assert_uint_eq(region_lay_out(&sized, &nodes, 106 * MIB, 21, bytes), 2 * MIB);
+	nodes.node[0].giant_free = nodes.node[2].giant_free = GIB;
+	ck_assert_uint_eq(region_lay_out(&sized, &nodes, 106 * MIB, 30, bytes), 106 * MIB);
+}
+END_TEST
+
+START_TEST(nodes_that_are_not_there_are_told_with_those_that_are)
+{
+	struct sys_nodes nodes = {.topology = {.nodes = 7, .memory = 3}};
+	struct shares there = shares_of("0-1"), missing = shares_of("1,5-6"),
+		      bare = shares_of("2:4M,0:4M");
+	char why[256];
+
+	ck_assert(region_has_nodes(&there, &nodes, why, sizeof(why)));
+	ck_assert(!region_has_nodes(&missing, &nodes, why, sizeof(why)));
+	ck_assert_str_eq(why, "memory.nodes: there is no node 5-6; there are 0-2");
+	ck_assert(!region_has_nodes(&bare, &nodes, why, sizeof(why)));
+	ck_assert_str_eq(
+		why, "memory.nodes: there is no memory for Varbos on node 2; there is on 0-1");
+}
+END_TEST
+
 START_TEST(policies_are_written_as_they_are_read)
 {
 	static const char *const good[] = {"default",          "local",        "bind:0",
@@ -253,6 +307,8 @@ int main(void)
 	tcase_add_test(tcase, this_machine_has_a_node_with_memory_and_processors);
 	tcase_add_test(tcase, a_region_is_laid_out_in_proportion_to_what_nodes_have);
 	tcase_add_test(tcase, no_part_of_a_region_is_larger_than_its_pool);
+	tcase_add_test(tcase, a_region_lies_on_the_nodes_that_were_named);
+	tcase_add_test(tcase, nodes_that_are_not_there_are_told_with_those_that_are);
 	tcase_add_test(tcase, policies_are_written_as_they_are_read);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
