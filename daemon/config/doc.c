@@ -83,15 +83,15 @@ static void print_man(const struct settings *settings)
 	      "usually is ~/.config/varbos; or all the folder of --config-dir. A daemon that a "
 	      "program starts for itself, with --lifeline, reads no folder.");
 	puts(".Pp");
-	prose("varbosd --check-config says all that is wrong, each with file, line and column, "
-	      "and "
-	      "exits with 1 if anything is. varbosd --print-config prints all values, each "
-	      "with "
-	      "where it came from.");
+	prose("varbosd --check-config says all that is wrong, each with file, line and column: "
+	      "an unknown key, a value out of its range, values that contradict each other. It "
+	      "exits with 1 if anything is. A default never contradicts: it gives way. "
+	      "varbosd --print-config prints all values, each with where it came from.");
 	puts(".Pp");
 	prose("On SIGHUP all of it is read again. If anything is wrong, nothing changes. The "
-	      "keys "
-	      "that say so below change; others keep their value, and the log says so.");
+	      "keys that say so below change; others keep their value, and the log says so. "
+	      "Replace a file by renaming a new one to its name: one that is just being "
+	      "written would be read half.");
 	puts(".Pp");
 	snprintf(line, sizeof(line),
 		 "A file is refused if it is no plain file, if everybody may write to it, or "
