@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "client/error.h"
+#include "client/late.h"
 #include "client/note.h"
 #include "client/receive.h"
 
@@ -52,8 +53,9 @@ void calls_start(struct calls *calls, const struct socket *socket, uint32_t time
 	calls->timeout_ms = timeout_ms;
 	calls->next_id = 1;
 	calls->reading = false;
-	calls->broken = 0;
+	calls->broken = false;
 	calls->inflight = 0;
+	calls->giving = 0;
 	calls->queued = 0;
 	calls->refused = 0;
 	returns_forget(&calls->returns);
@@ -71,9 +73,7 @@ void calls_set_limit(struct calls *calls, uint64_t inflight)
 
 static int error_broken(const struct calls *calls)
 {
-	return error_set_numbers(&(struct varbos_error){.code = (enum varbos_code)calls->broken,
-							.system_errno = calls->broken_errno},
-				 "%s", calls->broken_why);
+	return error_set_numbers(&calls->why, "%s", calls->why.message);
 }
 
 /* With the lock held. Whoever is not asleep looks again before it sleeps. */
@@ -104,18 +104,28 @@ static int error_timeout(const struct calls *calls)
 /* ---- the reader's role ---- */
 
 /* With the lock held: the connection is of no use any more, and all are told. */
-static void break_locked(struct calls *calls, const struct receive_end *end)
+static void break_locked(struct calls *calls, const struct varbos_error *why)
 {
 	if (calls->broken)
 		return;
-	calls->broken = end->code;
-	calls->broken_errno = end->system_errno;
-	snprintf(calls->broken_why, sizeof(calls->broken_why), "%s", end->why);
+	calls->broken = true;
+	calls->why = *why;
 	shutdown(calls->socket.fd, SHUT_RDWR);
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
 		if (calls->slots[i].state == CALL_WAITING)
 			wake_locked(&calls->slots[i]);
 	wake_queue_locked(calls, true);
+}
+
+static void break_calls(struct calls *calls, const struct receive_end *end)
+{
+	struct varbos_error why = {.code = (enum varbos_code)end->code,
+				   .system_errno = end->system_errno};
+
+	snprintf(why.message, sizeof(why.message), "%s", end->why);
+	lock_acquire(&calls->lock);
+	break_locked(calls, &why);
+	lock_release(&calls->lock);
 }
 
 static void give_role_locked(struct calls *calls)
@@ -128,13 +138,15 @@ static void give_role_locked(struct calls *calls)
 			wake_locked(&calls->slots[i]);
 			return;
 		}
+	/* Only late answers are to come: who waits for a slot reads them. */
+	wake_queue_locked(calls, false);
 }
 
 struct search {
 	struct calls *calls;
 	struct call *found;
 	uint64_t id;
-	bool asked;
+	bool asked, refused;
 };
 
 static enum wire_method method_of(void *userdata, uint64_t id)
@@ -145,11 +157,16 @@ static enum wire_method method_of(void *userdata, uint64_t id)
 
 	search->asked = true;
 	search->id = id;
+	if (!id) { /* it answers nothing that was asked: the daemon takes no request */
+		search->refused = true;
+		return WIRE_HELLO; /* a fault is read alike for all */
+	}
 	lock_acquire(&calls->lock);
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++) {
 		struct call *call = &calls->slots[i];
 
-		if (call->state == CALL_WAITING && call->id == id) {
+		if ((call->state == CALL_WAITING || call->state == CALL_LATE) &&
+		    call->id == id) {
 			search->found = call;
 			method = call->method;
 			break;
@@ -174,6 +191,62 @@ static void deliver_locked(struct call *call, struct receive *in, bool copy)
 	wake_locked(call);
 }
 
+static void free_slot_locked(struct call *call)
+{
+	call->state = CALL_FREE;
+	call->calls->inflight--;
+	wake_queue_locked(call->calls, false);
+}
+
+/* What could not be sent is tried again when there is something to receive, or to ask. */
+static void give_back_locked(struct calls *calls)
+{
+	for (unsigned i = 0; calls->giving && i < WIRE_INFLIGHT_MAX; i++) {
+		struct call *call = &calls->slots[i];
+
+		if (call->state != CALL_GIVING)
+			continue;
+		if (send(calls->socket.fd, call->buffer, call->size,
+			 MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			return;
+		call->state = CALL_LATE;
+		calls->giving--;
+	}
+}
+
+/* With the lock held: the answer to a call that has ended. NULL: it makes no sense. */
+static void late_locked(struct call *call, const struct wire_message *answer)
+{
+	struct calls *calls = call->calls;
+	int size = 0;
+
+	if (answer)
+		size = late_give_back(call->buffer, WIRE_MESSAGE_MAX, calls->next_id, answer,
+				      call->space, &call->method);
+	returns_taken(&calls->returns, call->returned);
+	if (!size) {
+		free_slot_locked(call);
+		return;
+	}
+	call->id = calls->next_id++;
+	call->size = (size_t)size;
+	call->returned = 0;
+	call->state = CALL_GIVING;
+	calls->giving++;
+	give_back_locked(calls);
+}
+
+/* With the lock held: no call gets an answer from now on, and why. */
+static void refused_locked(struct calls *calls, const struct wire_fault *fault)
+{
+	struct varbos_error why;
+
+	error_of_fault(&why, fault);
+	if (!wire_error_name(fault->code))
+		why.code = VARBOS_E_PROTOCOL;
+	break_locked(calls, &why);
+}
+
 /*
  * Hand a datagram to the call that it answers. `mine`, unless NULL, is the reader's own: what
  * is for it stands in its buffer and is decoded already, so that a lone caller neither copies
@@ -195,15 +268,19 @@ static void dispatch(struct calls *calls, struct call *mine, struct receive *in)
 		/* Its thread may have given up meanwhile, and another have taken the slot. */
 		if (search.found->state == CALL_WAITING && search.found->id == search.id)
 			deliver_locked(search.found, in, search.found != mine);
+		else if (search.found->state == CALL_LATE && search.found->id == search.id)
+			late_locked(search.found, r ? NULL : target);
+		lock_release(&calls->lock);
+	} else if (search.refused && !r && target->failed) {
+		lock_acquire(&calls->lock);
+		refused_locked(calls, &target->fault);
 		lock_release(&calls->lock);
 	} else if (!search.asked && !r) {
 		note_handle(calls, target);
 	} else if (!search.asked && r != WIRE_E_METHOD) {
-		/* A note that only later daemons know is skipped, as is a late answer. */
+		/* A note that only later daemons know is skipped, as is an answer to nothing. */
 		end = r < 0 ? receive_end(-r) : receive_end_protocol();
-		lock_acquire(&calls->lock);
-		break_locked(calls, &end);
-		lock_release(&calls->lock);
+		break_calls(calls, &end);
 	}
 
 	if (mine && search.found == mine) {
@@ -227,9 +304,7 @@ static bool read_one(struct calls *calls, struct call *mine, int flags)
 	if (r == RECEIVE_NOTHING)
 		return false;
 	if (r == RECEIVE_END) {
-		lock_acquire(&calls->lock);
-		break_locked(calls, &end);
-		lock_release(&calls->lock);
+		break_calls(calls, &end);
 		return true;
 	}
 	dispatch(calls, mine, &in);
@@ -317,15 +392,34 @@ static int send_message(struct calls *calls, const void *data, size_t size,
 		if (errno != EAGAIN) {
 			struct receive_end end = receive_end(errno);
 
-			lock_acquire(&calls->lock);
-			break_locked(calls, &end);
-			lock_release(&calls->lock);
+			calls_poll(calls); /* it may have said why before it closed */
+			break_calls(calls, &end);
 			return error_broken(calls);
 		}
 		calls_poll(calls);
 		if (!await(calls, POLLIN | POLLOUT, deadline_ns))
 			return error_timeout(calls);
 	}
+}
+
+static bool waiting_locked(const struct calls *calls)
+{
+	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
+		if (calls->slots[i].state == CALL_WAITING)
+			return true;
+	return false;
+}
+
+/* With the lock held, but not while it reads: nobody else is there to take what comes late. */
+static void read_late_locked(struct calls *calls, uint64_t deadline_ns)
+{
+	calls->reading = true;
+	lock_release(&calls->lock);
+	if (await(calls, POLLIN, deadline_ns))
+		read_one(calls, NULL, MSG_DONTWAIT);
+	lock_acquire(&calls->lock);
+	give_back_locked(calls);
+	give_role_locked(calls);
 }
 
 static int take_slot(struct call **ret, struct calls *calls, enum wire_method method,
@@ -336,10 +430,15 @@ static int take_slot(struct call **ret, struct calls *calls, enum wire_method me
 	int r = 0;
 
 	lock_acquire(&calls->lock);
+	give_back_locked(calls);
 	while (!calls->broken && calls->inflight >= calls->limit) {
 		if (clock_ns() >= deadline_ns) {
 			r = error_timeout(calls);
 			break;
+		}
+		if (!calls->reading && !waiting_locked(calls)) {
+			read_late_locked(calls, deadline_ns);
+			continue;
 		}
 		seen = atomic_load_explicit(&calls->freed, memory_order_acquire);
 		calls->queued++;
@@ -374,9 +473,13 @@ static int take_slot(struct call **ret, struct calls *calls, enum wire_method me
 	return r;
 }
 
-/* Until answered: read for all, or sleep while another thread does. */
-static int wait_answer(struct calls *calls, struct call *call)
+/*
+ * Until answered: read for all, or sleep while another thread does. *own becomes NULL if it is
+ * nobody's any more.
+ */
+static int wait_answer(struct calls *calls, struct call **own)
 {
+	struct call *call = *own;
 	bool at_once = true, role;
 	uint32_t seen;
 	int r = 0;
@@ -408,10 +511,10 @@ static int wait_answer(struct calls *calls, struct call *call)
 		    clock_ns() >= call->deadline_ns) {
 			r = error_timeout(calls);
 			/* It may have been woken to take the role just now: pass that on. */
-			call->state = CALL_FREE;
+			call->state = CALL_LATE;
+			*own = NULL;
 			if (!calls->reading)
 				give_role_locked(calls);
-			call->state = CALL_WAITING;
 			break;
 		}
 	}
@@ -468,10 +571,11 @@ int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
 	size = wire_encode_request(request, sizeof(request), call->id, method, params);
 	if (size < 0)
 		return error_set(VARBOS_E_INVALID, "size", "more text than a request takes");
+	call->space = late_space(method, params);
 	r = send_message(calls, request, (size_t)size, deadline);
 	if (!r)
-		r = wait_answer(calls, call);
-	if (!r)
+		r = wait_answer(calls, &call);
+	if (!r && call)
 		r = check_answer(call, n_fds);
 	if (r)
 		return r;
@@ -491,9 +595,7 @@ void call_end(struct call *call)
 	for (unsigned i = 0; i < call->n_fds; i++)
 		closep(&call->fds[i]);
 	call->n_fds = 0;
-	call->state = CALL_FREE;
-	calls->inflight--;
-	wake_queue_locked(calls, false);
+	free_slot_locked(call);
 	lock_release(&calls->lock);
 }
 

@@ -4,17 +4,21 @@
  * Q1  At most `inflight` requests are unanswered; who comes then waits for one to end.
  * Q2  Nobody reads for nobody: one of the threads that wait for an answer reads, for all, and
  *     hands that role on when its own answer is there. Alone, a call is one send and one recv.
- * Q3  Every call ends by its deadline. An answer that comes later is dropped by its id.
+ * Q3  Every call ends by its deadline. Its request stays unanswered (Q1), and what a later answer
+ *     grants is given back (client/late.h).
  * Q4  Every received descriptor is close-on-exec, and ends either with the call that expects it
  *     or closed.
  * Q5  A connection that ended, or said what cannot be understood, fails every call under way
- *     and every later one at once.
+ *     and every later one at once. If the daemon said why it takes no request (id 0), that is
+ *     what they fail with, also where the connection was closed before anything was read.
  */
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include <varbos/varbos.h>
 
 #include "client/lock.h"
 #include "client/returns.h"
@@ -25,6 +29,8 @@ enum call_state {
 	CALL_FREE,
 	CALL_WAITING,  /* for its answer */
 	CALL_ANSWERED, /* its datagram is in the buffer */
+	CALL_LATE,     /* nobody waits any more; the answer is still to come */
+	CALL_GIVING, /* the buffer holds what gives back its grant, as soon as it can be sent */
 };
 
 struct call {
@@ -33,6 +39,7 @@ struct call {
 	enum call_state state;
 	enum wire_method method;
 	uint64_t id;
+	uint64_t space; /* late_space() */
 	uint64_t deadline_ns;
 	uint64_t returned; /* records of the return ring before it was sent */
 	bool asleep;       /* its thread waits on `wake`, and may be handed the reader's role */
@@ -55,11 +62,11 @@ struct calls {
 	struct lock lock;            /* of all below, but for what the reader owns */
 	uint64_t next_id;
 	bool reading; /* somebody has the reader's role: the socket's read end, `spare` */
-	int broken;   /* VARBOS_E_ code that every call gets now */
-	int broken_errno;
-	char broken_why[160];
+	bool broken;  /* every call fails now, and so: */
+	struct varbos_error why;
 	_Atomic uint32_t freed;           /* changes when a slot becomes free */
 	uint32_t inflight, limit, queued; /* queued: threads that wait for a slot */
+	uint32_t giving;                  /* slots in CALL_GIVING */
 	_Atomic uint64_t refused;         /* extent.refused notes so far */
 	struct returns returns;
 	char *buffers; /* one for each slot, and the spare one; pages come on first use */

@@ -102,12 +102,9 @@ int error_system(int error, const char *format, ...)
 		strerrordesc_np(error) ? strerrordesc_np(error) : "unknown error");
 }
 
-/* The daemon's line says what it knows; for the numbers one that reads alike everywhere. */
-int error_fault(const struct wire_fault *fault)
+void error_of_fault(struct varbos_error *ret, const struct wire_fault *fault)
 {
-	char asked[SIZE_TEXT_MAX], most[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX];
-	char said[sizeof(last.message)];
-	struct varbos_error error = {
+	*ret = (struct varbos_error){
 		.code = (enum varbos_code)fault->code,
 		.system_errno = fault->system_errno <= INT_MAX ? (int)fault->system_errno : 0,
 		.requested = fault->requested,
@@ -116,9 +113,18 @@ int error_fault(const struct wire_fault *fault)
 		.max = fault->max,
 		.remaining = fault->remaining,
 	};
+	wire_str_copy(ret->which, sizeof(ret->which), fault->which);
+	wire_str_copy(ret->message, sizeof(ret->message), fault->message);
+}
 
-	wire_str_copy(error.which, sizeof(error.which), fault->which);
-	wire_str_copy(said, sizeof(said), fault->message);
+/* The daemon's line says what it knows; for the numbers one that reads alike everywhere. */
+int error_fault(const struct wire_fault *fault)
+{
+	char asked[SIZE_TEXT_MAX], most[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX];
+	struct varbos_error error;
+	const char *said = error.message;
+
+	error_of_fault(&error, fault);
 	if (!fault->code || !wire_error_name(fault->code))
 		return error_set(VARBOS_E_PROTOCOL, "code",
 				 "the daemon answered with a code that this library does not "

@@ -32,5 +32,8 @@ int error_set_numbers(const struct varbos_error *numbers, const char *format, ..
 /* What the daemon answered. */
 int error_fault(const struct wire_fault *fault);
 
+/* Its code, numbers and `which`, as they came; its line as the message. */
+void error_of_fault(struct varbos_error *ret, const struct wire_fault *fault);
+
 /* Put back what was copied from varbos_error(), after another call has failed meanwhile. */
 int error_restore(const struct varbos_error *error);

@@ -127,8 +127,12 @@ static int open_or_create(struct varbos_space *space,
 		r = create_daemon(space, options);
 		return r ? r : open_daemon(space);
 	}
-	for (int i = 0; i < OPEN_TRIES && r == VARBOS_E_NOT_FOUND; i++) {
+	for (int i = 0; i < OPEN_TRIES && (r == VARBOS_E_NOT_FOUND || r == VARBOS_E_EXISTS);
+	     i++) {
 		r = open_daemon(space);
+		if (r ==
+		    VARBOS_E_EXISTS) /* opened too late for who asked; it is being closed */
+			continue;
 		if (r != VARBOS_E_NOT_FOUND || options->flags & old)
 			return r;
 		r = create_daemon(space, options);

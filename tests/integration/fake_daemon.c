@@ -419,11 +419,14 @@ static bool serve(struct fake_daemon *fake, int to, const struct wire_message *m
 		break;
 	case WIRE_EXTENT_FREE:
 		free_extent(fake, message);
+		if (message->kind == WIRE_REQUEST)
+			answer(fake, to, message, &(struct wire_empty){}, NULL, 0);
 		break;
 	case WIRE_SPACE_LIST:
 		list(fake, to, message);
 		break;
 	default: /* BYE, SPACE_CLOSE */
+		fake->closes += message->method == WIRE_SPACE_CLOSE;
 		answer(fake, to, message, &(struct wire_empty){}, NULL, 0);
 		break;
 	}

@@ -83,7 +83,7 @@ struct fake_daemon {
 	char socket[96];
 	_Atomic enum lie lie;      /* may be changed between calls */
 	_Atomic bool ignore_frees; /* as if the daemon had not got round to them */
-	_Atomic uint32_t requests, frees, hellos;
+	_Atomic uint32_t requests, frees, hellos, closes;
 	_Atomic uint32_t gather; /* answer only once this many are asked, last first, */
 	bool slowly;             /* or in order, and a moment apart */
 

@@ -224,6 +224,76 @@ START_TEST(an_answer_that_comes_too_late_is_dropped_with_its_descriptors)
 }
 END_TEST
 
+/* The late answer has been read by what was asked since; the daemon gets to this by and by. */
+static void expect_soon(const _Atomic uint32_t *counter, uint32_t value)
+{
+	for (int i = 0; i < 2000 && *counter != value; i++)
+		usleep(10000);
+	ck_assert_uint_eq(*counter, value);
+}
+
+START_TEST(memory_that_comes_too_late_is_given_back)
+{
+	struct set set;
+
+	set_up(&set);
+	/* One is answered with the other, and both ask the slice map for room. */
+	for (uint32_t i = 1; i <= 2 * WIRE_INFLIGHT_MAX; i++) {
+		set.fake.late_size = 0;
+		set.fake.lie = LIE_LATE;
+		varbos_set_timeout(set.vb, 20);
+		ck_assert_ptr_null(varbos_alloc(set.space, 1));
+		ck_assert_int_eq(varbos_error()->code, VARBOS_E_TIMEOUT);
+		varbos_set_timeout(set.vb, 0);
+		ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+		set.fake.lie = LIE_NONE;
+		expect_soon(&set.fake.frees, i);
+	}
+	ck_assert_ptr_nonnull(varbos_alloc(set.space, 1));
+	ck_assert_uint_eq(varbos_frees_refused(set.vb), 0);
+	tear_down(&set);
+}
+END_TEST
+
+START_TEST(a_space_that_opens_too_late_is_closed)
+{
+	struct set set;
+	unsigned before;
+
+	set_up(&set);
+	varbos_space_close(set.space);
+	ck_assert_uint_eq(set.fake.closes, 1);
+	before = fds_open();
+	set.fake.lie = LIE_LATE;
+	varbos_set_timeout(set.vb, 100);
+	ck_assert_int_eq(varbos_space_open(&set.space, set.vb, "s", NULL), VARBOS_E_TIMEOUT);
+	varbos_set_timeout(set.vb, 0);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	set.fake.lie = LIE_NONE;
+	expect_soon(&set.fake.closes, 2);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	ck_assert_uint_eq(fds_open(), before);
+	ck_assert_int_eq(varbos_space_open(&set.space, set.vb, "s", NULL), 0);
+	tear_down(&set);
+}
+END_TEST
+
+START_TEST(requests_stay_unanswered_until_their_answers_come)
+{
+	struct set set;
+	uint32_t asked;
+
+	set_up(&set);
+	varbos_set_timeout(set.vb, 5);
+	set.fake.lie = LIE_SILENT;
+	asked = set.fake.requests;
+	for (int i = 0; i < 2 * WIRE_INFLIGHT_MAX; i++)
+		ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_TIMEOUT);
+	expect_soon(&set.fake.requests, asked + WIRE_INFLIGHT_MAX);
+	tear_down(&set);
+}
+END_TEST
+
 START_TEST(after_garbage_every_call_fails_at_once)
 {
 	struct set set;
@@ -567,6 +637,9 @@ static Suite *suite(void)
 	tcase_add_test(lying, a_server_of_another_uid_is_refused_before_a_byte_is_sent);
 	tcase_add_test(lying, root_and_the_callers_own_user_are_trusted_by_default);
 	tcase_add_test(lying, an_answer_that_comes_too_late_is_dropped_with_its_descriptors);
+	tcase_add_test(lying, memory_that_comes_too_late_is_given_back);
+	tcase_add_test(lying, a_space_that_opens_too_late_is_closed);
+	tcase_add_test(lying, requests_stay_unanswered_until_their_answers_come);
 	tcase_add_test(lying, after_garbage_every_call_fails_at_once);
 	tcase_add_test(lying, notes_of_a_newer_daemon_are_skipped);
 	tcase_add_test(lying, a_refused_free_is_counted_and_its_descriptors_closed);
