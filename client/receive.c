@@ -62,7 +62,7 @@ int receive(struct receive *ret, int fd, int flags, struct receive_end *ret_end)
 
 	n = recvmsg(fd, &header, flags | MSG_CMSG_CLOEXEC);
 	/* Closed with something of ours unread. What was said before comes after this error. */
-	if (n < 0 && errno == ECONNRESET)
+	if (n < 0 && errno == ECONNRESET && !mutant(client_refusal_unread))
 		n = recvmsg(fd, &header, flags | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return RECEIVE_NOTHING;

@@ -84,6 +84,7 @@ static enum answer link_connect(struct link *link, const char *path)
 static ssize_t link_receive(struct link *link, uint64_t deadline_ms)
 {
 	struct pollfd wait = {.fd = link->fd, .events = POLLIN};
+	bool reset = false;
 
 	for (;;) {
 		uint64_t now = now_ms();
@@ -100,7 +101,10 @@ static ssize_t link_receive(struct link *link, uint64_t deadline_ms)
 		size = recv(link->fd, link->received, sizeof(link->received), MSG_DONTWAIT);
 		if (size >= 0)
 			return size;
-		if (errno != EAGAIN && errno != EINTR)
+		/* Closed with ours unread: what was said before comes after this error. */
+		if (errno == ECONNRESET && !reset)
+			reset = true;
+		else if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 	}
 }
@@ -114,7 +118,8 @@ static enum wire_method method_of(void *userdata, uint64_t id)
 {
 	const struct question *question = userdata;
 
-	return id == question->id ? question->method : WIRE_METHODS_N;
+	/* Id 0 answers nothing that was asked: the daemon takes no request, and says why. */
+	return !id || id == question->id ? question->method : WIRE_METHODS_N;
 }
 
 enum answer link_ask(struct link *link, const char *what, enum wire_method method,
@@ -132,6 +137,8 @@ enum answer link_ask(struct link *link, const char *what, enum wire_method metho
 	while (send(link->fd, link->sent, (size_t)size, MSG_NOSIGNAL) < 0) {
 		if (errno == EAGAIN)
 			return say_timeout(link, what);
+		if (errno == EPIPE || errno == ECONNRESET)
+			break; /* it may have said why */
 		if (errno != EINTR)
 			return say_errno(what, errno);
 	}
@@ -152,7 +159,9 @@ enum answer link_ask(struct link *link, const char *what, enum wire_method metho
 			return answer_say(ANSWER_VERSION,
 					  "%s: the daemon's answer is not understood: %s", what,
 					  trouble.text);
-		if (link->message.kind == WIRE_RESPONSE && link->message.id == question.id)
+		if (link->message.kind == WIRE_RESPONSE &&
+		    (link->message.id == question.id ||
+		     (!link->message.id && link->message.failed)))
 			break;
 	}
 
