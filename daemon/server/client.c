@@ -125,8 +125,9 @@ int client_new(struct client **ret, struct connection *connection,
 	client->image = request.image;
 	client->credentials = request.credentials;
 
-	/* The pidfd that there is already. */
-	if (!quota_may(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 0, &why)) {
+	/* Its pidfd: who has waited has paid for it (H4). */
+	if ((!connection->waits || mutant(hello_unpaid)) &&
+	    !quota_may(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 0, &why)) {
 		client_unref(client);
 		*fault = (struct core_fault){.which = why.which,
 					     .requested = 1,

@@ -466,7 +466,7 @@ static int account(struct server *server, int fd, struct quota **ret, struct quo
 		return -ENOMEM;
 	if (!quota_may(quotas, quota, QUOTA_WAITING, 1, why) ||
 	    !quota_may(quotas, quota, QUOTA_CONNECTIONS, 1, why) ||
-	    !quota_may(quotas, quota, QUOTA_DESCRIPTORS, 1, why)) {
+	    !quota_may(quotas, quota, QUOTA_DESCRIPTORS, mutant(hello_unpaid) ? 1 : 2, why)) {
 		quota_unref(quotas, quota);
 		return -EDQUOT;
 	}

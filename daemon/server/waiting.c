@@ -52,6 +52,7 @@ void waiting_add(struct connection *connection)
 	*server->waiting_tail = connection;
 	server->waiting_tail = &connection->waiting_next;
 	quota_take(&server->quotas, connection->quota, QUOTA_WAITING, 1);
+	quota_take(&server->quotas, connection->quota, QUOTA_DESCRIPTORS, 1);
 	if (first)
 		timer_set(server);
 }
@@ -70,6 +71,7 @@ void waiting_remove(struct connection *connection)
 	else
 		server->waiting_tail = connection->waiting_at;
 	quota_give(&server->quotas, connection->quota, QUOTA_WAITING, 1);
+	quota_give(&server->quotas, connection->quota, QUOTA_DESCRIPTORS, 1);
 	if (first && !server->waiting) /* a later deadline is looked at when this one is due */
 		timer_set(server);
 }

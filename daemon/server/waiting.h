@@ -6,6 +6,8 @@
  *     are any.
  * H3  A newcomer that finds the last place taken is refused; nobody is dropped for it, so that
  *     one uid's flood takes no place from another's.
+ * H4  Each has taken the descriptor that its HELLO will bring, a pidfd: whoever comes in can become
+ *     a session, since a uid that had no descriptor may not be refused its second one.
  */
 #pragma once
 

@@ -111,12 +111,10 @@ static void hide_passrights(void)
 	ck_assert(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
 }
 
-static void set_up(void)
+static void let_in(void)
 {
 	char folder[sizeof(daemon_.folder)];
 
-	test_daemon_start(&daemon_, "64M", "--limits.hello=300ms", "--limits.connections=100",
-			  NULL);
 	/* Other uids are to come in, whether there is a group for that or not. */
 	strcpy(folder, daemon_.folder);
 	ck_assert(!chmod(folder, 0755) && !chmod(daemon_.socket, 0666));
@@ -125,6 +123,22 @@ static void set_up(void)
 	peer_status(&victim);
 	fds_before = daemon_fds();
 	rss_before = daemon_rss();
+}
+
+static void set_up(void)
+{
+	test_daemon_start(&daemon_, "64M", "--limits.hello=300ms", "--limits.connections=100",
+			  NULL);
+	let_in();
+}
+
+/* A daemon that has few descriptors for clients: a few uids can fill what one may not. */
+static void set_up_few(void)
+{
+	/* This process's, too: it is the test's own. */
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &(struct rlimit){256, 256}));
+	test_daemon_start(&daemon_, "64M", NULL);
+	let_in();
 }
 
 static void set_up_old(void)
@@ -394,6 +408,38 @@ START_TEST(connections_of_a_uid_are_limited_whatever_they_say)
 END_TEST
 
 /* ---- who does not read ---- */
+
+/* As many sessions as the daemon gives one uid, kept until killed. */
+static int take_sessions(void)
+{
+	for (int i = 0; i < 64; i++)
+		if (join() < 0)
+			break;
+	if (write(pipe_ready[1], "x", 1) != 1)
+		return 1;
+	pause();
+	return 0;
+}
+
+START_TEST(many_uids_together_leave_descriptors_for_a_session_of_another)
+{
+	pid_t pids[8];
+	char byte;
+
+	ck_assert(!pipe(pipe_ready));
+	for (uint32_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		pids[i] = start_as(20000 + i, take_sessions);
+		ck_assert_int_eq(read(pipe_ready[0], &byte, 1), 1);
+	}
+	as(OTHER, is_served);
+	for (uint32_t i = 0; i < ARRAY_SIZE(pids); i++) {
+		kill(pids[i], SIGKILL);
+		waitpid(pids[i], NULL, 0);
+	}
+	close(pipe_ready[0]);
+	close(pipe_ready[1]);
+}
+END_TEST
 
 static int never_read(void)
 {
@@ -695,6 +741,7 @@ int main(void)
 {
 	Suite *s = suite_create("hostile_client");
 	SRunner *runner;
+	TCase *few;
 	int failed;
 
 	if (geteuid()) {
@@ -703,6 +750,11 @@ int main(void)
 	}
 	add(s, "today", set_up);
 	add(s, "older-kernel", set_up_old);
+	few = tcase_create("few-descriptors");
+	tcase_set_timeout(few, 50);
+	tcase_add_checked_fixture(few, set_up_few, tear_down);
+	tcase_add_test(few, many_uids_together_leave_descriptors_for_a_session_of_another);
+	suite_add_tcase(s, few);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
