@@ -29,12 +29,10 @@ struct text {
 static int text_copy(struct request *request, struct text *ret, const char *field,
 		     struct wire_str str)
 {
-	if (str.size >= sizeof(ret->data) || (str.size && memchr(str.data, 0, str.size))) {
-		request->fault.max = sizeof(ret->data) - 1;
-		return fault_set(request, FAULT_INVALID, field,
-				 "%s: %u bytes, at most %zu are ever right, none of them 0",
-				 field, str.size, sizeof(ret->data) - 1);
-	}
+	/* Longer than any that is right, so the core's answer is ours. */
+	if (str.size >= sizeof(ret->data) || (str.size && memchr(str.data, 0, str.size)))
+		return fault_from_core(request, CORE_E_INVALID,
+				       &(struct core_fault){.which = field});
 	if (str.size)
 		memcpy(ret->data, str.data, str.size);
 	ret->data[str.size] = '\0';

@@ -50,6 +50,14 @@ static void expect_fault(enum fault_code code, const char *which)
 	ck_assert_uint_gt(fault->message.size, 0);
 }
 
+static void expect_words(const char *words)
+{
+	const struct wire_str *said = &peer.answer.fault.message;
+
+	ck_assert_msg(memmem(said->data, said->size, words, strlen(words)), "'%.*s'",
+		      (int)said->size, said->data);
+}
+
 /* MessagePack by hand: what the encoder would never say. */
 struct bytes {
 	unsigned char data[WIRE_MESSAGE_MAX + 4096];
@@ -351,10 +359,12 @@ START_TEST(space_names_that_are_none_are_refused)
 	peer_call(&peer, WIRE_SPACE_CREATE,
 		  &(struct wire_space_create){.name = wire_str(longest)});
 	expect_fault(FAULT_INVALID, "name");
+	expect_words("1 to 63 of A-Z");
 	longest[64] = '\0';
 	peer_call(&peer, WIRE_SPACE_CREATE,
 		  &(struct wire_space_create){.name = wire_str(longest)});
 	expect_fault(FAULT_INVALID, "name");
+	expect_words("1 to 63 of A-Z");
 }
 END_TEST
 
