@@ -166,6 +166,7 @@ struct space_request {
 	uint32_t weight, mode;                 /* 0: default */
 	const char *placement;                 /* NULL: default */
 	struct numa numa;
+	uint64_t avoid; /* for the reserve: nodes found to have no room */
 };
 
 /* *ret is the space's slot, *ret_plan what has to be done first (never NULL: the root file). */
@@ -182,6 +183,7 @@ struct space_terms {
 struct space_change {
 	uint32_t set; /* which of `to` count: enum space_set of proto/layout.h */
 	struct space_terms to;
+	uint64_t avoid; /* for what is newly reserved: nodes found to have no room */
 };
 
 /*
@@ -225,7 +227,7 @@ struct extent_request {
 	uint64_t align; /* 0, or a power of two up to 1 GiB */
 	enum extent_kind kind;
 	const struct numa *numa; /* NULL: the space's */
-	uint64_t avoid;          /* nodes found to have no room, unless the policy is strict */
+	uint64_t avoid;          /* nodes found to have no room: others, by the policy */
 	uint32_t caller;         /* its node + 1; 0: not known, local is default then */
 };
 

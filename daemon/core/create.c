@@ -163,7 +163,7 @@ int core_space_create(struct core *core, const struct space_request *request, ui
 		r = plan_add(plan, EFFECT_ROOT_CREATE, space->slot, 0, 0, 0);
 	if (!r)
 		r = reserve_plan(core, plan, space, space_reserve_units(space), space->reserve,
-				 fault);
+				 request->avoid, fault);
 	if (r) {
 		slots_put(&core->slots[RECORD_SPACE], space->slot);
 		space_free(core, space);

@@ -191,8 +191,7 @@ static int request_check(struct core *core, struct member *member,
 		return r;
 	node_order(core, member->space, *numa, request->caller, ret_order);
 	max = space_extent_max(core, member->space, ret_order->all);
-	if (!numa_strict(numa->kind))
-		node_order_avoid(ret_order, request->avoid);
+	node_order_avoid(ret_order, request->avoid);
 	if (!u64_align_up(request->size, SLICE_BYTES, ret_bytes) || *ret_bytes > max) {
 		++member->space->counts.failures.too_large;
 		++member->session->failed;

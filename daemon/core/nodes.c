@@ -102,9 +102,13 @@ void node_order(const struct core *core, const struct space *space, struct numa 
 
 void node_order_avoid(struct node_order *order, uint64_t nodes)
 {
+	uint32_t n = 0;
+
 	order->all &= ~nodes;
 	for (uint32_t i = 0; i < order->n_tiers; ++i)
-		order->tiers[i] &= ~nodes;
+		if (order->tiers[i] & ~nodes)
+			order->tiers[n++] = order->tiers[i] & ~nodes;
+	order->n_tiers = n;
 }
 
 int numa_check(const struct core *core, struct numa numa, struct core_fault *fault)

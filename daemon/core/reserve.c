@@ -171,7 +171,7 @@ static uint64_t reserve_max(const struct core *core, const struct space *space, 
 }
 
 int reserve_plan(struct core *core, struct core_plan *plan, struct space *space, uint32_t units,
-		 uint64_t bytes, struct core_fault *fault)
+		 uint64_t bytes, uint64_t avoid, struct core_fault *fault)
 {
 	/* What the next window may be depends on whether one that is under way comes. */
 	bool widen = !space_window_pending(space), fits = units <= space_room(space);
@@ -181,6 +181,7 @@ int reserve_plan(struct core *core, struct core_plan *plan, struct space *space,
 	int r = 0;
 
 	node_order(core, space, space->numa, 0, &order);
+	node_order_avoid(&order, avoid);
 	for (uint32_t pass = 0; fits && pass < 2; ++pass) {
 		left = units;
 		r = reserve_tiers(core, plan, space, &order, pass, widen, &left, fault);

@@ -15,11 +15,11 @@ struct core_plan;
 struct space;
 
 /*
- * Add to a plan what commits so many more units; `bytes` is the reserve that they are for. What
+ * Add to a plan what commits so many more units, not from the nodes to avoid; `bytes` is the reserve that they are for. What
  * fails has left no window behind. CORE_E_MEMORY, CORE_E_BUSY, CORE_E_LIMIT (with fault); -ENOMEM.
  */
 int reserve_plan(struct core *core, struct core_plan *plan, struct space *space, uint32_t units,
-		 uint64_t bytes, struct core_fault *fault);
+		 uint64_t bytes, uint64_t avoid, struct core_fault *fault);
 /* Before the plan starts: what it commits is held. */
 void reserve_hold(struct core *core, struct core_plan *plan);
 /* The plan comes to nothing: its windows were never added. */

@@ -189,7 +189,7 @@ static int budgets_fit(const struct core *core, const struct space *space,
 
 /* The plan that commits what is newly reserved; until it ends, others count with the new terms. */
 static int change_plan(struct core *core, struct space *space, const struct space_terms *terms,
-		       struct plan **ret, struct core_fault *fault)
+		       uint64_t avoid, struct plan **ret, struct core_fault *fault)
 {
 	_cleanup_(plan_freep) struct core_plan *plan = NULL;
 	bool given = terms->owner.uid != space->owner.uid;
@@ -213,7 +213,7 @@ static int change_plan(struct core *core, struct space *space, const struct spac
 	if (!r)
 		r = plan_new(&plan, space, NULL);
 	if (!r)
-		r = reserve_plan(core, plan, space, wanted, terms->reserve, fault);
+		r = reserve_plan(core, plan, space, wanted, terms->reserve, avoid, fault);
 	if (r) {
 		space->changing = false;
 		return r;
@@ -252,5 +252,5 @@ int core_space_change(struct core *core, struct credentials who, const uint32_t 
 	r = budgets_fit(core, space, &terms, fault);
 	if (r)
 		return r;
-	return change_plan(core, space, &terms, ret, fault);
+	return change_plan(core, space, &terms, change->avoid, ret, fault);
 }

@@ -200,14 +200,100 @@ static int run_status(struct request *request, const union wire_body *params)
 
 /* ---- spaces ---- */
 
+/*
+ * A space that comes or changes, with what is reserved for it: where a node cannot give that, the
+ * others by the policy are tried, each once.
+ */
+struct reserving {
+	struct request *request;
+	struct text name, placement;
+	bool creates;
+	struct space_request wanted; /* of what comes */
+	struct space_change change;  /* of what changes */
+	uint64_t avoid;              /* nodes that could not */
+};
+
+static int reserving_plan(struct request *request, struct reserving *reserving,
+			  struct plan **ret, struct core_fault *fault)
+{
+	const struct client *client = request->client;
+	struct core *core = request->server->core;
+	uint32_t space;
+	int r;
+
+	if (!reserving->creates) {
+		reserving->change.avoid = reserving->avoid;
+		return core_space_change(core, client->credentials, client->groups,
+					 client->n_groups, reserving->name.data,
+					 &reserving->change, ret, fault);
+	}
+	reserving->wanted.name = reserving->name.data;
+	reserving->wanted.placement =
+		*reserving->placement.data ? reserving->placement.data : NULL;
+	reserving->wanted.avoid = reserving->avoid;
+	r = core_space_create(core, &reserving->wanted, &space, ret, fault);
+	if (!r)
+		request->result.space_handle.space = space;
+	return r;
+}
+
+static void reserving_done(void *userdata, const struct job_outcome *outcome)
+{
+	struct reserving *reserving = userdata;
+	struct request *request = reserving->request;
+	uint64_t full = node_bit(outcome->shortage.node);
+	struct job_outcome result = *outcome;
+	struct core_fault fault = {};
+	struct plan *plan = NULL;
+
+	if (result.error && result.shortage.of_node && !(reserving->avoid & full) &&
+	    !mutant(reserve_one_node)) {
+		reserving->avoid |= full;
+		if (!reserving_plan(request, reserving, &plan, &fault)) {
+			if (plan &&
+			    !job_start(request->server, plan, reserving_done, reserving))
+				return;
+			server_apply(request->server);
+			result = (struct job_outcome){.error = plan ? -ENOMEM : 0};
+		}
+	}
+	plan_done(request, &result);
+	free(reserving);
+}
+
+/* Takes `reserving`, which is on the heap. */
+static int reserving_start(struct request *request, struct reserving *reserving)
+{
+	struct core_fault fault = {};
+	struct plan *plan = NULL;
+	int r;
+
+	r = reserving_plan(request, reserving, &plan, &fault);
+	if (!r && plan) {
+		reserving->request = request_keep(request);
+		if (!reserving->request) {
+			plan_abort(request->server->core, plan);
+			r = -ENOMEM;
+		}
+	}
+	if (r || !plan) {
+		free(reserving);
+		return core_answer(request, r, &fault);
+	}
+	r = job_start(request->server, plan, reserving_done, reserving);
+	if (r) {
+		request_finish(reserving->request, r, NULL, 0);
+		free(reserving);
+	}
+	return REQUEST_LATER;
+}
+
 static int run_space_create(struct request *request, const union wire_body *params)
 {
 	const struct wire_space_create *create = &params->space_create;
+	struct reserving *reserving;
 	struct text name, placement;
 	struct numa numa;
-	struct core_fault fault = {};
-	struct plan *plan = NULL;
-	uint32_t space = 0;
 	int r;
 
 	r = text_copy(request, &name, "name", create->name);
@@ -222,23 +308,25 @@ static int run_space_create(struct request *request, const union wire_body *para
 				 create->weight > UINT32_MAX ? "weight" : "mode",
 				 "weight is 1 to 10000, mode is 0 to 0777");
 
-	r = core_space_create(request->server->core,
-			      &(struct space_request){
-				      .name = name.data,
-				      .owner = request->client->credentials,
-				      .limit = create->limit,
-				      .reserve = create->reserve,
-				      .client_limit = create->client_limit,
-				      .weight = (uint32_t)create->weight,
-				      .mode = (uint32_t)create->mode,
-				      .placement = *placement.data ? placement.data : NULL,
-				      .numa = numa,
-			      },
-			      &space, &plan, &fault);
-	if (r)
-		return core_answer(request, r, &fault);
-	request->result.space_handle.space = space;
-	return answer_after(request, plan);
+	reserving = malloc(sizeof(*reserving));
+	if (!reserving)
+		return -ENOMEM;
+	*reserving = (struct reserving){
+		.name = name,
+		.placement = placement,
+		.creates = true,
+		.wanted =
+			{
+				.owner = request->client->credentials,
+				.limit = create->limit,
+				.reserve = create->reserve,
+				.client_limit = create->client_limit,
+				.weight = (uint32_t)create->weight,
+				.mode = (uint32_t)create->mode,
+				.numa = numa,
+			},
+	};
+	return reserving_start(request, reserving);
 }
 
 static void space_opened(struct request *request, bool done)
@@ -391,21 +479,7 @@ static int change_check(struct request *request, const struct wire_space_change 
 static int run_space_change(struct request *request, const union wire_body *params)
 {
 	const struct wire_space_change *wanted = &params->space_change;
-	const struct client *client = request->client;
-	struct space_change change = {
-		.set = (uint32_t)wanted->set,
-		.to =
-			{
-				.owner = {(uint32_t)wanted->uid, (uint32_t)wanted->gid},
-				.mode = (uint32_t)wanted->mode,
-				.weight = (uint32_t)wanted->weight,
-				.limit = wanted->limit,
-				.reserve = wanted->reserve,
-				.client_limit = wanted->client_limit,
-			},
-	};
-	struct core_fault fault = {};
-	struct plan *plan = NULL;
+	struct reserving *reserving;
 	struct text name;
 	int r;
 
@@ -414,12 +488,27 @@ static int run_space_change(struct request *request, const union wire_body *para
 		r = change_check(request, wanted);
 	if (r)
 		return r;
-	r = core_space_change(request->server->core, client->credentials, client->groups,
-			      client->n_groups, name.data, &change, &plan, &fault);
-	r = core_answer(request, r, &fault);
-	if (r || !plan)
-		return r;
-	return answer_after(request, plan);
+	reserving = malloc(sizeof(*reserving));
+	if (!reserving)
+		return -ENOMEM;
+	*reserving = (struct reserving){
+		.name = name,
+		.change =
+			{
+				.set = (uint32_t)wanted->set,
+				.to =
+					{
+						.owner = {(uint32_t)wanted->uid,
+							  (uint32_t)wanted->gid},
+						.mode = (uint32_t)wanted->mode,
+						.weight = (uint32_t)wanted->weight,
+						.limit = wanted->limit,
+						.reserve = wanted->reserve,
+						.client_limit = wanted->client_limit,
+					},
+			},
+	};
+	return reserving_start(request, reserving);
 }
 
 /* Where a list goes on: 0 is its start, and never a `next`. */
@@ -576,7 +665,7 @@ static bool alloc_elsewhere(struct alloc *alloc, const struct job_outcome *outco
 	struct extent_info extent;
 	struct plan *plan = NULL;
 
-	if (alloc->wanted.avoid & full)
+	if (alloc->wanted.avoid & full || mutant(alloc_one_node))
 		return false;
 	alloc->wanted.avoid |= full;
 	if (core_extent_alloc(server->core, request->client->session, alloc->space,

@@ -276,7 +276,8 @@ int pages_choose(struct server *server)
 			    "any of %d nodes, policies mean nothing",
 			    strerror(-nodes.refused),
 			    __builtin_popcountll(nodes.topology.memory));
-		nodes_join(&nodes);
+		if (!mutant(nodes_apart))
+			nodes_join(&nodes);
 	}
 	server->machine = nodes;
 	r = choose_size(server);

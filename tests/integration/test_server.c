@@ -536,6 +536,148 @@ START_TEST(a_node_that_cannot_bear_its_share_is_no_start)
 }
 END_TEST
 
+/* Of a machine whose first node has no more to give than the 5 % that stay others'. */
+static void run_one_full(struct peer *peer)
+{
+	prepare_two(128 * MIB, 10 * MIB, 1024 * MIB);
+	run();
+	peer_open(peer, host.options.config.socket.path);
+}
+
+static const char on_first[] =
+	"node 0 cannot spare 4 MiB: 10 MiB available, of which Varbos takes at most 0 B";
+
+START_TEST(memory_that_a_node_cannot_give_comes_from_another_where_the_policy_allows)
+{
+	static const struct {
+		const char *name, *numa;
+		uint64_t nodes;
+		bool is_had;
+	} cases[] = {
+		{"a", "", 0, true},
+		{"b", "local", 0, true},
+		{"c", "preferred", 1, true},
+		{"d", "interleave", 3, true},
+		{"e", "bind", 3, true},
+		{"f", "bind", 1, false},
+		{"g", "interleave", 1, false},
+	};
+	struct peer peer;
+	uint64_t had = 0;
+
+	run_one_full(&peer);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		bool ok;
+
+		ck_assert(create(&peer, cases[i].name, cases[i].numa, cases[i].nodes, 8 * MIB,
+				 0));
+		ok = alloc(&peer, peer_open_space(&peer, cases[i].name), 4 * MIB);
+		ck_assert_msg(ok == cases[i].is_had, "%s:%u", cases[i].numa,
+			      (unsigned)cases[i].nodes);
+		if (!ok)
+			refused_for(&peer, FAULT_MEMORY, on_first);
+		had += ok ? 4 * MIB : 0;
+		ck_assert_uint_eq(peer_status(&peer).used, had);
+	}
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.committed_on[0], 0);
+	ck_assert_uint_ge(host.fake.committed_on[1], had);
+}
+END_TEST
+
+START_TEST(a_reserve_that_a_node_cannot_give_comes_from_another_where_the_policy_allows)
+{
+	struct peer peer;
+
+	run_one_full(&peer);
+	ck_assert(create(&peer, "a", "", 0, 8 * MIB, 4 * MIB));
+	ck_assert(create(&peer, "b", "preferred", 1, 8 * MIB, 4 * MIB));
+	ck_assert(create(&peer, "c", "interleave", 3, 8 * MIB, 4 * MIB));
+	ck_assert(!create(&peer, "d", "bind", 1, 8 * MIB, 4 * MIB));
+	refused_for(&peer, FAULT_MEMORY, on_first);
+	ck_assert(create(&peer, "d", "bind", 1, 8 * MIB, 0)); /* nothing of it was left */
+	ck_assert(peer_call(&peer, WIRE_SPACE_CHANGE,
+			    &(struct wire_space_change){.name = wire_str("b"),
+							.set = SPACE_SET_RESERVE,
+							.reserve = 8 * MIB}));
+	ck_assert(!peer_call(&peer, WIRE_SPACE_CHANGE,
+			     &(struct wire_space_change){.name = wire_str("d"),
+							 .set = SPACE_SET_RESERVE,
+							 .reserve = 4 * MIB}));
+	refused_for(&peer, FAULT_MEMORY, on_first);
+	ck_assert_uint_eq(peer_status(&peer).committed, 16 * MIB);
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.committed_on[0], 0);
+	ck_assert_uint_ge(host.fake.committed_on[1], 16 * MIB);
+}
+END_TEST
+
+START_TEST(when_no_node_can_give_it_memory_is_refused_and_nothing_is_left)
+{
+	struct peer peer;
+
+	prepare_two(128 * MIB, 10 * MIB, 20 * MIB);
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	ck_assert(!create(&peer, "a", "", 0, 8 * MIB, 4 * MIB));
+	refused_for(&peer, FAULT_MEMORY, "cannot spare 4 MiB");
+	ck_assert(create(&peer, "a", "", 0, 8 * MIB, 0));
+	ck_assert(!alloc(&peer, peer_open_space(&peer, "a"), 4 * MIB));
+	refused_for(&peer, FAULT_MEMORY, "cannot spare 4 MiB");
+	ck_assert_uint_eq(peer_status(&peer).used, 0);
+	ck_assert_uint_eq(peer_status(&peer).committed, 0);
+	peer_close(&peer);
+	stop();
+}
+END_TEST
+
+START_TEST(pages_that_came_from_elsewhere_are_not_given_out)
+{
+	struct peer peer;
+	uint64_t space;
+
+	prepare_two(128 * MIB, 1024 * MIB, 1024 * MIB);
+	host.fake.elsewhere = 4096; /* of the first commit */
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	ck_assert(create(&peer, "a", "bind", 2, 8 * MIB, 0));
+	space = peer_open_space(&peer, "a");
+	ck_assert(!alloc(&peer, space, 4 * MIB));
+	refused_for(&peer, FAULT_MEMORY, "the kernel gave pages of other nodes");
+	ck_assert_uint_eq(peer_status(&peer).committed, 0);
+	ck_assert(alloc(&peer, space, 4 * MIB));
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.committed_on[0], 0);
+}
+END_TEST
+
+START_TEST(where_no_node_can_be_chosen_the_machine_counts_as_one)
+{
+	const struct wire_numa_nodes *nodes;
+	struct peer peer;
+
+	prepare_two(128 * MIB, 10 * MIB, 1024 * MIB);
+	host.fake.nodes.refused = -EPERM;
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	ck_assert(create(&peer, "a", "bind", 1, 64 * MIB, 0));
+	ck_assert(alloc(&peer, peer_open_space(&peer, "a"), 64 * MIB));
+	ck_assert(!create(&peer, "b", "bind", 2, 8 * MIB, 0));
+	refused_for(&peer, FAULT_INVALID, "nodes: there is no node 1; there are 0");
+	ck_assert(peer_call(&peer, WIRE_NUMA_NODES, &(struct wire_page_after){}));
+	nodes = &peer.answer.body.numa_nodes;
+	ck_assert_uint_eq(nodes->rows.count, 1);
+	peer_close(&peer);
+	stop();
+	/* Asked of any node, and so of none. */
+	ck_assert_uint_eq(host.fake.committed_on[0], 0);
+	ck_assert_uint_eq(host.fake.committed_on[1], 0);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("server");
@@ -554,6 +696,14 @@ static Suite *suite(void)
 	tcase_add_test(t, a_kernel_without_transparent_hugepages_is_served_without);
 	tcase_add_test(t, the_region_lies_where_memory_nodes_says);
 	tcase_add_test(t, a_node_that_cannot_bear_its_share_is_no_start);
+	tcase_add_test(
+		t, memory_that_a_node_cannot_give_comes_from_another_where_the_policy_allows);
+	tcase_add_test(
+		t,
+		a_reserve_that_a_node_cannot_give_comes_from_another_where_the_policy_allows);
+	tcase_add_test(t, when_no_node_can_give_it_memory_is_refused_and_nothing_is_left);
+	tcase_add_test(t, pages_that_came_from_elsewhere_are_not_given_out);
+	tcase_add_test(t, where_no_node_can_be_chosen_the_machine_counts_as_one);
 	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
 	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);
 	suite_add_tcase(s, t);

@@ -4,7 +4,11 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/mempolicy.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "base/base.h"
@@ -364,6 +368,34 @@ START_TEST(pages_are_counted_where_they_are)
 }
 END_TEST
 
+/* As a service's sandbox does, of which systemd's @resources is a part. */
+static void forbid(long number)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog program = {.len = ARRAY_SIZE(filter), .filter = filter};
+
+	ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+/* Each test has a process of its own: the filter ends with it. */
+START_TEST(a_sandbox_that_lets_no_one_choose_a_node_is_noticed)
+{
+	static const long calls[] = {SYS_set_mempolicy, SYS_get_mempolicy, SYS_move_pages};
+	struct mempolicy before;
+
+	forbid(calls[_i]);
+	ck_assert_int_eq(mempolicy_possible(), -EPERM);
+	if (calls[_i] != SYS_move_pages)
+		ck_assert_int_eq(mempolicy_bind(some_node(), &before), -EPERM);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sys_commit");
@@ -388,6 +420,7 @@ int main(void)
 	tcase_add_test(tc, a_node_without_room_is_not_asked_for_pages);
 	tcase_add_test(tc, a_node_that_is_not_there_gives_nothing);
 	tcase_add_test(tc, pages_are_counted_where_they_are);
+	tcase_add_loop_test(tc, a_sandbox_that_lets_no_one_choose_a_node_is_noticed, 0, 3);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
