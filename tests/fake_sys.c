@@ -1,6 +1,7 @@
 #include "tests/fake_sys.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 
@@ -8,6 +9,9 @@
 #include "daemon/sys/commit.h"
 #include "daemon/sys/memfd.h"
 #include "daemon/sys/peer.h"
+
+/* What there is of a page of 1 GiB: what a test writes it writes near its start. */
+enum { GIANT_IN_FAKE = 2 << 20 };
 
 static struct fake_sys *fake_of(struct sys *sys)
 {
@@ -46,7 +50,7 @@ static int fake_window_create(struct sys *sys, const char *name, uint64_t size,
 
 static uint64_t *pool(struct fake_sys *fake, uint32_t page_shift)
 {
-	return page_shift > 12 ? &fake->host.huge_free : &fake->host.cap;
+	return page_shift > 12 ? sys_host_pool(&fake->host, page_shift) : &fake->host.cap;
 }
 
 static void give_back(struct fake_sys *fake, uint32_t page_shift, uint64_t bytes)
@@ -63,8 +67,11 @@ static void fake_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 	uint64_t bytes;
 
 	enter(fake, FAKE_WINDOW_DESTROY);
-	if (!memfd_blocks(fd, &bytes))
+	if (!memfd_blocks(fd, &bytes)) {
+		if (page_shift == 30)
+			bytes = bytes / GIANT_IN_FAKE << 30;
 		give_back(fake, page_shift, u64_min(bytes, fake->window_bytes));
+	}
 	close(fd);
 	fake->windows--;
 	leave(fake, 0);
@@ -153,6 +160,24 @@ static int source_count(void *userdata, int fd, uint32_t page_shift, uint64_t of
 	return 0;
 }
 
+/* Pages of 1 GiB: what is counted is the whole, what is there is the beginning of each. */
+static int commit_giant(struct fake_sys *fake, int fd, uint32_t node, uint64_t offset,
+			uint64_t size, struct sys_shortage *ret)
+{
+	int r = sys_host_check(&fake->host, size, 30, ret);
+
+	if (!r && node != SYS_NODE_ANY) {
+		r = sys_node_check(&fake->nodes.node[node], size, 30, ret);
+		if (r)
+			ret->node = node;
+	}
+	for (uint64_t done = 0; !r && done < size; done += (uint64_t)1 << 30)
+		r = -posix_fallocate(fd, (off_t)(offset + done), GIANT_IN_FAKE);
+	if (!r)
+		source_take(fake, 30, size);
+	return r;
+}
+
 static int fake_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
 		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
@@ -174,6 +199,8 @@ static int fake_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t no
 		*ret = (struct sys_shortage){.asked = size,
 					     .available = fake->host.available,
 					     .cap = *pool(fake, page_shift)};
+	else if (!r && page_shift == 30)
+		r = commit_giant(fake, fd, node, offset, size, ret);
 	else if (!r)
 		r = commit_pages(&source, fd, page_shift, node, offset, size, ret);
 	if (!r && node != SYS_NODE_ANY)
@@ -244,16 +271,16 @@ static int fake_nodes(struct sys *sys, struct sys_nodes *ret)
 	return leave(fake, r);
 }
 
-static int fake_reserve(struct sys *sys, uint64_t bytes)
+static int fake_reserve(struct sys *sys, uint32_t page_shift, uint64_t bytes)
 {
 	struct fake_sys *fake = fake_of(sys);
 	int r;
 
 	r = enter(fake, FAKE_RESERVE);
-	if (!r && bytes > fake->host.huge_free + fake->window_bytes)
+	if (!r && bytes > *pool(fake, page_shift) + fake->window_bytes)
 		r = -ENOMEM;
 	if (!r)
-		fake->reserved = bytes;
+		*(page_shift == 30 ? &fake->reserved_giant : &fake->reserved) = bytes;
 	return leave(fake, r);
 }
 
@@ -337,7 +364,8 @@ void fake_sys_init(struct fake_sys *fake, uint64_t bytes)
 			 .available = bytes,
 			 .cap = bytes,
 			 .huge_total = bytes,
-			 .huge_free = bytes},
+			 .huge_free = bytes,
+			 .pools = (uint64_t)1 << 21 | (uint64_t)1 << 30},
 		.nodes = {.topology = {.nodes = 1, .memory = 1, .cpus = 1},
 			  .node = {{.total = bytes,
 				    .available = bytes,

@@ -39,7 +39,8 @@ struct fake_sys {
 	uint64_t elsewhere; /* of the next commit on a node, so many bytes come from another */
 	uint64_t committed_on
 		[TOPOLOGY_NODES_MAX]; /* by commits that named a node, punched or not */
-	uint64_t reserved;            /* by the last reserve */
+	uint64_t reserved;            /* by the last reserve of 2 MiB pages */
+	uint64_t reserved_giant;      /* of 1 GiB pages */
 	uint64_t lock_limit; /* what may be locked, and what the last lock asked for: */
 	uint64_t locked;
 	uint64_t window_bytes; /* committed in windows */

@@ -12,6 +12,7 @@
 struct node_line {
 	uint64_t node, cpus, total, free, region, committed, used;
 	uint64_t huge_total, huge_free, giant_total, giant_free, misplaced;
+	uint64_t large_region, large_committed;
 	char distances[256];
 };
 
@@ -35,6 +36,8 @@ static const struct table_column node_columns[] = {
 	NODE(giant_total, "1G PAGES", SHOW_BYTES),
 	NODE(giant_free, "FREE OF 1G", SHOW_BYTES),
 	NODE(misplaced, NULL, SHOW_BYTES),
+	NODE(large_region, NULL, SHOW_BYTES),
+	NODE(large_committed, NULL, SHOW_BYTES),
 	NODE(distances, "DISTANCES", SHOW_TEXT),
 #undef NODE
 };
@@ -66,6 +69,8 @@ static void node_fill(void *to, const void *from)
 		.giant_total = row->giant_total,
 		.giant_free = row->giant_free,
 		.misplaced = row->misplaced,
+		.large_region = row->large_region,
+		.large_committed = row->large_committed,
 	};
 	wire_str_copy(line->distances, sizeof(line->distances), row->distances);
 }

@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 
+#include "base/size.h"
 #include "client/ctl/link.h"
 #include "client/ctl/verb.h"
 
@@ -15,6 +16,8 @@ struct status_line {
 	bool isolates;
 	char refused[512]; /* "limits.waiting 3", by spaces */
 	uint64_t dropped;
+	char large[160]; /* of the region, by spaces */
+	uint64_t large_page, large_region, large_committed, large_from;
 };
 
 static const struct table_column columns[] = {
@@ -28,12 +31,17 @@ static const struct table_column columns[] = {
 	STATUS(committed, "COMMITTED", SHOW_BYTES),
 	STATUS(used, "USED", SHOW_BYTES),
 	STATUS(page, "PAGE", SHOW_BYTES),
+	STATUS(large, "LARGE PAGES", SHOW_TEXT),
 	STATUS(pages_why, "SMALL PAGES BECAUSE", SHOW_TEXT),
 	STATUS(spaces, "SPACES", SHOW_COUNT),
 	STATUS(sessions, "CLIENTS", SHOW_COUNT),
 	STATUS(isolates, "ISOLATES USERS", SHOW_YES_NO),
 	STATUS(refused, "REFUSED BY LIMITS", SHOW_TEXT),
 	STATUS(dropped, "DROPPED", SHOW_COUNT),
+	STATUS(large_page, NULL, SHOW_BYTES),
+	STATUS(large_region, NULL, SHOW_BYTES),
+	STATUS(large_committed, NULL, SHOW_BYTES),
+	STATUS(large_from, NULL, SHOW_BYTES),
 #undef STATUS
 };
 
@@ -55,6 +63,23 @@ static void print_refused(char *ret, size_t size, const struct wire_list *limits
 				(unsigned long long)rows[i].refused);
 		n += more > 0 ? (size_t)more : 0;
 	}
+}
+
+/* Nothing, if all of the region has pages of one size. */
+static void print_large(char *ret, size_t size, const struct wire_daemon_status *status)
+{
+	char page[SIZE_TEXT_MAX], region[SIZE_TEXT_MAX], committed[SIZE_TEXT_MAX];
+	char from[SIZE_TEXT_MAX];
+
+	*ret = '\0';
+	if (!status->large_page)
+		return;
+	size_format(page, sizeof(page), status->large_page);
+	size_format(region, sizeof(region), status->large_region);
+	size_format(committed, sizeof(committed), status->large_committed);
+	size_format(from, sizeof(from), status->large_from);
+	snprintf(ret, size, "%s in pages of %s, %s committed, for spaces of %s and more",
+		 region, page, committed, from);
 }
 
 enum answer verb_status(struct call *call)
@@ -86,9 +111,14 @@ enum answer verb_status(struct call *call)
 		.sessions = status->sessions,
 		.isolates = status->isolates,
 		.dropped = status->dropped,
+		.large_page = status->large_page,
+		.large_region = status->large_region,
+		.large_committed = status->large_committed,
+		.large_from = status->large_from,
 	};
 	wire_str_copy(line.version, sizeof(line.version), status->version);
 	wire_str_copy(line.pages_why, sizeof(line.pages_why), status->pages_why);
+	print_large(line.large, sizeof(line.large), status);
 	print_refused(line.refused, sizeof(line.refused), &status->limits);
 	table_record(&call->page, NULL, columns, ARRAY_SIZE(columns), &line);
 	return ANSWER_OK;

@@ -56,6 +56,7 @@ static const struct bound {
 	enum key_id whole;
 	const char *why;
 } bounds[] = {
+	{KEY_memory_small, 1, KEY_memory_size, "the smaller pages are part of it"},
 	{KEY_limits_waiting, 1, KEY_limits_connections,
 	 "whoever has not said hello is connected, too"},
 	{KEY_limits_connections, 1, KEY_limits_descriptors, "each connection takes one"},

@@ -28,7 +28,7 @@ uint64_t terms_share(const struct core *core, uint32_t uid, const struct space *
 		if (space->rung == rung)
 			inside -= u64_min(inside, claim);
 	}
-	if (inside >= share)
+	if (inside > share || core->n_rungs == 1)
 		return share;
 	*ret_which = "rung";
 	return inside;

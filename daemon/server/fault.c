@@ -8,6 +8,7 @@
 #include "base/numa.h"
 #include "base/size.h"
 #include "daemon/core/placement.h"
+#include "daemon/server/pages.h"
 #include "daemon/server/server.h"
 
 struct size_text {
@@ -92,7 +93,8 @@ static int nodes_fault(struct request *request, const struct core_fault *fault)
 }
 
 /* "; node 0: 2 MiB of 64 MiB free, node 1: ...", where there is more than one to tell apart. */
-static void nodes_append(struct request *request, char *buf, size_t size, uint64_t nodes)
+static void nodes_append(struct request *request, char *buf, size_t size, uint64_t nodes,
+			 uint32_t page_shift)
 {
 	const char *between = "; ";
 
@@ -100,8 +102,8 @@ static void nodes_append(struct request *request, char *buf, size_t size, uint64
 	if (!request->server->places)
 		return;
 	for (uint64_t rest = nodes; rest; rest &= rest - 1) {
-		struct stats_node node =
-			core_node_view(request->server->core, (uint32_t)__builtin_ctzll(rest));
+		struct stats_node node = core_rung_view(request->server->core, page_shift,
+							(uint32_t)__builtin_ctzll(rest));
 		size_t used = strlen(buf);
 		char one[64];
 
@@ -190,6 +192,22 @@ static int permission_fault(struct request *request, const char *which)
 	return fault_set(request, FAULT_PERMISSION, which, "permission denied: %s", which);
 }
 
+/* Which rung the limit reaches, and what each has. */
+static int rung_fault(struct request *request, const struct core_fault *fault)
+{
+	const struct server *server = request->server;
+	char region[PAGES_TEXT_MAX];
+
+	return fault_set(
+		request, FAULT_BUDGET, "rung",
+		"limit: %s asked, %s left in pages of %s, which spaces of %s %s take; "
+		"there are %s",
+		bytes(fault->requested).text, bytes(fault->remaining).text,
+		bytes((uint64_t)1 << fault->page_shift).text, bytes(server->large.from).text,
+		fault->page_shift == server->large.page_shift ? "and more" : "and more do not",
+		pages_format(server, region));
+}
+
 int fault_from_core(struct request *request, int code, const struct core_fault *fault)
 {
 	const char *which = fault->which ? fault->which : "";
@@ -204,7 +222,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	};
 	switch (code) {
 	case CORE_E_MEMORY:
-		nodes_append(request, nodes, sizeof(nodes), fault->nodes);
+		nodes_append(request, nodes, sizeof(nodes), fault->nodes, fault->page_shift);
 		return fault_set(request, FAULT_MEMORY,
 				 request->server->places ? "nodes" : which,
 				 "%s asked, %s available, longest free run %s%s",
@@ -215,6 +233,8 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 				 "%s asked, at most %s can be had in one piece",
 				 bytes(fault->requested).text, bytes(fault->max).text);
 	case CORE_E_BUDGET:
+		if (!strcmp(which, "rung"))
+			return rung_fault(request, fault);
 		if (!strcmp(which, "nodes"))
 			return fault_set(request, FAULT_BUDGET, which,
 					 "limit: %s asked, nodes %s have %s together",

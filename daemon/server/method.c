@@ -172,11 +172,17 @@ static int run_status(struct request *request, const union wire_body *params)
 {
 	struct server *server = request->server;
 	struct core_view core;
+	uint64_t large_committed = 0;
 
 	(void)params;
 	returns_take_all(server);
 	publisher_publish(server->publisher);
 	core = core_view(server->core);
+	for (uint64_t rest = server->large.page_shift ? server->topology.memory : 0; rest;
+	     rest &= rest - 1)
+		large_committed += core_rung_view(server->core, server->large.page_shift,
+						  (uint32_t)__builtin_ctzll(rest))
+					   .committed;
 	request->result.daemon_status = (struct wire_daemon_status){
 		.version = wire_str(VARBOS_VERSION),
 		.pid = (uint64_t)getpid(),
@@ -194,6 +200,11 @@ static int run_status(struct request *request, const union wire_body *params)
 		.isolates = server->isolates,
 		.limits = limit_rows(request),
 		.dropped = server->dropped,
+		.large_page =
+			server->large.page_shift ? (uint64_t)1 << server->large.page_shift : 0,
+		.large_region = server->large.bytes,
+		.large_committed = large_committed,
+		.large_from = server->large.from,
 	};
 	return 0;
 }

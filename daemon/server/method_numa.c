@@ -66,6 +66,7 @@ int run_numa_nodes(struct request *request, const union wire_body *params)
 		uint32_t node = (uint32_t)__builtin_ctzll(rest);
 		const struct sys_node *at = &server->machine.node[node];
 		struct stats_node view = core_node_view(server->core, node);
+		struct stats_node large = {0};
 		bool ours = server->topology.memory & node_bit(node);
 
 		if (node < after)
@@ -74,6 +75,8 @@ int run_numa_nodes(struct request *request, const union wire_body *params)
 			next = node;
 			break;
 		}
+		if (server->large.page_shift)
+			large = core_rung_view(server->core, server->large.page_shift, node);
 		distances_format(distances[n], sizeof(distances[n]), &server->topology, node);
 		rows[n] = (struct wire_numa_node){
 			.node = node,
@@ -89,6 +92,8 @@ int run_numa_nodes(struct request *request, const union wire_body *params)
 			.giant_total = at->giant_total,
 			.giant_free = at->giant_free,
 			.misplaced = at->misplaced,
+			.large_region = large.capacity,
+			.large_committed = large.committed,
 		};
 		n++;
 	}

@@ -17,6 +17,7 @@
 #include "base/base.h"
 #include "base/size.h"
 #include "daemon/server/log.h"
+#include "daemon/server/pages.h"
 #include "daemon/server/server.h"
 
 enum { STATUS_MAX = 160 };
@@ -66,13 +67,11 @@ static bool send_text(struct notify *notify, const char *text)
 
 static void status_write(const struct server *server, char *ret, size_t size)
 {
-	char region[SIZE_TEXT_MAX], page[SIZE_TEXT_MAX], used[SIZE_TEXT_MAX];
+	char region[PAGES_TEXT_MAX], used[SIZE_TEXT_MAX];
 	struct core_view view = core_view(server->core);
 
-	size_format(region, sizeof(region), view.capacity);
-	size_format(page, sizeof(page), (uint64_t)1 << server->page_shift);
 	size_format(used, sizeof(used), view.used);
-	snprintf(ret, size, "%s in pages of %s, %s used; spaces %u, sessions %u", region, page,
+	snprintf(ret, size, "%s, %s used; spaces %u, sessions %u", pages_format(server, region),
 		 used, view.spaces, view.sessions);
 }
 

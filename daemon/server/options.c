@@ -21,11 +21,11 @@
 static const char help_head[] =
 	"varbosd - owns the machine's big memory and lets every process use it\n"
 	"\n"
-	"  varbosd [--socket PATH] [--size SIZE] [--pages auto|4K|2M] [--KEY=VALUE]...\n"
+	"  varbosd [--socket PATH] [--size SIZE] [--pages auto|4K|2M|1G] [--KEY=VALUE]...\n"
 	"\n"
 	"  --socket PATH   where clients connect: --socket.path\n"
 	"  --size SIZE     how much memory clients may have together: --memory.size\n"
-	"  --pages WHICH   2M, 4K or auto: --memory.pages\n"
+	"  --pages WHICH   1G, 2M, 4K or auto: --memory.pages\n"
 	"\n"
 	"  --config FILE   read FILE, too: after the folder, before variables and flags\n"
 	"  --config-dir DIR\n"

@@ -1,5 +1,12 @@
 /*
  * Pages - which pages the region is made of, and whether the machine can spare it at all.
+ *
+ * L1  The ladder is 1 GiB, 2 MiB, 4 KiB. `auto` takes the first rung that the machine has free
+ *     pages for, and says what was wrong with those above; a size that was asked for is had, or
+ *     the daemon does not start.
+ * L2  Where there are pages of 1 GiB, a part of the region (memory.small) is on the next rung, for
+ *     spaces below 4 GiB; of a region with fewer of them, for those below all of them together.
+ * L3  What was taken on a rung that did not do is given back before the next one is tried.
  */
 #pragma once
 
@@ -7,8 +14,16 @@
 
 struct server;
 
-/* Sets page_shift and pages_why, takes hugepages from the pool. -errno after having said why. */
+/*
+ * Sets page_shift, large and pages_why, takes hugepages from the pools. -errno after having said
+ * why.
+ */
 int pages_choose(struct server *server);
+
+enum { PAGES_TEXT_MAX = 96 };
+
+/* "256 MiB in pages of 2 MiB", or of both sizes. */
+const char *pages_format(const struct server *server, char ret[PAGES_TEXT_MAX]);
 
 /* Does the uid we run as keep what we own from our clients? */
 bool pages_isolate(void);

@@ -13,31 +13,41 @@ uint64_t region_weight(const struct sys_node *node, uint32_t page_shift)
 				  : node->total;
 }
 
+/* `weights` in units of their own; no part is larger than `max`, in units (NULL: any). */
+static uint64_t split(uint64_t units, const uint64_t *weights, const uint64_t *max,
+		      uint64_t *ret)
+{
+	uint64_t rest = 0, sum = 0, left = units;
+
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++) {
+		ret[i] = 0;
+		sum += weights[i];
+	}
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX && sum; i++) {
+		unsigned __int128 part = (unsigned __int128)units * weights[i] + rest;
+
+		/* The rounding of each goes on to the next, so that the last one comes out even. */
+		rest = (uint64_t)(part % sum);
+		ret[i] = u64_min((uint64_t)(part / sum), left);
+		if (max)
+			ret[i] = u64_min(ret[i], max[i]);
+		left -= ret[i];
+	}
+	return left;
+}
+
 uint64_t region_split(const struct sys_nodes *nodes, uint64_t size, uint32_t page_shift,
 		      uint64_t *ret_bytes)
 {
-	uint64_t unit = (uint64_t)1 << u64_max(page_shift, CHUNK_SHIFT), units = size / unit;
-	uint64_t rest = 0, weights = 0, left = units;
+	uint64_t unit = (uint64_t)1 << u64_max(page_shift, CHUNK_SHIFT);
+	uint64_t weights[TOPOLOGY_NODES_MAX] = {0}, left;
 
-	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++) {
-		ret_bytes[i] = 0;
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++)
 		if (nodes->topology.memory & node_bit(i))
-			weights += region_weight(&nodes->node[i], page_shift) / unit;
-	}
-	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX && weights; i++) {
-		uint64_t weight = region_weight(&nodes->node[i], page_shift) / unit, part;
-
-		if (!(nodes->topology.memory & node_bit(i)))
-			continue;
-		/* The rounding of each goes on to the next, so that the last one comes out even. */
-		part = (uint64_t)(((unsigned __int128)units * weight + rest) / weights);
-		rest = (uint64_t)(((unsigned __int128)units * weight + rest) % weights);
-		part = u64_min(part, left);
-		if (page_shift > 12)
-			part = u64_min(part, weight);
-		ret_bytes[i] = part * unit;
-		left -= part;
-	}
+			weights[i] = region_weight(&nodes->node[i], page_shift) / unit;
+	left = split(size / unit, weights, page_shift > 12 ? weights : NULL, ret_bytes);
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++)
+		ret_bytes[i] *= unit;
 	return left * unit;
 }
 
@@ -62,6 +72,26 @@ uint64_t region_lay_out(const struct shares *shares, const struct sys_nodes *nod
 		left += shares->bytes[node] - whole;
 	}
 	return left;
+}
+
+void region_wish(const struct shares *shares, const struct sys_nodes *nodes, uint64_t size,
+		 uint32_t page_shift, uint64_t *ret_bytes)
+{
+	uint64_t unit = (uint64_t)1 << u64_max(page_shift, CHUNK_SHIFT);
+	uint64_t there = nodes->topology.memory, weights[TOPOLOGY_NODES_MAX] = {0};
+
+	if (shares->sized) {
+		memcpy(ret_bytes, shares->bytes, sizeof(shares->bytes));
+		return;
+	}
+	if (shares->nodes)
+		there &= shares->nodes;
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++)
+		if (there & node_bit(i))
+			weights[i] = nodes->node[i].total / CHUNK_BYTES;
+	split(size / unit, weights, NULL, ret_bytes);
+	for (uint32_t i = 0; i < TOPOLOGY_NODES_MAX; i++)
+		ret_bytes[i] *= unit;
 }
 
 bool region_has_nodes(const struct shares *shares, const struct sys_nodes *nodes, char *why,

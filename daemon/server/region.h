@@ -26,6 +26,13 @@ uint64_t region_split(const struct sys_nodes *nodes, uint64_t size, uint32_t pag
 uint64_t region_lay_out(const struct shares *shares, const struct sys_nodes *nodes,
 			uint64_t size, uint32_t page_shift, uint64_t *ret_bytes);
 
+/*
+ * What each node should have in pages of this size, whatever its pool has: as memory.nodes says, or
+ * in proportion to all the memory that they have.
+ */
+void region_wish(const struct shares *shares, const struct sys_nodes *nodes, uint64_t size,
+		 uint32_t page_shift, uint64_t *ret_bytes);
+
 /* Does the machine have the nodes that are named? If not, `why` says which it has. */
 bool region_has_nodes(const struct shares *shares, const struct sys_nodes *nodes, char *why,
 		      size_t size);

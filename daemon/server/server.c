@@ -152,6 +152,10 @@ static int make_core(struct server *server)
 	allowance_of_core(server, &capacity, &config.limits);
 	allowance_apply(server);
 	memcpy(config.node_bytes, server->node_bytes, sizeof(server->node_bytes));
+	config.large.page_shift = server->large.page_shift;
+	config.large.from = server->large.from;
+	memcpy(config.large.node_bytes, server->large.node_bytes,
+	       sizeof(server->large.node_bytes));
 	server->records_bytes = records_size(&capacity);
 	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -217,11 +221,9 @@ static int start_loop(struct server *server)
 static void say_ready(struct server *server)
 {
 	static const char ready[] = "READY\n";
-	char size[SIZE_TEXT_MAX], page[SIZE_TEXT_MAX];
+	char region[PAGES_TEXT_MAX];
 
-	size_format(size, sizeof(size), server->config.memory.size);
-	size_format(page, sizeof(page), (uint64_t)1 << server->page_shift);
-	log_info("serving %s: %s in pages of %s", server->config.socket.path, size, page);
+	log_info("serving %s: %s", server->config.socket.path, pages_format(server, region));
 	if (!server->isolates)
 		log_notice("running as an ordinary user: spaces are not isolated from other "
 			   "programs of uid %u",

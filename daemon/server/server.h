@@ -34,13 +34,18 @@ struct server {
 	struct config config; /* as of the last reload */
 	const struct options *options;
 	uint32_t page_shift;
-	const char *pages_why;                   /* NULL, or why pages are smaller than asked */
-	struct topology topology;                /* at the start */
-	uint64_t node_bytes[TOPOLOGY_NODES_MAX]; /* of the region */
-	struct shares shares;                    /* memory.nodes */
-	bool places;                             /* there is a choice of nodes */
-	struct sys_nodes machine;                /* for numa.nodes, at most a second old: */
-	uint64_t machine_ms;                     /* by the loop's clock; 0: never read */
+	const char *pages_why;    /* NULL, or why pages are smaller than could be */
+	struct topology topology; /* at the start */
+	uint64_t node_bytes[TOPOLOGY_NODES_MAX]; /* of the region, without: */
+	struct {
+		uint32_t page_shift; /* 0: there are none */
+		uint64_t bytes, node_bytes[TOPOLOGY_NODES_MAX];
+		uint64_t from; /* spaces of this limit take them */
+	} large;
+	struct shares shares;     /* memory.nodes */
+	bool places;              /* there is a choice of nodes */
+	struct sys_nodes machine; /* for numa.nodes, at most a second old: */
+	uint64_t machine_ms;      /* by the loop's clock; 0: never read */
 	uint64_t epoch;
 	uint64_t start_ns;
 	bool isolates;

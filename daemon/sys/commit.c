@@ -92,7 +92,8 @@ static int step_commit(const struct commit_source *source, int fd, uint32_t page
 		       uint32_t node, uint64_t offset, uint64_t left, uint64_t *ret_size,
 		       struct sys_shortage *shortage)
 {
-	uint64_t size = u64_min(left, COMMIT_STEP), misplaced = 0;
+	uint64_t size = u64_min(left, u64_max(COMMIT_STEP, (uint64_t)1 << page_shift));
+	uint64_t misplaced = 0;
 	struct sys_node there;
 	struct sys_host host;
 	int r;

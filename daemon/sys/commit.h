@@ -15,6 +15,7 @@
 #include "daemon/sys/mempolicy.h"
 #include "daemon/sys/sys.h"
 
+/* Or one page. */
 #define COMMIT_STEP ((uint64_t)32 << 20)
 
 /* Where the pages come from. */

@@ -1,27 +1,38 @@
 #include "daemon/sys/host.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/base.h"
 #include "daemon/sys/procfile.h"
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+#define POOLS "/sys/kernel/mm/hugepages/hugepages-"
 
 static uint64_t host_share(uint64_t total)
 {
 	return u64_max(total / 100 * HOST_SHARE_PERCENT, HOST_SHARE_MIN);
 }
 
-static void pool_read(const char *root, struct sys_host *host)
+static bool pool_number(const char *root, uint32_t page_shift, const char *file, uint64_t *ret)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), POOLS "%llukB/%s", 1ULL << (page_shift - 10), file);
+	return procfile_number(root, path, ret);
+}
+
+static void pool_read(const char *root, uint32_t page_shift, struct sys_host *host,
+		      uint64_t *ret_total, uint64_t *ret_free)
 {
 	uint64_t total, unused, reserved;
 
-	if (!procfile_number(root, POOL "nr_hugepages", &total) ||
-	    !procfile_number(root, POOL "free_hugepages", &unused) ||
-	    !procfile_number(root, POOL "resv_hugepages", &reserved))
+	if (!pool_number(root, page_shift, "nr_hugepages", &total) ||
+	    !pool_number(root, page_shift, "free_hugepages", &unused) ||
+	    !pool_number(root, page_shift, "resv_hugepages", &reserved))
 		return;
-	host->huge_total = total << HOST_HUGE_SHIFT;
-	host->huge_free = (unused > reserved ? unused - reserved : 0) << HOST_HUGE_SHIFT;
+	host->pools |= (uint64_t)1 << page_shift;
+	*ret_total = total << page_shift;
+	*ret_free = (unused > reserved ? unused - reserved : 0) << page_shift;
 }
 
 int host_read(const char *root, struct sys_host *ret)
@@ -43,7 +54,8 @@ int host_read(const char *root, struct sys_host *ret)
 	host.available = u64_min(available << 10, room);
 	share = host_share(host.total);
 	host.cap = host.available > share ? host.available - share : 0;
-	pool_read(root, &host);
+	pool_read(root, HOST_HUGE_SHIFT, &host, &host.huge_total, &host.huge_free);
+	pool_read(root, HOST_GIANT_SHIFT, &host, &host.giant_total, &host.giant_free);
 
 	*ret = host;
 	return 0;
@@ -68,9 +80,10 @@ int sys_node_check(const struct sys_node *node, uint64_t asked, uint32_t page_sh
 int sys_host_check(const struct sys_host *host, uint64_t asked, uint32_t page_shift,
 		   struct sys_shortage *ret)
 {
-	bool huge = page_shift >= HOST_HUGE_SHIFT;
-	uint64_t available = huge ? host->huge_free : host->available;
-	uint64_t cap = huge ? host->huge_free : host->cap;
+	uint64_t available = page_shift == HOST_GIANT_SHIFT  ? host->giant_free
+			     : page_shift == HOST_HUGE_SHIFT ? host->huge_free
+							     : host->available;
+	uint64_t cap = page_shift >= HOST_HUGE_SHIFT ? available : host->cap;
 
 	if (asked <= cap)
 		return 0;

@@ -15,7 +15,7 @@
 
 #define HOST_SHARE_MIN ((uint64_t)64 << 20)
 #define NODE_SHARE_MIN ((uint64_t)16 << 20)
-enum { HOST_SHARE_PERCENT = 5, HOST_HUGE_SHIFT = 21 };
+enum { HOST_SHARE_PERCENT = 5, HOST_HUGE_SHIFT = 21, HOST_GIANT_SHIFT = 30 };
 
 /* `root` stands before /proc and /sys: "" but in tests. -EIO: /proc/meminfo makes no sense. */
 int host_read(const char *root, struct sys_host *ret);

@@ -8,140 +8,164 @@
 #include "daemon/sys/host.h"
 #include "daemon/sys/memfd.h"
 
-#define HUGE_BYTES ((uint64_t)1 << HOST_HUGE_SHIFT)
-
 void reserve_init(struct reserve *reserve)
 {
-	*reserve = (struct reserve){.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+	*reserve = (struct reserve){.lock = PTHREAD_MUTEX_INITIALIZER,
+				    .pools = {{.page_shift = HOST_HUGE_SHIFT, .fd = -1},
+					      {.page_shift = HOST_GIANT_SHIFT, .fd = -1}}};
 }
 
 void reserve_deinit(struct reserve *reserve)
 {
-	closep(&reserve->fd);
+	for (size_t i = 0; i < ARRAY_SIZE(reserve->pools); i++)
+		closep(&reserve->pools[i].fd);
 	pthread_mutex_destroy(&reserve->lock);
 }
 
-static void shrink(struct reserve *reserve, uint64_t bytes)
+static struct reserve_pool *pool_of(struct reserve *reserve, uint32_t page_shift)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(reserve->pools); i++)
+		if (reserve->pools[i].page_shift == page_shift)
+			return &reserve->pools[i];
+	return NULL;
+}
+
+static void shrink(struct reserve_pool *pool, uint64_t bytes)
 {
 	if (mutant(sys_reserve_kept))
 		return;
 	/* Cutting off the end of an unsealed file that has no page cannot fail. */
-	if (!ftruncate(reserve->fd, (off_t)bytes))
-		reserve->held = bytes;
+	if (!ftruncate(pool->fd, (off_t)bytes))
+		pool->held = bytes;
 }
 
 /* The reservation belongs to the file: it outlives the mapping that made it. */
-static int grow(struct reserve *reserve, uint64_t bytes)
+static int grow(struct reserve_pool *pool, uint64_t bytes)
 {
-	uint64_t more = bytes - reserve->held;
+	uint64_t more = bytes - pool->held;
 	void *p;
 	int r;
 
-	if (ftruncate(reserve->fd, (off_t)bytes) < 0)
+	if (ftruncate(pool->fd, (off_t)bytes) < 0)
 		return -errno;
 	p = mmap(NULL, more, PROT_NONE,
-		 MAP_SHARED | (mutant(sys_reserve_empty) ? MAP_NORESERVE : 0), reserve->fd,
-		 (off_t)reserve->held);
+		 MAP_SHARED | (mutant(sys_reserve_empty) ? MAP_NORESERVE : 0), pool->fd,
+		 (off_t)pool->held);
 	if (p == MAP_FAILED) {
 		r = -errno;
-		if (ftruncate(reserve->fd, (off_t)reserve->held) < 0)
+		if (ftruncate(pool->fd, (off_t)pool->held) < 0)
 			return -errno;
 		return r;
 	}
 	munmap(p, more);
-	reserve->held = bytes;
+	pool->held = bytes;
 	return 0;
 }
 
-static uint64_t wanted(const struct reserve *reserve)
+static uint64_t wanted(const struct reserve_pool *pool)
 {
-	return reserve->quota > reserve->taken ? reserve->quota - reserve->taken : 0;
+	return pool->quota > pool->taken ? pool->quota - pool->taken : 0;
 }
 
 /* Hold what should be held, or as much of it as the pool still has. */
-static void settle(struct reserve *reserve)
+static void settle(struct reserve_pool *pool)
 {
-	uint64_t want = wanted(reserve), more;
+	uint64_t want = wanted(pool), more;
 
-	if (want < reserve->held) {
-		shrink(reserve, want);
+	if (want < pool->held) {
+		shrink(pool, want);
 		return;
 	}
-	more = want - reserve->held;
+	more = want - pool->held;
 	while (more) {
-		if (!grow(reserve, reserve->held + more))
-			more = u64_min(more, wanted(reserve) - reserve->held);
+		if (!grow(pool, pool->held + more))
+			more = u64_min(more, wanted(pool) - pool->held);
 		else
-			more = u64_align_down(more / 2, HUGE_BYTES);
+			more = u64_align_down(more / 2, (uint64_t)1 << pool->page_shift);
 	}
 }
 
-static int hold(struct reserve *reserve, const char *root)
+static int hold(struct reserve_pool *pool, const char *root)
 {
-	uint64_t want = wanted(reserve);
+	uint64_t want = wanted(pool);
 	struct sys_host host;
 	int r;
 
-	if (want <= reserve->held) {
-		if (want < reserve->held)
-			shrink(reserve, want);
+	if (want <= pool->held) {
+		if (want < pool->held)
+			shrink(pool, want);
 		return 0;
 	}
 	r = host_read(root, &host);
 	if (r)
 		return r;
-	if (want - reserve->held > host.huge_free)
+	if (want - pool->held > *sys_host_pool(&host, pool->page_shift))
 		return -ENOMEM;
-	if (reserve->fd < 0) {
-		r = memfd_reserve(HOST_HUGE_SHIFT, &reserve->fd);
+	if (pool->fd < 0) {
+		r = memfd_reserve(pool->page_shift, &pool->fd);
 		if (r)
 			return r;
 	}
-	return grow(reserve, want);
+	return grow(pool, want);
 }
 
-int reserve_quota(struct reserve *reserve, const char *root, uint64_t bytes)
+int reserve_quota(struct reserve *reserve, const char *root, uint32_t page_shift,
+		  uint64_t bytes)
 {
+	struct reserve_pool *pool = pool_of(reserve, page_shift);
 	uint64_t before;
 	int r;
 
-	if (!u64_align_up(bytes, HUGE_BYTES, &bytes))
+	if (!pool)
+		return -EINVAL;
+	if (!u64_align_up(bytes, (uint64_t)1 << page_shift, &bytes))
 		return -ENOMEM;
 
 	pthread_mutex_lock(&reserve->lock);
-	before = reserve->quota;
-	reserve->quota = bytes;
-	r = hold(reserve, root);
+	before = pool->quota;
+	pool->quota = bytes;
+	r = hold(pool, root);
 	if (r)
-		reserve->quota = before;
+		pool->quota = before;
 	pthread_mutex_unlock(&reserve->lock);
 	return r;
 }
 
-void reserve_take(struct reserve *reserve, uint64_t bytes)
+void reserve_take(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
 {
+	struct reserve_pool *pool = pool_of(reserve, page_shift);
+
+	if (!pool)
+		return;
 	pthread_mutex_lock(&reserve->lock);
-	reserve->taken += bytes;
-	settle(reserve);
+	pool->taken += bytes;
+	settle(pool);
 	pthread_mutex_unlock(&reserve->lock);
 }
 
-void reserve_give(struct reserve *reserve, uint64_t bytes)
+void reserve_give(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
 {
+	struct reserve_pool *pool = pool_of(reserve, page_shift);
+
+	if (!pool)
+		return;
 	pthread_mutex_lock(&reserve->lock);
-	reserve->taken -= u64_min(bytes, reserve->taken);
-	settle(reserve);
+	pool->taken -= u64_min(bytes, pool->taken);
+	settle(pool);
 	pthread_mutex_unlock(&reserve->lock);
 }
 
 int reserve_host(struct reserve *reserve, const char *root, struct sys_host *ret)
 {
+	struct reserve_pool *pools = reserve->pools;
 	int r;
 
 	pthread_mutex_lock(&reserve->lock);
 	r = host_read(root, ret);
-	if (!r)
-		ret->huge_free = u64_min(ret->huge_free + reserve->held, ret->huge_total);
+	if (!r) {
+		ret->huge_free = u64_min(ret->huge_free + pools[0].held, ret->huge_total);
+		ret->giant_free = u64_min(ret->giant_free + pools[1].held, ret->giant_total);
+	}
 	pthread_mutex_unlock(&reserve->lock);
 	return r;
 }

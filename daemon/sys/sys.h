@@ -20,8 +20,10 @@ struct sys_host {
 	uint64_t total;     /* of memory */
 	uint64_t available; /* without swapping: the least of MemAvailable and cgroup room */
 	uint64_t cap; /* the most that Varbos may take of it, leaving the host its share */
-	uint64_t huge_total,
-		huge_free; /* 2 MiB pages, in bytes; free: neither used nor reserved by others */
+	/* Pools, in bytes; free: neither used nor reserved by others */
+	uint64_t huge_total, huge_free;   /* of 2 MiB pages */
+	uint64_t giant_total, giant_free; /* of 1 GiB pages */
+	uint64_t pools; /* bit n: there are hugepages of 2^n bytes, or there could be */
 };
 
 /* One NUMA node, in bytes. */
@@ -93,12 +95,12 @@ struct sys_table {
 	/* One at least has memory for us. */
 	int (*nodes)(struct sys *sys, struct sys_nodes *ret);
 	/*
-	 * Set how many bytes of hugepages are Varbos's, committed or not. What of them is not
+	 * Set how many bytes of hugepages of a size are Varbos's, committed or not. What of them is not
 	 * committed is held, so that a stranger's touch of a hole gets SIGBUS, not a page: commit
 	 * takes from it, punch and window_destroy give back to it. -ENOMEM: the pool has not that
 	 * many, and nothing has changed.
 	 */
-	int (*reserve)(struct sys *sys, uint64_t bytes);
+	int (*reserve)(struct sys *sys, uint32_t page_shift, uint64_t bytes);
 	/*
 	 * From now on what is committed in 4 KiB pages stays in memory, never swapped; a commit that
 	 * cannot be locked fails. -ENOMEM, -EPERM: so many bytes may not be locked, *ret_limit
@@ -122,6 +124,12 @@ struct sys_table {
 /* The kernel itself. */
 int sys_real_new(struct sys **ret);
 void sys_real_free(struct sys *sys);
+
+/* Of the pool of hugepages of this size, what is free. */
+static inline uint64_t *sys_host_pool(struct sys_host *host, uint32_t page_shift)
+{
+	return page_shift == 30 ? &host->giant_free : &host->huge_free;
+}
 
 /*
  * Could the host spare `asked` bytes in pages of this size? Pure. -ENOMEM: no, and *ret has the

@@ -28,11 +28,6 @@ static struct sys_real *real(struct sys *sys)
 	return container_of(sys, struct sys_real, sys);
 }
 
-static bool is_huge(uint32_t page_shift)
-{
-	return page_shift == HOST_HUGE_SHIFT;
-}
-
 static int real_host(struct sys *sys, struct sys_host *ret)
 {
 	return reserve_host(&real(sys)->reserve, "", ret);
@@ -47,14 +42,12 @@ static int source_ask(void *userdata, struct sys_host *ret)
 
 static void source_take(void *userdata, uint32_t page_shift, uint64_t bytes)
 {
-	if (is_huge(page_shift))
-		reserve_take(&real(userdata)->reserve, bytes);
+	reserve_take(&real(userdata)->reserve, page_shift, bytes);
 }
 
 static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
 {
-	if (is_huge(page_shift))
-		reserve_give(&real(userdata)->reserve, bytes);
+	reserve_give(&real(userdata)->reserve, page_shift, bytes);
 }
 
 static void source_collapse(void *userdata, int fd, uint64_t offset, uint64_t size)
@@ -158,7 +151,7 @@ static int real_window_create(struct sys *sys, const char *name, uint64_t size,
 	int r;
 
 	r = memfd_window(name, size, page_shift, &fd);
-	if (!r && !is_huge(page_shift))
+	if (!r && page_shift < HOST_HUGE_SHIFT)
 		r = locked_file_add(&real(sys)->locked, fd, size);
 	if (r)
 		return r;
@@ -233,9 +226,9 @@ static int real_nodes(struct sys *sys, struct sys_nodes *ret)
 	return 0;
 }
 
-static int real_reserve(struct sys *sys, uint64_t bytes)
+static int real_reserve(struct sys *sys, uint32_t page_shift, uint64_t bytes)
 {
-	return reserve_quota(&real(sys)->reserve, "", bytes);
+	return reserve_quota(&real(sys)->reserve, "", page_shift, bytes);
 }
 
 static int real_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)

@@ -182,7 +182,7 @@ class Wrong(Case):
                    'path = ""\n',
                    "2:8: memory.size: -2097152 given, a size from 2 MiB to 1 PiB, a multiple of "
                    "2 MiB is wanted",
-                   "3:9: memory.pages: 2 is none of auto, 4K, 2M",
+                   "3:9: memory.pages: 2 is none of auto, 4K, 2M, 1G",
                    "5:9: log.level: a number with a fraction, or none at all is none of error, "
                    "warning, notice, info",
                    "7:8: socket.path: a path of 1 to 101 bytes is wanted, this one has 0")

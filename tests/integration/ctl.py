@@ -600,7 +600,8 @@ class WithDaemon(unittest.TestCase):
         page = self.json("numa")
         self.assertEqual(list(page["nodes"][0]), [
             "node", "cpus", "total", "free", "region", "committed", "used", "huge_total",
-            "huge_free", "giant_total", "giant_free", "misplaced", "distances"])
+            "huge_free", "giant_total", "giant_free", "misplaced",
+            "large_region", "large_committed", "distances"])
         self.assertEqual(sum(n["region"] for n in page["nodes"]), REGION)
         for node in page["nodes"]:
             self.assertEqual(len(node["distances"].split()), len(page["nodes"]))

@@ -512,7 +512,7 @@ START_TEST(sixteen_tebibytes_are_refused_with_asked_available_and_cap)
 		       1, "(cap)");
 	expect_refusal((const char *[]){"varbosd", "--socket", path, "--size", "16TiB",
 					"--pages", "2M", NULL},
-		       1, "hugepages unavailable");
+		       1, "HugePagesUnavailable");
 }
 END_TEST
 

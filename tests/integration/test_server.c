@@ -18,7 +18,9 @@
 #include "tests/fake_sys.h"
 #include "tests/integration/peer.h"
 
+#define KIB ((uint64_t)1 << 10)
 #define MIB ((uint64_t)1 << 20)
+#define GIB ((uint64_t)1 << 30)
 
 /* One server, its folder and its thread. */
 static struct {
@@ -335,6 +337,62 @@ START_TEST(auto_falls_back_to_small_pages_and_says_why)
 
 	ck_assert_uint_eq(status.page, 4096);
 	ck_assert_uint_gt(status.pages_why.size, 0);
+}
+END_TEST
+
+static uint64_t page_of(struct peer *peer, const char *name)
+{
+	ck_assert(peer_call(peer, WIRE_SPACE_OPEN,
+			    &(struct wire_space_open){.name = wire_str(name)}));
+	return peer->answer.body.space_opened.page;
+}
+
+START_TEST(spaces_of_four_gibibytes_take_pages_of_one_and_others_the_next_size)
+{
+	struct wire_daemon_status status;
+	struct peer peer;
+	uint64_t large;
+
+	prepare(4 * GIB, CONFIG_PAGES_1G, true);
+	host.fake.host.giant_total = host.fake.host.giant_free = 4 * GIB;
+	host.fake.nodes.node[0].giant_total = host.fake.nodes.node[0].giant_free = 4 * GIB;
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	ck_assert_uint_eq(host.fake.reserved_giant, 3 * GIB);
+	peer_create_space(&peer, "small", 64 * MIB);
+	ck_assert_uint_eq(page_of(&peer, "small"), 2 * MIB);
+	/* all there is, where that is less than four */
+	peer_create_space(&peer, "large", 3 * GIB);
+	ck_assert_uint_eq(page_of(&peer, "large"), GIB);
+	large = peer.answer.body.space_opened.space;
+	ck_assert(alloc(&peer, large, 64 * KIB));
+	ck_assert(alloc(&peer, large, 2 * GIB));
+	status = peer_status(&peer);
+	ck_assert_uint_eq(status.page, 2 * MIB);
+	ck_assert_uint_eq(status.large_page, GIB);
+	ck_assert_uint_eq(status.large_region, 3 * GIB);
+	ck_assert_uint_eq(status.large_from, 3 * GIB);
+	ck_assert_uint_eq(status.large_committed, 3 * GIB);
+	ck_assert_uint_eq(status.committed, 3 * GIB);
+	ck_assert(peer_call(&peer, WIRE_NUMA_NODES, &(struct wire_page_after){0}));
+	ck_assert_uint_eq(
+		((const struct wire_numa_node *)peer.answer.body.numa_nodes.rows.rows)[0]
+			.large_committed,
+		3 * GIB);
+
+	/* what does not fit its rung says which, and what each has */
+	ck_assert(!peer_call(
+		&peer, WIRE_SPACE_CREATE,
+		&(struct wire_space_create){.name = wire_str("more"), .limit = 2 * GIB}));
+	ck_assert_uint_eq(peer.answer.fault.code, FAULT_BUDGET);
+	ck_assert(wire_str_is(peer.answer.fault.which, "rung"));
+	ck_assert(strstr(peer.answer.fault.message.data,
+			 "3 GiB in pages of 1 GiB and 1 GiB in pages of 2 MiB"));
+	ck_assert(alloc(&peer, large, 512 * MIB));
+	ck_assert(!alloc(&peer, large, GIB));
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.host.giant_free, 4 * GIB);
 }
 END_TEST
 
@@ -706,6 +764,7 @@ static Suite *suite(void)
 	tcase_add_test(t, where_no_node_can_be_chosen_the_machine_counts_as_one);
 	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
 	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);
+	tcase_add_test(t, spaces_of_four_gibibytes_take_pages_of_one_and_others_the_next_size);
 	suite_add_tcase(s, t);
 	return s;
 }

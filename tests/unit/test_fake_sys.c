@@ -60,13 +60,13 @@ START_TEST(hugepages_are_a_pool_of_their_own)
 	int fd;
 
 	ck_assert_int_eq(sys->table->window_create(sys, "w", 64 * MIB, 21, &fd), 0);
-	ck_assert_int_eq(sys->table->reserve(sys, 16 * MIB), 0);
+	ck_assert_int_eq(sys->table->reserve(sys, 21, 16 * MIB), 0);
 	ck_assert_int_eq(sys->table->commit(sys, fd, 21, SYS_NODE_ANY, 0, 4 * MIB, &shortage),
 			 0);
 	ck_assert_uint_eq(fake.host.cap, 16 * MIB);
 	ck_assert_uint_eq(fake.host.huge_free, 12 * MIB);
-	ck_assert_int_eq(sys->table->reserve(sys, 16 * MIB), 0);
-	ck_assert_int_eq(sys->table->reserve(sys, 18 * MIB), -ENOMEM);
+	ck_assert_int_eq(sys->table->reserve(sys, 21, 16 * MIB), 0);
+	ck_assert_int_eq(sys->table->reserve(sys, 21, 18 * MIB), -ENOMEM);
 	ck_assert_uint_eq(fake.reserved, 16 * MIB);
 	sys->table->window_destroy(sys, fd, 21);
 }

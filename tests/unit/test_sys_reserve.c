@@ -95,7 +95,7 @@ START_TEST(what_is_reserved_is_a_strangers_bus_error_not_its_page)
 	if (!have)
 		return;
 	fd = window_new(PAGES);
-	ck_assert_int_eq(table->reserve(sys, all * HUGE), 0);
+	ck_assert_int_eq(table->reserve(sys, 21, all * HUGE), 0);
 	ck_assert_uint_eq(spare(), all);
 	ck_assert_int_eq(touch(fd, 1), SIGBUS);
 	ck_assert_uint_eq(blocks_of(fd), 0);
@@ -121,7 +121,7 @@ START_TEST(all_that_is_reserved_can_be_committed_and_comes_back)
 
 	if (!have)
 		return;
-	ck_assert_int_eq(table->reserve(sys, all * HUGE), 0);
+	ck_assert_int_eq(table->reserve(sys, 21, all * HUGE), 0);
 	for (int round = 0; round < 3; round++) {
 		fd = window_new(all);
 		ck_assert_int_eq(
@@ -133,7 +133,7 @@ START_TEST(all_that_is_reserved_can_be_committed_and_comes_back)
 		ck_assert_int_eq(touch(fd, 0), SIGBUS);
 		table->window_destroy(sys, fd, 21);
 	}
-	ck_assert_int_eq(table->reserve(sys, 0), 0);
+	ck_assert_int_eq(table->reserve(sys, 21, 0), 0);
 	fd = window_new(1);
 	ck_assert_int_eq(touch(fd, 0), 0);
 	table->window_destroy(sys, fd, 21);
@@ -149,9 +149,9 @@ START_TEST(more_than_the_pool_is_refused_and_changes_nothing)
 	if (!have)
 		return;
 	fd = window_new(all + 1);
-	ck_assert_int_eq(table->reserve(sys, 2 * HUGE), 0);
-	ck_assert_int_eq(table->reserve(sys, (all + 1) * HUGE), -ENOMEM);
-	ck_assert_int_eq(table->reserve(sys, UINT64_MAX), -ENOMEM);
+	ck_assert_int_eq(table->reserve(sys, 21, 2 * HUGE), 0);
+	ck_assert_int_eq(table->reserve(sys, 21, (all + 1) * HUGE), -ENOMEM);
+	ck_assert_int_eq(table->reserve(sys, 21, UINT64_MAX), -ENOMEM);
 	ck_assert_int_eq(
 		table->commit(sys, fd, 21, SYS_NODE_ANY, 0, (all + 1) * HUGE, &shortage),
 		-ENOMEM);
@@ -204,7 +204,7 @@ START_TEST(the_guarded_copy_survives_a_hole_that_a_client_punched)
 		return;
 	ck_assert_int_eq(guard_install(), 0);
 	fd = window_new(2);
-	ck_assert_int_eq(table->reserve(sys, all * HUGE), 0);
+	ck_assert_int_eq(table->reserve(sys, 21, all * HUGE), 0);
 	ck_assert_int_eq(table->commit(sys, fd, 21, SYS_NODE_ANY, 0, 2 * HUGE, &shortage), 0);
 	p = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	ck_assert_ptr_ne(p, MAP_FAILED);

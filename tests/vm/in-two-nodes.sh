@@ -59,7 +59,7 @@ test_an_explicit_size_fails_with_the_figures_of_each_node_and_the_command() {
 	local said
 	refused with --size 256M --pages 2M
 	said=$(logged err)
-	has "$said" 'hugepages unavailable: 256 MiB asked in 2 MiB pages, 168 MiB free'
+	has "$said" 'HugePagesUnavailable: 256 MiB asked in 2 MiB pages, 168 MiB free'
 	said=$(logged)
 	has "$said" 'node 0: .* wanted, 80 MiB of 80 MiB free in its pool; echo [0-9]+ > .*/node0/'
 	has "$said" 'node 1: .* wanted, 88 MiB of 88 MiB free in its pool; echo [0-9]+ > .*/node1/'
