@@ -15,6 +15,7 @@
 #include "daemon/server/fault.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -182,8 +183,6 @@ int main(void)
 {
 	Suite *s = suite_create("abuse");
 	TCase *plenty = tcase_create("plenty"), *few = tcase_create("short");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(plenty, 45);
 	tcase_add_checked_fixture(plenty, set_up, tear_down);
@@ -195,8 +194,5 @@ int main(void)
 	tcase_add_test(few, answers_that_are_not_read_hold_few_descriptors);
 	tcase_add_test(few, a_space_whose_descriptors_cannot_be_had_is_not_open);
 	suite_add_tcase(s, few);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -26,6 +26,7 @@
 
 #include "base/base.h"
 #include "tests/integration/daemon.h"
+#include "tests/suite.h"
 
 #define MIB ((size_t)1 << 20)
 #define SLICE ((size_t)64 << 10)
@@ -916,11 +917,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

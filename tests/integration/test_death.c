@@ -15,6 +15,7 @@
 #include "proto/layout.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -342,11 +343,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

@@ -31,6 +31,7 @@
 #include "daemon/server/fault.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -740,9 +741,7 @@ static void add(Suite *suite, const char *name, void (*before)(void))
 int main(void)
 {
 	Suite *s = suite_create("hostile_client");
-	SRunner *runner;
 	TCase *few;
-	int failed;
 
 	if (geteuid()) {
 		printf("SKIPPED: only root can be other uids\n");
@@ -755,9 +754,5 @@ int main(void)
 	tcase_add_checked_fixture(few, set_up_few, tear_down);
 	tcase_add_test(few, many_uids_together_leave_descriptors_for_a_session_of_another);
 	suite_add_tcase(s, few);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -16,6 +16,7 @@
 #include "client/space.h"
 #include "proto/layout.h"
 #include "tests/integration/fake_daemon.h"
+#include "tests/suite.h"
 
 enum step { CONNECT, OPEN, ALLOC, PING, LIST };
 
@@ -664,11 +665,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

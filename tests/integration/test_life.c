@@ -15,6 +15,7 @@
 #include "base/base.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -198,8 +199,6 @@ int main(void)
 {
 	Suite *s = suite_create("life");
 	TCase *t = tcase_create("life");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 45);
 	tcase_add_test(t, it_ends_cleanly_on_each_of_its_signals);
@@ -209,8 +208,5 @@ int main(void)
 	tcase_add_test(t, without_a_path_it_makes_the_folder_of_the_users_socket);
 	tcase_add_test(t, who_has_a_space_open_is_named_when_it_cannot_be_removed);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

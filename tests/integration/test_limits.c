@@ -25,6 +25,7 @@
 #include "daemon/server/fault.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 enum {
 	NOBODY = 65534,
@@ -456,8 +457,6 @@ int main(void)
 {
 	Suite *s = suite_create("limits");
 	TCase *t = tcase_create("limits");
-	SRunner *runner;
-	int failed;
 
 	if (geteuid()) {
 		printf("SKIPPED: only root can be other uids\n");
@@ -474,9 +473,5 @@ int main(void)
 	tcase_add_test(t, unread_answers_of_a_uid_are_limited_together);
 	tcase_add_test(t, a_reload_stops_growth_or_lets_go_on_and_ends_nothing);
 	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -16,6 +16,7 @@
 #include "proto/layout.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -207,8 +208,6 @@ int main(void)
 {
 	Suite *s = suite_create("returns");
 	TCase *t = tcase_create("returns");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, set_up, tear_down);
@@ -221,8 +220,5 @@ int main(void)
 	tcase_add_test(t, garbage_in_the_ring_frees_nothing_and_stops_nothing);
 	tcase_add_test(t, the_library_uses_it_and_falls_back_when_it_is_full);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

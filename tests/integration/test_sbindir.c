@@ -8,6 +8,8 @@
 
 #include <varbos/varbos.h>
 
+#include "tests/suite.h"
+
 START_TEST(what_is_in_no_path_is_found_where_it_was_installed)
 {
 	const struct varbos_private_options options = {.size = 4 << 20, .pages = "4K"};
@@ -25,14 +27,9 @@ int main(void)
 {
 	Suite *s = suite_create("sbindir");
 	TCase *t = tcase_create("sbindir");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, what_is_in_no_path_is_found_where_it_was_installed);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

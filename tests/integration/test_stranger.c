@@ -10,6 +10,7 @@
 #include <varbos/varbos.h>
 
 #include "tests/integration/daemon.h"
+#include "tests/suite.h"
 
 enum {
 	WRITTEN = 1 << 20, /* byte i is i % 251 */
@@ -71,14 +72,9 @@ int main(void)
 {
 	Suite *s = suite_create("stranger");
 	TCase *t = tcase_create("stranger");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, what_a_stranger_wrote_in_python_is_read_in_c);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

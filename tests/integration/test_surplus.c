@@ -16,6 +16,7 @@
 #include "proto/stats_file.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -252,8 +253,6 @@ int main(void)
 {
 	Suite *s = suite_create("surplus");
 	TCase *t = tcase_create("surplus");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, set_up, tear_down);
@@ -262,8 +261,5 @@ int main(void)
 	tcase_add_test(t, what_a_writer_filled_goes_with_it_and_can_be_granted);
 	tcase_add_test(t, what_is_granted_meanwhile_stays);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

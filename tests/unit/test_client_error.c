@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "client/error.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -130,8 +131,6 @@ int main(void)
 {
 	Suite *s = suite_create("client_error");
 	TCase *c = tcase_create("error");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(c, numbers_of_a_refusal_are_told_to_a_person);
 	tcase_add_test(c, other_faults_keep_the_daemons_line);
@@ -140,9 +139,5 @@ int main(void)
 	tcase_add_test(c, each_thread_has_its_own);
 	tcase_add_test(c, every_code_has_a_name);
 	suite_add_tcase(s, c);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

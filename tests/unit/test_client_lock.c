@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "client/fork.h"
 #include "client/lock.h"
+#include "tests/suite.h"
 
 enum { THREADS = 4, ROUNDS = 20000 };
 
@@ -92,8 +93,6 @@ int main(void)
 {
 	Suite *s = suite_create("client_lock");
 	TCase *c = tcase_create("lock");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, one_thread_holds_it_at_a_time);
@@ -101,9 +100,5 @@ int main(void)
 	tcase_add_test(c, a_process_and_its_children_count_differently);
 	tcase_add_test(c, a_wait_ends_by_its_deadline);
 	suite_add_tcase(s, c);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

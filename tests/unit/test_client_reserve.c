@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "client/reserve.h"
 #include "proto/layout.h"
+#include "tests/suite.h"
 
 #define GIB ((uint64_t)1 << 30)
 
@@ -84,17 +85,11 @@ int main(void)
 {
 	Suite *s = suite_create("client_reserve");
 	TCase *c = tcase_create("reserve");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(c, a_range_fits_pages_of_any_size_and_ends_where_it_should);
 	tcase_add_test(c, the_same_place_is_had_again_if_it_is_free);
 	tcase_add_test(c, children_do_not_inherit_it);
 	tcase_add_test(c, more_than_the_machine_addresses_is_refused);
 	suite_add_tcase(s, c);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "client/returns.h"
+#include "tests/suite.h"
 
 enum { RACE_RECORDS = 2000000 };
 
@@ -90,8 +91,6 @@ int main(void)
 {
 	Suite *s = suite_create("client returns");
 	TCase *t = tcase_create("client returns");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, a_record_is_there_when_its_turn_is);
@@ -99,8 +98,5 @@ int main(void)
 	tcase_add_test(t, a_record_is_overwritten_only_when_an_answer_has_shown_it_taken);
 	tcase_add_test(t, whoever_sees_a_turn_sees_the_record_behind_it);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -8,6 +8,7 @@
 
 #include "daemon/config/settings.h"
 #include "daemon/config/shares.h"
+#include "tests/suite.h"
 
 static struct settings settings;
 
@@ -523,11 +524,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

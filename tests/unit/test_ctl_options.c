@@ -6,6 +6,7 @@
 #include "base/word.h"
 #include "client/ctl/answer.h"
 #include "client/ctl/options.h"
+#include "tests/suite.h"
 
 static struct options options;
 static char complaint[256];
@@ -130,8 +131,6 @@ int main(void)
 {
 	Suite *suite = suite_create("ctl-options");
 	TCase *tcase = tcase_create("options");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tcase, options_stand_before_between_and_after_the_words);
 	tcase_add_test(tcase, a_value_may_follow_an_equals_sign_and_an_optional_one_must);
@@ -142,8 +141,5 @@ int main(void)
 	tcase_add_test(tcase, distance_counts_single_letter_changes);
 	tcase_add_test(tcase, the_exit_status_of_a_refusal_is_that_of_the_error_table);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

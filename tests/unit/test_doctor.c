@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "client/ctl/doctor.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -315,8 +316,6 @@ int main(void)
 {
 	Suite *suite = suite_create("doctor");
 	TCase *tcase = tcase_create("story");
-	SRunner *runner;
-	int failed;
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_test(tcase, a_healthy_machine_is_left_alone);
@@ -324,9 +323,5 @@ int main(void)
 	tcase_add_test(tcase, nodes_that_differ_are_named);
 	tcase_add_test(tcase, a_machine_is_read_from_its_files);
 	tcase_add_test(tcase, what_the_daemon_prints_is_taken_in);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "proto/wire.h"
+#include "tests/suite.h"
 
 static const struct {
 	const char *name;
@@ -75,8 +76,6 @@ int main(void)
 {
 	Suite *suite = suite_create("errors");
 	TCase *tests = tcase_create("errors");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, the_public_codes_are_those_of_the_table);
 	tcase_add_test(tests, every_public_code_has_a_row);
@@ -84,9 +83,5 @@ int main(void)
 	tcase_add_test(tests, every_code_has_a_name_and_an_exit_status);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "daemon/sys/guard.h"
+#include "tests/suite.h"
 
 enum { PAGE = 4096, PAGES = 4, THREADS = 4, ROUNDS = 2000 };
 
@@ -230,9 +231,7 @@ int main(void)
 {
 	Suite *suite = suite_create("guard");
 	TCase *inside = tcase_create("inside"), *outside = tcase_create("outside");
-	SRunner *runner = srunner_create(suite);
 	const char *fork_mode = getenv("CK_FORK");
-	int failed;
 
 	suite_add_tcase(suite, inside);
 	tcase_set_timeout(inside, 60);
@@ -257,8 +256,5 @@ int main(void)
 		tcase_add_test_raise_signal(outside, a_fault_outside_the_copy_kills_as_ever,
 					    SIGBUS);
 	}
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

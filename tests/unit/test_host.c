@@ -12,6 +12,7 @@
 #include "base/base.h"
 #include "daemon/sys/host.h"
 #include "daemon/sys/procfile.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
@@ -245,8 +246,6 @@ int main(void)
 {
 	Suite *suite = suite_create("host");
 	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -262,8 +261,5 @@ int main(void)
 	tcase_add_test(tc, the_older_hierarchy_counts_too);
 	tcase_add_test(tc, the_older_hierarchys_largest_number_is_no_limit);
 	tcase_add_test(tc, a_field_is_found_by_its_whole_name);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "proto/layout.h"
 #include "tests/fuzz/sample.h"
+#include "tests/suite.h"
 
 static uint64_t seed_take(void)
 {
@@ -129,8 +130,6 @@ int main(void)
 {
 	Suite *suite = suite_create("layout");
 	TCase *tests = tcase_create("layout");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, an_offset_is_a_window_and_a_position);
 	tcase_add_test(tests, a_reference_is_a_tag_above_an_offset);
@@ -140,9 +139,5 @@ int main(void)
 	tcase_add_test(tests, the_bits_of_a_slice_word_are_where_the_readme_says);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "daemon/server/log.h"
+#include "tests/suite.h"
 
 static char said[8192];
 
@@ -119,11 +120,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite());
 }

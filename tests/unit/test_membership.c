@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "base/membership.h"
+#include "tests/suite.h"
 
 static char path[] = "/tmp/varbos-membership-XXXXXX";
 static char hint[MEMBERSHIP_TEXT_MAX];
@@ -66,8 +67,6 @@ int main(void)
 {
 	Suite *suite = suite_create("membership");
 	TCase *tests = tcase_create("membership");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, who_is_not_in_the_group_is_told_the_command);
@@ -76,9 +75,5 @@ int main(void)
 		       a_file_that_is_not_there_or_a_group_without_a_name_gives_no_advice);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -2,6 +2,7 @@
  * Quotas: who may take how many, and that nobody takes the last of anything.
  */
 #include "daemon/core/quota.h"
+#include "tests/suite.h"
 #include "tests/unit/core_world.h"
 
 enum { OWN = 500, ONE = 1000, OTHER = 1001 };
@@ -155,8 +156,6 @@ int main(void)
 {
 	Suite *s = suite_create("quota");
 	TCase *t = tcase_create("story");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, a_uid_takes_what_its_limit_says_and_a_refusal_says_which);
@@ -168,8 +167,5 @@ int main(void)
 	tcase_add_test(t, every_account_is_walked_once);
 	tcase_add_test(t, metadata_is_a_limit_of_its_own);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "base/size.h"
+#include "tests/suite.h"
 
 START_TEST(units_are_powers_of_two_in_either_spelling)
 {
@@ -141,8 +142,6 @@ int main(void)
 {
 	Suite *suite = suite_create("size");
 	TCase *tests = tcase_create("size");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, units_are_powers_of_two_in_either_spelling);
 	tcase_add_test(tests, what_is_no_size_is_refused_and_leaves_the_result_alone);
@@ -150,9 +149,5 @@ int main(void)
 	tcase_add_test(tests, a_printed_size_is_near_the_size);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "client/ctl/snapshot.h"
 #include "proto/stats_file.h"
+#include "tests/suite.h"
 
 static char folder[] = "/tmp/varbos-snapshot-XXXXXX";
 static char socket_path[128], file_path[160];
@@ -200,8 +201,6 @@ int main(void)
 {
 	Suite *suite = suite_create("snapshot");
 	TCase *tcase = tcase_create("snapshot");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, what_the_daemon_published_is_read);
@@ -213,8 +212,5 @@ int main(void)
 		an_old_beat_of_a_process_that_lives_is_silence_and_of_a_younger_one_death);
 	tcase_add_test(tcase, the_writer_is_dead_from_its_exit_on_reaped_or_not);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 #include "proto/stats_file.h"
+#include "tests/suite.h"
 
 /* Its own atomics cannot be interrupted by a fault. */
 #if defined(__SANITIZE_THREAD__)
@@ -314,8 +315,6 @@ int main(void)
 {
 	Suite *suite = suite_create("stats_file");
 	TCase *tests = tcase_create("stats_file");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
@@ -331,9 +330,5 @@ int main(void)
 	tcase_add_test(tests, readers_beside_a_busy_writer_never_see_a_mixture);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

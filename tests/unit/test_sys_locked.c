@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "daemon/sys/sys.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 enum { NOBODY = 65534 };
@@ -167,8 +168,6 @@ int main(void)
 {
 	Suite *s = suite_create("sys_locked");
 	TCase *t = tcase_create("sys_locked");
-	SRunner *runner = srunner_create(s);
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, what_is_committed_is_locked_and_holes_are_not);
@@ -176,8 +175,5 @@ int main(void)
 	tcase_add_test(t, a_limit_below_what_is_to_be_locked_is_told_at_once);
 	tcase_add_test(t, growth_that_cannot_be_locked_is_refused_with_numbers_and_undone);
 	suite_add_tcase(s, t);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

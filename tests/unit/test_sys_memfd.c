@@ -11,6 +11,7 @@
 
 #include "base/base.h"
 #include "daemon/sys/sys.h"
+#include "tests/suite.h"
 
 enum { NOBODY = 65534 };
 
@@ -271,8 +272,6 @@ int main(void)
 {
 	Suite *suite = suite_create("sys_memfd");
 	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -286,8 +285,5 @@ int main(void)
 	tcase_add_test(tc, a_read_only_descriptor_writes_in_no_way);
 	tcase_add_test(tc, a_member_cannot_change_a_windows_mode);
 	tcase_add_test(tc, a_destroyed_window_leaves_no_page_to_who_still_has_it);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -13,6 +13,7 @@
 #include "base/numa.h"
 #include "daemon/server/region.h"
 #include "daemon/sys/nodes.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -296,8 +297,6 @@ int main(void)
 {
 	Suite *suite = suite_create("sys_nodes");
 	TCase *tcase = tcase_create("story");
-	SRunner *runner;
-	int failed;
 
 	suite_add_tcase(suite, tcase);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -310,9 +309,5 @@ int main(void)
 	tcase_add_test(tcase, a_region_lies_on_the_nodes_that_were_named);
 	tcase_add_test(tcase, nodes_that_are_not_there_are_told_with_those_that_are);
 	tcase_add_test(tcase, policies_are_written_as_they_are_read);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "client/ctl/table.h"
 #include "client/ctl/text.h"
+#include "tests/suite.h"
 
 struct line {
 	char name[8];
@@ -188,8 +189,6 @@ int main(void)
 {
 	Suite *suite = suite_create("table");
 	TCase *tcase = tcase_create("table");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tcase, on_a_terminal_columns_are_aligned_and_numbers_stand_right);
 	tcase_add_test(tcase, a_header_is_bold_only_where_asked_and_only_on_a_terminal);
@@ -201,8 +200,5 @@ int main(void)
 	tcase_add_test(tcase, every_byte_alone_is_printed_as_ascii_as_wide_as_said);
 	tcase_add_test(tcase, json_strings_keep_what_is_utf8_and_replace_what_is_not);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

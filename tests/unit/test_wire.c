@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "proto/wire.h"
 #include "tests/fuzz/sample.h"
+#include "tests/suite.h"
 
 static struct wire_message message, again;
 static struct wire_trouble trouble;
@@ -576,8 +577,6 @@ int main(void)
 {
 	Suite *suite = suite_create("wire");
 	TCase *tests = tcase_create("wire");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests, every_message_survives_the_trip);
@@ -604,9 +603,5 @@ int main(void)
 	tcase_add_test(tests, messages_print_as_one_line);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -8,6 +8,7 @@
 
 #include "proto/wire.h"
 #include "tests/fuzz/sample.h"
+#include "tests/suite.h"
 
 static struct wire_trouble trouble;
 
@@ -170,8 +171,6 @@ int main(void)
 {
 	Suite *suite = suite_create("wire_scan");
 	TCase *tests = tcase_create("wire_scan");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tests, 120);
 	tcase_add_test(tests,
@@ -183,9 +182,5 @@ int main(void)
 	tcase_add_test(tests, a_datagram_of_64_kib_is_read_and_one_byte_more_is_not);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
