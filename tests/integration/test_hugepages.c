@@ -2,10 +2,13 @@
  * A region of hugepages: what is granted is there, what is not is nobody's.
  */
 #include <check.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <varbos/varbos.h>
@@ -114,6 +117,40 @@ START_TEST(a_touch_of_what_was_not_granted_gets_sigbus_and_takes_no_page)
 }
 END_TEST
 
+START_TEST(a_stranger_that_empties_the_pool_takes_nothing_of_the_region)
+{
+	const struct varbos_space_options options = {.limit = 32 * MIB,
+						     .client_limit = 32 * MIB};
+	struct varbos_space *space;
+	struct varbos *vb;
+	char *first, *rest;
+	uint64_t taken = 0;
+	int stranger;
+
+	if (!borrowed)
+		return;
+	start("2M");
+	ck_assert(!varbos_connect(&vb, daemon_.socket));
+	ck_assert(!varbos_space_open(&space, vb, "a", &options));
+	first = varbos_alloc(space, 8 * MIB);
+	ck_assert_ptr_nonnull(first);
+	stranger = memfd_create("stranger", MFD_CLOEXEC | MFD_HUGETLB);
+	ck_assert_int_ge(stranger, 0);
+	/* As far as a test may go: another's pool may be large. */
+	while (taken < 128 * MIB && !fallocate(stranger, 0, (off_t)taken, 2 * MIB))
+		taken += 2 * MIB;
+	ck_assert(taken == 128 * MIB || errno == ENOSPC);
+	/* What the stranger has got is not ours: all of the region is there, to the last byte. */
+	rest = varbos_alloc(space, 24 * MIB);
+	ck_assert_msg(rest, "%s", varbos_error()->message);
+	memset(first, 'x', 8 * MIB);
+	memset(rest, 'y', 24 * MIB);
+	close(stranger);
+	varbos_disconnect(vb);
+	stop();
+}
+END_TEST
+
 START_TEST(more_hugepages_than_there_are_is_a_refusal_or_a_fall)
 {
 	if (!borrowed)
@@ -136,6 +173,7 @@ int main(void)
 	tcase_add_unchecked_fixture(t, borrow, give_back);
 	tcase_add_test(t, a_region_of_hugepages_is_filled_to_the_last_byte);
 	tcase_add_test(t, a_touch_of_what_was_not_granted_gets_sigbus_and_takes_no_page);
+	tcase_add_test(t, a_stranger_that_empties_the_pool_takes_nothing_of_the_region);
 	tcase_add_test(t, more_hugepages_than_there_are_is_a_refusal_or_a_fall);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);

@@ -712,6 +712,39 @@ START_TEST(pages_that_came_from_elsewhere_are_not_given_out)
 }
 END_TEST
 
+START_TEST(a_pool_that_strangers_emptied_is_told_and_memory_comes_from_others)
+{
+	struct peer peer;
+	uint64_t space;
+
+	prepare_two(64 * MIB, 1024 * MIB, 1024 * MIB);
+	host.options.config.memory.pages = CONFIG_PAGES_2M;
+	host.fake.host.huge_total = host.fake.host.huge_free = 128 * MIB;
+	for (uint32_t i = 0; i < 2; i++)
+		host.fake.nodes.node[i].huge_total = host.fake.nodes.node[i].huge_free =
+			64 * MIB;
+	run();
+	peer_open(&peer, host.options.config.socket.path);
+	ck_assert(create(&peer, "a", "bind", 1, 16 * MIB, 0));
+	space = peer_open_space(&peer, "a");
+	ck_assert(alloc(&peer, space, 2 * MIB));
+	pthread_mutex_lock(&host.fake.lock);
+	host.fake.nodes.node[0].huge_free = 2 * MIB;
+	pthread_mutex_unlock(&host.fake.lock);
+	ck_assert(!alloc(&peer, space, 4 * MIB));
+	refused_for(&peer, FAULT_MEMORY,
+		    "node 0 cannot spare 4 MiB: 2 MiB available, of which Varbos takes at most "
+		    "2 MiB");
+	ck_assert(alloc(&peer, space, 2 * MIB));
+	ck_assert(create(&peer, "b", "preferred", 1, 16 * MIB, 0));
+	ck_assert(alloc(&peer, peer_open_space(&peer, "b"), 4 * MIB));
+	peer_close(&peer);
+	stop();
+	ck_assert_uint_eq(host.fake.committed_on[0], 4 * MIB);
+	ck_assert_uint_eq(host.fake.committed_on[1], 4 * MIB);
+}
+END_TEST
+
 START_TEST(where_no_node_can_be_chosen_the_machine_counts_as_one)
 {
 	const struct wire_numa_nodes *nodes;
@@ -761,6 +794,7 @@ static Suite *suite(void)
 		a_reserve_that_a_node_cannot_give_comes_from_another_where_the_policy_allows);
 	tcase_add_test(t, when_no_node_can_give_it_memory_is_refused_and_nothing_is_left);
 	tcase_add_test(t, pages_that_came_from_elsewhere_are_not_given_out);
+	tcase_add_test(t, a_pool_that_strangers_emptied_is_told_and_memory_comes_from_others);
 	tcase_add_test(t, where_no_node_can_be_chosen_the_machine_counts_as_one);
 	tcase_add_test(t, auto_takes_hugepages_if_there_are_enough);
 	tcase_add_test(t, auto_falls_back_to_small_pages_and_says_why);

@@ -207,6 +207,26 @@ test_on_hugepages_an_exhausted_node_answers_with_figures_and_nobody_dies() {
 	exhausted_node_answers_with_figures_and_nobody_dies 2097152
 }
 
+# What is held of the pools is held by no node: 40 MiB of node 1 that nobody holds are taken.
+test_on_hugepages_a_pool_that_strangers_emptied_is_told_and_nobody_dies() {
+	local said status=0
+	mkdir -p /mnt/pool
+	mount -t hugetlbfs none /mnt/pool
+	numactl --membind=1 fallocate -l 40M /mnt/pool/taken
+	said=$(vm-numa_probe fill bind:1 66)
+	echo "$said"
+	has "$said" '^node 1: 50331648$'
+	hasnt "$said" '^node 0'
+	has "$said" '^refused after 48 MiB: VARBOS_E_MEMORY: .*node 1 cannot spare 2 MiB: 0 B available'
+	said=$(vm-numa_probe fill preferred:1 80) || status=$?
+	echo "$said"
+	is "$status" 3 "the status of what is never refused"
+	has "$said" '^node 0: 33554432$'
+	has "$said" '^node 1: 50331648$'
+	umount /mnt/pool
+	is "$(varbosctl spaces | tail -n +2)" '' "what is left behind"
+}
+
 test_a_daemon_on_small_pages_of_two_nodes() {
 	with --size 128M --pages 4K
 	is "$(status PAGE)" 4096 "a page"

@@ -250,17 +250,16 @@ static int fill(const char *policy, const char *mib)
 	for (uint32_t node = 0; node < NODES; node++)
 		if (bytes[node])
 			printf("node %u: %" PRIu64 "\n", node, bytes[node]);
-	if (n == most) {
+	if (n == most)
 		printf("never refused: %" PRIu64 " MiB\n", n * PIECE >> 20);
-		return REFUSED_NEVER;
-	}
-	printf("refused after %" PRIu64 " MiB: %s: %s\n", n * PIECE >> 20,
-	       varbos_code_name(varbos_error()->code), varbos_error()->message);
+	else
+		printf("refused after %" PRIu64 " MiB: %s: %s\n", n * PIECE >> 20,
+		       varbos_code_name(varbos_error()->code), varbos_error()->message);
 	varbos_space_close(space);
 	if (varbos_space_remove(vb, name, 0))
 		die("%s", varbos_error()->message);
 	varbos_disconnect(vb);
-	return 0;
+	return n == most ? REFUSED_NEVER : 0;
 }
 
 static int show_nodes(void)
