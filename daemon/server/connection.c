@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
+#include "daemon/server/closer.h"
 #include "daemon/server/log.h"
 #include "daemon/server/request.h"
 #include "daemon/server/server.h"
@@ -43,13 +44,6 @@ struct inbox {
 	char data[INBOX_N][WIRE_MESSAGE_MAX + 1]; /* one more tells a longer one */
 };
 
-/* Descriptors that a client sent: closing one may block (a lingering socket), so not here. */
-struct unwanted {
-	uv_work_t work;
-	uint32_t n;
-	int fds[INBOX_FDS_MAX];
-};
-
 int inbox_new(struct inbox **ret)
 {
 	struct inbox *inbox = calloc(1, sizeof(*inbox));
@@ -73,52 +67,25 @@ void inbox_free(struct inbox *inbox)
 	free(inbox);
 }
 
-static void close_unwanted(uv_work_t *work)
-{
-	struct unwanted *unwanted = container_of(work, struct unwanted, work);
-
-	/* A socket that lingers would hold the worker as long as its sender likes. */
-	for (uint32_t i = 0; i < unwanted->n; i++) {
-		setsockopt(unwanted->fds[i], SOL_SOCKET, SO_LINGER,
-			   &(struct linger){.l_onoff = 1}, sizeof(struct linger));
-		close(unwanted->fds[i]);
-	}
-}
-
-static void unwanted_closed(uv_work_t *work, int status)
-{
-	(void)status;
-	free(container_of(work, struct unwanted, work));
-}
-
 /* True if the datagram brought descriptors. */
-static bool dispose_of_fds(struct server *server, struct msghdr *header)
+static bool dispose_of_fds(struct connection *connection, struct msghdr *header)
 {
-	struct unwanted *unwanted;
+	struct closer *closer = connection->server->closer;
 	bool any = false;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
 		uint32_t n = (uint32_t)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		int fds[INBOX_FDS_MAX];
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		any = true;
-		unwanted = mutant(unwanted_on_loop) ? NULL : calloc(1, sizeof(*unwanted));
-		if (unwanted) {
-			unwanted->n = n;
-			memcpy(unwanted->fds, CMSG_DATA(c), n * sizeof(int));
-			if (!uv_queue_work(&server->loop, &unwanted->work, close_unwanted,
-					   unwanted_closed))
-				continue;
-			free(unwanted);
-		}
-		for (uint32_t i = 0; i < n;
-		     i++) { /* out of memory: slowly, rather than never */
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			close(fd);
-		}
+		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
+		if (!mutant(unwanted_on_loop) &&
+		    !closer_take(closer, connection->quota, fds, n))
+			continue;
+		for (uint32_t i = 0; i < n; i++) /* out of memory: slowly, rather than never */
+			close(fds[i]);
 	}
 	return any;
 }
@@ -336,7 +303,7 @@ static int receive(struct connection *connection)
 
 	for (int i = 0; i < n; i++) {
 		struct mmsghdr *header = &inbox->headers[i];
-		bool rude = dispose_of_fds(server, &header->msg_hdr);
+		bool rude = dispose_of_fds(connection, &header->msg_hdr);
 
 		if (connection->closing)
 			continue; /* for the descriptors of the rest */

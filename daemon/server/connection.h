@@ -6,7 +6,8 @@
  *     kept, up to a bound, and beyond it the connection is dropped.
  * N3  Who leaves answers unread is served a few requests at a time, with pauses, until it has read
  *     them or is dropped: its flood waits in its own send().
- * N4  No descriptor that a client sends is looked at; they are closed by a worker.
+ * N4  No descriptor that a client sends is looked at; they are closed by a
+ *     thread of their own (closer.h).
  */
 #pragma once
 

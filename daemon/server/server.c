@@ -17,6 +17,7 @@
 #include "base/size.h"
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
+#include "daemon/server/closer.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/job.h"
@@ -255,6 +256,8 @@ static int server_start(struct server *server)
 	if (!r)
 		r = inbox_new(&server->inbox);
 	if (!r)
+		r = closer_new(&server->closer, server);
+	if (!r)
 		r = scrub_new(&server->scrub, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
@@ -296,6 +299,7 @@ void server_stop(struct server *server, const char *why)
 	request_forget_all(server);
 	client_abandon_all(server);
 	publisher_free(TAKE_PTR(server->publisher));
+	closer_free(TAKE_PTR(server->closer));
 	listener_stop(server);
 	/* What is left are the server's own; jobs under way end by themselves. */
 	uv_walk(&server->loop, close_handle, NULL);
@@ -308,6 +312,7 @@ static void server_deinit(struct server *server)
 	if (server->publisher)
 		publisher_free(TAKE_PTR(server->publisher));
 	notify_free(TAKE_PTR(server->notify));
+	closer_free(TAKE_PTR(server->closer));
 	listener_stop(server);
 	uv_walk(&server->loop, close_handle, NULL);
 	uv_run(&server->loop, UV_RUN_DEFAULT);

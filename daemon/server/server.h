@@ -23,6 +23,7 @@
 #include "proto/wire.h"
 
 struct client;
+struct closer;
 struct connection;
 struct inbox;
 struct notify;
@@ -78,6 +79,8 @@ struct server {
 	bool backlog_active, stopping;
 
 	struct inbox *inbox;
+	struct closer *closer;
+	uv_async_t unwanted_closed; /* by it */
 	struct notify *notify;
 	struct publisher *publisher;
 	struct scrub *scrub;
