@@ -150,7 +150,8 @@ static void say_too_much(const struct server *server, const struct sys_host *hos
 
 	if (!sys_host_check(host, size, SMALL_SHIFT, &shortage))
 		return;
-	log_error("--size %s is more than this machine can spare: asked %s, available %s, of "
+	log_error("memory.size %s is more than this machine can spare: asked %s, available %s, "
+		  "of "
 		  "which Varbos takes at most %s (cap)",
 		  bytes(server->config.memory.size).text, bytes(shortage.asked).text,
 		  bytes(shortage.available).text, bytes(shortage.cap).text);
