@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/base.h"
 
@@ -123,16 +125,17 @@ static void count(struct locked *locked, uint64_t more, uint64_t less)
 	pthread_mutex_unlock(&locked->lock);
 }
 
+/* By their numbers: where a sanitizer is compiled in, the functions do nothing. */
 int locked_add(struct locked *locked, int fd, uint64_t offset, uint64_t size)
 {
 	char *memory = locked_at(locked, fd, offset);
 
 	if (!memory || mutant(sys_lock_never))
 		return 0;
-	if (mlock(memory, size)) {
+	if (syscall(SYS_mlock, memory, size)) {
 		int r = -errno;
 
-		munlock(memory, size);
+		syscall(SYS_munlock, memory, size);
 		return r;
 	}
 	count(locked, size, 0);
@@ -146,7 +149,7 @@ void locked_drop(struct locked *locked, int fd, uint64_t offset, uint64_t size)
 	if (!memory || mutant(sys_lock_kept))
 		return;
 	/* It may fail for want of a mapping to split: then a hole stays locked, without pages. */
-	if (!munlock(memory, size))
+	if (!syscall(SYS_munlock, memory, size))
 		count(locked, 0, size);
 }
 
