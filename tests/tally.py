@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""Counts of a meson test run, in one line: tally.py LOG SUITE...
+"""Counts of a meson test run, in one line: tally.py LOG SUITE... <NAMES
 
-Passed are the tests that passed, failed all others but the skipped ones; a suite that was
-asked for and has no test counts as a failure, for it proves nothing. Third comes what was
+Passed are the tests that passed, failed all others but the skipped ones. NAMES are the lines of
+`meson test --list`: what stands there and not in the log was never run, and has failed; and a
+suite that was asked for and has no test counts as a failure, for it proves nothing. Third comes what was
 skipped: tests, and the parts of tests that said so in a line that begins with "SKIPPED:". On
 standard error they are named.
 """
@@ -16,11 +17,13 @@ GOOD = {"OK", "EXPECTEDFAIL"}
 def main():
     log, suites = sys.argv[1], sys.argv[2:]
     passed = failed = skipped = 0
+    missing = {line.strip() for line in sys.stdin if " / " in line}
     seen = set()
     try:
         with open(log, encoding="utf-8") as file:
             for line in file:
                 test = json.loads(line)
+                missing.discard(test["name"])
                 # "project:suite+suite / name"
                 seen |= set(test["name"].split(" / ")[0].split(":")[-1].split("+"))
                 passed += test["result"] in GOOD
@@ -34,6 +37,9 @@ def main():
                     print(f"{test['name']}: {part}", file=sys.stderr)
     except FileNotFoundError:
         pass
+    for name in sorted(missing):
+        print(f"{name}: was not run", file=sys.stderr)
+        failed += 1
     for suite in suites:
         if suite not in seen:
             print(f"suite {suite}: not one test ran", file=sys.stderr)

@@ -1,7 +1,7 @@
 # Debian - which release the machines of the tests run, and where its packages come from.
 # shellcheck shell=bash
 
-VM_CACHE=${VM_CACHE:-$HOME/.cache/varbos-vm}
+VM_CACHE=${VM_CACHE:-${HOME:-$(getent passwd "$EUID" | cut -d: -f6)}/.cache/varbos-vm}
 export VM_CACHE
 
 # The host's own release, so that what was built here runs there; bookworm if it is no Debian.
@@ -40,4 +40,14 @@ debian_libraries() {
 			dpkg-query -S "$(readlink -f "$path")" 2>/dev/null ||
 			dpkg-query -S "${path#/usr}" "/usr$path" 2>/dev/null || true
 	done | sed 's/:.*//' | sort -u
+}
+
+# clone_tree FROM TO: also where FROM is somebody else's. The other end of a clone takes no -c.
+clone_tree() {
+	local config status=0
+	config=$(mktemp)
+	printf '[safe]\n\tdirectory = *\n' >"$config"
+	GIT_CONFIG_GLOBAL=$config git clone --quiet --no-hardlinks "$1" "$2" || status=$?
+	rm -f "$config"
+	return "$status"
 }

@@ -67,7 +67,7 @@ test_a_bare_debian_and_a_clone_of_what_is_committed() {
 		echo 'alice ALL=(ALL) NOPASSWD: ALL' >"$work/etc/sudoers.d/alice"
 	fi
 	rm -rf "$work/home/alice/varbos"
-	git -c safe.directory='*' clone --quiet --no-hardlinks "$top" "$work/home/alice/varbos"
+	clone_tree "$top" "$work/home/alice/varbos"
 	inside chown -R alice: /home/alice
 	# shellcheck disable=SC2016 # dpkg-query's variables
 	hasnt "$(inside dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n')" '^ii +(gcc|meson|python3)$'

@@ -61,7 +61,7 @@ failed=0
 machine() {
 	local name=$1 script=$2 status=0
 	shift 2
-	printf '# %s\n' "$name"
+	printf '# machine: %s\n' "$name"
 	child "$here/run-in-vm.sh" --packages "$packages" --share "$share" "$@" -- \
 		"CASES=$(printf %q "${CASES:-}") bash in-$script.sh" || status=$?
 	died "$name" "$status"
@@ -73,6 +73,7 @@ machine() {
 case $suite in
 container)
 	stage
+	echo "# machine: the container"
 	status=0
 	child "$here/run-in-nspawn.sh" --packages "$packages" --share "$share" --timeout 600 -- \
 		"CASES=$(printf %q "${CASES:-}") bash in-container.sh" || status=$?
@@ -86,6 +87,7 @@ vm)
 	machine "a page of 1 GiB" giant --mem 2048 --append 'hugepagesz=1G hugepages=1:1' --timeout 1200
 	;;
 fresh)
+	echo "# machine: the chroot"
 	child "$here/fresh.sh" || failed=1
 	;;
 *)
