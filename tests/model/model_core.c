@@ -72,10 +72,18 @@ static void run(uint64_t steps)
 		.uid = 0,
 		.seed = next(),
 	};
+	if (shift == 12 && one_in(2)) {
+		m.config.large.page_shift = 21;
+		m.config.large.from = (2 + below(12)) * 2 * MIB;
+		m.config.large.node_bytes[0] = (6 + below(12)) * 2 * MIB;
+		m.config.large.node_bytes[1] = (4 + below(8)) * 2 * MIB;
+	}
 	if (m.config.n_nodes == 1)
-		m.config.node_bytes[1] = 0;
+		m.config.node_bytes[1] = m.config.large.node_bytes[1] = 0;
 	m.config.share =
-		u64_min(m.config.share, m.config.node_bytes[0] + m.config.node_bytes[1]);
+		u64_min(m.config.share, m.config.node_bytes[0] + m.config.node_bytes[1] +
+						m.config.large.node_bytes[0] +
+						m.config.large.node_bytes[1]);
 	m.config.limits.keeps_last = one_in(2);
 	if (one_in(2)) {
 		m.config.limits.max[QUOTA_SESSIONS] = 1 + below(4);

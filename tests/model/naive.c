@@ -79,6 +79,32 @@ uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty)
 	return n;
 }
 
+/* The same of all spaces on one rung. */
+uint32_t units_on(uint32_t page, uint32_t node, enum unit what)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i <= SPACES; ++i)
+		if (m.spaces[i].there && m.spaces[i].page == page)
+			n += units_of(i, node, what, false);
+	return n;
+}
+
+uint32_t page_for(uint64_t limit)
+{
+	return m.config.large.page_shift && limit >= m.config.large.from
+		       ? m.config.large.page_shift
+		       : m.config.page_shift;
+}
+
+uint64_t rung_has(uint32_t page, uint32_t node)
+{
+	const uint64_t *has =
+		page == m.config.page_shift ? m.config.node_bytes : m.config.large.node_bytes;
+
+	return node < NODES ? has[node] : has[0] + has[1];
+}
+
 uint32_t spare_of(uint32_t space)
 {
 	uint32_t committed = units_of(space, NODES, COMMITTED, false);
@@ -92,9 +118,9 @@ uint32_t spare_of(uint32_t space)
 }
 
 /* The core holds as many units as each plan's greater need; so does the naive heap. */
-uint32_t node_room(uint32_t node)
+uint32_t node_room(uint32_t page, uint32_t node)
 {
-	struct stats_node view = core_node_view(m.core, node);
+	struct stats_node view = core_rung_view(m.core, page, node);
 	uint64_t held = 0;
 
 	for (uint32_t i = 0; i < PLANS; ++i) {
@@ -105,14 +131,14 @@ uint32_t node_room(uint32_t node)
 
 			if (e->kind != EFFECT_COMMIT && e->kind != EFFECT_PUNCH)
 				continue;
-			if (m.windows[e->window].node != node)
+			if (m.windows[e->window].node != node ||
+			    m.spaces[e->space].page != page)
 				continue;
 			*(e->kind == EFFECT_COMMIT ? &commits : &punches) += e->count;
 		}
 		held += commits > punches ? commits : punches;
 	}
-	return (uint32_t)(view.capacity / (2 * MIB) - held -
-			  units_of(0, node, COMMITTED, false));
+	return (uint32_t)(view.capacity / (2 * MIB) - held - units_on(page, node, COMMITTED));
 }
 
 struct numa some_numa(void)
@@ -173,23 +199,28 @@ uint64_t holds_of(uint32_t space)
 	holds = (uint64_t)(units_of(space, NODES, COMMITTED, false) +
 			   units_of(space, NODES, COMMITTING, false)) *
 		2 * MIB;
-	for (uint32_t i = 0; shift == 12 && i < m.config.n_nodes; ++i)
+	for (uint32_t i = 0; m.spaces[space].page == 12 && i < m.config.n_nodes; ++i)
 		holds = u64_max(holds, windows_on(space, i, &largest));
 	return holds;
 }
 
-uint64_t share_left(uint32_t uid, uint32_t but)
+uint64_t share_left(uint32_t uid, uint32_t but, uint32_t page)
 {
 	uint64_t left = uid ? m.config.share : core_view(m.core).capacity;
+	uint64_t inside = page ? rung_has(page, NODES) : UINT64_MAX, claim;
 
 	for (uint32_t i = 1; i <= SPACES; ++i) {
 		const struct naive_space *s = &m.spaces[i];
 
 		if (i != but && s->there && s->idle_low != UINT32_MAX &&
-		    (s->uid == uid || (s->changing && s->next.owner.uid == uid)))
-			left -= u64_min(left, u64_max(limit_of(s), holds_of(i)));
+		    (s->uid == uid || (s->changing && s->next.owner.uid == uid))) {
+			claim = u64_max(limit_of(s), holds_of(i));
+			left -= u64_min(left, claim);
+			if (s->page == page)
+				inside -= u64_min(inside, claim);
+		}
 	}
-	return left;
+	return u64_min(left, inside);
 }
 
 /* The longest extent: in a window that is there, or in the next one. */
@@ -202,8 +233,8 @@ uint64_t extent_max(uint32_t space, uint64_t nodes)
 
 		if (!(nodes >> i & 1))
 			continue;
-		most = u64_max(most, m.config.node_bytes[i]);
-		if (shift != 12)
+		most = u64_max(most, rung_has(m.spaces[space].page, i));
+		if (m.spaces[space].page != 12)
 			largest = limit;
 		else if (sum < limit)
 			largest = u64_max(largest,
@@ -238,7 +269,8 @@ bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes)
 	uint32_t others = 0;
 
 	for (uint32_t i = 1; i <= SPACES; ++i)
-		if (i != space && m.spaces[i].there && !m.spaces[i].pending &&
+		if (i != space && m.spaces[i].there &&
+		    m.spaces[i].page == m.spaces[space].page && !m.spaces[i].pending &&
 		    m.spaces[i].idle_low != UINT32_MAX)
 			others += spare_of(i);
 	for (uint32_t i = 0; i < WINDOWS; ++i) {
@@ -257,7 +289,8 @@ bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes)
 				need += w->units[u] == ABSENT;
 				idle += w->units[u] == COMMITTED && unit_empty(w, u);
 			}
-			if (need <= node_room(w->node) && need <= space_room_of(space))
+			if (need <= node_room(m.spaces[space].page, w->node) &&
+			    need <= space_room_of(space))
 				return true;
 			if (m.config.n_nodes > 1)
 				continue; /* whose idle units are where is not tried */
@@ -265,7 +298,7 @@ bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes)
 			if (spare_of(space) < own)
 				own = spare_of(space);
 			if (need <= space_room_of(space) + own &&
-			    need <= node_room(w->node) + own + others)
+			    need <= node_room(m.spaces[space].page, w->node) + own + others)
 				return true;
 		}
 	}

@@ -66,6 +66,7 @@ struct naive_window {
 struct naive_space {
 	bool there, pending, removed;
 	char name[8];
+	uint32_t page; /* as a shift: its rung */
 	uint32_t uid, gid, mode, weight;
 	uint64_t limit, reserve, client_limit;
 	struct numa numa;
@@ -94,9 +95,10 @@ struct naive {
 	struct naive_plan plans[PLANS];
 	bool sessions[SESSIONS + 1];
 	uint32_t uids[SESSIONS + 1];
-	uint32_t applied;     /* changes */
-	uint64_t real[NODES]; /* units that have pages, those on their way out included */
-	uint64_t counts[32];  /* of answers, to see that all happen */
+	uint32_t applied;        /* changes */
+	uint64_t real[2][NODES]; /* units that have pages, those on their way out included; by
+				    whether they are of the larger ones */
+	uint64_t counts[32];     /* of answers, to see that all happen */
 };
 
 extern struct naive m;
@@ -131,13 +133,18 @@ uint32_t plans_out(void);
 bool space_has_plans(uint32_t space);
 uint64_t used_by(uint32_t space, uint32_t session, bool any);
 bool unit_empty(const struct naive_window *w, uint32_t unit);
+uint32_t units_on(uint32_t page, uint32_t node, enum unit what);
 uint32_t units_of(uint32_t space, uint32_t node, enum unit what, bool empty);
 uint32_t spare_of(uint32_t space);
 uint64_t holds_of(uint32_t space);
-uint64_t share_left(uint32_t uid, uint32_t but);
+/* On the rung of this page size; 0: on all together. */
+uint64_t share_left(uint32_t uid, uint32_t but, uint32_t page);
+/* The rung of a new space, and what it has on a node (NODES: on all). */
+uint32_t page_for(uint64_t limit);
+uint64_t rung_has(uint32_t page, uint32_t node);
 uint64_t extent_max(uint32_t space, uint64_t nodes);
 void terms_become(struct naive_space *s);
-uint32_t node_room(uint32_t node);
+uint32_t node_room(uint32_t page, uint32_t node);
 bool slice_open(const struct naive_window *w, uint32_t i);
 bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes);
 /* A policy for this machine; sometimes nonsense. Where it lets memory come from; 0: nowhere. */

@@ -129,6 +129,13 @@ void compare(void)
 			if (m.spaces[j].there && m.spaces[j].idle_low != UINT32_MAX)
 				committed += units_of(j, i, COMMITTED, false);
 		MUST(core_node_view(m.core, i).committed == committed * 2 * MIB);
+		committed = 0;
+		for (uint32_t j = 1; j <= SPACES; ++j)
+			if (m.spaces[j].there && m.spaces[j].idle_low != UINT32_MAX &&
+			    m.spaces[j].page == m.config.page_shift)
+				committed += units_of(j, i, COMMITTED, false);
+		MUST(core_rung_view(m.core, m.config.page_shift, i).committed ==
+		     committed * 2 * MIB);
 	}
 	pending = core_view(m.core).pending;
 	MUST(plans_out() || !pending);

@@ -99,6 +99,8 @@ void plan_take(struct plan *plan, uint32_t session, uint32_t extent, bool create
 static void effect_done(const struct effect *e, bool commit)
 {
 	struct naive_window *w = &m.windows[e->window];
+	uint32_t page = m.spaces[e->space].page;
+	uint64_t *real = m.real[page != m.config.page_shift];
 
 	switch (e->kind) {
 	case EFFECT_ROOT_CREATE:
@@ -115,20 +117,20 @@ static void effect_done(const struct effect *e, bool commit)
 		break;
 	case EFFECT_WINDOW_DESTROY:
 		for (uint32_t u = 0; u < w->slices / PER; ++u)
-			m.real[w->node] -= w->units[u] == COMMITTED;
+			real[w->node] -= w->units[u] == COMMITTED;
 		w->there = false;
 		break;
 	case EFFECT_COMMIT:
 		for (uint32_t u = e->first; u < e->first + e->count; ++u)
 			w->units[u] = commit ? COMMITTED : ABSENT;
 		if (commit)
-			m.real[w->node] += e->count;
-		MUST(m.real[w->node] <= m.config.node_bytes[w->node] / (2 * MIB));
+			real[w->node] += e->count;
+		MUST(real[w->node] <= rung_has(page, w->node) / (2 * MIB));
 		break;
 	case EFFECT_PUNCH:
 		for (uint32_t u = e->first; u < e->first + e->count; ++u)
 			w->units[u] = ABSENT;
-		m.real[w->node] -= e->count;
+		real[w->node] -= e->count;
 		break;
 	case EFFECT_SCRUB:
 		for (uint32_t u = e->first; u < e->first + e->count; ++u)

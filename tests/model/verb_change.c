@@ -76,7 +76,8 @@ static void reserve_asked(uint32_t space, const struct space_terms *to, uint32_t
 
 	if (r == CORE_E_MEMORY || r == CORE_E_BUSY || r == CORE_E_LIMIT) {
 		MUST(r != CORE_E_BUSY || plans_out());
-		MUST(r != CORE_E_MEMORY || m.config.n_nodes > 1 || rest > node_room(0));
+		MUST(r != CORE_E_MEMORY || m.config.n_nodes > 1 ||
+		     rest > node_room(s->page, 0));
 		return;
 	}
 	MUST(!r && plan);
@@ -121,11 +122,11 @@ void verb_space_change(void)
 		return;
 	to = terms_asked(s, &change);
 	given = to.owner.uid != s->uid;
-	own = s->idle_low == UINT32_MAX ? 0 : share_left(to.owner.uid, space);
+	own = s->idle_low == UINT32_MAX ? 0 : share_left(to.owner.uid, space, s->page);
 	claim = given && s->idle_low != UINT32_MAX ? u64_max(to.limit, holds_of(space))
 						   : to.limit;
 	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
-		there += numa_reach(s->numa) >> i & 1 ? m.config.node_bytes[i] : 0;
+		there += numa_reach(s->numa) >> i & 1 ? rung_has(s->page, i) : 0;
 	may_get = bearable(space, to.owner.uid);
 	committed = units_of(space, NODES, COMMITTED, false);
 	wanted = (uint32_t)(to.reserve / (2 * MIB));

@@ -157,22 +157,26 @@ void verb_space_create(void)
 	struct core_fault fault;
 	struct space_view view;
 	struct plan *plan;
-	uint32_t slot;
+	uint32_t slot, page;
 	bool exists = false, full = !naive_may(request.owner.uid, QUOTA_SPACES);
 	int r;
 
 	if (plans_out() == PLANS)
 		return;
 	snprintf(name, sizeof(name), "s%u", below(10));
-	own = share_left(request.owner.uid, 0);
+	own = share_left(request.owner.uid, 0, 0);
 	for (uint32_t i = 1; i <= SPACES; ++i) {
 		exists |= m.spaces[i].there && !strcmp(m.spaces[i].name, name);
 	}
-	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
-		there += nodes >> i & 1 ? m.config.node_bytes[i] : 0;
 	if (!limit)
-		for (limit = 2 * MIB; limit * 2 <= own / 4 && limit * 2 <= there;)
+		for (limit = 2 * MIB; limit * 2 <= own / 4;)
 			limit *= 2;
+	page = page_for(limit);
+	for (uint32_t i = 0; i < m.config.n_nodes; ++i)
+		there += nodes >> i & 1 ? rung_has(page, i) : 0;
+	while (!request.limit && there && limit > there)
+		limit /= 2;
+	own = share_left(request.owner.uid, 0, page);
 	limit = (limit + 2 * MIB - 1) / (2 * MIB) * 2 * MIB;
 	r = core_space_create(m.core, &request, &slot, &plan, &fault);
 	if (!nodes) {
@@ -206,15 +210,16 @@ void verb_space_create(void)
 
 		MUST(request.reserve);
 		MUST(r != CORE_E_BUSY || plans_out());
-		MUST(r == CORE_E_LIMIT || m.config.n_nodes > 1 || rest > node_room(0));
+		MUST(r == CORE_E_LIMIT || m.config.n_nodes > 1 || rest > node_room(page, 0));
 		return;
 	}
 	MUST(!r && slot && slot <= SPACES && !m.spaces[slot].there);
 	MUST(core_space_view(m.core, slot, &view));
-	MUST(view.limit == limit);
+	MUST(view.limit == limit && view.page_shift == page);
 	m.spaces[slot] = (struct naive_space){
 		.there = true,
 		.pending = true,
+		.page = page,
 		.uid = request.owner.uid,
 		.gid = 100,
 		.mode = view.mode,

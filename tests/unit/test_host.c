@@ -16,6 +16,7 @@
 
 #define MIB ((uint64_t)1 << 20)
 #define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+#define GIANTS "/sys/kernel/mm/hugepages/hugepages-1048576kB/"
 
 static char root[64];
 
@@ -108,6 +109,25 @@ START_TEST(hugepages_reserved_by_others_are_not_free)
 	put(POOL "resv_hugepages", "30\n");
 	ck_assert_uint_eq(host().huge_total, 256 * MIB);
 	ck_assert_uint_eq(host().huge_free, 140 * MIB);
+	ck_assert_uint_eq(host().pools, (uint64_t)1 << 21);
+}
+END_TEST
+
+START_TEST(each_size_of_hugepages_has_a_pool_of_its_own)
+{
+	ck_assert_uint_eq(host().pools, 0);
+	put(GIANTS "nr_hugepages", "4\n");
+	put(GIANTS "free_hugepages", "3\n");
+	put(GIANTS "resv_hugepages", "1\n");
+	ck_assert_uint_eq(host().pools, (uint64_t)1 << 30);
+	ck_assert_uint_eq(host().giant_total, 4096 * MIB);
+	ck_assert_uint_eq(host().giant_free, 2048 * MIB);
+	ck_assert_uint_eq(host().huge_total, 0);
+	/* the kernel knows them, and none are reserved */
+	put(POOL "nr_hugepages", "0\n");
+	put(POOL "free_hugepages", "0\n");
+	put(POOL "resv_hugepages", "0\n");
+	ck_assert_uint_eq(host().pools, (uint64_t)1 << 21 | (uint64_t)1 << 30);
 }
 END_TEST
 
@@ -253,6 +273,7 @@ int main(void)
 	tcase_add_test(tc, a_small_machine_keeps_sixty_four_mebibytes);
 	tcase_add_test(tc, a_meminfo_that_makes_no_sense_is_an_error);
 	tcase_add_test(tc, hugepages_reserved_by_others_are_not_free);
+	tcase_add_test(tc, each_size_of_hugepages_has_a_pool_of_its_own);
 	tcase_add_test(tc, a_cgroup_counts_like_the_machine);
 	tcase_add_test(tc, the_tightest_level_of_the_path_decides);
 	tcase_add_test(tc, file_pages_that_can_go_are_room);

@@ -38,8 +38,11 @@ static int story_ask(void *userdata, struct sys_host *ret)
 	story->asked++;
 	if (story->error)
 		return -story->error;
-	*ret = (struct sys_host){
-		.total = 4 * cap, .available = cap + 7 * MIB, .cap = cap, .huge_free = cap};
+	*ret = (struct sys_host){.total = 4 * cap,
+				 .available = cap + 7 * MIB,
+				 .cap = cap,
+				 .huge_free = cap,
+				 .giant_free = cap};
 	return 0;
 }
 
@@ -277,15 +280,37 @@ END_TEST
 
 START_TEST(hugepages_are_counted_by_their_pool_alone)
 {
-	struct sys_host host = {.available = 100 * MIB, .cap = 90 * MIB, .huge_free = 8 * MIB};
+	struct sys_host host = {.available = 100 * MIB,
+				.cap = 90 * MIB,
+				.huge_free = 8 * MIB,
+				.giant_free = 2048 * MIB};
 	struct sys_shortage shortage = {};
 
+	ck_assert_int_eq(sys_host_check(&host, 2048 * MIB, 30, &shortage), 0);
+	ck_assert_int_eq(sys_host_check(&host, 3072 * MIB, 30, &shortage), -ENOMEM);
+	ck_assert_uint_eq(shortage.cap, 2048 * MIB);
 	ck_assert_int_eq(sys_host_check(&host, 8 * MIB, 21, &shortage), 0);
 	ck_assert_int_eq(sys_host_check(&host, 10 * MIB, 21, &shortage), -ENOMEM);
 	ck_assert_uint_eq(shortage.available, 8 * MIB);
 	ck_assert_uint_eq(shortage.cap, 8 * MIB);
 	ck_assert_int_eq(sys_host_check(&host, 90 * MIB, 12, &shortage), 0);
 	ck_assert_int_eq(sys_host_check(&host, 90 * MIB + 1, 12, &shortage), -ENOMEM);
+}
+END_TEST
+
+START_TEST(a_page_larger_than_a_step_is_committed_in_one)
+{
+	struct story story = {.cap = (uint64_t)4 << 30};
+	const struct commit_source source = {
+		.userdata = &story, .ask = story_ask, .take = story_take, .give = story_give};
+	struct sys_shortage shortage;
+
+	/* No file, so that nothing is really committed: what is asked for first shows. */
+	ck_assert_int_eq(
+		commit_pages(&source, -1, 30, SYS_NODE_ANY, 0, (uint64_t)2 << 30, &shortage),
+		-EBADF);
+	ck_assert_uint_eq(story.most, (uint64_t)1 << 30);
+	ck_assert_uint_eq(story.taken, 0);
 }
 END_TEST
 
@@ -415,6 +440,7 @@ int main(void)
 	tcase_add_test(tc, sixteen_tebibytes_are_refused_with_numbers);
 	tcase_add_test(tc, sixteen_tebibytes_are_refused_by_this_machine_and_touch_nothing);
 	tcase_add_test(tc, hugepages_are_counted_by_their_pool_alone);
+	tcase_add_test(tc, a_page_larger_than_a_step_is_committed_in_one);
 	tcase_add_test(tc, pages_of_a_node_are_looked_at_and_the_thread_is_as_before);
 	tcase_add_test(tc, pages_that_came_from_another_node_are_given_back);
 	tcase_add_test(tc, a_node_without_room_is_not_asked_for_pages);
