@@ -256,12 +256,23 @@ static void check_cgroup(const struct machine *machine, struct findings *finding
 		     bytes(machine->cgroup_limit).text, bytes(machine->cgroup_room).text);
 }
 
+/* How many pages of this size the daemon would want: of 1 GiB, whole ones beside memory.small. */
+static uint64_t pages_wanted(const struct machine *machine, enum doctor_pages pages)
+{
+	uint64_t page = (uint64_t)1 << pages;
+	uint64_t small = machine->small ? machine->small : machine->size / 4;
+
+	if (pages == PAGES_1G)
+		return small < machine->size ? (machine->size - small) / page : 0;
+	return (machine->size + page - 1) / page;
+}
+
 static void check_pool(const struct machine *machine, struct findings *findings,
 		       const struct machine_pool *pool, enum doctor_pages pages,
 		       const char *folder)
 {
 	const char *name = pages == PAGES_2M ? "2 MiB" : "1 GiB";
-	uint64_t page = (uint64_t)1 << pages, need = (machine->size + page - 1) / page;
+	uint64_t need = pages_wanted(machine, pages);
 	bool asked = wants_huge(machine, pages);
 
 	if (!pool->there) {
@@ -278,7 +289,13 @@ static void check_pool(const struct machine *machine, struct findings *findings,
 		     pool->free);
 		return;
 	}
-	if (pool->free >= need)
+	if (!need)
+		find(findings, FINDING_FAIL, "hugepages",
+		     "a region of %s has no room for a page of 1 GiB: memory.small is %s\n"
+		     "use --pages 2M, or a larger --size",
+		     bytes(machine->size).text,
+		     machine->small ? bytes(machine->small).text : "a quarter of it");
+	else if (pool->free >= need)
 		find(findings, FINDING_OK, "hugepages",
 		     "%s: %" PRIu64 " free of %" PRIu64 ", %" PRIu64 " wanted", name,
 		     pool->free, pool->total, need);

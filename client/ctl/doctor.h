@@ -44,7 +44,7 @@ enum machine_member { MEMBER_NO, MEMBER_YES, MEMBER_SINCE /* but not this proces
 
 struct machine {
 	/* what is wanted */
-	uint64_t size;
+	uint64_t size, small; /* small: of a region with pages of 1 GiB; 0: a quarter */
 	enum doctor_pages pages;
 	bool lock;
 	enum machine_config config; /* where that is from */

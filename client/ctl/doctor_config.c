@@ -81,6 +81,8 @@ static void take(struct machine *machine, const char *section, const char *key,
 	snprintf(name, sizeof(name), "%s.%s", section, key);
 	if (!strcmp(name, "memory.size") && size_parse(value, &machine->size))
 		snprintf(machine->size_origin, sizeof(machine->size_origin), "%s", origin);
+	else if (!strcmp(name, "memory.small") && size_parse(value, &machine->small))
+		return;
 	else if (!strcmp(name, "memory.pages") && pages_parse(value, &machine->pages))
 		snprintf(machine->pages_origin, sizeof(machine->pages_origin), "%s", origin);
 	else if (!strcmp(name, "memory.lock"))

@@ -163,7 +163,9 @@ END_TEST
 	X(a_cgroup_above_the_region_is_fine, healthy, (machine.cgroup_limit = GIB, machine.cgroup_room = 512 * MIB), OK, "cgroup", "limit 1 GiB, of which 512 MiB", "") \
 	X(too_few_hugepages_are_a_warning, without_daemon, machine.huge.free = 28, WARNING, "hugepages", "28 free of 200, 128 wanted: it would fall back", "echo 300 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages") \
 	X(too_few_hugepages_fail_if_they_are_asked, without_daemon, (machine.pages = PAGES_2M, machine.huge.free = 28), FAIL, "hugepages", "would not start", "echo 300") \
-	X(giant_pages_are_counted_up, without_daemon, machine.pages = PAGES_1G, FAIL, "hugepages", "0 free of 0, 1 wanted", "echo 1 > /sys/kernel/mm/hugepages/hugepages-1048576kB") \
+	X(giant_pages_are_counted_up, without_daemon, (machine.pages = PAGES_1G, machine.size = 2048 * MIB), FAIL, "hugepages", "0 free of 0, 1 wanted", "echo 1 > /sys/kernel/mm/hugepages/hugepages-1048576kB") \
+	X(what_is_kept_for_smaller_pages_is_not_wanted_of_1_gib, without_daemon, (machine.pages = PAGES_1G, machine.size = 8192 * MIB, machine.small = 1025 * MIB), FAIL, "hugepages", "0 free of 0, 6 wanted", "echo 6 > /sys/kernel/mm/hugepages/hugepages-1048576kB") \
+	X(a_region_without_room_for_a_page_of_1_gib_fails, without_daemon, machine.pages = PAGES_1G, FAIL, "hugepages", "no room for a page of 1 GiB", "--pages 2M") \
 	X(a_page_size_that_is_not_there_fails, without_daemon, (machine.pages = PAGES_1G, machine.giant.there = false), FAIL, "hugepages", "no pages of 1 GiB", "--pages 2M") \
 	X(swap_below_small_pages_is_a_warning, without_daemon, (machine.pages = PAGES_4K, machine.swap_total = GIB, machine.swappiness = 60), WARNING, "swap", "swappiness 60", "vm.swappiness=1") \
 	X(swap_below_hugepages_is_fine, healthy, machine.swap_total = GIB, OK, "swap", "never swapped out", "") \

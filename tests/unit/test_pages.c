@@ -4,7 +4,6 @@
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "daemon/server/pages.h"
 #include "daemon/server/server.h"
 #include "tests/fake_sys.h"
+#include "tests/suite.h"
 
 #define MIB ((uint64_t)1 << 20)
 #define GIB ((uint64_t)1 << 30)
@@ -278,8 +278,6 @@ int main(void)
 {
 	Suite *suite = suite_create("pages");
 	TCase *tc = tcase_create("ladder");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, one_gibibyte_pages_leave_a_quarter_to_the_next_rung);
@@ -293,8 +291,5 @@ int main(void)
 	tcase_add_test(tc, a_region_without_room_for_one_page_is_refused);
 	tcase_add_test(tc, each_rung_is_where_its_pool_is);
 	tcase_add_test(tc, each_rung_lies_on_the_nodes_that_the_region_is_told);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
