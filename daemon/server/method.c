@@ -636,10 +636,12 @@ static int run_window_open(struct request *request, const union wire_body *param
 
 /* An allocation that waits for memory: it may have to come from another node. */
 struct alloc {
+	struct alloc *next; /* of those put off */
 	struct request *request;
 	struct extent_request wanted;
 	struct numa numa;
 	uint32_t space;
+	struct job_outcome refusal; /* by the node that was tried last */
 };
 
 static void alloced(struct request *request, const struct extent_info *extent)
@@ -651,44 +653,72 @@ static void alloced(struct request *request, const struct extent_info *extent)
 	};
 }
 
-/*
- * The kernel could not give what the core had chosen a node for: the next node by the policy, if
- * it leaves any. True: goes on.
- */
-static bool alloc_elsewhere(struct alloc *alloc, const struct job_outcome *outcome);
+static void alloc_done(void *userdata, const struct job_outcome *outcome);
 
+/* Another node, by the policy; put off while that depends on a plan that is under way. */
+static void alloc_elsewhere(struct alloc *alloc)
+{
+	struct request *request = alloc->request;
+	struct server *server = request->server;
+	struct core_fault fault = {};
+	struct extent_info extent;
+	struct plan *plan = NULL;
+	int r;
+
+	r = core_extent_alloc(server->core, request->client->session, alloc->space,
+			      &alloc->wanted, &extent, &plan, &fault);
+	if (r == CORE_E_BUSY && !mutant(alloc_not_put_off)) {
+		alloc->next = server->put_off;
+		server->put_off = alloc;
+		return;
+	}
+	if (!r) {
+		alloced(request, &extent);
+		if (plan && !job_start(server, plan, alloc_done, alloc))
+			return;
+		server_apply(server);
+		alloc->refusal = (struct job_outcome){.error = plan ? -ENOMEM : 0};
+	}
+	plan_done(request, &alloc->refusal);
+	free(alloc);
+}
+
+/* Where the kernel could not give what the core had chosen a node for: once without each. */
 static void alloc_done(void *userdata, const struct job_outcome *outcome)
 {
 	struct alloc *alloc = userdata;
+	uint64_t full = node_bit(outcome->shortage.node);
 
-	if (outcome->error && outcome->shortage.of_node && alloc_elsewhere(alloc, outcome))
+	alloc->refusal = *outcome;
+	if (outcome->error && outcome->shortage.of_node && !(alloc->wanted.avoid & full) &&
+	    !alloc->request->server->stopping && !mutant(alloc_one_node)) {
+		alloc->wanted.avoid |= full;
+		alloc_elsewhere(alloc);
 		return;
+	}
 	plan_done(alloc->request, outcome);
 	free(alloc);
 }
 
-static bool alloc_elsewhere(struct alloc *alloc, const struct job_outcome *outcome)
+void method_go_on(struct server *server)
 {
-	struct request *request = alloc->request;
-	struct server *server = request->server;
-	uint64_t full = node_bit(outcome->shortage.node);
-	struct core_fault fault = {};
-	struct extent_info extent;
-	struct plan *plan = NULL;
+	struct alloc *alloc = TAKE_PTR(server->put_off), *next;
 
-	if (alloc->wanted.avoid & full || mutant(alloc_one_node))
-		return false;
-	alloc->wanted.avoid |= full;
-	if (core_extent_alloc(server->core, request->client->session, alloc->space,
-			      &alloc->wanted, &extent, &plan, &fault))
-		return false;
-	alloced(request, &extent);
-	if (plan && !job_start(server, plan, alloc_done, alloc))
-		return true;
-	server_apply(server);
-	plan_done(request, &(struct job_outcome){.error = plan ? -ENOMEM : 0});
-	free(alloc);
-	return true;
+	for (; alloc; alloc = next) {
+		next = alloc->next;
+		alloc_elsewhere(alloc);
+	}
+}
+
+void method_give_up(struct server *server)
+{
+	struct alloc *alloc = TAKE_PTR(server->put_off), *next;
+
+	for (; alloc; alloc = next) {
+		next = alloc->next;
+		plan_done(alloc->request, &alloc->refusal);
+		free(alloc);
+	}
 }
 
 static int alloc_after(struct request *request, struct plan *plan, uint32_t space,

@@ -269,7 +269,9 @@ void request_retry(struct server *server)
 		server->retry = true;
 		server->retry_again |= server->retry_at != NULL;
 	}
-	if (server->parked || server->ending || server->undoing)
+	if (server->put_off)
+		server->retry = true;
+	if (server->parked || server->put_off || server->ending || server->undoing)
 		server_more(server);
 }
 
@@ -293,6 +295,7 @@ void request_retry_now(struct server *server)
 	struct parked **at = server->retry_at ? server->retry_at : &server->parked;
 
 	server->retry = false;
+	method_go_on(server);
 	if (server->undoing)
 		client_undo_some(server);
 	for (int n = 0; *at && n < RETRIES_A_TURN; n++) {
@@ -323,6 +326,7 @@ void request_forget_all(struct server *server)
 {
 	struct parked *parked = TAKE_PTR(server->parked), *next;
 
+	method_give_up(server);
 	server->parked_tail = &server->parked;
 	server->retry_at = NULL;
 	for (; parked; parked = next) {

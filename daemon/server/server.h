@@ -22,6 +22,7 @@
 #include "daemon/sys/sys.h"
 #include "proto/wire.h"
 
+struct alloc;
 struct client;
 struct closer;
 struct connection;
@@ -97,11 +98,12 @@ struct server {
 	uint32_t n_clients_max;
 	struct client *ending;                /* singly linked: whose end is not complete */
 	struct parked *parked, **parked_tail; /* requests that wait for a plan to end */
-	uint32_t undoing;                     /* clients with a space to be closed again */
-	bool retry;                           /* parked requests are worth another try */
-	bool retry_again;                     /* and once more after this pass */
-	struct parked **retry_at;             /* where a pass goes on; NULL: at the start */
-	struct link rings; /* clients that have one; who was looked at last comes last */
+	struct alloc *put_off; /* allocations that a node could not give, until a plan ends */
+	uint32_t undoing;      /* clients with a space to be closed again */
+	bool retry;            /* parked requests are worth another try */
+	bool retry_again;      /* and once more after this pass */
+	struct parked **retry_at; /* where a pass goes on; NULL: at the start */
+	struct link rings;        /* clients that have one; who was looked at last comes last */
 	uint64_t requests;
 };
 

@@ -644,6 +644,42 @@ START_TEST(memory_that_a_node_cannot_give_comes_from_another_where_the_policy_al
 }
 END_TEST
 
+START_TEST(allocations_that_a_node_refuses_at_once_all_come_from_another)
+{
+	enum { AT_ONCE = 4 }; /* as many as there are workers */
+	static struct peer peers[AT_ONCE];
+	uint64_t space[AT_ONCE], ids[AT_ONCE], calls;
+
+	prepare_two(128 * MIB, 1024 * MIB, 1024 * MIB);
+	run();
+	for (int i = 0; i < AT_ONCE; i++) {
+		peer_open(&peers[i], host.options.config.socket.path);
+		ck_assert(i || create(peers, "a", "preferred", 1, 64 * MIB, 0));
+		space[i] = peer_open_space(&peers[i], "a");
+	}
+	ck_assert(alloc(peers, space[0], 2 * MIB));
+	pthread_mutex_lock(&host.fake.lock);
+	host.fake.nodes.node[0].available = 10 * MIB;
+	pthread_mutex_unlock(&host.fake.lock);
+	calls = noted.calls[FAKE_COMMIT];
+	gate_shut = true;
+	for (int i = 0; i < AT_ONCE; i++)
+		ids[i] = ask_memory(&peers[i], space[i], 2 * MIB);
+	while (noted.calls[FAKE_COMMIT] < calls + AT_ONCE)
+		usleep(1000);
+	gate_shut = false;
+	for (int i = 0; i < AT_ONCE; i++)
+		ck_assert_msg(got_memory(&peers[i], ids[i]), "%.*s",
+			      (int)peers[i].answer.fault.message.size,
+			      peers[i].answer.fault.message.data);
+	ck_assert_uint_eq(peer_status(peers).used, 10 * MIB);
+	for (int i = 0; i < AT_ONCE; i++)
+		peer_close(&peers[i]);
+	stop();
+	ck_assert_uint_eq(host.fake.committed_on[0], 2 * MIB);
+}
+END_TEST
+
 START_TEST(a_reserve_that_a_node_cannot_give_comes_from_another_where_the_policy_allows)
 {
 	struct peer peer;
@@ -792,6 +828,7 @@ static Suite *suite(void)
 	tcase_add_test(
 		t,
 		a_reserve_that_a_node_cannot_give_comes_from_another_where_the_policy_allows);
+	tcase_add_test(t, allocations_that_a_node_refuses_at_once_all_come_from_another);
 	tcase_add_test(t, when_no_node_can_give_it_memory_is_refused_and_nothing_is_left);
 	tcase_add_test(t, pages_that_came_from_elsewhere_are_not_given_out);
 	tcase_add_test(t, a_pool_that_strangers_emptied_is_told_and_memory_comes_from_others);
