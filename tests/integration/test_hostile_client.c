@@ -278,7 +278,7 @@ static int say_nothing(void)
 
 	if (fd.fd < 0 || polite < 0)
 		return 1;
-	if (poll(&fd, 1, 20000) != 1 || recv(fd.fd, &byte, 1, 0) > 0)
+	if (poll(&fd, 1, 4000) != 1 || recv(fd.fd, &byte, 1, 0) > 0)
 		return 2;
 	/* Who has said it stays. */
 	return !say(polite, 2, WIRE_PING, &(struct wire_ping){}) ||
