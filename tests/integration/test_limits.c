@@ -27,7 +27,7 @@
 
 enum {
 	NOBODY = 65534,
-	DEAF = 6, /* connections that read nothing */
+	DEAF = 24, /* connections that read nothing */
 };
 
 static struct test_daemon daemon_;
