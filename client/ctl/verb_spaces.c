@@ -17,7 +17,7 @@ struct space_line {
 	char name[SPACE_NAME_MAX + 1];
 	char placement[32];
 	uint64_t space, uid, gid, mode, used, committed, limit, reserve, client_limit, weight,
-		sessions;
+		sessions, page;
 	bool removed;
 };
 
@@ -36,6 +36,7 @@ static const struct table_column columns[] = {
 	SPACE(weight, "WEIGHT", SHOW_COUNT),
 	SPACE(sessions, "CLIENTS", SHOW_COUNT),
 	SPACE(placement, "PLACEMENT", SHOW_TEXT),
+	SPACE(page, "PAGE", SHOW_BYTES),
 	SPACE(removed, "REMOVED", SHOW_YES_NO),
 #undef SPACE
 };
@@ -57,6 +58,7 @@ static void line_fill(void *to, const void *from)
 		.client_limit = row->client_limit,
 		.weight = row->weight,
 		.sessions = row->sessions,
+		.page = row->page,
 		.removed = row->removed,
 	};
 	wire_str_copy(line->name, sizeof(line->name), row->name);

@@ -555,6 +555,7 @@ static int run_space_list(struct request *request, const union wire_body *params
 			.committed = view.committed,
 			.sessions = view.sessions,
 			.placement = wire_str(view.placement),
+			.page = (uint64_t)1 << view.page_shift,
 			.removed = view.removed,
 		};
 		n++;

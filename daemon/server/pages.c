@@ -283,7 +283,8 @@ static int take_rest(struct server *server, struct sys_host *host)
 /* L3 */
 static void give_giant(struct server *server)
 {
-	server->sys->table->reserve(server->sys, GIANT_SHIFT, 0);
+	if (!mutant(pages_giants_kept))
+		server->sys->table->reserve(server->sys, GIANT_SHIFT, 0);
 	server->large.page_shift = 0;
 	server->large.bytes = 0;
 	why_text[0] = '\0';

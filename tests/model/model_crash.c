@@ -442,6 +442,11 @@ static void run(uint64_t steps)
 				      .node_bytes = {(8 + below(8)) * 2 * MIB},
 				      .share = 64 * MIB,
 				      .seed = seed};
+	if (config.page_shift == 12 && below(2)) {
+		config.large.page_shift = 21;
+		config.large.node_bytes[0] = (4 + below(8)) * 2 * MIB;
+		config.large.from = (2 + below(8)) * 2 * MIB;
+	}
 	MUST(!core_new(&core, &config, records));
 	for (step = 0; step < steps; ++step) {
 		bool ended;
