@@ -91,7 +91,7 @@ test_the_exposure_is_at_most_one() {
 
 test_log_lines_have_their_priorities() {
 	systemctl restart varbosd
-	has "$(logged info)" 'ending: SIGTERM'
+	eventually 60 logs 'ending: SIGTERM' info
 	has "$(logged warning)$(logged notice)" 'serving|pages'
 	hasnt "$(logged)" '^<[0-7]>'
 	hasnt "$(logged)" '^varbosd: (error|warning|notice|info): '
@@ -143,7 +143,7 @@ test_reload_takes_a_changed_key() {
 	systemctl restart varbosd
 	printf '[log]\nlevel = "error"\n' >$CONF
 	systemctl reload varbosd
-	has "$(logged)" 'log\.level'
+	eventually 60 logs 'log\.level: "info" -> "error"'
 	is "$(show ActiveState)" active ActiveState
 	as alice varbosctl ping -n1
 }
@@ -153,7 +153,7 @@ test_reload_with_a_mistake_keeps_the_old_configuration_and_says_where_it_is() {
 	pid=$(daemon_pid)
 	printf '[log]\nlevle = "info"\n' >$CONF
 	systemctl reload varbosd || true
-	eventually 60 grep -qE 'varbosd\.toml:2:1.*levle.*level' <(logged)
+	eventually 60 logs 'varbosd\.toml:2:1.*levle.*level'
 	is "$(daemon_pid)" "$pid" "the daemon"
 	is "$(show ActiveState)" active ActiveState
 	as alice varbosctl ping -n1
@@ -162,7 +162,7 @@ test_reload_with_a_mistake_keeps_the_old_configuration_and_says_where_it_is() {
 test_a_start_with_a_mistake_fails_once_and_says_where_it_is() {
 	refused systemctl restart varbosd
 	is "$(show ExecMainStatus)" 2 "the exit status"
-	has "$(logged err)" 'varbosd\.toml:2'
+	eventually 60 logs 'varbosd\.toml:2' err
 	rm $CONF
 	systemctl reset-failed varbosd.service varbosd.socket
 	systemctl start varbosd

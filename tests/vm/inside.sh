@@ -48,6 +48,11 @@ logged() {
 		${1:+"--priority=$1..$1"}
 }
 
+# logs PATTERN [PRIORITY]: is it in there already? The journal takes its time: see `eventually`.
+logs() {
+	logged "${@:2}" | grep -E -- "$1"
+}
+
 # dropin LINE...: what an operator would write with `systemctl edit varbosd`.
 dropin() {
 	mkdir -p /etc/systemd/system/varbosd.service.d
