@@ -16,7 +16,7 @@ import tomllib
 import unittest
 
 DAEMON = os.environ["VARBOSD"]
-DEADLINE_S = 30
+DEADLINE_S = 12
 
 
 class Case(unittest.TestCase):
