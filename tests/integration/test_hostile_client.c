@@ -847,7 +847,7 @@ static void add(Suite *suite, const char *name, void (*before)(void))
 {
 	TCase *t = tcase_create(name);
 
-	tcase_set_timeout(t, 50);
+	tcase_set_timeout(t, 25);
 	tcase_add_checked_fixture(t, before, tear_down);
 	tcase_add_test(t, who_never_says_hello_is_dropped);
 	tcase_add_test(t, descriptors_that_nobody_asked_for_are_closed);
@@ -880,7 +880,7 @@ int main(void)
 	add(s, "today", set_up);
 	add(s, "older-kernel", set_up_old);
 	few = tcase_create("few-descriptors");
-	tcase_set_timeout(few, 50);
+	tcase_set_timeout(few, 25);
 	tcase_add_checked_fixture(few, set_up_few, tear_down);
 	tcase_add_test(few, many_uids_together_leave_descriptors_for_a_session_of_another);
 	suite_add_tcase(s, few);
