@@ -58,7 +58,7 @@ static uint64_t locked(void)
 	return said("/proc/self/smaps", "Locked:");
 }
 
-/* Each test has a process of its own, and so rights and limits. */
+/* For good: who shares a process (CK_FORK=no) gives up more from test to test, in main()'s order. */
 static void limit_to(uint64_t bytes)
 {
 	const struct rlimit limit = {bytes, bytes};
@@ -172,8 +172,8 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, what_is_committed_is_locked_and_holes_are_not);
 	tcase_add_test(t, nothing_is_locked_unasked);
-	tcase_add_test(t, a_limit_below_what_is_to_be_locked_is_told_at_once);
 	tcase_add_test(t, growth_that_cannot_be_locked_is_refused_with_numbers_and_undone);
+	tcase_add_test(t, a_limit_below_what_is_to_be_locked_is_told_at_once);
 	suite_add_tcase(s, t);
 	return suite_run(s);
 }
