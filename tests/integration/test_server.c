@@ -48,16 +48,21 @@ static void note(enum fake_call call)
 		noted.on_loop[call] = true;
 }
 
-/* Commits wait here while it is shut. */
-static _Atomic bool gate_shut;
+/* Commits wait here while it is shut; the second is that of other nodes than the first. */
+static _Atomic bool gate_shut, gate_elsewhere_shut;
+static _Atomic uint64_t commits_refused;
 
 static int note_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t node,
 		       uint64_t offset, uint64_t size, struct sys_shortage *ret)
 {
+	int r;
+
 	note(FAKE_COMMIT);
-	while (gate_shut)
+	while (gate_shut || (gate_elsewhere_shut && node))
 		usleep(1000);
-	return noted.fake->commit(sys, fd, page_shift, node, offset, size, ret);
+	r = noted.fake->commit(sys, fd, page_shift, node, offset, size, ret);
+	commits_refused += r != 0;
+	return r;
 }
 
 static int note_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
@@ -648,7 +653,7 @@ START_TEST(allocations_that_a_node_refuses_at_once_all_come_from_another)
 {
 	enum { AT_ONCE = 4 }; /* as many as there are workers */
 	static struct peer peers[AT_ONCE];
-	uint64_t space[AT_ONCE], ids[AT_ONCE], calls;
+	uint64_t space[AT_ONCE], ids[AT_ONCE], calls, refused;
 
 	prepare_two(128 * MIB, 1024 * MIB, 1024 * MIB);
 	run();
@@ -662,12 +667,19 @@ START_TEST(allocations_that_a_node_refuses_at_once_all_come_from_another)
 	host.fake.nodes.node[0].available = 10 * MIB;
 	pthread_mutex_unlock(&host.fake.lock);
 	calls = noted.calls[FAKE_COMMIT];
-	gate_shut = true;
+	refused = commits_refused;
+	gate_shut = gate_elsewhere_shut = true;
 	for (int i = 0; i < AT_ONCE; i++)
 		ids[i] = ask_memory(&peers[i], space[i], 2 * MIB);
 	while (noted.calls[FAKE_COMMIT] < calls + AT_ONCE)
 		usleep(1000);
 	gate_shut = false;
+	/* All are refused, and the loop has heard so, before any has come from elsewhere. */
+	while (commits_refused < refused + AT_ONCE)
+		usleep(1000);
+	for (int i = 0; i < AT_ONCE; i++)
+		peer_call(&peers[i], WIRE_PING, &(struct wire_ping){});
+	gate_elsewhere_shut = false;
 	for (int i = 0; i < AT_ONCE; i++)
 		ck_assert_msg(got_memory(&peers[i], ids[i]), "%.*s",
 			      (int)peers[i].answer.fault.message.size,
