@@ -56,6 +56,9 @@ enum varbos_code {
 	VARBOS_E_UNAVAILABLE = 15, /* no daemon answers; system_errno */
 	VARBOS_E_TIMEOUT = 16,     /* the daemon did not answer in time */
 	VARBOS_E_UNTRUSTED = 17, /* the daemon, or what it sent, is not to be believed: which */
+	VARBOS_E_CLOSED = 18,    /* who would take or give is gone; which: closed or died */
+	VARBOS_E_EXHAUSTED = 19, /* requested, max: a maximum that the program set; which */
+	VARBOS_E_OBJECT = 20,    /* not an object in use of this pool; which: how it is not */
 };
 
 /* Why a call failed. Numbers that do not belong to the code are 0; bytes, unless said. */
