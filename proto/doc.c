@@ -93,9 +93,10 @@ static void print_limits(FILE *out)
 		"| windows of a space | %d |\n"
 		"| bytes of a window | 2^%d |\n"
 		"| bytes of a space's name | %d |\n"
+		"| ids of a space, of processes and channels together | %d |\n"
 		"\nThis is protocol %d with shared layout %d.\n",
 		WIRE_MESSAGE_MAX, WIRE_DEPTH_MAX, WIRE_INFLIGHT_MAX, WIRE_FDS_MAX, WINDOWS_MAX,
-		POSITION_BITS, SPACE_NAME_MAX, WIRE_PROTOCOL, LAYOUT_VERSION);
+		POSITION_BITS, SPACE_NAME_MAX, IDS_MAX - 1, WIRE_PROTOCOL, LAYOUT_VERSION);
 }
 
 #define MEMBER(type, member)                                                  \
@@ -118,8 +119,19 @@ static void print_layouts(FILE *out)
 	MEMBER(root_file, space);
 	MEMBER(root_file, epoch);
 	MEMBER(root_file, windows);
-	fprintf(out, "\n`magic` is %#" PRIx64 ", `windows` an array of %d words.\n",
+	MEMBER(root_file, ids);
+	MEMBER(root_file, deaths);
+	fprintf(out, "\n`magic` is %#" PRIx64 ", `windows` and `ids` are arrays of %d words.\n",
 		(uint64_t)ROOT_MAGIC, WINDOWS_MAX);
+	static_assert((int)WINDOWS_MAX == (int)IDS_MAX, "one number for both arrays");
+
+	TABLE(slice_note, "of each slice, in a words file");
+	MEMBER(slice_note, info);
+	MEMBER(slice_note, freed);
+	fprintf(out,
+		"\nA words file has %d words of 4 bytes for each slice of its window, then a "
+		"`slice_note` for each, then zeros up to a whole page of 4 KiB.\n",
+		(int)SLICE_WORDS);
 
 	TABLE(stats_file, "the statistics");
 	MEMBER(stats_file, magic);

@@ -3,7 +3,8 @@
  *
  * L1  Shared memory never holds a pointer: places are 44-bit offsets within a space.
  * L2  Each word has one writer: the daemon, and clients map read-only; but for return rings,
- *     which a client writes and the daemon reads, guarded, and believes nothing of.
+ *     which a client writes, and words files, which all writers of a space and the daemon
+ *     write by compare-and-swap. Of either the daemon reads guarded, and believes nothing.
  * L3  Layouts only grow, at the end; LAYOUT_VERSION is agreed on by HELLO.
  * L4  Each word is meaningful alone (root file, slice map) or stands in one of two copies that
  *     a counter picks (statistics): no reader ever waits for a writer, alive or dead.
@@ -28,12 +29,18 @@ enum {
 	TAG_BITS = 20,
 	WINDOWS_MAX = 1 << WINDOW_BITS,
 	SPACE_NAME_MAX = 63,
+	CHANNEL_NAME_MAX = 63,
+	BLOCK_SHIFT = 6, /* 64 bytes: the smallest block that has a word */
+	SLICE_WORDS = 1 << (SLICE_SHIFT - BLOCK_SHIFT),
+	ID_BITS = 10,
+	IDS_MAX = 1 << ID_BITS, /* 0 is nobody's, or anyone's */
 };
 
 #define SLICE_BYTES ((uint64_t)1 << SLICE_SHIFT)
 #define CHUNK_BYTES ((uint64_t)1 << CHUNK_SHIFT)
 #define WINDOW_BYTES_MAX ((uint64_t)1 << POSITION_BITS)
 #define TAG_MASK (((uint32_t)1 << TAG_BITS) - 1)
+#define ID_MASK (((uint32_t)1 << ID_BITS) - 1)
 
 static inline uint64_t offset_make(uint32_t window, uint64_t position)
 {
@@ -115,14 +122,72 @@ static inline struct window_info window_word_unpack(uint64_t word)
 }
 
 /*
- * Root file - one for each space, read-only to clients: which windows the space has.
+ * Id word - who an id of a space is.
+ *
+ *   kind:2  dead:1  senders:10  receivers:10  had_senders:1  had_receivers:1  died:1  0:6  pid:32
+ *                                                                         written by the daemon
+ *
+ * A process (its `pid`) is given its id at its first shared use of the space; a channel when it
+ * is made. A process that has ended is `dead` until a sweep has freed all that it held, and so is
+ * a channel whose last end has gone; only then is the word 0, and the id given again.
+ *
+ * `senders` and `receivers` count a channel's open ends, `had_` says that there ever was one of
+ * that role, `died` that the last end that went did so by its process's death.
+ */
+enum id_kind {
+	ID_NONE = 0,
+	ID_PROCESS = 1,
+	ID_CHANNEL = 2,
+};
+
+struct id_info {
+	enum id_kind kind;
+	bool dead;
+	uint32_t pid;                /* of a process */
+	uint32_t senders, receivers; /* of a channel, and: */
+	bool had_senders, had_receivers, died;
+};
+
+static inline uint64_t id_word_pack(struct id_info info)
+{
+	return (uint64_t)info.kind | (uint64_t)info.dead << 2 | (uint64_t)info.senders << 3 |
+	       (uint64_t)info.receivers << 13 | (uint64_t)info.had_senders << 23 |
+	       (uint64_t)info.had_receivers << 24 | (uint64_t)info.died << 25 |
+	       (uint64_t)info.pid << 32;
+}
+
+static inline struct id_info id_word_unpack(uint64_t word)
+{
+	return (struct id_info){
+		.kind = (enum id_kind)(word & 3),
+		.dead = word >> 2 & 1,
+		.senders = (uint32_t)(word >> 3) & ID_MASK,
+		.receivers = (uint32_t)(word >> 13) & ID_MASK,
+		.had_senders = word >> 23 & 1,
+		.had_receivers = word >> 24 & 1,
+		.died = word >> 25 & 1,
+		.pid = (uint32_t)(word >> 32),
+	};
+}
+
+/*
+ * Root file - one for each space, read-only to clients: which windows the space has, and whose
+ * its ids are.
  *
  *   field        written                      read
  *   magic..space at creation                  once, after mapping
  *   epoch        when a daemon takes over     before a call that needs the daemon
  *   windows[n]   when window n comes or goes  before window n is fetched
+ *   ids[n]       when id n is given, dies, is  by who waits for somebody, or finds a lock of
+ *                free; a channel's ends change his
+ *   deaths       after words of `ids`, and     by who is about to wait: first this, then `ids`,
+ *                after each sweep              then FUTEX_WAIT for the value that was read
  *
- * The daemon dying between two stores leaves words that are each true.
+ * The daemon adds 1 to `deaths` (release) after each such change and wakes all who wait on it: so
+ * nobody sleeps past a death. It is a shared futex, on a file that the waiter maps read-only.
+ *
+ * The daemon dying between two stores leaves words that are each true; one that takes over adds
+ * to `deaths` and wakes, in case the last one did not.
  */
 #define ROOT_MAGIC 0x31544f4f52425256ULL /* "VRBROOT1" */
 
@@ -133,10 +198,16 @@ struct root_file {
 	_Atomic uint64_t epoch;
 	uint64_t reserved[509];
 	_Atomic uint64_t windows[WINDOWS_MAX]; /* window words */
+	_Atomic uint64_t ids[IDS_MAX];         /* id words */
+	_Atomic uint32_t deaths;
+	uint32_t reserved_deaths[1023];
 };
 
 static_assert(offsetof(struct root_file, windows) == 4096, "the window table is page two");
-static_assert(sizeof(struct root_file) == 4096 + 8 * WINDOWS_MAX, "three pages");
+static_assert(offsetof(struct root_file, ids) == 4096 + 8 * WINDOWS_MAX, "then the ids");
+static_assert(offsetof(struct root_file, deaths) == 4096 + 8 * WINDOWS_MAX + 8 * IDS_MAX,
+	      "then the futex, in a page of its own");
+static_assert(sizeof(struct root_file) == 6 * 4096, "six pages");
 
 /*
  * Slice map - one for each window, read-only to clients: a word for each slice.
@@ -144,14 +215,17 @@ static_assert(sizeof(struct root_file) == 4096 + 8 * WINDOWS_MAX, "three pages")
  *   tag:20  kind:3  head:1  count:20  session:20                       written by the daemon
  *
  * kind and tag stand in every slice of an extent, so that a reference into it can be checked;
- * head and count (slices) in its first. Free slices are 0. `session` is 0 for a shared extent.
+ * head and count (slices) in its first. Free slices are 0. `session` is 0 for what is no
+ * session's: shared, a channel's, or of blocks whose session has ended.
  * Order: an extent's words are stored (interior first, head last) before its offset is given
  * out, and cleared (head first) before its slices may be given out again.
  */
 enum extent_kind {
 	EXTENT_NONE = 0,
 	EXTENT_PRIVATE = 1, /* dies with its session */
-	EXTENT_SHARED = 2,  /* outlives it */
+	EXTENT_SHARED = 2,  /* outlives it: a block of its own */
+	EXTENT_BLOCKS = 3,  /* cut into shared blocks by its session, adopted when that ends */
+	EXTENT_CHANNEL = 4, /* the memory of a channel (proto/ring.h) */
 };
 
 struct slice_info {
@@ -177,6 +251,80 @@ static inline struct slice_info slice_word_unpack(uint64_t word)
 		.count = (uint32_t)(word >> 24) & 0xfffff,
 		.session = (uint32_t)(word >> 44),
 	};
+}
+
+/*
+ * Words file - one for each window, writable for the writers of its space: who holds its shared
+ * blocks. Holes throughout at first: bounded by a sixteenth of its window (and 8 bytes a slice),
+ * committed by who uses it, page by page.
+ *
+ *   what            where                          written
+ *   words           1024 of 4 bytes for each       by compare-and-swap alone, as
+ *                   slice: word i of the run that  proto/block_word.h says: by whom the word
+ *                   begins in slice s is s*1024+i  itself allows to; by the daemon's sweeps
+ *   notes           behind all words, one for      info: by the slice's owner, before any word
+ *                   each slice                     of it is HELD. freed: set to 1 by who frees
+ *                                                  a block that is not its own slice's, and by
+ *                                                  sweeps; exchanged for 0 by the owner
+ *
+ * The only block of a shared extent has word 0 of its first slice. Words are never reset: what
+ * comes to a slice later goes on with the generation that it finds.
+ *
+ * `freed` is a hint: a death may lose it, so an owner that is about to lease more looks at the
+ * words. What is in this file is worth what the space's writers make of it: the daemon, and
+ * readers that care, load a word once and check it.
+ */
+struct slice_note {
+	_Atomic uint32_t
+		info; /* size class + 1:8  slices back to the run's first:8; 0: not cut */
+	_Atomic uint32_t freed;
+};
+
+static_assert(sizeof(struct slice_note) == 8, "two words");
+static_assert(ATOMIC_INT_LOCK_FREE == 2, "a lock would not cross processes");
+#define SLICE_WORDS_BYTES ((uint64_t)SLICE_WORDS * 4)
+
+struct slice_cut {
+	uint32_t class_plus_1; /* 0: not cut yet */
+	uint32_t back;         /* so many slices before this one its run begins */
+};
+
+static inline uint32_t slice_cut_pack(struct slice_cut cut)
+{
+	return cut.class_plus_1 | cut.back << 8;
+}
+
+static inline struct slice_cut slice_cut_unpack(uint32_t info)
+{
+	return (struct slice_cut){.class_plus_1 = info & 255, .back = info >> 8 & 255};
+}
+
+/* Where the notes begin. */
+static inline uint64_t words_notes(uint32_t n_slices)
+{
+	return n_slices * SLICE_WORDS_BYTES;
+}
+
+static inline uint64_t words_file_size(uint32_t n_slices)
+{
+	return words_notes(n_slices) +
+	       (n_slices * (uint64_t)sizeof(struct slice_note) + 4095) / 4096 * 4096;
+}
+
+/* Which word of the file is that of block `block` of the run that begins in slice `first`. */
+static inline uint64_t words_index(uint32_t first, uint32_t block)
+{
+	return (uint64_t)first * SLICE_WORDS + block;
+}
+
+static inline _Atomic uint32_t *words_at(void *file, uint64_t index)
+{
+	return (_Atomic uint32_t *)file + index;
+}
+
+static inline struct slice_note *words_note(void *file, uint32_t n_slices, uint32_t slice)
+{
+	return (struct slice_note *)((char *)file + words_notes(n_slices)) + slice;
 }
 
 /*

@@ -771,6 +771,8 @@ static int run_extent_alloc(struct request *request, const union wire_body *para
 	uint32_t space = 0;
 	int r;
 
+	if (alloc->blocks)
+		return fault_set(request, FAULT_INVALID, "blocks", "blocks: not served yet");
 	r = slot_of(request, alloc->space, &space);
 	if (!r && wanted.numa)
 		r = numa_read(request, alloc->numa, alloc->nodes, &numa);
@@ -838,7 +840,9 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 
 int method_run(struct request *request, const union wire_body *params)
 {
-	assert(methods[request->method]);
+	if (!methods[request->method])
+		return fault_set(request, FAULT_METHOD, "method", "%s is not served yet",
+				 wire_methods[request->method].name);
 	return methods[request->method](request, params);
 }
 

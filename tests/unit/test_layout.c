@@ -95,7 +95,7 @@ START_TEST(a_slice_word_unpacks_to_what_was_packed)
 
 	for (unsigned i = 0; i < 10000; i++) {
 		info = (struct slice_info){
-			.kind = (enum extent_kind)(sample_random(&seed) % 3),
+			.kind = (enum extent_kind)(sample_random(&seed) % 5),
 			.tag = (uint32_t)sample_random(&seed) & TAG_MASK,
 			.head = sample_random(&seed) & 1,
 			.count = (uint32_t)sample_random(&seed) & 0xfffff,
@@ -126,6 +126,104 @@ START_TEST(the_bits_of_a_slice_word_are_where_the_readme_says)
 }
 END_TEST
 
+START_TEST(an_id_word_unpacks_to_what_was_packed)
+{
+	uint64_t seed = seed_take();
+	struct id_info info, out;
+
+	for (unsigned i = 0; i < 10000; i++) {
+		info = (struct id_info){
+			.kind = (enum id_kind)(sample_random(&seed) % 3),
+			.dead = sample_random(&seed) & 1,
+			.pid = (uint32_t)sample_random(&seed),
+			.senders = (uint32_t)sample_random(&seed) & ID_MASK,
+			.receivers = (uint32_t)sample_random(&seed) & ID_MASK,
+			.had_senders = sample_random(&seed) & 1,
+			.had_receivers = sample_random(&seed) & 1,
+			.died = sample_random(&seed) & 1,
+		};
+		out = id_word_unpack(id_word_pack(info));
+		ck_assert_int_eq(out.kind, info.kind);
+		ck_assert_int_eq(out.dead, info.dead);
+		ck_assert_uint_eq(out.pid, info.pid);
+		ck_assert_uint_eq(out.senders, info.senders);
+		ck_assert_uint_eq(out.receivers, info.receivers);
+		ck_assert_int_eq(out.had_senders, info.had_senders);
+		ck_assert_int_eq(out.had_receivers, info.had_receivers);
+		ck_assert_int_eq(out.died, info.died);
+	}
+}
+END_TEST
+
+START_TEST(the_bits_of_an_id_word_are_where_the_readme_says)
+{
+	ck_assert_uint_eq(id_word_pack((struct id_info){.kind = ID_CHANNEL}), 2);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.dead = true}), 1 << 2);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.senders = ID_MASK}), 0x3ff << 3);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.receivers = ID_MASK}), 0x3ff << 13);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.had_senders = true}), 1 << 23);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.had_receivers = true}), 1 << 24);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.died = true}), 1 << 25);
+	ck_assert_uint_eq(id_word_pack((struct id_info){.pid = UINT32_MAX}),
+			  (uint64_t)UINT32_MAX << 32);
+	ck_assert_uint_eq(id_word_pack((struct id_info){}), 0);
+}
+END_TEST
+
+/* Counted one by one: no two blocks of a window share a word, and notes lie behind all words. */
+START_TEST(each_block_has_a_word_and_each_slice_a_note)
+{
+	enum { SLICES = 32 };
+	static uint8_t seen[SLICES * SLICE_WORDS];
+	char *file = (char *)8; /* only ever added to */
+
+	for (uint32_t slice = 0; slice < SLICES; slice++)
+		for (uint32_t block = 0; block < SLICE_WORDS; block++) {
+			uint64_t index = words_index(slice, block);
+
+			ck_assert_uint_lt(index, ARRAY_SIZE(seen));
+			ck_assert_uint_eq(seen[index]++, 0);
+			ck_assert_uint_eq((char *)words_at(file, index) - file, index * 4);
+		}
+	ck_assert_uint_eq(words_notes(SLICES), sizeof(seen) * 4);
+	ck_assert_ptr_eq(words_note(file, SLICES, 0), file + words_notes(SLICES));
+	ck_assert_ptr_eq(words_note(file, SLICES, SLICES - 1),
+			 file + words_notes(SLICES) + (SLICES - 1) * 8);
+}
+END_TEST
+
+START_TEST(a_words_file_is_a_sixteenth_of_its_window_and_whole_pages)
+{
+	for (unsigned shift = CHUNK_SHIFT; shift <= POSITION_BITS; shift++) {
+		uint32_t slices = (uint32_t)1 << (shift - SLICE_SHIFT);
+		uint64_t size = words_file_size(slices);
+
+		ck_assert_uint_eq(size % 4096, 0);
+		ck_assert_uint_ge(size,
+				  words_notes(slices) + slices * sizeof(struct slice_note));
+		ck_assert_uint_le(size, ((uint64_t)1 << shift) / 16 + slices * 8 + 4096);
+	}
+	/* The last word's offset needs more than 32 bits in the largest of windows. */
+	ck_assert_uint_eq(words_file_size(1 << (POSITION_BITS - SLICE_SHIFT)),
+			  ((uint64_t)1 << 30) + (2 << 20));
+}
+END_TEST
+
+START_TEST(what_a_slice_is_cut_into_unpacks_to_what_was_packed)
+{
+	for (uint32_t class_plus_1 = 0; class_plus_1 < 256; class_plus_1++)
+		for (uint32_t back = 0; back < 256; back += 5) {
+			struct slice_cut cut = slice_cut_unpack(slice_cut_pack((
+				struct slice_cut){.class_plus_1 = class_plus_1, .back = back}));
+
+			ck_assert_uint_eq(cut.class_plus_1, class_plus_1);
+			ck_assert_uint_eq(cut.back, back);
+		}
+	ck_assert_uint_eq(slice_cut_pack((struct slice_cut){.class_plus_1 = 255}), 255);
+	ck_assert_uint_eq(slice_cut_pack((struct slice_cut){.back = 255}), 255 << 8);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("layout");
@@ -137,6 +235,11 @@ int main(void)
 	tcase_add_test(tests, the_bits_of_a_window_word_are_where_the_readme_says);
 	tcase_add_test(tests, a_slice_word_unpacks_to_what_was_packed);
 	tcase_add_test(tests, the_bits_of_a_slice_word_are_where_the_readme_says);
+	tcase_add_test(tests, an_id_word_unpacks_to_what_was_packed);
+	tcase_add_test(tests, the_bits_of_an_id_word_are_where_the_readme_says);
+	tcase_add_test(tests, each_block_has_a_word_and_each_slice_a_note);
+	tcase_add_test(tests, a_words_file_is_a_sixteenth_of_its_window_and_whole_pages);
+	tcase_add_test(tests, what_a_slice_is_cut_into_unpacks_to_what_was_packed);
 	suite_add_tcase(suite, tests);
 
 	return suite_run(suite);
