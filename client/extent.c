@@ -22,57 +22,13 @@
 #include "base/base.h"
 #include "base/numa.h"
 #include "client/error.h"
+#include "client/place.h"
 #include "client/space.h"
 #include "proto/layout.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
-
-/* Where something lies, and its slice's word, loaded once. */
-struct place {
-	struct window *window;
-	uint64_t offset, position;
-	uint32_t slice;
-	struct slice_info info;
-};
-
-static int place_at(struct varbos_space *space, uint64_t offset, struct place *ret)
-{
-	struct place place = {.offset = offset, .position = offset_position(offset)};
-	uint64_t word;
-	int r;
-
-	r = window_need(space, offset_window(offset), &place.window);
-	if (r)
-		return r;
-	if (place.position >= place.window->size)
-		return error_set(VARBOS_E_REFERENCE, "foreign",
-				 "offset 0x%llx of space %s is beyond its windows",
-				 (unsigned long long)offset, space->name);
-
-	place.slice = (uint32_t)(place.position >> SLICE_SHIFT);
-	word = atomic_load_explicit(&place.window->map[place.slice], memory_order_acquire);
-	place.info = slice_word_unpack(word);
-	if (place.info.kind == EXTENT_NONE)
-		return error_set(VARBOS_E_REFERENCE, "freed",
-				 "nothing is allocated at offset 0x%llx of space %s: freed "
-				 "already?",
-				 (unsigned long long)offset, space->name);
-
-	*ret = place;
-	return 0;
-}
-
-static int place_of(struct varbos_space *space, const void *memory, struct place *ret)
-{
-	uintptr_t at = (uintptr_t)memory, base = (uintptr_t)space->base;
-
-	if (at < base || at - base >= space->n_windows * WINDOW_BYTES_MAX)
-		return error_set(VARBOS_E_REFERENCE, "foreign", "%p is not in space %s", memory,
-				 space->name);
-	return place_at(space, at - base, ret);
-}
 
 /* Has this process freed it already, and the daemon perhaps not heard of it yet? */
 static bool freed_here(const struct place *place)

@@ -119,7 +119,7 @@ START_TEST(every_code_has_a_name)
 {
 	ck_assert_str_eq(varbos_code_name(0), "VARBOS_OK");
 	ck_assert_str_eq(varbos_code_name(VARBOS_E_BUDGET), "VARBOS_E_BUDGET");
-	for (int code = 1; code <= 17; code++)
+	for (int code = 1; code <= VARBOS_E_OBJECT; code++)
 		ck_assert_str_eq(varbos_code_name(code) + strlen("VARBOS_E_"),
 				 wire_error_name((uint64_t)code));
 	ck_assert_ptr_nonnull(varbos_code_name(-1));
