@@ -51,7 +51,7 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	MUST(extent->charge.budget == (member ? &member->budget : &space->budget) &&
 		     extent->charge.bytes == (uint64_t)extent->count << SLICE_SHIFT,
 	     "B1: an extent is not paid for");
-	MUST(member || extent->kind == EXTENT_SHARED, "X2: a private extent of nobody");
+	MUST(member || extent->kind != EXTENT_PRIVATE, "X2: a private extent of nobody");
 	MUST(extent->tag && extent->tag <= TAG_MASK, "X1: a tag is none");
 	for (uint32_t i = 0; i < extent->count; ++i) {
 		uint32_t word = window->words[extent->first + i];
@@ -62,13 +62,12 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	}
 	if (extent->pending) {
 		MUST(!record->run, "C3: an extent is recorded before its plan");
-		sums->owed += CHANGES_EXTENT;
 	} else {
 		MUST(record->run == extent_run_pack(run) &&
 			     record->owner == extent_owner_pack(owner),
 		     "R1: an extent and its record differ");
-		sums->owed += CHANGES_EXTENT - 1;
 	}
+	sums->owed += extent_owes(extent);
 	++sums->slots[RECORD_EXTENT];
 	sums_of(core, sums, space)->used[window->place.info.node] += extent->charge.bytes;
 	sums->used_on[window->place.info.node] += extent->charge.bytes;

@@ -149,8 +149,8 @@ int core_session_open(struct core *core, const struct session_request *request, 
 		      struct core_fault *fault);
 
 /*
- * The session has ended: private extents go back, shared ones become the space's, its spaces
- * close, removed ones that it was the last user of go (then *ret is a plan, else NULL).
+ * The session has ended: private extents go back, shared ones and those of blocks become the
+ * space's, its spaces close, removed ones that it was the last user of go (then *ret is a plan, else NULL).
  * CORE_MORE until done. CORE_E_BUSY: a plan made for it, or one that moves memory of a space
  * that has to go, is outstanding: call again when one has ended. The session answers nothing
  * else from the first call on.
@@ -246,11 +246,26 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		      struct plan **ret_plan, struct core_fault *fault);
 
 /*
+ * A private one is its session's to free; one of blocks, too, until it is adopted; then, like a
+ * shared one, any writer's: what its words say, the shell has asked before.
+ *
  * CORE_E_REFERENCE: "foreign" (outside of the space's windows), "freed", "stale" (another extent
  * is there now), "interior" or "not-owner". CORE_E_PERMISSION: the space was opened read-only.
  */
 int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
 		     uint32_t tag, struct core_fault *fault);
+
+/* Where an extent is, and whose. */
+struct extent_place {
+	enum extent_kind kind;
+	uint32_t session;           /* 0: nobody's: adopted, or a channel's */
+	uint32_t window;            /* slot */
+	uint32_t first, count, tag; /* slices */
+};
+
+/* The extent that holds the byte at `offset`. False: there is none. */
+bool core_extent_at(const struct core *core, uint32_t space, uint64_t offset,
+		    struct extent_place *ret);
 
 /* ---- giving back ---- */
 

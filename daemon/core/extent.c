@@ -20,6 +20,23 @@ struct quota *extent_quota(const struct extent *extent)
 	return extent->member ? extent->member->session->quota : extent->window->space->quota;
 }
 
+static bool names_session(const struct extent *extent)
+{
+	return extent->member &&
+	       (extent->kind == EXTENT_PRIVATE || extent->kind == EXTENT_BLOCKS);
+}
+
+/* It outlives its session, and the slice map has to say so. */
+static bool owes_adoption(const struct extent *extent)
+{
+	return extent->kind == EXTENT_BLOCKS && extent->member;
+}
+
+uint32_t extent_owes(const struct extent *extent)
+{
+	return 1U + extent->pending + owes_adoption(extent);
+}
+
 static struct core_node *extent_node(const struct extent *extent)
 {
 	const struct window *window = extent->window;
@@ -38,7 +55,7 @@ static void extent_say(struct core *core, const struct extent *extent, bool ther
 			.head = true,
 			.count = extent->count,
 		};
-		if (extent->kind == EXTENT_PRIVATE)
+		if (names_session(extent))
 			info.session = extent->member->session->slot;
 	}
 	changes_put(&core->changes, &(struct change){
@@ -77,10 +94,11 @@ void extent_release(struct core *core, uint32_t slot)
 	struct space *space = extent->window->space;
 
 	if (extent->pending) {
-		changes_forgive(&core->changes, CHANGES_EXTENT);
+		changes_forgive(&core->changes, extent_owes(extent));
 	} else {
 		record_clear(core->records, RECORD_EXTENT, slot);
 		extent_say(core, extent, false);
+		changes_forgive(&core->changes, owes_adoption(extent));
 		--space->n_extents;
 	}
 	if (extent->member)
@@ -103,12 +121,13 @@ void extent_adopt(struct core *core, uint32_t slot)
 	struct extent *extent = &core->extents[slot];
 	struct space *space = extent->window->space;
 
-	assert(extent->kind == EXTENT_SHARED && !extent->pending);
+	bool said = owes_adoption(extent);
+
+	assert(extent->kind != EXTENT_PRIVATE && !extent->pending);
 	if (!mutant(extent_not_adopted))
 		record_extent_owner(
 			core->records, slot,
 			(struct extent_owner){.tag = extent->tag, .kind = extent->kind});
-	/* The slice map names no session for a shared extent: its words stay as they are. */
 	extent->member->session->used -= extent->charge.bytes;
 	charge_move(&extent->charge, &space->budget);
 	core_give(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
@@ -117,6 +136,8 @@ void extent_adopt(struct core *core, uint32_t slot)
 	list_remove(&extent->link);
 	list_append(&space->extents, &extent->link);
 	++space->n_adopted;
+	if (said && !mutant(extent_adopted_unsaid))
+		extent_say(core, extent, true);
 }
 
 static uint32_t tag_after(uint32_t tag)
@@ -184,7 +205,8 @@ static int request_check(struct core *core, struct member *member,
 		return FAULT(fault, CORE_E_INVALID, .which = "size");
 	if (request->align & (request->align - 1) || request->align > ALIGN_MAX)
 		return FAULT(fault, CORE_E_INVALID, .which = "align");
-	if (request->kind != EXTENT_PRIVATE && request->kind != EXTENT_SHARED)
+	if (request->kind != EXTENT_PRIVATE && request->kind != EXTENT_SHARED &&
+	    request->kind != EXTENT_BLOCKS)
 		return FAULT(fault, CORE_E_INVALID, .which = "kind");
 	r = numa_check(core, *numa, fault);
 	if (r)
@@ -223,7 +245,7 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 	struct core_plan *plan = NULL;
 	struct choice choice;
 	struct extent *extent;
-	uint32_t slot, count, align;
+	uint32_t slot, count, align, owed;
 	uint64_t bytes;
 	int r;
 
@@ -238,14 +260,16 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 	r = core_may(core, member->session->quota, QUOTA_LEASES, METADATA_LEASE, fault);
 	if (r)
 		return r;
-	r = changes_owe(&core->changes, CHANGES_EXTENT);
+	owed = extent_owes(
+		&(struct extent){.member = member, .kind = request->kind, .pending = true});
+	r = changes_owe(&core->changes, owed);
 	if (r)
 		return r;
 	count = (uint32_t)(bytes >> SLICE_SHIFT);
 	align = (uint32_t)(u64_max(request->align, SLICE_BYTES) >> SLICE_SHIFT);
 	r = choice_make(core, member, count, align, &order, &choice, &plan, fault);
 	if (r) {
-		changes_forgive(&core->changes, CHANGES_EXTENT);
+		changes_forgive(&core->changes, owed);
 		charge_release(&charge);
 		if (r == CORE_E_MEMORY)
 			return refuse_memory(core, member, bytes, order.all, fault);
@@ -287,13 +311,11 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 	return 0;
 }
 
-/* The extent whose first byte is at `offset`, or why not. */
-static const char *extent_find(const struct core *core, const struct space *space,
-			       uint64_t offset, uint32_t tag, uint32_t *ret)
+/* The slot of the extent that holds the byte at `offset`, or why there is none. */
+static const char *extent_around(const struct space *space, uint64_t offset, uint32_t *ret)
 {
-	uint64_t position = offset_position(offset), slice = position >> SLICE_SHIFT;
+	uint64_t slice = offset_position(offset) >> SLICE_SHIFT;
 	const struct window *window;
-	const struct extent *extent;
 	uint32_t word;
 
 	if (offset >> OFFSET_BITS)
@@ -304,13 +326,70 @@ static const char *extent_find(const struct core *core, const struct space *spac
 	word = window->words[slice];
 	if (slice_state(word) != SLICE_USED)
 		return "freed";
-	extent = &core->extents[slice_value(word)];
-	if (extent->tag != tag)
-		return "stale";
-	if (position != (uint64_t)extent->first << SLICE_SHIFT)
-		return "interior";
 	*ret = slice_value(word);
 	return NULL;
+}
+
+/* The same of the one whose first byte it is, under this tag. */
+static const char *extent_find(const struct core *core, const struct space *space,
+			       uint64_t offset, uint32_t tag, uint32_t *ret)
+{
+	const struct extent *extent;
+	const char *wrong;
+	uint32_t slot;
+
+	wrong = extent_around(space, offset, &slot);
+	if (wrong)
+		return wrong;
+	extent = &core->extents[slot];
+	if (extent->tag != tag)
+		return "stale";
+	if (offset_position(offset) != (uint64_t)extent->first << SLICE_SHIFT)
+		return "interior";
+	*ret = slot;
+	return NULL;
+}
+
+struct extent_place extent_place(const struct extent *extent)
+{
+	return (struct extent_place){
+		.kind = extent->kind,
+		.session = extent->member ? extent->member->session->slot : 0,
+		.window = extent->window->slot,
+		.first = extent->first,
+		.count = extent->count,
+		.tag = extent->tag,
+	};
+}
+
+bool core_extent_at(const struct core *core, uint32_t space_slot, uint64_t offset,
+		    struct extent_place *ret)
+{
+	const struct space *space = core_space_at(core, space_slot);
+	uint32_t slot;
+
+	if (!space || extent_around(space, offset, &slot))
+		return false;
+	*ret = extent_place(&core->extents[slot]);
+	return true;
+}
+
+/* May this member give it back, whatever is in it? */
+static bool may_free(const struct extent *extent, const struct member *member)
+{
+	switch (extent->kind) {
+	case EXTENT_PRIVATE:
+		return extent->member == member;
+	case EXTENT_BLOCKS:
+		return !extent->member || extent->member == member ||
+		       mutant(blocks_freed_by_any);
+	case EXTENT_SHARED:
+		return true;
+	case EXTENT_CHANNEL: /* goes with its channel */
+	case EXTENT_NONE:
+		break;
+	}
+	return false;
 }
 
 int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
@@ -323,8 +402,7 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
 	if (!member)
 		return CORE_E_NOT_FOUND;
 	wrong = extent_find(core, member->space, offset, tag, &slot);
-	if (!wrong && core->extents[slot].kind == EXTENT_PRIVATE &&
-	    core->extents[slot].member != member)
+	if (!wrong && !may_free(&core->extents[slot], member))
 		wrong = "not-owner";
 	if (wrong || member->read_only)
 		++member->space->counts.refused;

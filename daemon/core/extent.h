@@ -2,9 +2,10 @@
  * Extent - a run of slices with one purpose, and the charge that pays for it.
  *
  * X1  A recorded extent's slices are used and name it; its units are committed.
- * X2  A private extent has a member. A shared one has the member that allocated it, then none:
- *     its charge is then the space's.
- * X3  An extent owes the changes that it will make: being stored, being cleared.
+ * X2  A private extent has a member. A shared one, and one of blocks, has the member that
+ *     allocated it, then none: it is adopted, and its charge is the space's.
+ * X3  An extent owes the changes that it will make: being stored, being cleared; one of blocks
+ *     in between that it is no session's, since its slices name who cuts them.
  *
  * Extents live in an array by record slot, so none is ever allocated; zeroed means free.
  */
@@ -34,8 +35,11 @@ struct core;
 void extent_store(struct core *core, uint32_t slot);
 /* Undo or free: its slices and its charge go back. Clears the record if there is one. */
 void extent_release(struct core *core, uint32_t slot);
-/* A shared one loses its member. */
+/* A shared one, or one of blocks, loses its member. */
 void extent_adopt(struct core *core, uint32_t slot);
+struct extent_place extent_place(const struct extent *extent);
 /* The account that it is in: its session's, or its space's owner's. */
 struct quota *extent_quota(const struct extent *extent);
+/* X3 */
+uint32_t extent_owes(const struct extent *extent);
 uint32_t extent_slot(const struct core *core, const struct extent *extent);

@@ -273,11 +273,12 @@ static bool owner_read(const struct core *core, const struct space *space,
 {
 	struct session *session;
 
-	if (!owner.tag || (owner.kind != EXTENT_PRIVATE && owner.kind != EXTENT_SHARED))
+	if (!owner.tag || (owner.kind != EXTENT_PRIVATE && owner.kind != EXTENT_SHARED &&
+			   owner.kind != EXTENT_BLOCKS))
 		return false;
 	*ret = NULL;
 	if (!owner.holder)
-		return owner.kind == EXTENT_SHARED;
+		return owner.kind != EXTENT_PRIVATE;
 	session = core_session_at(core, owner.holder - 1);
 	*ret = session ? member_find(session, space) : NULL;
 	return *ret && !(*ret)->read_only;
@@ -293,9 +294,6 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 
 	if (!owner_read(core, space, owner, &member))
 		return -EUCLEAN;
-	r = changes_owe(&core->changes, 1);
-	if (r)
-		return r;
 	*extent = (struct extent){
 		.window = window,
 		.member = member,
@@ -304,6 +302,9 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 		.tag = owner.tag,
 		.kind = owner.kind,
 	};
+	r = changes_owe(&core->changes, extent_owes(extent));
+	if (r)
+		return r;
 	if (!budget_restore(member ? &member->budget : &space->budget,
 			    (uint64_t)run.count << SLICE_SHIFT, &extent->charge) ||
 	    space->budget.used > space->ceiling || core->region.used > core->region.limit ||

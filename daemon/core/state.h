@@ -18,7 +18,6 @@
 
 enum {
 	STEP_EXTENTS = 256, /* given back in one call: C6 */
-	CHANGES_EXTENT = 2, /* stored, cleared: X3 */
 	CHANGES_WINDOW = 2, /* born, granted */
 };
 

@@ -343,7 +343,7 @@ static void verb_change(uint32_t space)
 static void verb_alloc(uint32_t session, uint32_t space)
 {
 	struct extent_request request = {.size = 1 + below(below(3) ? MIB : 4 * MIB),
-					 .kind = below(2) ? EXTENT_PRIVATE : EXTENT_SHARED};
+					 .kind = EXTENT_PRIVATE + below(3)};
 	struct core_fault fault;
 	struct extent_info info;
 	struct plan *plan;

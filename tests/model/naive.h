@@ -121,7 +121,8 @@ enum {
 	N_LIMIT,
 	N_CHANGED,
 	N_RESERVED,
-	N_LOWERED
+	N_LOWERED,
+	N_BLOCKS
 };
 
 /* ---- dice, and the heap ---- */

@@ -38,7 +38,7 @@ static void compare_map(const struct naive_window *w)
 		if (e && !e->pending) {
 			info.kind = e->kind;
 			info.tag = e->tag;
-			info.session = e->kind == EXTENT_PRIVATE ? e->session : 0;
+			info.session = e->kind != EXTENT_SHARED ? e->session : 0;
 			info.head = i == e->first;
 			info.count = info.head ? e->count : 0;
 		}

@@ -62,13 +62,16 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 		MUST(i == id || !m.extents[i].there || m.extents[i].space != space ||
 		     m.extents[i].tag != info->tag);
 	++m.counts[plan ? N_PLANNED : N_ALLOC];
+	m.counts[N_BLOCKS] += e->kind == EXTENT_BLOCKS;
 }
 
 void verb_alloc(void)
 {
 	struct extent_request request = {
 		.size = some_size(),
-		.kind = one_in(3) ? EXTENT_SHARED : EXTENT_PRIVATE,
+		.kind = one_in(3)   ? EXTENT_SHARED
+			: one_in(3) ? EXTENT_BLOCKS
+				    : EXTENT_PRIVATE,
 		.align = one_in(4) ? SLICE_BYTES << below(7) : 0,
 	};
 	uint64_t bytes = (request.size + SLICE_BYTES - 1) / SLICE_BYTES * SLICE_BYTES;
@@ -210,6 +213,8 @@ void verb_free_wrong(void)
 		else if (position != (uint64_t)at->first << SLICE_SHIFT)
 			wrong = "interior";
 		else if (at->kind == EXTENT_PRIVATE && at->session != session)
+			wrong = "not-owner";
+		else if (at->kind == EXTENT_BLOCKS && at->session && at->session != session)
 			wrong = "not-owner";
 	}
 	r = core_extent_free(m.core, session, space, offset, tag, &fault);

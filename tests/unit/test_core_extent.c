@@ -407,6 +407,88 @@ START_TEST(pages_of_a_gibibyte_are_units_too)
 }
 END_TEST
 
+/* What a slice map says of an extent's head after the changes so far. */
+static struct slice_info said_of(struct world *world, struct extent_info info)
+{
+	uint32_t n, first = (uint32_t)(offset_position(info.offset) >> SLICE_SHIFT);
+	const struct change *changes = core_changes(world->core, &n);
+	struct slice_info said = {0};
+
+	for (uint32_t i = 0; i < n; ++i)
+		if (changes[i].kind == CHANGE_SLICES && changes[i].first == first)
+			said = slice_word_unpack(changes[i].word);
+	return said;
+}
+
+START_TEST(blocks_of_a_session_become_the_spaces)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t one = world_session(&world, 0), two = world_session(&world, 500), space;
+	struct extent_info blocks;
+	struct extent_place place;
+	struct plan *plan = NULL;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 8 * MIB});
+	world_open(&world, one, "a");
+	world_open(&world, two, "a");
+	blocks = world_alloc(&world, one, space, 256 * KIB, EXTENT_BLOCKS);
+	ck_assert_uint_eq(said_of(&world, blocks).session, one);
+	ck_assert(core_extent_at(world.core, space, blocks.offset + 70000, &place));
+	ck_assert_int_eq(place.kind, EXTENT_BLOCKS);
+	ck_assert_uint_eq(place.session, one);
+	ck_assert_uint_eq(place.count, 4);
+	ck_assert_uint_eq(place.tag, blocks.tag);
+
+	/* as long as it is a session's, it is nobody else's to free */
+	ck_assert_int_eq(world_free(&world, two, space, blocks), CORE_E_REFERENCE);
+	ck_assert_str_eq(world.fault.which, "not-owner");
+	core_changes_clear(world.core);
+	ck_assert_int_eq(core_session_end(world.core, one, &plan), 0);
+	ck_assert_ptr_null(plan);
+	world_check(&world, false);
+	ck_assert_uint_eq(said_of(&world, blocks).session, 0);
+	ck_assert_int_eq(said_of(&world, blocks).kind, EXTENT_BLOCKS);
+	ck_assert_uint_eq(said_of(&world, blocks).tag, blocks.tag);
+	ck_assert_uint_eq(said_of(&world, blocks).count, 4);
+	ck_assert(core_extent_at(world.core, space, blocks.offset, &place));
+	ck_assert_uint_eq(place.session, 0);
+	ck_assert_uint_eq(world_space(&world, space).used, 256 * KIB);
+
+	ck_assert_int_eq(world_free(&world, two, space, blocks), 0);
+	ck_assert(!core_extent_at(world.core, space, blocks.offset, &place));
+	ck_assert(!core_extent_at(world.core, space, UINT64_MAX, &place));
+	ck_assert(!core_extent_at(world.core, 9, blocks.offset, &place));
+	ck_assert_uint_eq(world_space(&world, space).used, 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(blocks_go_back_like_private_memory)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t one = world_session(&world, 0), space;
+	struct extent_info blocks;
+	struct plan *plan = NULL;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 8 * MIB});
+	world_open(&world, one, "a");
+	blocks = world_alloc(&world, one, space, 64 * KIB, EXTENT_BLOCKS);
+	ck_assert_int_eq(world_free(&world, one, space, blocks), 0);
+	ck_assert_int_eq(said_of(&world, blocks).kind, EXTENT_NONE);
+	world_check(&world, false);
+	/* one that a plan makes, and that its end undoes */
+	ck_assert_int_eq(
+		world_try_alloc(&world, one, space, 4 * MIB, EXTENT_BLOCKS, &blocks, &plan), 0);
+	ck_assert_ptr_nonnull(plan);
+	world_check(&world, true);
+	plan_abort(world.core, plan);
+	world_check(&world, false);
+	ck_assert_uint_eq(world_space(&world, space).used, 0);
+	world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("core_extent");
@@ -424,5 +506,7 @@ int main(void)
 	tcase_add_test(tcase, what_comes_and_goes_is_not_trimmed);
 	tcase_add_test(tcase, full_tables_and_a_full_region_say_so);
 	tcase_add_test(tcase, pages_of_a_gibibyte_are_units_too);
+	tcase_add_test(tcase, blocks_of_a_session_become_the_spaces);
+	tcase_add_test(tcase, blocks_go_back_like_private_memory);
 	return world_run(suite);
 }
