@@ -1,0 +1,53 @@
+/*
+ * Leases - slices that this process holds of the daemon's, and hands on to its heaps in runs.
+ *
+ * L1  A lease is one extent of up to 64 slices; a word says which of them are free.
+ * L2  Leases start at one slice and double, up to 64, as the process holds more: who needs
+ *     little takes little.
+ * L3  Of leases that are wholly free, as many are kept as an eighth of what is held, and one
+ *     chunk; the rest goes back at once. Before anyone is refused, all of them go back.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "client/lock.h"
+#include "client/store.h"
+
+/* Where they come from: the daemon, or a test. */
+struct lease_source {
+	/* 0, or why not, as the caller is to have it. */
+	int (*take)(struct lease_source *source, uint32_t slices, char **ret);
+	void (*give)(struct lease_source *source, char *base, uint32_t slices);
+};
+
+struct lease {
+	struct lease *next, **at; /* of those with free slices; `at` NULL: it has none */
+	char *base;
+	uint64_t free; /* bits */
+	uint32_t slices;
+};
+
+struct leases {
+	struct lock lock;
+	struct lease_source *source;
+	struct store *store;
+	struct lease *open;  /* with free slices */
+	struct lease *spare; /* records not in use */
+	uint64_t held, free, idle; /* slices; idle: of leases that are wholly free */
+};
+
+struct run {
+	struct lease *lease;
+	char *base;
+	uint32_t first, slices;
+};
+
+void leases_init(struct leases *leases, struct lease_source *source, struct store *store);
+
+/* A run of slices: 0, the source's refusal, or -ENOMEM. */
+int leases_take(struct leases *leases, uint32_t slices, struct run *ret);
+void leases_give(struct leases *leases, const struct run *run);
+
+/* Give back all that is wholly free; how many slices that was. */
+uint64_t leases_trim(struct leases *leases);

@@ -1,0 +1,491 @@
+/*
+ * Blocks in this process, over leases that a test gives: size classes, leases, spans, heaps.
+ */
+#include <check.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/base.h"
+#include "client/heap.h"
+
+enum {
+	SLICES = 4096, /* 256 MiB of addresses; touched is what a test uses */
+	LIVE = 2000,
+};
+
+/* ---- a source of leases ---- */
+
+static struct {
+	struct lease_source source;
+	char *range;
+	uint8_t leased[SLICES];
+	uint32_t held, limit, most;
+	pthread_mutex_t lock;
+} memory = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct leases leases;
+static struct store store;
+static struct heaps heaps;
+static _Atomic uint32_t freed_twice;
+
+static void mark(const char *base, uint32_t slices, const struct span *span)
+{
+	for (uint32_t i = 0; i < slices; i++)
+		atomic_store(&heaps.spans[((base - memory.range) >> SLICE_SHIFT) + i],
+			     (struct span *)(uintptr_t)span);
+}
+
+static int take(struct lease_source *source, uint32_t slices, char **ret)
+{
+	int r = -ENOSPC;
+
+	ck_assert_ptr_eq(source, &memory.source);
+	pthread_mutex_lock(&memory.lock);
+	for (uint32_t first = 0, n = 0; first + n < SLICES && memory.held + slices <= memory.limit;) {
+		if (memory.leased[first + n]) {
+			first += n + 1;
+			n = 0;
+		} else if (++n == slices) {
+			memset(memory.leased + first, 1, slices);
+			memory.held += slices;
+			if (memory.held > memory.most)
+				memory.most = memory.held;
+			*ret = memory.range + ((uint64_t)first << SLICE_SHIFT);
+			mark(*ret, slices, &span_none);
+			r = 0;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&memory.lock);
+	return r;
+}
+
+static void give(struct lease_source *source, char *base, uint32_t slices)
+{
+	uint64_t first = (uint64_t)(base - memory.range) >> SLICE_SHIFT;
+
+	ck_assert_ptr_eq(source, &memory.source);
+	pthread_mutex_lock(&memory.lock);
+	for (uint32_t i = 0; i < slices; i++) {
+		ck_assert(memory.leased[first + i]);
+		memory.leased[first + i] = 0;
+	}
+	mark(base, slices, NULL);
+	memory.held -= slices;
+	pthread_mutex_unlock(&memory.lock);
+}
+
+static void on_freed_twice(struct heaps *of, const void *block)
+{
+	ck_assert_ptr_eq(of, &heaps);
+	ck_assert_ptr_nonnull(block);
+	atomic_fetch_add(&freed_twice, 1);
+}
+
+static void setup(const struct class_lookup *lookup)
+{
+	void *range = mmap(NULL, (uint64_t)(SLICES + 1) << SLICE_SHIFT, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	ck_assert_ptr_ne(range, MAP_FAILED);
+	memory.range = (char *)(((uintptr_t)range + SLICE_BYTES - 1) & ~(SLICE_BYTES - 1));
+	memory.source = (struct lease_source){.take = take, .give = give};
+	memory.limit = SLICES;
+	memory.held = memory.most = 0;
+	memset(memory.leased, 0, sizeof(memory.leased));
+	freed_twice = 0;
+	ck_assert_int_eq(store_init(&store, 64 << 20), 0);
+	leases_init(&leases, &memory.source, &store);
+	heaps = (struct heaps){
+		.base = memory.range,
+		.slices = SLICES,
+		.lookup = lookup,
+		.leases = &leases,
+		.store = &store,
+		.freed_twice = on_freed_twice,
+	};
+	heaps.spans = calloc(SLICES, sizeof(heaps.spans[0]));
+}
+
+static void setup_spaced(void)
+{
+	setup(&class_spaced);
+}
+
+static void teardown(void)
+{
+	free((void *)heaps.spans);
+	store_deinit(&store);
+}
+
+static void *alloc(struct heap *heap, size_t size)
+{
+	uint32_t class = class_of(heap->lookup, size);
+	void *block = heap_bin_alloc(&heap->bins[class]);
+
+	if (block || heap_refill(heap, class))
+		return block;
+	return heap_bin_alloc(&heap->bins[class]);
+}
+
+static int release(struct heap *heap, const void *block)
+{
+	struct span *span = heaps_span(&heaps, block);
+
+	ck_assert_ptr_nonnull(span);
+	return span->owner == heap ? heap_free_own(heap, span, block)
+				   : heap_free_remote(span, block);
+}
+
+/* Everything is back: the source holds all of it. */
+static void check_all_back(struct heap *heap)
+{
+	heap_trim(heap);
+	leases_trim(&leases);
+	ck_assert_uint_eq(memory.held, 0);
+	ck_assert_uint_eq(leases.held, 0);
+	ck_assert_uint_eq(leases.free, 0);
+	ck_assert_uint_eq(leases.idle, 0);
+}
+
+static uint64_t random_state;
+
+static uint64_t random_next(void)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
+
+static void random_seed(void)
+{
+	const char *text = getenv("VARBOS_SEED");
+
+	random_state = text ? strtoull(text, NULL, 0) : 0;
+	if (!random_state)
+		random_state = (uint64_t)getpid() * 0x9e3779b97f4a7c15;
+	printf("VARBOS_SEED=%llu\n", (unsigned long long)random_state);
+}
+
+/* ---- size classes ---- */
+
+START_TEST(every_size_has_the_smallest_class_that_holds_it)
+{
+	const struct class_lookup *lookups[] = {&class_spaced, &class_packed};
+
+	for (int i = 0; i < 2; i++)
+		for (uint64_t size = 0; size <= CLASS_MAX; size++) {
+			uint32_t class = class_of(lookups[i], size), best = class;
+
+			ck_assert_uint_lt(class, CLASSES);
+			ck_assert_uint_ge(size_classes[class].size, size);
+			for (uint32_t c = 0; c < (i ? CLASSES : CLASSES_SPACED); c++)
+				if (size_classes[c].size >= size &&
+				    size_classes[c].size < size_classes[best].size)
+					best = c;
+			ck_assert_uint_eq(class, best);
+		}
+}
+END_TEST
+
+START_TEST(no_size_above_1_KiB_wastes_more_than_a_quarter)
+{
+	for (uint64_t size = 1025; size <= CLASS_MAX; size++) {
+		const struct size_class *class = &size_classes[class_of(&class_spaced, size)];
+		uint64_t run = (uint64_t)class->slices << SLICE_SHIFT;
+
+		ck_assert_uint_ge(size * class->blocks * 4, run * 3);
+	}
+}
+END_TEST
+
+START_TEST(only_the_start_of_a_block_is_one)
+{
+	for (uint32_t class = 0; class < CLASSES; class++) {
+		const struct size_class *type = &size_classes[class];
+		struct span span = {.base = memory.range,
+				    .size = type->size,
+				    .reciprocal = type->reciprocal,
+				    .blocks = type->blocks};
+		uint64_t end = (uint64_t)type->slices << SLICE_SHIFT;
+		uint32_t step = type->size > 4096 ? 8 : 1, block;
+
+		ck_assert_uint_le(type->slices, RUN_SLICES_MAX);
+		ck_assert_uint_le(type->blocks, GROUPS_MAX * GROUP_BLOCKS);
+		for (uint64_t at = 0; at < end; at += step) {
+			bool start = at % type->size == 0 && at / type->size < type->blocks;
+
+			ck_assert_int_eq(span_block(&span, memory.range + at, &block), start);
+			if (start)
+				ck_assert_uint_eq(block, at / type->size);
+		}
+		ck_assert(!span_block(&span, memory.range - 64, &block));
+	}
+}
+END_TEST
+
+/* ---- allocating and freeing ---- */
+
+struct live {
+	char *block;
+	size_t size;
+	char mark;
+};
+
+static void fill(struct live *live, size_t size)
+{
+	live->size = size;
+	live->mark = (char)random_next();
+	/* Both ends: blocks that overlap write over one of them. */
+	live->block[0] = live->mark;
+	live->block[size - 1] = live->mark;
+}
+
+static void churn(struct heap *heap, uint32_t steps, size_t size_max, uintptr_t align)
+{
+	struct live *live = calloc(LIVE, sizeof(*live));
+
+	for (uint32_t i = 0; i < steps; i++) {
+		struct live *one = &live[random_next() % LIVE];
+		size_t size = 1 + random_next() % size_max;
+
+		if (random_next() % 8 == 0)
+			size = 1 + random_next() % 128;
+		if (one->block) {
+			ck_assert_int_eq(one->block[0], one->mark);
+			ck_assert_int_eq(one->block[one->size - 1], one->mark);
+			ck_assert_int_eq(release(heap, one->block), 0);
+		}
+		one->block = alloc(heap, size);
+		ck_assert_ptr_nonnull(one->block);
+		ck_assert_uint_eq((uintptr_t)one->block % align, 0);
+		fill(one, size);
+		if (i % 10000 == 0)
+			heap_trim(heap);
+	}
+	for (uint32_t i = 0; i < LIVE; i++)
+		if (live[i].block)
+			ck_assert_int_eq(release(heap, live[i].block), 0);
+	free(live);
+	check_all_back(heap);
+}
+
+START_TEST(live_blocks_never_overlap_and_all_memory_comes_back)
+{
+	struct heap *heap = heap_take(&heaps);
+
+	random_seed();
+	churn(heap, 100000, 4096, 64);
+	churn(heap, 20000, 64 << 10, 64);
+}
+END_TEST
+
+START_TEST(packed_blocks_stand_at_multiples_of_16)
+{
+	heaps.lookup = &class_packed;
+	random_seed();
+	churn(heap_take(&heaps), 50000, 300, 16);
+}
+END_TEST
+
+START_TEST(a_second_free_is_refused_wherever_the_block_is)
+{
+	struct heap *heap = heap_take(&heaps);
+	char *blocks[200];
+
+	for (int i = 0; i < 200; i++)
+		blocks[i] = alloc(heap, 64);
+	ck_assert_int_eq(release(heap, blocks[199]), 0); /* the bin's last */
+	ck_assert_int_eq(release(heap, blocks[199]), HEAP_E_FREED);
+	ck_assert_int_eq(release(heap, blocks[198]), 0); /* the bin's word */
+	ck_assert_int_eq(release(heap, blocks[198]), HEAP_E_FREED);
+	ck_assert_int_eq(release(heap, blocks[0]), 0); /* another group */
+	ck_assert_int_eq(release(heap, blocks[0]), HEAP_E_FREED);
+	ck_assert_int_eq(release(heap, blocks[199]), HEAP_E_FREED);
+	for (int i = 1; i < 198; i++)
+		ck_assert_int_eq(release(heap, blocks[i]), 0);
+	check_all_back(heap);
+}
+END_TEST
+
+START_TEST(what_is_inside_a_block_is_refused_and_changes_nothing)
+{
+	struct heap *heap = heap_take(&heaps);
+	char *block = alloc(heap, 192), *next = alloc(heap, 192);
+
+	ck_assert_int_eq(release(heap, block + 16), HEAP_E_INTERIOR);
+	ck_assert_int_eq(release(heap, block + 64), HEAP_E_INTERIOR);
+	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, block), block + 1), HEAP_E_INTERIOR);
+	/* The tail of the run, beyond its last block. */
+	ck_assert_int_eq(release(heap, memory.range + 341 * 192), HEAP_E_INTERIOR);
+	ck_assert_int_eq(release(heap, next), 0);
+	ck_assert_int_eq(release(heap, block), 0);
+	check_all_back(heap);
+}
+END_TEST
+
+START_TEST(a_refusal_of_the_source_is_passed_on_and_what_is_idle_goes_first)
+{
+	struct heap *heap = heap_take(&heaps);
+	char *blocks[64], *large;
+
+	memory.limit = 32;
+	for (int i = 0; i < 32; i++) {
+		blocks[i] = alloc(heap, 65536);
+		ck_assert_ptr_nonnull(blocks[i]);
+	}
+	ck_assert_ptr_null(alloc(heap, 65536));
+	ck_assert_int_eq(heap_refill(heap, class_of(heap->lookup, 65536)), -ENOSPC);
+	for (int i = 0; i < 32; i++)
+		ck_assert_int_eq(release(heap, blocks[i]), 0);
+	/* All of it is idle here, and none of it a run of four: it goes back for one. */
+	large = alloc(heap, 262144);
+	ck_assert_ptr_nonnull(large);
+	ck_assert_int_eq(release(heap, large), 0);
+	check_all_back(heap);
+}
+END_TEST
+
+START_TEST(leases_grow_with_what_is_held)
+{
+	struct heap *heap = heap_take(&heaps);
+	void *first = alloc(heap, 64), *more[300];
+
+	ck_assert_uint_eq(memory.held, 1);
+	for (int i = 0; i < 300; i++)
+		more[i] = alloc(heap, 65536);
+	ck_assert_uint_le(memory.held, 301 + 64);
+	for (int i = 0; i < 300; i++)
+		release(heap, more[i]);
+	/* An eighth, and a chunk, and the leases that hold something. */
+	ck_assert_uint_le(memory.held, 301 / 8 + 32 + 64);
+	release(heap, first);
+	check_all_back(heap);
+}
+END_TEST
+
+/* ---- several threads ---- */
+
+struct mail {
+	_Atomic(void *) slots[64];
+	struct heap *heap;
+	uint32_t n;
+	_Atomic bool done;
+};
+
+static void *free_mail(void *arg)
+{
+	struct mail *mail = arg;
+	uint32_t got = 0;
+
+	while (got < mail->n)
+		for (uint32_t i = 0; i < 64; i++) {
+			void *block = atomic_exchange(&mail->slots[i], NULL);
+
+			if (!block)
+				continue;
+			ck_assert_int_eq(*(uint32_t *)block, 0x5ca1ab1e);
+			*(uint32_t *)block = 0;
+			ck_assert_int_eq(release(NULL, block), 0);
+			got++;
+		}
+	return NULL;
+}
+
+/* More than the source has would be held if what the other thread frees did not come back. */
+START_TEST(what_another_thread_frees_comes_back)
+{
+	struct mail mail = {.heap = heap_take(&heaps), .n = 100000};
+	pthread_t thread;
+
+	random_seed();
+	memory.limit = 256;
+	ck_assert_int_eq(pthread_create(&thread, NULL, free_mail, &mail), 0);
+	for (uint32_t i = 0; i < mail.n; i++) {
+		_Atomic(void *) *slot = &mail.slots[i % 64];
+		void *block;
+
+		while (atomic_load(slot))
+			sched_yield();
+		block = alloc(mail.heap, 4 + random_next() % 2000);
+		ck_assert_ptr_nonnull(block);
+		*(uint32_t *)block = 0x5ca1ab1e;
+		atomic_store(slot, block);
+	}
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(freed_twice, 0);
+	check_all_back(mail.heap);
+}
+END_TEST
+
+START_TEST(a_block_that_two_threads_free_is_found_when_it_is_collected)
+{
+	struct heap *heap = heap_take(&heaps);
+	char *in_word = alloc(heap, 64), *last = alloc(heap, 64), *kept = alloc(heap, 64);
+
+	ck_assert_int_eq(release(heap, last), 0);
+	ck_assert_int_eq(release(heap, in_word), 0);
+	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, last), last), 0);
+	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, last), last), HEAP_E_FREED);
+	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, in_word), in_word), 0);
+	heap_collect(heap);
+	ck_assert_uint_eq(freed_twice, 2);
+	ck_assert_int_eq(release(heap, kept), 0);
+	check_all_back(heap);
+}
+END_TEST
+
+START_TEST(a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it)
+{
+	struct heap *heap = heap_take(&heaps), *second = heap_take(&heaps), *next;
+	char *block = alloc(heap, 64), *other = alloc(second, 64);
+
+	ck_assert_ptr_ne(heap, second);
+	ck_assert_int_eq(release(second, block), 0);
+	heap_leave(heap);
+	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, other), other), 0);
+	next = heap_take(&heaps);
+	ck_assert_ptr_eq(next, heap);
+	heap_trim(second);
+	check_all_back(next);
+}
+END_TEST
+
+static Suite *heap_suite(void)
+{
+	Suite *suite = suite_create("heap");
+	TCase *tcase = tcase_create("heap");
+
+	tcase_add_checked_fixture(tcase, setup_spaced, teardown);
+	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, every_size_has_the_smallest_class_that_holds_it);
+	tcase_add_test(tcase, no_size_above_1_KiB_wastes_more_than_a_quarter);
+	tcase_add_test(tcase, only_the_start_of_a_block_is_one);
+	tcase_add_test(tcase, live_blocks_never_overlap_and_all_memory_comes_back);
+	tcase_add_test(tcase, packed_blocks_stand_at_multiples_of_16);
+	tcase_add_test(tcase, a_second_free_is_refused_wherever_the_block_is);
+	tcase_add_test(tcase, what_is_inside_a_block_is_refused_and_changes_nothing);
+	tcase_add_test(tcase, a_refusal_of_the_source_is_passed_on_and_what_is_idle_goes_first);
+	tcase_add_test(tcase, leases_grow_with_what_is_held);
+	tcase_add_test(tcase, what_another_thread_frees_comes_back);
+	tcase_add_test(tcase, a_block_that_two_threads_free_is_found_when_it_is_collected);
+	tcase_add_test(tcase, a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it);
+	suite_add_tcase(suite, tcase);
+	return suite;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(heap_suite());
+	int failed;
+
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
