@@ -15,9 +15,12 @@
 
 struct varbos_space;
 
+enum { BLOCK_NODES = 64 };
+
 struct blocks {
 	struct heaps heaps; /* first: what every call looks at */
-	struct leases leases;
+	struct leases
+		leases[BLOCK_NODES]; /* of a local space by node, else all are the first's */
 	struct lease_source source;
 	struct store store;
 	uint64_t spans_bytes;
@@ -34,6 +37,9 @@ void blocks_close(struct blocks *blocks);
 /* In a forked child: the parent's are not there. */
 void blocks_forget(struct blocks *blocks);
 
+/* What this process holds and does not use goes back to the daemon; how many slices that was. */
+uint64_t blocks_trim(struct blocks *blocks);
+
 /*
  * The span that an address of the space's range lies in: NULL if it is no lease of ours,
  * span_none if it is, and free.
@@ -42,3 +48,6 @@ static inline struct span *blocks_span(const struct blocks *blocks, const void *
 {
 	return blocks->heaps.spans ? heaps_span(&blocks->heaps, memory) : NULL;
 }
+
+/* Does the byte lie in a block of ours that is free, as far as this thread can see? */
+bool block_is_free(const struct varbos_space *space, const void *memory);

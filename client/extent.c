@@ -1,17 +1,5 @@
-/*
- * Extents - memory from the daemon, and references to it.
- *
- * X1  What is refused here is refused from the slice map, which the daemon alone writes; what
- *     passes here the daemon checks again. The map may change between: another member may free a
- *     shared extent while a pointer or reference to it is being looked at. So an answer holds
- *     for the moment at which the slice's word was loaded, and members that share extents must
- *     agree on who frees them.
- * X2  A second free is refused also before the daemon has processed the first: each window
- *     remembers, slice by slice, the tag that was freed from here last. (Tags come back after
- *     2^20 allocations in a space; an allocation made here forgets what its slice remembers.)
- * X3  Offsets in answers are used only when they lie inside a mapped window and the slice map
- *     agrees with them.
- */
+#include "client/extent.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <stdint.h>
@@ -21,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/numa.h"
+#include "client/block.h"
 #include "client/error.h"
 #include "client/place.h"
 #include "client/space.h"
@@ -61,12 +50,6 @@ static int block_of(struct varbos_space *space, const void *memory, struct place
 				 "%p lies inside a block, not at its start", memory);
 	*ret = place;
 	return 0;
-}
-
-static int error_read_only(const struct varbos_space *space)
-{
-	return error_set(VARBOS_E_PERMISSION, "write", "space %s is open read-only",
-			 space->name);
 }
 
 static int send_free(struct varbos_space *space, uint64_t offset, uint32_t tag)
@@ -147,8 +130,20 @@ static uint64_t caller_node(void)
 	return getcpu(&cpu, &node) ? 0 : (uint64_t)node + 1;
 }
 
-static int extent_alloc(struct varbos_space *space, size_t size,
-			const struct varbos_alloc_options *options, void **ret)
+static int ask_extent(struct varbos_space *space, const struct wire_extent_alloc *request,
+		      struct wire_extent_alloced *ret)
+{
+	_cleanup_(call_endp) struct call *call = NULL;
+	int r;
+
+	r = call_begin(&call, &space->vb->calls, WIRE_EXTENT_ALLOC, request, 0);
+	if (!r)
+		*ret = call->message.body.extent_alloced;
+	return r;
+}
+
+int extent_alloc(struct varbos_space *space, size_t size,
+		 const struct varbos_alloc_options *options, void **ret)
 {
 	enum extent_kind kind = options->shared ? EXTENT_SHARED : EXTENT_PRIVATE;
 	struct wire_extent_alloc request = {
@@ -158,7 +153,6 @@ static int extent_alloc(struct varbos_space *space, size_t size,
 		.numa = wire_str(options->numa ? numa_kind_name(options->numa) : NULL),
 		.nodes = options->nodes,
 	};
-	_cleanup_(call_endp) struct call *call = NULL;
 	struct wire_extent_alloced extent;
 	int r;
 
@@ -166,7 +160,7 @@ static int extent_alloc(struct varbos_space *space, size_t size,
 	if (r)
 		return r;
 	if (space->read_only)
-		return error_read_only(space);
+		return space_read_only(space);
 	r = space_check_numa(options->numa, options->nodes);
 	if (r)
 		return r;
@@ -174,11 +168,11 @@ static int extent_alloc(struct varbos_space *space, size_t size,
 	request.space = space->handle;
 	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
 		request.caller = caller_node();
-	r = call_begin(&call, &space->vb->calls, WIRE_EXTENT_ALLOC, &request, 0);
+	r = ask_extent(space, &request, &extent);
+	if ((r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) && blocks_trim(&space->blocks))
+		r = ask_extent(space, &request, &extent);
 	if (r)
 		return r;
-	extent = call->message.body.extent_alloced;
-	call_end(TAKE_PTR(call));
 
 	if (extent.offset >> OFFSET_BITS || extent.offset % SLICE_BYTES)
 		return error_extent(&extent, "offset");
@@ -187,35 +181,6 @@ static int extent_alloc(struct varbos_space *space, size_t size,
 	if (!extent.tag || extent.tag > TAG_MASK)
 		return error_extent(&extent, "tag");
 	return take_extent(space, &extent, kind, ret);
-}
-
-_public_ void *varbos_alloc(struct varbos_space *space, size_t size)
-{
-	static const struct varbos_alloc_options defaults;
-	void *memory;
-
-	error_enter("varbos_alloc");
-	return extent_alloc(space, size, &defaults, &memory) ? NULL : memory;
-}
-
-_public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)
-{
-	static const struct varbos_alloc_options shared = {.shared = 1};
-	void *memory;
-
-	error_enter("varbos_alloc_shared");
-	return extent_alloc(space, size, &shared, &memory) ? NULL : memory;
-}
-
-_public_ void *varbos_alloc_with(struct varbos_space *space, size_t size,
-				 const struct varbos_alloc_options *options)
-{
-	static const struct varbos_alloc_options defaults;
-	void *memory;
-
-	error_enter("varbos_alloc_with");
-	return extent_alloc(space, size, options ? options : &defaults, &memory) ? NULL
-										 : memory;
 }
 
 /* ---- freeing ---- */
@@ -234,7 +199,7 @@ static bool freed_exchange(_Atomic uint32_t *word, uint32_t tag, uint32_t *ret_b
 	return true;
 }
 
-static int extent_free(struct varbos_space *space, const void *memory)
+int extent_free(struct varbos_space *space, const void *memory)
 {
 	_Atomic uint32_t *freed;
 	struct place place;
@@ -245,7 +210,7 @@ static int extent_free(struct varbos_space *space, const void *memory)
 	if (r)
 		return r;
 	if (space->read_only)
-		return error_read_only(space);
+		return space_read_only(space);
 	r = block_of(space, memory, &place);
 	if (r)
 		return r;
@@ -274,20 +239,11 @@ static int extent_free(struct varbos_space *space, const void *memory)
 	return r;
 }
 
-_public_ int varbos_free(struct varbos_space *space, void *memory)
-{
-	if (!memory)
-		return 0;
-	error_enter("varbos_free");
-	return extent_free(space, memory);
-}
-
-_public_ size_t varbos_usable_size(struct varbos_space *space, const void *memory)
+size_t extent_size(struct varbos_space *space, const void *memory)
 {
 	struct place place;
 
-	error_enter("varbos_usable_size");
-	if (space_enter(space) || block_of(space, memory, &place))
+	if (block_of(space, memory, &place))
 		return 0;
 	if (freed_here(&place)) {
 		error_freed(space, &place);
@@ -301,6 +257,26 @@ _public_ size_t varbos_usable_size(struct varbos_space *space, const void *memor
 	return (size_t)place.info.count << SLICE_SHIFT;
 }
 
+_public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)
+{
+	static const struct varbos_alloc_options shared = {.shared = 1};
+	void *memory;
+
+	error_enter("varbos_alloc_shared");
+	return extent_alloc(space, size, &shared, &memory) ? NULL : memory;
+}
+
+_public_ void *varbos_alloc_with(struct varbos_space *space, size_t size,
+				 const struct varbos_alloc_options *options)
+{
+	static const struct varbos_alloc_options defaults;
+	void *memory;
+
+	error_enter("varbos_alloc_with");
+	return extent_alloc(space, size, options ? options : &defaults, &memory) ? NULL
+										 : memory;
+}
+
 /* ---- references ---- */
 
 _public_ varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory)
@@ -310,7 +286,7 @@ _public_ varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory
 	error_enter("varbos_ref_of");
 	if (space_enter(space) || place_of(space, memory, &place))
 		return 0;
-	if (place.info.head && freed_here(&place)) {
+	if ((place.info.head && freed_here(&place)) || block_is_free(space, memory)) {
 		error_freed(space, &place);
 		return 0;
 	}

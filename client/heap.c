@@ -1,8 +1,12 @@
 #include "client/heap.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <sched.h>
 
 #include "base/base.h"
+
+enum { KEPT_SLICES = 8 };
 
 /* ---- spans ---- */
 
@@ -32,9 +36,10 @@ static struct span *span_record(struct heap *heap, uint32_t groups)
 		heap->spare[groups] = span->next;
 		return span;
 	}
-	span = store_get(heap->heaps->store, sizeof(*span) + 2 * groups * sizeof(span->words[0]));
+	span = store_get(heap->heaps->store,
+			 sizeof(*span) + 2 * groups * sizeof(span->words[0]));
 	if (span) {
-		span->owner = heap;
+		span->heap = heap;
 		span->groups = (uint8_t)groups;
 	}
 	return span;
@@ -55,8 +60,8 @@ static void span_map(struct heaps *heaps, const struct span *span, const struct 
 	uint64_t first = (uint64_t)(span->base - heaps->base) >> SLICE_SHIFT;
 
 	for (uint32_t i = 0; i < span->run.slices; i++)
-		atomic_store_explicit(&heaps->spans[first + i],
-				      (struct span *)(uintptr_t)what, memory_order_release);
+		atomic_store_explicit(&heaps->spans[first + i], (struct span *)(uintptr_t)what,
+				      memory_order_release);
 }
 
 static int span_new(struct span **ret, struct heap *heap, uint32_t class)
@@ -71,17 +76,18 @@ static int span_new(struct span **ret, struct heap *heap, uint32_t class)
 	span = span_record(heap, groups);
 	if (!span)
 		return -ENOMEM;
-	r = leases_take(heaps->leases, type->slices, &span->run);
+	r = leases_take(heap->leases, type->slices, &span->run);
 	if (r) {
 		span_record_free(heap, span);
 		return r;
 	}
 
+	span->owner = type->size > HEAP_BIN_MAX ? NULL : heap;
 	span->base = span->run.base;
 	span->size = type->size;
 	span->reciprocal = type->reciprocal;
 	span->blocks = type->blocks;
-	span->class = (uint8_t)class;
+	span->class = (uint8_t) class;
 	span->listed = false;
 	span->used = 0;
 	span->open = groups == 64 ? ~(uint64_t)0 : ((uint64_t)1 << groups) - 1;
@@ -94,22 +100,31 @@ static int span_new(struct span **ret, struct heap *heap, uint32_t class)
 	return 0;
 }
 
+static void span_unkeep(struct heap *heap, struct span *span)
+{
+	if (span->kept)
+		heap->kept -= span->run.slices;
+	span->kept = false;
+}
+
 static void span_free(struct heap *heap, struct span *span)
 {
 	struct heaps *heaps = heap->heaps;
 
+	span_unkeep(heap, span);
 	span_map(heaps, span, &span_none);
-	leases_give(heaps->leases, &span->run);
+	leases_give(heap->leases, &span->run);
 	span_record_free(heap, span);
 }
 
-/* It holds no block in use, and is no bin's: one of each class stays, for what comes next. */
+/* It holds no block in use, and is no bin's: a few stay, for what comes next. */
 static void span_empty(struct heap *heap, struct span *span)
 {
-	struct bin *bin = &heap->bins[span->class];
-
-	if (bin->open == span && !span->next)
+	if (span->owner && heap->kept + span->run.slices <= KEPT_SLICES) {
+		span->kept = true;
+		heap->kept += span->run.slices;
 		return;
+	}
 	list_remove(span);
 	span_free(heap, span);
 }
@@ -149,17 +164,27 @@ static void bin_set(struct bin *bin, struct span *span)
 	span->used += (uint32_t)__builtin_popcountll(bin->word);
 }
 
+/* Where the bin's last block is. */
+static struct span *last_span(const struct heap *heap, const struct bin *bin, uint32_t *ret)
+{
+	struct span *span = heaps_span(heap->heaps, bin->last);
+
+	assert(span);
+	if (!span_block(span, bin->last, ret))
+		assert(false);
+	return span;
+}
+
 /* The group and the last block go back to their spans. */
 static void bin_clear(struct heap *heap, struct bin *bin)
 {
 	struct span *span = bin->span;
-	char *last = TAKE_PTR(bin->last);
 
-	if (last) {
-		struct span *of = heaps_span(heap->heaps, last);
-		uint32_t block, group;
+	if (bin->last) {
+		uint32_t block = 0, group;
+		struct span *of = last_span(heap, bin, &block);
 
-		span_block(of, last, &block);
+		bin->last = NULL;
 		group = block / GROUP_BLOCKS;
 		if (of == span && group == bin->group)
 			bin->word |= (uint64_t)1 << block % GROUP_BLOCKS;
@@ -179,12 +204,21 @@ static void bin_clear(struct heap *heap, struct bin *bin)
 		span_opened(heap, span);
 }
 
+/* Another thread has asked all to (heaps_trim()). */
+static void follow_trims(struct heap *heap)
+{
+	if (heap->trims != atomic_load_explicit(&heap->heaps->trims, memory_order_relaxed))
+		heap_trim(heap);
+}
+
 int heap_refill(struct heap *heap, uint32_t class)
 {
 	struct bin *bin = &heap->bins[class];
-	struct span *span = bin->span;
+	struct span *span;
 	int r;
 
+	follow_trims(heap);
+	span = bin->span;
 	if (!span || !span->open) {
 		if (!bin->open && atomic_load_explicit(&heap->pending, memory_order_relaxed)) {
 			heap_collect(heap);
@@ -199,6 +233,7 @@ int heap_refill(struct heap *heap, uint32_t class)
 		span = bin->open;
 		if (span) {
 			list_remove(span);
+			span_unkeep(heap, span);
 		} else {
 			r = span_new(&span, heap, class);
 			if (r)
@@ -238,9 +273,49 @@ int heap_free_own(struct heap *heap, struct span *span, const void *memory)
 	return 0;
 }
 
+int heap_alloc_large(struct heap *heap, uint32_t class, void **ret)
+{
+	struct bin *bin = &heap->bins[class];
+	struct span *span;
+	int r;
+
+	follow_trims(heap);
+	if (!bin->open && atomic_load_explicit(&heap->pending, memory_order_relaxed))
+		heap_collect(heap);
+	span = bin->open;
+	if (!span) {
+		r = span_new(&span, heap, class);
+		if (r)
+			return r;
+		list_insert(bin, span);
+	}
+	*ret = span->base + (uint64_t)(uint32_t)__builtin_ctzll(span->words[0]) * span->size;
+	span->words[0] &= span->words[0] - 1;
+	span->used++;
+	if (!span->words[0]) {
+		span->open = 0;
+		list_remove(span);
+	}
+	return 0;
+}
+
+int heap_free_large(struct heap *heap, struct span *span, const void *memory)
+{
+	uint32_t block;
+	uint64_t bit;
+
+	if (!span_block(span, memory, &block))
+		return HEAP_E_INTERIOR;
+	bit = (uint64_t)1 << block;
+	if (span->words[0] & bit)
+		return HEAP_E_FREED;
+	span_put(heap, span, 0, bit);
+	return 0;
+}
+
 int heap_free_remote(struct span *span, const void *memory)
 {
-	struct heap *heap = span->owner;
+	struct heap *heap = span->heap;
 	struct span *head;
 	uint32_t block;
 	uint64_t bit;
@@ -250,7 +325,7 @@ int heap_free_remote(struct span *span, const void *memory)
 	bit = (uint64_t)1 << block % GROUP_BLOCKS;
 	if (atomic_fetch_or(span_remote(span, block / GROUP_BLOCKS), bit) & bit)
 		return HEAP_E_FREED;
-	if (!mutant(heap_always_queued) && atomic_load(&span->pending))
+	if (atomic_load(&span->pending))
 		return 0; /* whoever takes it off the queue will see the bit */
 	if (atomic_exchange(&span->pending, 1))
 		return 0;
@@ -258,9 +333,8 @@ int heap_free_remote(struct span *span, const void *memory)
 	head = atomic_load_explicit(&heap->pending, memory_order_relaxed);
 	do
 		span->next_pending = head;
-	while (!atomic_compare_exchange_weak_explicit(&heap->pending, &head, span,
-						      memory_order_release,
-						      memory_order_relaxed));
+	while (!atomic_compare_exchange_weak_explicit(
+		&heap->pending, &head, span, memory_order_release, memory_order_relaxed));
 	return 0;
 }
 
@@ -276,11 +350,10 @@ static void collect_group(struct heap *heap, struct span *span, uint32_t group)
 		return;
 	bits = atomic_exchange(span_remote(span, group), 0);
 	twice = bits & *word;
-	if (bin->last && heaps_span(heap->heaps, bin->last) == span) {
-		uint32_t block;
+	if (bin->last) {
+		uint32_t block = 0;
 
-		span_block(span, bin->last, &block);
-		if (block / GROUP_BLOCKS == group)
+		if (last_span(heap, bin, &block) == span && block / GROUP_BLOCKS == group)
 			twice |= bits & (uint64_t)1 << block % GROUP_BLOCKS;
 	}
 	bits &= ~twice;
@@ -290,18 +363,25 @@ static void collect_group(struct heap *heap, struct span *span, uint32_t group)
 		span->open |= (uint64_t)1 << group;
 	}
 	for (; twice; twice &= twice - 1)
-		heap->heaps->freed_twice(heap->heaps, span->base + (uint64_t)span->size *
-					 (group * GROUP_BLOCKS + (uint32_t)__builtin_ctzll(twice)));
+		heap->heaps->freed_twice(
+			heap->heaps,
+			span->base + (uint64_t)span->size * (group * GROUP_BLOCKS +
+							     (uint32_t)__builtin_ctzll(twice)));
 }
 
 static void collect_span(struct heap *heap, struct span *span)
 {
 	/* From here on whoever sets a bit queues it again: cleared before the bits are taken. */
-	atomic_exchange(&span->pending, 0);
+	if (!mutant(heap_pending_late))
+		atomic_exchange(&span->pending, 0);
 	if (!span->blocks)
 		return; /* its last block was collected before it was queued */
 	for (uint32_t group = 0; group < span->groups; group++)
 		collect_group(heap, span, group);
+	if (mutant(heap_pending_late)) {
+		sched_yield(); /* so that a freer surely comes between */
+		atomic_exchange(&span->pending, 0);
+	}
 	if (span->open && heap->bins[span->class].span != span)
 		span_opened(heap, span);
 }
@@ -319,27 +399,32 @@ void heap_collect(struct heap *heap)
 
 bool heap_is_free(const struct heap *heap, struct span *span, uint32_t block)
 {
-	const struct bin *bin = &heap->bins[span->class];
 	uint32_t group = block / GROUP_BLOCKS;
 	uint64_t word = atomic_load_explicit(span_remote(span, group), memory_order_relaxed);
+	const struct bin *bin;
 
-	if (span->owner == heap && bin->last == span->base + (uint64_t)block * span->size)
-		return true;
-	if (span->owner == heap)
-		word |= bin->span == span && bin->group == group ? bin->word : span->words[group];
+	if (heap && span->heap == heap) {
+		bin = &heap->bins[span->class];
+		if (bin->last == span->base + (uint64_t)block * span->size)
+			return true;
+		word |= bin->span == span && bin->group == group ? bin->word
+								 : span->words[group];
+	}
 	return word >> block % GROUP_BLOCKS & 1;
 }
 
 /* ---- heaps ---- */
 
-struct heap *heap_take(struct heaps *heaps)
+struct heap *heap_take(struct heaps *heaps, struct leases *leases)
 {
-	struct heap *heap;
+	struct heap *heap, **at;
 
 	lock_acquire(&heaps->lock);
-	heap = heaps->idle;
+	for (at = &heaps->idle; *at && (*at)->leases != leases; at = &(*at)->next)
+		;
+	heap = *at;
 	if (heap)
-		heaps->idle = heap->next;
+		*at = heap->next;
 	lock_release(&heaps->lock);
 	if (heap)
 		return heap;
@@ -347,6 +432,7 @@ struct heap *heap_take(struct heaps *heaps)
 	heap = store_get(heaps->store, sizeof(*heap));
 	if (heap) {
 		heap->heaps = heaps;
+		heap->leases = leases;
 		heap->lookup = heaps->lookup;
 	}
 	return heap;
@@ -354,8 +440,9 @@ struct heap *heap_take(struct heaps *heaps)
 
 void heap_trim(struct heap *heap)
 {
+	heap->trims = atomic_load_explicit(&heap->heaps->trims, memory_order_relaxed);
 	heap_collect(heap);
-	for (uint32_t class = 0; class < CLASSES; class++) {
+	for (uint32_t class = 0; class < CLASSES; class ++) {
 		struct bin *bin = &heap->bins[class];
 		struct span *span, *next;
 
@@ -378,5 +465,29 @@ void heap_leave(struct heap *heap)
 	lock_acquire(&heaps->lock);
 	heap->next = heaps->idle;
 	heaps->idle = heap;
+	lock_release(&heaps->lock);
+}
+
+void heaps_trim(struct heaps *heaps, struct heap *heap)
+{
+	struct heap *idle, *last = NULL;
+
+	atomic_fetch_add_explicit(&heaps->trims, 1, memory_order_relaxed);
+	if (heap)
+		heap_trim(heap);
+	/* Off the list, they are ours alone. */
+	lock_acquire(&heaps->lock);
+	idle = heaps->idle;
+	heaps->idle = NULL;
+	lock_release(&heaps->lock);
+	for (heap = idle; heap; heap = heap->next) {
+		heap_trim(heap);
+		last = heap;
+	}
+	if (!last)
+		return;
+	lock_acquire(&heaps->lock);
+	last->next = heaps->idle;
+	heaps->idle = idle;
 	lock_release(&heaps->lock);
 }

@@ -9,7 +9,8 @@
  *     the one most likely to be cached, and its address is there before any bit is counted.
  * H3  What is freed is checked: it must be the start of a block that is not free already. Where
  *     two threads free one block at once, that is found when the owner collects.
- * H4  A span without a block in use goes back to the leases, but for one in each bin.
+ * H4  A span without a block in use goes back to the leases, but for half a MiB of them. Blocks
+ *     of more than 32 KiB are in no bin's word, nor its last: nothing of them is kept.
  */
 #pragma once
 
@@ -21,10 +22,12 @@
 
 #define HEAPS_UNOPENED UINT64_MAX
 
+enum { HEAP_BIN_MAX = 32 << 10 };
+
 /* Found wrong with a free. */
 enum heap_trouble {
 	HEAP_E_INTERIOR = 1, /* not the start of a block */
-	HEAP_E_FREED,	     /* free already */
+	HEAP_E_FREED,        /* free already */
 };
 
 /* The group in use, and where to find the next. */
@@ -41,8 +44,11 @@ struct bin {
 struct heap {
 	const struct class_lookup *lookup;
 	struct heaps *heaps;
+	struct leases *leases; /* of its node */
 	struct bin bins[CLASSES];
 	struct span *spare[GROUPS_MAX + 1]; /* records not in use, by groups */
+	uint32_t trims;                     /* of heaps->trims, those it has followed */
+	uint32_t kept;                      /* slices of spans that hold nothing */
 
 	/* Spans that others have freed blocks of. */
 	_Alignas(64) struct span *_Atomic pending;
@@ -54,32 +60,45 @@ struct heaps {
 	uint64_t id; /* thread.h; HEAPS_UNOPENED: there are none yet */
 	char *base;  /* of the space's range */
 	uint64_t slices;
-	struct span *_Atomic *spans; /* of each slice: NULL, span_none, or the span it is part of */
+	struct span *_Atomic
+		*spans; /* of each slice: NULL, span_none, or the span it is part of */
 	const struct class_lookup *lookup;
-	struct leases *leases;
 	struct store *store;
-	struct heaps *next; /* among all that are open in this process */
-	struct lock lock;	     /* of `idle` */
-	struct heap *idle; /* heaps that no thread has */
-	void (*freed_twice)(struct heaps *heaps, const void *memory); /* found when collecting */
+	struct heaps *next;     /* among all that are open in this process */
+	struct lock lock;       /* of `idle` */
+	struct heap *idle;      /* heaps that no thread has */
+	_Atomic uint32_t trims; /* how often all were asked to trim themselves */
+	void (*freed_twice)(struct heaps *heaps,
+			    const void *memory); /* found when collecting */
 };
 
-/* One that a thread left, or a new one. NULL: no memory. */
-struct heap *heap_take(struct heaps *heaps);
+/* One that a thread left, with these leases, or a new one. NULL: no memory. */
+struct heap *heap_take(struct heaps *heaps, struct leases *leases);
 /* The thread ends, or wants no more of it. */
 void heap_leave(struct heap *heap);
 
 /* Of `class`, whose bin's word is empty. 0, or as leases_take(). */
 int heap_refill(struct heap *heap, uint32_t class);
+/* A block of a class above HEAP_BIN_MAX. Likewise. */
+int heap_alloc_large(struct heap *heap, uint32_t class, void **ret);
 
-/* Free a block of a span of this heap, or (by any thread) of any. 0 or HEAP_E_. */
+/*
+ * Free a block of a span of this heap (its `owner`, or of a large one its `heap`), or, by any
+ * thread, of any. 0 or HEAP_E_.
+ */
 int heap_free_own(struct heap *heap, struct span *span, const void *memory);
+int heap_free_large(struct heap *heap, struct span *span, const void *memory);
 int heap_free_remote(struct span *span, const void *memory);
 
 /* Take what other threads have freed. */
 void heap_collect(struct heap *heap);
 /* The same, and give back to the leases all that holds nothing. */
 void heap_trim(struct heap *heap);
+/*
+ * That for `heap` (may be NULL) and those that no thread has, now; the other threads do it when
+ * they next need more than they have at hand.
+ */
+void heaps_trim(struct heaps *heaps, struct heap *heap);
 
 /* Is the block free, as far as this thread can see? */
 bool heap_is_free(const struct heap *heap, struct span *span, uint32_t block);

@@ -32,8 +32,8 @@ struct leases {
 	struct lock lock;
 	struct lease_source *source;
 	struct store *store;
-	struct lease *open;  /* with free slices */
-	struct lease *spare; /* records not in use */
+	struct lease *open;        /* with free slices */
+	struct lease *spare;       /* records not in use */
 	uint64_t held, free, idle; /* slices; idle: of leases that are wholly free */
 };
 

@@ -5,7 +5,8 @@
  *     512 (no two blocks share a cache line), then four to the doubling, up to 256 KiB; packed
  *     spaces have 16, 32, 48, 80, 96 and 112, too.
  * Z2  No size above 1 KiB wastes more than a quarter, a run's tail included.
- * Z3  A run has at most 64 groups of 64 blocks, and at most 16 slices.
+ * Z3  A run has at most 64 groups of 64 blocks, and at most 16 slices; of blocks of more than
+ *     32 KiB one group.
  */
 #pragma once
 

@@ -22,12 +22,14 @@ enum {
 static void forget(struct varbos_space *space)
 {
 	space->root = NULL;
+	blocks_forget(&space->blocks);
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		space->windows[i] = (struct window){};
 }
 
 static void unmap(struct varbos_space *space)
 {
+	blocks_close(&space->blocks);
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		window_release(&space->windows[i]);
 	if (space->root)
@@ -199,6 +201,12 @@ static int reserve_range(struct varbos_space *space, uint32_t least)
 	return r;
 }
 
+int space_read_only(const struct varbos_space *space)
+{
+	return error_set(VARBOS_E_PERMISSION, "write", "space %s is open read-only",
+			 space->name);
+}
+
 static int space_new(struct varbos_space **ret, struct varbos *vb, const char *name,
 		     const struct varbos_space_options *options)
 {
@@ -209,6 +217,7 @@ static int space_new(struct varbos_space **ret, struct varbos *vb, const char *n
 	space = calloc(1, sizeof(*space) + n * sizeof(space->windows[0]));
 	if (!space)
 		return error_system(ENOMEM, "a space");
+	blocks_init(&space->blocks);
 	space->vb = vb;
 	space->uses = 1;
 	space->n_windows = n;

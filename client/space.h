@@ -14,6 +14,7 @@
 
 #include <varbos/varbos.h>
 
+#include "client/block.h"
 #include "client/connection.h"
 #include "client/window.h"
 #include "proto/layout.h"
@@ -28,6 +29,7 @@ struct varbos_space {
 	struct lock lock;                  /* who maps a window, or opens it anew */
 	uint32_t handle;                   /* the daemon's */
 	const struct root_file *root;
+	struct blocks blocks;
 	char *base; /* of the reserved range */
 	bool read_only;
 	bool prefault;
@@ -42,6 +44,9 @@ struct varbos_space {
 int space_check_numa(enum varbos_numa numa, uint64_t nodes);
 
 int space_revive(struct varbos_space *space);
+
+/* VARBOS_E_PERMISSION, with its words. */
+int space_read_only(const struct varbos_space *space);
 
 /* Before anything else of a call on a space. */
 static inline int space_enter(struct varbos_space *space)

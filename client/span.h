@@ -4,7 +4,7 @@
  * N1  A block is free by one bit, and that in one place: in the word that its owner's bin holds,
  *     in `free` (the owner's alone), or in `remote` (freed by another thread, not yet seen). In
  *     none of them it is in use.
- * N2  Only the thread that has the heap `owner` reads or writes anything but `remote`, `pending`
+ * N2  Only the thread that has the heap reads or writes anything but `remote`, `pending`
  *     and what never changes while a block is in use.
  * N3  A record stays its heap's, in use or not: who has set a bit may queue the span when its last
  *     block is long collected, and the slices are another's.
@@ -30,12 +30,14 @@
 struct heap;
 
 struct span {
-	struct heap *owner; /* for good: a record is never another heap's */
+	struct heap *heap;  /* for good: a record is never another heap's */
+	struct heap *owner; /* the same, or NULL: of blocks too large for bins */
 	char *base;
 	uint32_t size, reciprocal;
 	uint16_t blocks; /* 0: the record is not in use */
 	uint8_t class, groups;
 	bool listed;   /* among the open spans of its bin */
+	bool kept;     /* there, though it holds nothing (heap.h, H4) */
 	uint32_t used; /* blocks that are in use or in the bin's word */
 	uint64_t open; /* groups with a bit in `free` */
 	struct span *next, **at;

@@ -112,7 +112,7 @@ static struct had *had_new(void)
 	return had;
 }
 
-struct heap *thread_heap_need(struct heaps *heaps)
+struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases)
 {
 	uint64_t id = heaps->id;
 	struct heap *heap;
@@ -124,7 +124,7 @@ struct heap *thread_heap_need(struct heaps *heaps)
 		had = had_new();
 		if (!had)
 			return NULL;
-		heap = heap_take(heaps);
+		heap = heap_take(heaps, leases);
 		if (!heap)
 			return NULL;
 		had->has = (struct thread_heap){.id = id, .heap = heap};

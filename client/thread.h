@@ -35,8 +35,8 @@ static inline struct heap *thread_heap(uint64_t id)
 	return slot->id == id ? slot->heap : NULL;
 }
 
-/* The same, made if need be. NULL: no memory. */
-struct heap *thread_heap_need(struct heaps *heaps);
+/* The same, made if need be: one with these leases. NULL: no memory. */
+struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases);
 
 /* In a forked child: its parent's heaps are not there. */
 void thread_forget(void);

@@ -228,6 +228,7 @@ static enum answer used_await(const struct demo *demo, uint64_t used)
 	struct varbos_space_info info = {0};
 	enum answer answer;
 
+	varbos_trim(demo->space);
 	for (int waited_ms = 0; waited_ms <= demo->call->timeout_ms; waited_ms += 2) {
 		answer = space_look(demo, &info);
 		if (answer || info.used == used)

@@ -221,6 +221,14 @@ void *varbos_alloc_with(struct varbos_space *space, size_t size,
  */
 int varbos_free(struct varbos_space *space, void *memory);
 
+/*
+ * What varbos_free() gave back stays with this process for its next varbos_alloc(), within
+ * bounds. Give all of that back to the space: of this thread and of threads that have ended at
+ * once, of others when they next run short. It is done without asking before an allocation is
+ * refused.
+ */
+int varbos_trim(struct varbos_space *space);
+
 /* A reference to any byte inside an allocation; 0 on failure. */
 varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory);
 

@@ -486,16 +486,19 @@ END_TEST
 
 START_TEST(sizes_are_rounded_up_and_all_of_them_can_be_used)
 {
-	static const size_t sizes[] = {0, 1, 65536, 65537, 1000000};
+	static const struct {
+		size_t size, usable;
+	} sizes[] = {{0, 64},          {1, 64},           {64, 64},       {65, 128},
+		     {600, 640},       {65536, 65536},    {65537, 81920}, {262144, 262144},
+		     {262145, 327680}, {1000000, 1048576}};
 	char *memory;
 	size_t usable;
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		memory = varbos_alloc(space, sizes[i]);
+		memory = varbos_alloc(space, sizes[i].size);
 		ck_assert_ptr_nonnull(memory);
 		usable = varbos_usable_size(space, memory);
-		ck_assert_uint_ge(usable, sizes[i] ? sizes[i] : 1);
-		ck_assert_uint_eq(usable % SLICE, 0);
+		ck_assert_uint_eq(usable, sizes[i].usable);
 		memset(memory, 0x5a, usable);
 		ck_assert_ptr_eq(
 			varbos_ref_get(space, varbos_ref_of(space, memory + usable - 1)),
@@ -557,7 +560,7 @@ END_TEST
 
 START_TEST(a_double_free_is_refused_whether_the_daemon_has_seen_the_first_or_not)
 {
-	char *memory = varbos_alloc(space, 1);
+	char *memory = varbos_alloc(space, MIB);
 
 	ck_assert_int_eq(varbos_free(space, memory), 0);
 	expect(varbos_free(space, memory), VARBOS_E_REFERENCE, "freed");
@@ -572,7 +575,7 @@ START_TEST(more_frees_than_a_socket_holds_need_no_answer)
 	enum { ROUNDS = 2000 };
 
 	for (int i = 0; i < ROUNDS; i++) {
-		void *memory = varbos_alloc(space, 1);
+		void *memory = varbos_alloc(space, MIB);
 
 		ck_assert_ptr_nonnull(memory);
 		ck_assert_int_eq(varbos_free(space, memory), 0);
@@ -645,6 +648,7 @@ START_TEST(threads_that_allocate_at_random_hold_what_is_theirs)
 		ck_assert_int_eq(pthread_join(threads[i], &failure), 0);
 		ck_assert_msg(!failure, "%s", (char *)failure);
 	}
+	ck_assert_int_eq(varbos_trim(space), 0);
 	ck_assert_uint_eq(info_of("images").used, 0);
 	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
 }
@@ -703,17 +707,23 @@ END_TEST
 
 START_TEST(when_the_daemon_is_gone_memory_and_references_stay)
 {
-	char *memory = varbos_alloc(space, 1);
+	char *memory = varbos_alloc(space, MIB), *block = varbos_alloc(space, 100);
 	varbos_ref ref = varbos_ref_of(space, memory);
 
 	*memory = 'k';
 	test_daemon_kill(&daemon_);
 	expect(varbos_ping(vb, NULL), VARBOS_E_UNAVAILABLE, NULL);
-	expect_null(varbos_alloc(space, 1), VARBOS_E_UNAVAILABLE, NULL);
+	expect_null(varbos_alloc(space, MIB), VARBOS_E_UNAVAILABLE, NULL);
 	ck_assert_ptr_eq(varbos_ref_get(space, ref), memory);
 	ck_assert_int_eq(*memory, 'k');
 	expect(varbos_free(space, memory), VARBOS_E_UNAVAILABLE, NULL);
 	ck_assert_ptr_eq(varbos_ref_get(space, ref), memory);
+
+	/* What is leased already needs no daemon. */
+	ck_assert_int_eq(varbos_free(space, block), 0);
+	for (size_t i = 0; i < SLICE / 128; i++)
+		ck_assert_ptr_nonnull(varbos_alloc(space, 100));
+	expect_null(varbos_alloc(space, 100), VARBOS_E_UNAVAILABLE, NULL);
 }
 END_TEST
 
@@ -846,13 +856,13 @@ START_TEST(a_lone_thread_only_sends_and_receives)
 
 	if (!pid) {
 		void *memory =
-			varbos_alloc(space, 1); /* warm: connected, mapped, malloc filled */
+			varbos_alloc(space, MIB); /* warm: connected, mapped, malloc filled */
 
 		varbos_free(space, memory);
 		varbos_ping(vb, NULL);
 		allow_only_sending_and_receiving();
 		for (int i = 0; i < 100; i++)
-			if (varbos_ping(vb, NULL) || !(memory = varbos_alloc(space, 1)) ||
+			if (varbos_ping(vb, NULL) || !(memory = varbos_alloc(space, MIB)) ||
 			    varbos_free(space, memory))
 				_exit(1);
 		_exit(0);

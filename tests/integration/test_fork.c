@@ -293,9 +293,9 @@ static void *keep_busy(void *unused)
 	struct varbos_space *again;
 
 	while (!enough) {
-		char *memory = varbos_alloc(space, 1);
+		char *memory = varbos_alloc(space, MIB), *block = varbos_alloc(space, 1);
 
-		if (!memory || varbos_free(space, memory) ||
+		if (!memory || varbos_free(space, memory) || varbos_free(space, block) ||
 		    varbos_space_open(&again, vb, "s", NULL))
 			return strdup(varbos_error()->message);
 		varbos_space_close(again);
@@ -314,10 +314,12 @@ START_TEST(no_lock_that_another_thread_held_stops_a_child)
 		pid_t pid = fork();
 
 		if (!pid) {
-			char *memory;
+			char *memory, *block;
 
 			alarm(60);
-			CHILD_EXPECT((memory = varbos_alloc(space, 1)));
+			CHILD_EXPECT((memory = varbos_alloc(space, MIB)));
+			CHILD_EXPECT((block = varbos_alloc(space, 1)));
+			CHILD_EXPECT(!varbos_free(space, block));
 			CHILD_EXPECT(!varbos_free(space, memory));
 			_exit(0);
 		}
@@ -328,6 +330,7 @@ START_TEST(no_lock_that_another_thread_held_stops_a_child)
 		ck_assert_int_eq(pthread_join(threads[i], &failure), 0);
 		ck_assert_msg(!failure, "%s", (char *)failure);
 	}
+	ck_assert_int_eq(varbos_trim(space), 0); /* what the threads left */
 	wait_used(0);
 	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
 }

@@ -20,6 +20,9 @@
 
 enum step { CONNECT, OPEN, ALLOC, PING, LIST };
 
+/* More than a block is: each of it is asked of the daemon, and given back to it. */
+enum { EXTENT = 5 << SLICE_SHIFT };
+
 static struct socket_policy short_policy(void)
 {
 	struct socket_policy policy;
@@ -374,7 +377,7 @@ START_TEST(a_double_free_is_refused_before_the_daemon_has_seen_the_first)
 	char *memory;
 
 	set_up(&set);
-	memory = varbos_alloc(set.space, 100);
+	memory = varbos_alloc(set.space, EXTENT);
 	ck_assert_ptr_nonnull(memory);
 	set.fake.ignore_frees = true;
 	ck_assert_int_eq(varbos_free(set.space, memory), 0);
@@ -394,7 +397,7 @@ START_TEST(a_free_that_could_not_be_sent_may_be_tried_again)
 	char *memory;
 
 	set_up(&set);
-	memory = varbos_alloc(set.space, 100);
+	memory = varbos_alloc(set.space, EXTENT);
 	set.fake.lie = LIE_CLOSE;
 	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_UNAVAILABLE);
 	ck_assert_int_eq(varbos_free(set.space, memory), VARBOS_E_UNAVAILABLE);
@@ -412,10 +415,10 @@ START_TEST(frees_name_what_is_wrong_with_the_pointer)
 	int local;
 
 	set_up(&set);
-	memory = varbos_alloc(set.space, 3 << SLICE_SHIFT);
-	next = memory + (4 << SLICE_SHIFT);
-	set.fake.words[4] = slice_word_pack(info);
-	ck_assert_uint_eq(varbos_usable_size(set.space, memory), 3 << SLICE_SHIFT);
+	memory = varbos_alloc(set.space, EXTENT);
+	next = memory + EXTENT + SLICE_BYTES;
+	set.fake.words[EXTENT / SLICE_BYTES + 1] = slice_word_pack(info);
+	ck_assert_uint_eq(varbos_usable_size(set.space, memory), EXTENT);
 
 	const struct {
 		void *memory;
@@ -423,7 +426,7 @@ START_TEST(frees_name_what_is_wrong_with_the_pointer)
 	} wrong[] = {
 		{memory + 1, "interior"},
 		{memory + SLICE_BYTES, "interior"},
-		{memory + (3 << SLICE_SHIFT), "freed"},
+		{memory + EXTENT, "freed"},
 		{next, "not-owner"},
 		{next + 1, "interior"},
 		{&local, "foreign"},
@@ -484,7 +487,7 @@ START_TEST(a_block_given_out_again_can_be_freed_again)
 
 	set_up(&set);
 	for (int i = 0; i < 100; i++) {
-		memory = varbos_alloc(set.space, 1);
+		memory = varbos_alloc(set.space, EXTENT);
 		ck_assert_ptr_nonnull(memory);
 		set.fake.tag_next = 1; /* even with the very same tag */
 		ck_assert_int_eq(varbos_free(set.space, memory), 0);
@@ -495,7 +498,7 @@ END_TEST
 
 /* ---- many threads over one socket ---- */
 
-enum { THREADS = 12 };
+enum { THREADS = 12, CHURNERS = CHUNK_BYTES / EXTENT };
 
 static void *ping_often(void *userdata)
 {
@@ -515,7 +518,7 @@ static void *churn(void *userdata)
 	struct set *set = userdata;
 
 	for (int i = 0; i < 100; i++) {
-		char *memory = varbos_alloc(set->space, 1);
+		char *memory = varbos_alloc(set->space, EXTENT);
 
 		if (!memory || varbos_free(set->space, memory))
 			return (void *)(uintptr_t)varbos_error()->code;
@@ -549,15 +552,15 @@ END_TEST
 
 START_TEST(threads_allocate_and_free_at_once)
 {
-	pthread_t threads[THREADS];
+	pthread_t threads[CHURNERS];
 	struct set set;
 
 	set_up(&set);
-	for (int i = 0; i < THREADS; i++)
+	for (int i = 0; i < CHURNERS; i++)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, churn, &set), 0);
-	join_all(threads, THREADS, 0);
+	join_all(threads, CHURNERS, 0);
 	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
-	ck_assert_uint_eq(set.fake.frees, THREADS * 100);
+	ck_assert_uint_eq(set.fake.frees, CHURNERS * 100);
 	tear_down(&set);
 }
 END_TEST

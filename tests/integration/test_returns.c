@@ -190,7 +190,7 @@ START_TEST(the_library_uses_it_and_falls_back_when_it_is_full)
 	ck_assert(!varbos_space_open(&open, vb, "a", NULL));
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < BLOCKS; i++) {
-			blocks[i] = varbos_alloc(open, 65536);
+			blocks[i] = varbos_alloc_with(open, 65536, NULL);
 			ck_assert_msg(blocks[i], "%s", varbos_error()->message);
 		}
 		for (int i = 0; i < BLOCKS; i++)

@@ -45,7 +45,8 @@ static int take(struct lease_source *source, uint32_t slices, char **ret)
 
 	ck_assert_ptr_eq(source, &memory.source);
 	pthread_mutex_lock(&memory.lock);
-	for (uint32_t first = 0, n = 0; first + n < SLICES && memory.held + slices <= memory.limit;) {
+	for (uint32_t first = 0, n = 0;
+	     first + n < SLICES && memory.held + slices <= memory.limit;) {
 		if (memory.leased[first + n]) {
 			first += n + 1;
 			n = 0;
@@ -104,7 +105,6 @@ static void setup(const struct class_lookup *lookup)
 		.base = memory.range,
 		.slices = SLICES,
 		.lookup = lookup,
-		.leases = &leases,
 		.store = &store,
 		.freed_twice = on_freed_twice,
 	};
@@ -127,6 +127,11 @@ static void *alloc(struct heap *heap, size_t size)
 	uint32_t class = class_of(heap->lookup, size);
 	void *block = heap_bin_alloc(&heap->bins[class]);
 
+	if (size > HEAP_BIN_MAX) {
+		ck_assert_ptr_null(block);
+		heap_alloc_large(heap, class, &block);
+		return block;
+	}
 	if (block || heap_refill(heap, class))
 		return block;
 	return heap_bin_alloc(&heap->bins[class]);
@@ -137,8 +142,10 @@ static int release(struct heap *heap, const void *block)
 	struct span *span = heaps_span(&heaps, block);
 
 	ck_assert_ptr_nonnull(span);
-	return span->owner == heap ? heap_free_own(heap, span, block)
-				   : heap_free_remote(span, block);
+	if (span->heap != heap)
+		return heap_free_remote(span, block);
+	return span->owner ? heap_free_own(heap, span, block)
+			   : heap_free_large(heap, span, block);
 }
 
 /* Everything is back: the source holds all of it. */
@@ -182,13 +189,12 @@ START_TEST(every_size_has_the_smallest_class_that_holds_it)
 		for (uint64_t size = 0; size <= CLASS_MAX; size++) {
 			uint32_t class = class_of(lookups[i], size), best = class;
 
-			ck_assert_uint_lt(class, CLASSES);
-			ck_assert_uint_ge(size_classes[class].size, size);
 			for (uint32_t c = 0; c < (i ? CLASSES : CLASSES_SPACED); c++)
 				if (size_classes[c].size >= size &&
 				    size_classes[c].size < size_classes[best].size)
 					best = c;
-			ck_assert_uint_eq(class, best);
+			if (class != best || size_classes[class].size < size)
+				ck_abort_msg("%u for %lu bytes", class, (unsigned long)size);
 		}
 }
 END_TEST
@@ -197,16 +203,17 @@ START_TEST(no_size_above_1_KiB_wastes_more_than_a_quarter)
 {
 	for (uint64_t size = 1025; size <= CLASS_MAX; size++) {
 		const struct size_class *class = &size_classes[class_of(&class_spaced, size)];
-		uint64_t run = (uint64_t)class->slices << SLICE_SHIFT;
+		uint64_t run = (uint64_t) class->slices << SLICE_SHIFT;
 
-		ck_assert_uint_ge(size * class->blocks * 4, run * 3);
+		if (size * class->blocks * 4 < run * 3)
+			ck_abort_msg("of %lu bytes", (unsigned long)size);
 	}
 }
 END_TEST
 
 START_TEST(only_the_start_of_a_block_is_one)
 {
-	for (uint32_t class = 0; class < CLASSES; class++) {
+	for (uint32_t class = 0; class < CLASSES; class ++) {
 		const struct size_class *type = &size_classes[class];
 		struct span span = {.base = memory.range,
 				    .size = type->size,
@@ -220,9 +227,9 @@ START_TEST(only_the_start_of_a_block_is_one)
 		for (uint64_t at = 0; at < end; at += step) {
 			bool start = at % type->size == 0 && at / type->size < type->blocks;
 
-			ck_assert_int_eq(span_block(&span, memory.range + at, &block), start);
-			if (start)
-				ck_assert_uint_eq(block, at / type->size);
+			if (span_block(&span, memory.range + at, &block) != start ||
+			    (start && block != at / type->size))
+				ck_abort_msg("%u: %lu", type->size, (unsigned long)at);
 		}
 		ck_assert(!span_block(&span, memory.range - 64, &block));
 	}
@@ -277,7 +284,7 @@ static void churn(struct heap *heap, uint32_t steps, size_t size_max, uintptr_t 
 
 START_TEST(live_blocks_never_overlap_and_all_memory_comes_back)
 {
-	struct heap *heap = heap_take(&heaps);
+	struct heap *heap = heap_take(&heaps, &leases);
 
 	random_seed();
 	churn(heap, 100000, 4096, 64);
@@ -289,13 +296,13 @@ START_TEST(packed_blocks_stand_at_multiples_of_16)
 {
 	heaps.lookup = &class_packed;
 	random_seed();
-	churn(heap_take(&heaps), 50000, 300, 16);
+	churn(heap_take(&heaps, &leases), 50000, 300, 16);
 }
 END_TEST
 
 START_TEST(a_second_free_is_refused_wherever_the_block_is)
 {
-	struct heap *heap = heap_take(&heaps);
+	struct heap *heap = heap_take(&heaps, &leases);
 	char *blocks[200];
 
 	for (int i = 0; i < 200; i++)
@@ -315,12 +322,13 @@ END_TEST
 
 START_TEST(what_is_inside_a_block_is_refused_and_changes_nothing)
 {
-	struct heap *heap = heap_take(&heaps);
+	struct heap *heap = heap_take(&heaps, &leases);
 	char *block = alloc(heap, 192), *next = alloc(heap, 192);
 
 	ck_assert_int_eq(release(heap, block + 16), HEAP_E_INTERIOR);
 	ck_assert_int_eq(release(heap, block + 64), HEAP_E_INTERIOR);
-	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, block), block + 1), HEAP_E_INTERIOR);
+	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, block), block + 1),
+			 HEAP_E_INTERIOR);
 	/* The tail of the run, beyond its last block. */
 	ck_assert_int_eq(release(heap, memory.range + 341 * 192), HEAP_E_INTERIOR);
 	ck_assert_int_eq(release(heap, next), 0);
@@ -331,7 +339,7 @@ END_TEST
 
 START_TEST(a_refusal_of_the_source_is_passed_on_and_what_is_idle_goes_first)
 {
-	struct heap *heap = heap_take(&heaps);
+	struct heap *heap = heap_take(&heaps, &leases);
 	char *blocks[64], *large;
 
 	memory.limit = 32;
@@ -340,7 +348,8 @@ START_TEST(a_refusal_of_the_source_is_passed_on_and_what_is_idle_goes_first)
 		ck_assert_ptr_nonnull(blocks[i]);
 	}
 	ck_assert_ptr_null(alloc(heap, 65536));
-	ck_assert_int_eq(heap_refill(heap, class_of(heap->lookup, 65536)), -ENOSPC);
+	ck_assert_int_eq(heap_alloc_large(heap, class_of(heap->lookup, 65536), (void **)&large),
+			 -ENOSPC);
 	for (int i = 0; i < 32; i++)
 		ck_assert_int_eq(release(heap, blocks[i]), 0);
 	/* All of it is idle here, and none of it a run of four: it goes back for one. */
@@ -353,7 +362,7 @@ END_TEST
 
 START_TEST(leases_grow_with_what_is_held)
 {
-	struct heap *heap = heap_take(&heaps);
+	struct heap *heap = heap_take(&heaps, &leases);
 	void *first = alloc(heap, 64), *more[300];
 
 	ck_assert_uint_eq(memory.held, 1);
@@ -371,19 +380,24 @@ END_TEST
 
 /* ---- several threads ---- */
 
+/* In its bin's word and `last`, of which a span counts all as used. */
+static uint32_t bin_blocks(const struct bin *bin)
+{
+	return (uint32_t)__builtin_popcountll(bin->word) + !!bin->last;
+}
+
 struct mail {
 	_Atomic(void *) slots[64];
 	struct heap *heap;
 	uint32_t n;
-	_Atomic bool done;
+	_Atomic uint32_t got;
 };
 
 static void *free_mail(void *arg)
 {
 	struct mail *mail = arg;
-	uint32_t got = 0;
 
-	while (got < mail->n)
+	while (atomic_load(&mail->got) < mail->n)
 		for (uint32_t i = 0; i < 64; i++) {
 			void *block = atomic_exchange(&mail->slots[i], NULL);
 
@@ -392,7 +406,7 @@ static void *free_mail(void *arg)
 			ck_assert_int_eq(*(uint32_t *)block, 0x5ca1ab1e);
 			*(uint32_t *)block = 0;
 			ck_assert_int_eq(release(NULL, block), 0);
-			got++;
+			atomic_fetch_add(&mail->got, 1);
 		}
 	return NULL;
 }
@@ -400,7 +414,7 @@ static void *free_mail(void *arg)
 /* More than the source has would be held if what the other thread frees did not come back. */
 START_TEST(what_another_thread_frees_comes_back)
 {
-	struct mail mail = {.heap = heap_take(&heaps), .n = 100000};
+	struct mail mail = {.heap = heap_take(&heaps, &leases), .n = 20000};
 	pthread_t thread;
 
 	random_seed();
@@ -423,9 +437,39 @@ START_TEST(what_another_thread_frees_comes_back)
 }
 END_TEST
 
+/* A few at a time, so that their owner collects some while others are being freed. */
+START_TEST(no_free_is_missed_by_who_collects_meanwhile)
+{
+	enum { FEW = 8 };
+	struct mail mail = {.heap = heap_take(&heaps, &leases), .n = 1000 * FEW};
+	void *kept = alloc(mail.heap, 64);
+	struct span *span = heaps_span(&heaps, kept);
+	pthread_t thread;
+
+	ck_assert_ptr_nonnull(span);
+	ck_assert_int_eq(pthread_create(&thread, NULL, free_mail, &mail), 0);
+	for (uint32_t sent = 0; sent < mail.n;) {
+		for (uint32_t i = 0; i < FEW; i++, sent++) {
+			void *block = alloc(mail.heap, 64);
+
+			ck_assert_ptr_nonnull(block);
+			*(uint32_t *)block = 0x5ca1ab1e;
+			atomic_store(&mail.slots[i], block);
+		}
+		while (atomic_load(&mail.got) < sent)
+			heap_collect(mail.heap);
+		heap_collect(mail.heap);
+		ck_assert_uint_eq(span->used, 1 + bin_blocks(&mail.heap->bins[span->class]));
+	}
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(release(mail.heap, kept), 0);
+	check_all_back(mail.heap);
+}
+END_TEST
+
 START_TEST(a_block_that_two_threads_free_is_found_when_it_is_collected)
 {
-	struct heap *heap = heap_take(&heaps);
+	struct heap *heap = heap_take(&heaps, &leases);
 	char *in_word = alloc(heap, 64), *last = alloc(heap, 64), *kept = alloc(heap, 64);
 
 	ck_assert_int_eq(release(heap, last), 0);
@@ -440,16 +484,37 @@ START_TEST(a_block_that_two_threads_free_is_found_when_it_is_collected)
 }
 END_TEST
 
+START_TEST(a_trim_reaches_other_heaps_when_they_next_run_short)
+{
+	struct heap *heap = heap_take(&heaps, &leases), *other = heap_take(&heaps, &leases);
+	struct heap *left = heap_take(&heaps, &leases);
+	char *block = alloc(other, 64), *theirs = alloc(left, 64);
+
+	ck_assert_int_eq(release(other, block), 0);
+	heap_leave(left);
+	ck_assert_int_eq(release(heap, theirs), 0);
+	ck_assert_uint_eq(memory.held, 2);
+	heaps_trim(&heaps, heap);
+	leases_trim(&leases);
+	ck_assert_uint_eq(memory.held, 1); /* what was left has been collected, and is back */
+	block = alloc(other, 32768);
+	ck_assert_uint_eq(memory.held, 1); /* the other slice has become a run of these */
+	ck_assert_int_eq(release(other, block), 0);
+	check_all_back(other);
+}
+END_TEST
+
 START_TEST(a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it)
 {
-	struct heap *heap = heap_take(&heaps), *second = heap_take(&heaps), *next;
+	struct heap *heap = heap_take(&heaps, &leases), *second = heap_take(&heaps, &leases),
+		    *next;
 	char *block = alloc(heap, 64), *other = alloc(second, 64);
 
 	ck_assert_ptr_ne(heap, second);
 	ck_assert_int_eq(release(second, block), 0);
 	heap_leave(heap);
 	ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, other), other), 0);
-	next = heap_take(&heaps);
+	next = heap_take(&heaps, &leases);
 	ck_assert_ptr_eq(next, heap);
 	heap_trim(second);
 	check_all_back(next);
@@ -473,8 +538,11 @@ static Suite *heap_suite(void)
 	tcase_add_test(tcase, a_refusal_of_the_source_is_passed_on_and_what_is_idle_goes_first);
 	tcase_add_test(tcase, leases_grow_with_what_is_held);
 	tcase_add_test(tcase, what_another_thread_frees_comes_back);
+	tcase_add_test(tcase, no_free_is_missed_by_who_collects_meanwhile);
 	tcase_add_test(tcase, a_block_that_two_threads_free_is_found_when_it_is_collected);
-	tcase_add_test(tcase, a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it);
+	tcase_add_test(tcase,
+		       a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it);
+	tcase_add_test(tcase, a_trim_reaches_other_heaps_when_they_next_run_short);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

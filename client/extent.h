@@ -1,0 +1,27 @@
+/*
+ * Extents - memory from the daemon, and references to it.
+ *
+ * X1  What is refused here is refused from the slice map, which the daemon alone writes; what
+ *     passes here the daemon checks again. The map may change between: another member may free a
+ *     shared extent while a pointer or reference to it is being looked at. So an answer holds
+ *     for the moment at which the slice's word was loaded, and members that share extents must
+ *     agree on who frees them.
+ * X2  A second free is refused also before the daemon has processed the first: each window
+ *     remembers, slice by slice, the tag that was freed from here last. (Tags come back after
+ *     2^20 allocations in a space; an allocation made here forgets what its slice remembers.)
+ * X3  Offsets in answers are used only when they lie inside a mapped window and the slice map
+ *     agrees with them.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include <varbos/varbos.h>
+
+/* After space_enter(). 0 or a VARBOS_E_ code. */
+int extent_alloc(struct varbos_space *space, size_t size,
+		 const struct varbos_alloc_options *options, void **ret);
+int extent_free(struct varbos_space *space, const void *memory);
+
+/* Of the extent that starts there; 0 on failure. */
+size_t extent_size(struct varbos_space *space, const void *memory);
