@@ -128,8 +128,8 @@ static inline struct window_info window_word_unpack(uint64_t word)
  *                                                                         written by the daemon
  *
  * A process (its `pid`) is given its id at its first shared use of the space; a channel when it
- * is made. A process that has ended is `dead` until a sweep has freed all that it held, and so is
- * a channel whose last end has gone; only then is the word 0, and the id given again.
+ * is made. A process that has ended is `dead`, and so is a channel whose last end has gone. The id
+ * is given again only when a sweep has freed all that it held; until then the word stays as it is.
  *
  * `senders` and `receivers` count a channel's open ends, `had_` says that there ever was one of
  * that role, `died` that the last end that went did so by its process's death.
@@ -178,8 +178,8 @@ static inline struct id_info id_word_unpack(uint64_t word)
  *   magic..space at creation                  once, after mapping
  *   epoch        when a daemon takes over     before a call that needs the daemon
  *   windows[n]   when window n comes or goes  before window n is fetched
- *   ids[n]       when id n is given, dies, is  by who waits for somebody, or finds a lock of
- *                free; a channel's ends change his
+ *   ids[n]       when id n is given, or dies;  by who waits for somebody, or finds a lock of
+ *                a channel's ends change       his
  *   deaths       after words of `ids`, and     by who is about to wait: first this, then `ids`,
  *                after each sweep              then FUTEX_WAIT for the value that was read
  *

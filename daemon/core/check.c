@@ -180,7 +180,8 @@ static const char *windows_check(const struct core *core, const struct space *sp
 }
 
 static const char *members_check(const struct core *core, const struct space *space,
-				 struct sums *sums, uint64_t *used, uint32_t *stored)
+				 struct sums *sums, uint64_t *used, uint32_t *stored,
+				 uint64_t *held)
 {
 	uint32_t n = 0;
 
@@ -190,7 +191,7 @@ static const char *members_check(const struct core *core, const struct space *sp
 		const struct member_record *record =
 			records_at(core->records, RECORD_MEMBER, member->slot);
 		struct member_word word = {space->slot, member->session->slot,
-					   member->read_only};
+					   member->read_only, member->id};
 		uint64_t mine;
 		const char *wrong;
 
@@ -207,6 +208,14 @@ static const char *members_check(const struct core *core, const struct space *sp
 		MUST(mine == member->budget.used, "B1: a client's budget is not its charges");
 		MUST(member->budget.limit == space->client_limit,
 		     "C4: a client has another limit than the rest");
+		if (member->id) {
+			uint64_t *at_id = &held[member->id / 64],
+				 one = (uint64_t)1 << member->id % 64;
+
+			MUST(!(*at_id & one), "I1: an id is of two");
+			*at_id |= one;
+			sums->owed += CHANGES_HOLDER;
+		}
 		*used += mine;
 		++sums->slots[RECORD_MEMBER];
 	}
@@ -226,7 +235,7 @@ static const char *space_check(const struct core *core, const struct space *spac
 			       struct sums *sums)
 {
 	const struct space_record *at = records_at(core->records, RECORD_SPACE, space->slot);
-	uint64_t used = 0, adopted;
+	uint64_t used = 0, adopted, held[ID_WORDS] = {1};
 	uint32_t stored = 0, committed = space->units.committed + space->units.committing;
 	const char *wrong;
 
@@ -234,12 +243,17 @@ static const char *space_check(const struct core *core, const struct space *spac
 	memset(sums->used_on, 0, sizeof(sums->used_on));
 	wrong = windows_check(core, space, sums);
 	if (!wrong)
-		wrong = members_check(core, space, sums, &used, &stored);
+		wrong = members_check(core, space, sums, &used, &stored, held);
 	if (!wrong)
 		wrong = extents_check(core, &space->extents, space, NULL, sums, &adopted,
 				      &stored);
+	if (!wrong)
+		wrong = ids_check(&space->ids);
 	if (wrong)
 		return wrong;
+	for (uint32_t i = 0; i < ID_WORDS; ++i)
+		MUST(held[i] == (space->ids.taken[i] & ~space->ids.dead[i]),
+		     "I1: an id is somebody's whom nobody knows");
 	MUST(!memcmp(sums->used_on, space->used_on, sizeof(space->used_on)),
 	     "what a space has on each node is miscounted");
 	MUST(used + adopted == space->budget.used, "B1: a space's budget is not its charges");

@@ -41,8 +41,9 @@ enum {
 	CORE_E_PERMISSION, /* fault: which */
 	CORE_E_IN_USE,     /* fault: available (sessions) */
 	CORE_E_LIMIT,      /* fault: which, requested, max, held: a quota, or a table is full */
-	CORE_E_BUSY,       /* depends on an outstanding plan: try again when one has ended */
-	CORE_MORE,         /* not done yet: call again */
+	CORE_E_BUSY, /* depends on an outstanding plan: try again when one has ended; fault
+			      "sweep": when a sweep of the space has */
+	CORE_MORE,   /* not done yet: call again */
 };
 
 /* Why a verb refused; written with every positive CORE_E_ return. */
@@ -123,10 +124,10 @@ void plan_abort(struct core *core, struct plan *plan);
  * until its next verb.
  */
 struct change {
-	enum { CHANGE_SLICES, CHANGE_WINDOW } kind;
+	enum { CHANGE_SLICES, CHANGE_WINDOW, CHANGE_ID } kind;
 	uint32_t space, window; /* slots */
-	uint32_t first, count;  /* slices, first the head */
-	uint64_t word; /* of the head (interior: without head and count), or of the window */
+	uint32_t first, count;  /* slices, first the head; the id */
+	uint64_t word; /* of the head (interior: without head and count), the window, the id */
 };
 
 const struct change *core_changes(const struct core *core, uint32_t *ret_count);
@@ -267,6 +268,50 @@ struct extent_place {
 bool core_extent_at(const struct core *core, uint32_t space, uint64_t offset,
 		    struct extent_place *ret);
 
+/* ---- who holds shared blocks ---- */
+
+/*
+ * The id by which the session holds blocks of a space: given at the first call, dead when it
+ * closes the space or ends. CORE_E_PERMISSION: "write". CORE_E_BUSY, "sweep": all are taken, but
+ * some of them dead. CORE_E_LIMIT: "ids".
+ */
+int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32_t *ret,
+		     struct core_fault *fault);
+
+/* All IDS_MAX id words of a space, for a root file that is written anew. What nobody has is dead. */
+void core_id_words(const struct core *core, uint32_t space, uint64_t *ret);
+
+/*
+ * Sweep - the words that dead ids hold are FREED, and what then holds nothing is freed.
+ *
+ *   core_sweep_begin()   the ids that are dead by now (a bitmap: IDS_MAX bits)
+ *   core_sweep_next()    until it has listed all extents with words
+ *     a worker           frees the words of these ids in each of them, locks in channels' rings
+ *                        that they hold included, and sees what is empty: a shared extent whose
+ *                        word is FREED, and, of those of blocks that were listed with session 0,
+ *                        the ones without a word that is HELD or SENT
+ *   core_sweep_free()    each of these
+ *   core_sweep_end()     the ids are free; what dies during a sweep waits for the next one
+ *
+ * A sweep keeps its space like a plan: verbs that need it to be without plans answer
+ * CORE_E_BUSY, also when memory is short, since it may free some. What it lists may change at any
+ * time: a place that is no longer what was listed is not freed. Extents that come behind it hold
+ * nothing of dead ids, if who leases slices makes their words FREE before he uses them.
+ */
+
+/* Are there dead ids, and no sweep? Is there else what it might free: adopted extents? */
+bool core_sweep_due(const struct core *core, uint32_t space);
+bool core_sweep_pays(const struct core *core, uint32_t space);
+/* CORE_E_BUSY: one is running. CORE_E_NOT_FOUND: no such space. */
+int core_sweep_begin(struct core *core, uint32_t space, uint64_t *ret_dead);
+/* At most `max`, maybe none. CORE_MORE: call again; 0: that was all. */
+int core_sweep_next(struct core *core, uint32_t space, struct extent_place *ret, uint32_t max,
+		    uint32_t *ret_n);
+/* As it was listed. False: it is another by now, or not to be freed. */
+bool core_sweep_free(struct core *core, uint32_t space, const struct extent_place *place);
+/* Not `done`: it did not get through all, so what was dead stays dead. */
+void core_sweep_end(struct core *core, uint32_t space, bool done);
+
 /* ---- giving back ---- */
 
 /*
@@ -306,6 +351,7 @@ struct space_view {
 	uint64_t limit, reserve, client_limit;
 	uint64_t used, peak, committed, largest;
 	uint64_t extents;
+	uint32_t ids, ids_dead; /* of holders; that wait for a sweep */
 	struct space_counts counts;
 };
 

@@ -109,7 +109,7 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 		for (right = b->members.next; right != &b->members; right = right->next)
 			if (list_entry(right, struct member, in_space)->slot == left->slot)
 				found = list_entry(right, struct member, in_space);
-		SAME(found && found->read_only == left->read_only &&
+		SAME(found && found->read_only == left->read_only && found->id == left->id &&
 			     found->budget.used == left->budget.used &&
 			     found->budget.limit == left->budget.limit,
 		     "a member");

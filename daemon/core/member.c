@@ -162,6 +162,7 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 	if (member->n_plans)
 		return CORE_E_BUSY;
 	member->closing = true;
+	holder_die(core, member);
 	if (!drain(core, &member->extents, last, steps))
 		return CORE_MORE;
 	if (last) {

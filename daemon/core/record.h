@@ -19,7 +19,7 @@
  *   window   word            word (born, granted)                    word = 0
  *   pages    bits            bits (one for each unit, 1: committed)  bits = 0
  *   session  word            -                                       word = 0
- *   member   word            -                                       word = 0
+ *   member   word            word (has an id, no more)               word = 0
  *   extent   run             owner (adopted), run (tail returned)    run = 0
  *
  * Which record is stored first, where a change takes several (so that each prefix of its stores
@@ -30,7 +30,8 @@
  *   memory is taken       tag_next, extent                              else: a tag is skipped
  *   a space changes       ceiling; pages; limit if it rises; client_limit, reserve, mode,
  *                         owner, weight; limit if it falls              else: part of it has
- *   a session ends        its extents, its members, the session         else: it ends again
+ *   a session ends        each member's id, its extents, the member;    else: it ends again
+ *                         the session
  *   a space goes          removed, extents, members, pages, windows     else: it goes on going
  *                         from the last to the first, the space
  */
@@ -82,7 +83,7 @@ struct session_record {
 };
 
 /*
- *   word: space slot:16  session slot:24  read_only:1  0:22  1:1
+ *   word: space slot:16  session slot:24  read_only:1  id:10  0:12  1:1
  */
 struct member_record {
 	uint64_t word;
@@ -187,12 +188,13 @@ static inline uint64_t pages_where_pack(uint32_t window, uint32_t group)
 struct member_word {
 	uint32_t space, session;
 	bool read_only;
+	uint32_t id; /* 0: none */
 };
 
 static inline uint64_t member_word_pack(struct member_word member)
 {
 	return (uint64_t)member.space | (uint64_t)member.session << 16 |
-	       (uint64_t)member.read_only << 40 | RECORD_VALID;
+	       (uint64_t)member.read_only << 40 | (uint64_t)member.id << 41 | RECORD_VALID;
 }
 
 static inline struct member_word member_word_unpack(uint64_t word)
@@ -201,6 +203,7 @@ static inline struct member_word member_word_unpack(uint64_t word)
 		.space = (uint32_t)word & 0xffff,
 		.session = (uint32_t)(word >> 16) & 0xffffff,
 		.read_only = word >> 40 & 1,
+		.id = (uint32_t)(word >> 41) & ID_MASK,
 	};
 }
 

@@ -7,6 +7,7 @@
  *   born windows of no space     their space was never there: they are cleared, pages first
  *   empty committed units        idle
  *   a removed space, unused      stays so; core_space_remove() goes on with it
+ *   ids that nobody has          dead: words may name them
  *   a session half ended         whole again, with what it still has: it ends again
  *
  * Everything else that does not fit together no prefix can leave: -EUCLEAN. Nothing is believed:
@@ -263,6 +264,14 @@ static int recover_members(struct core *core)
 		if (r)
 			return r;
 		slots_claim(&core->slots[RECORD_MEMBER], slot);
+		if (!word.id)
+			continue;
+		r = changes_owe(&core->changes, CHANGES_HOLDER);
+		if (r)
+			return r;
+		if (word.read_only || !ids_claim(&space->ids, word.id))
+			return -EUCLEAN;
+		member->id = word.id;
 	}
 	return 0;
 }
@@ -353,6 +362,19 @@ static int recover_extents(struct core *core)
 	return 0;
 }
 
+/* When everyone who has an id has claimed it: I2. */
+static int recover_ids(struct core *core)
+{
+	for_each_record(core, RECORD_EXTENT, slot)
+	{
+		const struct extent *extent = &core->extents[slot];
+
+		if (extent->kind != EXTENT_PRIVATE && !mutant(ids_trusted))
+			ids_doubt(&extent->window->space->ids);
+	}
+	return 0;
+}
+
 static void core_freep(struct core **core)
 {
 	core_free(*core);
@@ -361,8 +383,8 @@ static void core_freep(struct core **core)
 int core_recover(struct core **ret, const struct core_config *config, struct records *records)
 {
 	static int (*const steps[])(struct core *) = {
-		recover_spaces,   recover_windows, recover_pages,
-		recover_sessions, recover_members, recover_extents,
+		recover_spaces,  recover_windows, recover_pages, recover_sessions,
+		recover_members, recover_extents, recover_ids,
 	};
 	_cleanup_(core_freep) struct core *core = NULL;
 	int r;

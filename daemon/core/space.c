@@ -157,6 +157,7 @@ struct space *space_new(void)
 	space->slot = SLOT_NONE;
 	list_init(&space->members);
 	list_init(&space->extents);
+	ids_init(&space->ids);
 	return space;
 }
 

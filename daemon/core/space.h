@@ -16,7 +16,9 @@
 
 #include "daemon/core/budget.h"
 #include "daemon/core/core.h"
+#include "daemon/core/ids.h"
 #include "daemon/core/list.h"
+#include "daemon/core/sweep.h"
 #include "daemon/core/window.h"
 
 enum { GENERATION_MASK = 0xffff };
@@ -52,7 +54,10 @@ struct space {
 	struct link members; /* struct member, in_space */
 	struct link extents; /* adopted ones */
 	uint32_t n_adopted;  /* of `extents` */
-	uint32_t n_members, n_extents, n_plans;
+	uint32_t n_members, n_extents;
+	uint32_t n_plans; /* effects of plans, and a sweep: SW1 */
+	struct ids ids;
+	struct sweep sweep;
 	struct space_counts counts;
 };
 
@@ -63,6 +68,7 @@ struct member {
 	struct session *session;
 	uint32_t slot;
 	bool read_only, closing;
+	uint32_t id; /* by which it holds blocks; 0: none yet, or no more */
 	uint32_t n_plans;
 	struct budget budget;
 	struct link extents; /* that it holds or shares */
@@ -130,4 +136,8 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 int member_new(struct member **ret, struct core *core, struct space *space,
 	       struct session *session, uint32_t slot, bool read_only);
 void member_free(struct core *core, struct member *member);
+/* All ids are taken: CORE_E_BUSY, or CORE_E_LIMIT. */
+int ids_refuse(const struct space *space, struct core_fault *fault);
+/* Its id, if it has one, is dead. */
+void holder_die(struct core *core, struct member *member);
 struct member *member_find(const struct session *session, const struct space *space);

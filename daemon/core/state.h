@@ -19,6 +19,7 @@
 enum {
 	STEP_EXTENTS = 256, /* given back in one call: C6 */
 	CHANGES_WINDOW = 2, /* born, granted */
+	CHANGES_HOLDER = 1, /* its id dies */
 };
 
 struct core {

@@ -131,6 +131,16 @@ static void apply_window(struct files *files, const struct core *core,
 			      memory_order_release);
 }
 
+static void apply_id(struct files *files, const struct change *change)
+{
+	struct root_file *root = files->roots[change->space].root;
+
+	if (!root)
+		return;
+	atomic_store_explicit(&root->ids[change->first], change->word, memory_order_release);
+	atomic_fetch_add_explicit(&root->deaths, 1, memory_order_release);
+}
+
 void files_apply(struct files *files, const struct core *core, const struct change *changes,
 		 uint32_t n_changes)
 {
@@ -144,6 +154,9 @@ void files_apply(struct files *files, const struct core *core, const struct chan
 			break;
 		case CHANGE_WINDOW:
 			apply_window(files, core, &changes[i]);
+			break;
+		case CHANGE_ID:
+			apply_id(files, &changes[i]);
 			break;
 		}
 	}

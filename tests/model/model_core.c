@@ -14,6 +14,14 @@ static void one_step(void)
 {
 	uint32_t dice = below(1000);
 
+	if (one_in(12)) {
+		verb_sweep();
+		return;
+	}
+	if (one_in(30)) {
+		verb_holder_open();
+		return;
+	}
 	if (dice < 415)
 		verb_alloc();
 	else if (dice < 585)
@@ -133,11 +141,12 @@ int main(void)
 	       " budget %" PRIu64 " busy %" PRIu64 " large %" PRIu64 " free %" PRIu64
 	       " refused %" PRIu64 " adopted %" PRIu64 " gone %" PRIu64 " trimmed %" PRIu64
 	       " scrubbed %" PRIu64 " aborted %" PRIu64 " limit %" PRIu64 " changed %" PRIu64
-	       " reserved %" PRIu64 " lowered %" PRIu64 " blocks %" PRIu64 "\n",
+	       " reserved %" PRIu64 " lowered %" PRIu64 " blocks %" PRIu64 " holders %" PRIu64
+	       " swept %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
 	       total[N_ABORTED], total[N_LIMIT], total[N_CHANGED], total[N_RESERVED],
-	       total[N_LOWERED], total[N_BLOCKS]);
+	       total[N_LOWERED], total[N_BLOCKS], total[N_HOLDERS], total[N_SWEPT]);
 	return 0;
 }

@@ -32,8 +32,19 @@ uint32_t plans_out(void)
 	return n;
 }
 
+uint32_t sweeps_out(void)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i <= SPACES; ++i)
+		n += m.spaces[i].sweeping;
+	return n;
+}
+
 bool space_has_plans(uint32_t space)
 {
+	if (m.spaces[space].sweeping)
+		return true;
 	for (uint32_t i = 0; i < PLANS; ++i)
 		for (uint32_t j = 0; m.plans[i].plan && j < m.plans[i].plan->n_effects; ++j)
 			if (m.plans[i].plan->effects[j].space == space)

@@ -48,10 +48,14 @@ extern uint32_t shift;
 
 enum unit { ABSENT, COMMITTED, COMMITTING, PUNCHING, SCRUBBING };
 
+enum id_state { ID_FREE, ID_ALIVE, ID_DEAD, ID_SWEPT };
+
 struct naive_extent {
 	bool there, pending;
 	uint32_t space, window, first, count, tag, session; /* 0: adopted */
 	enum extent_kind kind;
+	uint64_t stored; /* in which step */
+	uint32_t listed; /* how often, by the sweep that runs */
 };
 
 struct naive_window {
@@ -75,6 +79,11 @@ struct naive_space {
 	uint64_t last_used, last_units; /* at the last comparison */
 	uint32_t idle_low;
 	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
+	uint32_t id[SESSIONS + 1]; /* 0: none */
+	enum id_state ids[IDS_MAX];
+	uint64_t words[IDS_MAX]; /* the shell's root file */
+	bool sweeping, listed;   /* all of it */
+	uint64_t swept;          /* since this step */
 };
 
 struct naive_plan {
@@ -94,7 +103,7 @@ struct naive {
 	struct naive_extent extents[EXTENTS];
 	struct naive_plan plans[PLANS];
 	bool sessions[SESSIONS + 1];
-	uint32_t uids[SESSIONS + 1];
+	uint32_t uids[SESSIONS + 1], pids[SESSIONS + 1];
 	uint32_t applied;        /* changes */
 	uint64_t real[2][NODES]; /* units that have pages, those on their way out included; by
 				    whether they are of the larger ones */
@@ -122,7 +131,9 @@ enum {
 	N_CHANGED,
 	N_RESERVED,
 	N_LOWERED,
-	N_BLOCKS
+	N_BLOCKS,
+	N_HOLDERS,
+	N_SWEPT
 };
 
 /* ---- dice, and the heap ---- */
@@ -131,7 +142,9 @@ uint64_t next(void);
 uint32_t below(uint32_t n);
 bool one_in(uint32_t n);
 uint32_t plans_out(void);
+/* Or a sweep. */
 bool space_has_plans(uint32_t space);
+uint32_t sweeps_out(void);
 uint64_t used_by(uint32_t space, uint32_t session, bool any);
 bool unit_empty(const struct naive_window *w, uint32_t unit);
 uint32_t units_on(uint32_t page, uint32_t node, enum unit what);
@@ -181,6 +194,15 @@ void verb_space_create(void);
 void verb_space_open(void);
 void verb_space_remove(void);
 void verb_space_change(void);
+
+/* ---- verbs of holders and sweeps ---- */
+
+void verb_holder_open(void);
+void holder_dies(uint32_t session, uint32_t space);
+/* A step of the sweep of some space; the last one of one that runs, if there is any. */
+void verb_sweep(void);
+bool sweep_finish_one(void);
+void compare_ids(const struct core *again);
 
 /* ---- verbs of extents ---- */
 

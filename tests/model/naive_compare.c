@@ -140,5 +140,6 @@ void compare(void)
 	pending = core_view(m.core).pending;
 	MUST(plans_out() || !pending);
 	MUST(core_view(m.core).used == used_by(0, 0, true));
+	compare_ids(again);
 	core_free(again);
 }

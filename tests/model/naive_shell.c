@@ -11,6 +11,11 @@ void apply_changes(void)
 		struct slice_info info = slice_word_unpack(c->word);
 
 		MUST(c->window < WINDOWS);
+		if (c->kind == CHANGE_ID) {
+			MUST(c->first && c->first < IDS_MAX);
+			m.spaces[c->space].words[c->first] = c->word;
+			continue;
+		}
 		if (c->kind == CHANGE_WINDOW) {
 			w->root = c->word;
 			continue;
@@ -159,8 +164,10 @@ static void plan_finish(uint32_t slot)
 	if (commit || end) {
 		for (uint32_t i = 0; i < p.plan->n_effects; ++i)
 			effect_done(&p.plan->effects[i], true);
-		if (p.extent)
+		if (p.extent) {
 			m.extents[p.extent - 1].pending = false;
+			m.extents[p.extent - 1].stored = step;
+		}
 		if (p.creates)
 			m.spaces[p.plan->space].pending = false;
 		if (p.changes)
@@ -192,5 +199,5 @@ bool plan_finish_one(void)
 			return true;
 		}
 	}
-	return false;
+	return sweep_finish_one();
 }

@@ -47,6 +47,7 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 		.tag = info->tag,
 		.session = session,
 		.kind = request->kind,
+		.stored = step,
 	};
 	align = request->align ? (uint32_t)(request->align >> SLICE_SHIFT) : 1;
 	MUST(info->size >= request->size && info->size - request->size < SLICE_BYTES);
@@ -117,7 +118,7 @@ void verb_alloc(void)
 		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.leases"));
 		++m.counts[N_LIMIT];
 	} else if (r == CORE_E_BUSY) {
-		MUST(plans_out());
+		MUST(plans_out() || sweeps_out());
 		++m.counts[N_BUSY];
 	} else if (r == CORE_E_LIMIT) {
 		MUST(!naive_may(s->uid, QUOTA_WINDOWS) &&

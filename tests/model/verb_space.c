@@ -38,6 +38,7 @@ void verb_session_open(void)
 	MUST(!r && slot && slot <= SESSIONS && !m.sessions[slot]);
 	m.sessions[slot] = true;
 	m.uids[slot] = request.credentials.uid;
+	m.pids[slot] = request.pid;
 }
 
 /* What a member's leaving does to the naive heap. */
@@ -47,6 +48,7 @@ static void naive_leave(uint32_t session, uint32_t space)
 	uint32_t members = 0;
 	bool last;
 
+	holder_dies(session, space);
 	s->member[session] = false;
 	for (uint32_t i = 1; i <= SESSIONS; ++i)
 		members += s->member[i];

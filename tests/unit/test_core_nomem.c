@@ -112,6 +112,13 @@ static int verb_alloc(void)
 	return world_try_alloc(&world, session, space, 4 * MIB, EXTENT_SHARED, &info, &plan);
 }
 
+static int verb_holder(void)
+{
+	uint32_t id;
+
+	return core_holder_open(world.core, session, space, &id, &world.fault);
+}
+
 static int verb_trim(void)
 {
 	return core_trim(world.core, space, 8, &plan);
@@ -171,6 +178,7 @@ START_TEST(verbs_without_memory_change_nothing)
 	plan_commit(world.core, plan);
 	ck_assert_uint_ge(fail_each(verb_open, false), 1);
 	plan = NULL;
+	fail_each(verb_holder, false);
 	for (uint32_t i = 0; i < 2;
 	     ++i) { /* the window of 4 MiB takes one, that of 8 the other */
 		fail_each(verb_alloc, false);

@@ -21,7 +21,7 @@ START_TEST(words_come_apart_as_they_were_put_together)
 		ck_assert_uint_eq(window_place_pack(place), any | RECORD_VALID);
 		ck_assert_uint_eq(space_word_pack(space), (any & 0xffffffff) | 1);
 		ck_assert_uint_eq(member_word_pack(member),
-				  (any & (((uint64_t)1 << 41) - 1)) | RECORD_VALID);
+				  (any & (((uint64_t)1 << 51) - 1)) | RECORD_VALID);
 	}
 }
 END_TEST

@@ -1,0 +1,97 @@
+/*
+ * Holder - a member that holds blocks of its space, by an id of its own.
+ */
+#include <errno.h>
+
+#include "base/base.h"
+#include "daemon/core/state.h"
+
+/* All are taken: will some be free again? */
+int ids_refuse(const struct space *space, struct core_fault *fault)
+{
+	if (ids_dead(&space->ids))
+		return FAULT(fault, CORE_E_BUSY, .which = "sweep");
+	return FAULT(fault, CORE_E_LIMIT, .which = "ids", .requested = 1, .max = IDS_MAX - 1,
+		     .held = ids_alive(&space->ids), .all = true);
+}
+
+static uint64_t holder_word(const struct member *member, bool dead)
+{
+	return id_word_pack((struct id_info){
+		.kind = ID_PROCESS, .dead = dead, .pid = member->session->request.pid});
+}
+
+static void holder_say(struct core *core, const struct member *member, uint32_t id, bool dead)
+{
+	changes_put(&core->changes, &(struct change){
+					    .kind = CHANGE_ID,
+					    .space = member->space->slot,
+					    .first = id,
+					    .word = holder_word(member, dead),
+				    });
+}
+
+static void holder_record(struct core *core, const struct member *member)
+{
+	record_member_put(core->records, member->slot,
+			  (struct member_word){.space = member->space->slot,
+					       .session = member->session->slot,
+					       .read_only = member->read_only,
+					       .id = member->id});
+}
+
+int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32_t *ret,
+		     struct core_fault *fault)
+{
+	struct member *member = core_member_at(core, session, space, fault);
+	int r;
+
+	if (!member)
+		return CORE_E_NOT_FOUND;
+	if (member->read_only)
+		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
+	if (!member->id) {
+		r = changes_owe(&core->changes, 1 + CHANGES_HOLDER);
+		if (r)
+			return r;
+		member->id = ids_take(&member->space->ids);
+		if (!member->id) {
+			changes_forgive(&core->changes, 1 + CHANGES_HOLDER);
+			return ids_refuse(member->space, fault);
+		}
+		holder_record(core, member);
+		holder_say(core, member, member->id, false);
+	}
+	*ret = member->id;
+	return 0;
+}
+
+void holder_die(struct core *core, struct member *member)
+{
+	uint32_t id = member->id;
+
+	if (!id)
+		return;
+	member->id = 0;
+	holder_record(core, member);
+	ids_die(&member->space->ids, id);
+	holder_say(core, member, id, true);
+}
+
+void core_id_words(const struct core *core, uint32_t slot, uint64_t *ret)
+{
+	const struct space *space = core_space_at(core, slot);
+
+	for (uint32_t i = 0; i < IDS_MAX; ++i)
+		ret[i] = i ? id_word_pack((struct id_info){.kind = ID_PROCESS, .dead = true})
+			   : 0;
+	if (!space)
+		return;
+	list_for_each(at, &space->members)
+	{
+		const struct member *member = list_entry(at, struct member, in_space);
+
+		if (member->id)
+			ret[member->id] = holder_word(member, false);
+	}
+}

@@ -1,0 +1,45 @@
+/*
+ * Ids - who may hold blocks of a space: numbers from 1 to 1023, of its members and channels alike.
+ *
+ * I1  An id is free, somebody's, or dead. A dead one is free again at the end of a sweep of the
+ *     space that began after it died: until then some word may name it.
+ * I2  Who has which is in the records. What nobody has counts as dead after a recovery, unless
+ *     the space has no extent with words.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/layout.h"
+
+enum { ID_WORDS = IDS_MAX / 64 };
+
+struct ids {
+	uint64_t taken[ID_WORDS]; /* somebody's, or dead */
+	uint64_t dead[ID_WORDS];
+	uint64_t swept[ID_WORDS]; /* those that were dead when the sweep began that runs */
+};
+
+/* All are free. */
+void ids_init(struct ids *ids);
+/* The lowest that is free; 0: none is. */
+uint32_t ids_take(struct ids *ids);
+/* This one. False: it is somebody's, or none. */
+bool ids_claim(struct ids *ids, uint32_t id);
+/* It was never given to anyone. */
+void ids_put(struct ids *ids, uint32_t id);
+void ids_die(struct ids *ids, uint32_t id);
+/* All that are free die. */
+void ids_doubt(struct ids *ids);
+uint32_t ids_dead(const struct ids *ids);
+uint32_t ids_alive(const struct ids *ids);
+
+/* I1. Was it dead when the sweep began? */
+void ids_sweep_begin(struct ids *ids);
+bool ids_swept(const struct ids *ids, uint32_t id);
+/* Not `done`: what was swept stays dead. */
+void ids_sweep_end(struct ids *ids, bool done);
+
+/* NULL, or what is wrong. */
+const char *ids_check(const struct ids *ids);
