@@ -12,7 +12,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <varbos/varbos.h>
@@ -35,19 +34,10 @@ static void interrupt(int number)
 	interrupted = number;
 }
 
-uint64_t now_ns(void)
+void harness_heed(struct harness *harness)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-void sleep_ms(unsigned ms)
-{
-	struct timespec time = {.tv_nsec = (long)ms * 1000000};
-
-	nanosleep(&time, NULL);
+	if (interrupted)
+		harness_die(harness, "interrupted");
 }
 
 void harness_die(struct harness *harness, const char *format, ...)
@@ -159,30 +149,30 @@ void raw_round_trip(struct harness *harness)
 
 /* ---- the daemon ---- */
 
-/* $VARBOSD, or the one that was built along with this program. */
-static void daemon_find(struct harness *harness, char *ret, size_t size)
+bool harness_beside(char *ret, size_t size, const char *name)
 {
-	static const char *const places[] = {"varbosd", "../daemon/server/varbosd"};
-	const char *said = getenv("VARBOSD");
 	char here[4096], *slash;
-	ssize_t length;
+	ssize_t length = readlink("/proc/self/exe", here, sizeof(here) - 1);
 
-	if (said && *said) {
-		snprintf(ret, size, "%s", said);
-		return;
-	}
-	length = readlink("/proc/self/exe", here, sizeof(here) - 1);
 	if (length < 0)
-		harness_die(harness, "/proc/self/exe: %s", strerror(errno));
+		return false;
 	here[length] = 0;
 	slash = strrchr(here, '/');
 	if (slash)
 		*slash = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
-		if ((size_t)snprintf(ret, size, "%s/%s", here, places[i]) < size &&
-		    !access(ret, X_OK))
-			return;
-	harness_die(harness, "no varbosd beside %s: set VARBOSD", here);
+	return (size_t)snprintf(ret, size, "%s/%s", here, name) < size && !access(ret, X_OK);
+}
+
+/* $VARBOSD, or the one that was built along with this program. */
+static void daemon_find(struct harness *harness, char *ret, size_t size)
+{
+	const char *said = getenv("VARBOSD");
+
+	if (said && *said)
+		snprintf(ret, size, "%s", said);
+	else if (!harness_beside(ret, size, "varbosd") &&
+		 !harness_beside(ret, size, "../daemon/server/varbosd"))
+		harness_die(harness, "no varbosd beside this program: set VARBOSD");
 }
 
 static void daemon_exec(struct harness *harness, const char *path)
@@ -357,8 +347,7 @@ static void compare_at(struct harness *harness, const char *bench, uint64_t size
 	while (now_ns() < end_ns && !series_full(&raw)) {
 		round_run(harness, &raw, raw_operation, NULL);
 		round_run(harness, &varbos, operation, userdata);
-		if (interrupted)
-			harness_die(harness, "interrupted");
+		harness_heed(harness);
 	}
 
 	row_print(&(struct row){bench, "raw", place_names[place], RAW_BYTES}, &raw);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "bench/clock.h"
 #include "bench/series.h"
 
 struct varbos;
@@ -43,14 +44,16 @@ void bench_rtt(struct harness *harness);
 void bench_extent(struct harness *harness);
 void bench_placement(struct harness *harness);
 void bench_hostile(struct harness *harness);
+void bench_pair(struct harness *harness);
+void bench_churn(struct harness *harness);
+void bench_larson(struct harness *harness);
+void bench_prodcons(struct harness *harness);
+void bench_rss(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
 void harness_init(struct harness *harness, bool quick);
 void harness_init_alone(struct harness *harness, bool quick);
 void harness_deinit(struct harness *harness);
-
-uint64_t now_ns(void);
-void sleep_ms(unsigned ms);
 
 /* This process, from now on. */
 void harness_pin(struct harness *harness, int cpu);
@@ -58,6 +61,12 @@ void harness_pin(struct harness *harness, int cpu);
 /* "varbos-bench: ..." on stderr, the daemon stopped, the end. */
 void harness_die(struct harness *harness, const char *format, ...)
 	__attribute__((format(printf, 2, 3), noreturn));
+
+/* Was it told to end? Then it does. */
+void harness_heed(struct harness *harness);
+
+/* The path of a program beside this one, or false: there is none. */
+bool harness_beside(char *ret, size_t size, const char *name);
 
 /* One 64-byte ping-pong with the raw peer. */
 void raw_round_trip(struct harness *harness);

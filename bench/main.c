@@ -16,6 +16,12 @@ static const struct bench benches[] = {
 	{"placement", "each policy in a window of 8 GiB, simulated", bench_placement, true},
 	{"hostile", "a ping beside hostile processes, and beside harmless ones", bench_hostile,
 	 false},
+	{"pair", "allocate and free a block", bench_pair, false},
+	{"churn", "10 thousand live blocks, random death", bench_churn, false},
+	{"larson", "threads that come and go and leave their blocks to others", bench_larson,
+	 false},
+	{"prodcons", "blocks allocated by one thread, freed by another", bench_prodcons, false},
+	{"rss", "memory taken by memory asked for, after churn", bench_rss, false},
 };
 
 static void usage(FILE *out)

@@ -4,6 +4,8 @@
 import glob
 import json
 import os
+import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -91,6 +93,57 @@ class Bench(unittest.TestCase):
             self.assertGreater(row["beside"], 0)
             self.assertGreater(row["ratio"], 0)
         self.assertEqual(os.listdir(FOLDER.name), [])
+
+    def contest(self, name, sizes, impls, value=None, missing=(), program=BENCH, benches=None):
+        """Without a time: only that each has its row."""
+        done = subprocess.run([program, "--quick", name], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=200, check=False)
+        said = done.stderr.decode()
+        self.assertEqual(done.returncode, 0, said)
+        absent = set(re.findall(r"MISSING: .* against (\w+): install lib", said))
+        for impl in sorted(absent - set(missing)):
+            print(f"SKIPPED: {name}: {impl} is not installed", flush=True)
+        self.assertLessEqual(set(missing), absent, said)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([(row["bench"], row.get("size"), row["impl"]) for row in rows],
+                         [(bench, size, impl) for bench in benches or [name] for size in sizes
+                          for impl in impls if impl not in absent])
+        for row in rows:
+            self.assertGreater(row["n"], 0)
+            if value:
+                self.assertEqual(row["unit"], value)
+                self.assertGreater(row["value"], 0, row)
+            else:
+                self.assertEqual(row["unit"], "ns")
+                self.assertTrue(0 < row["p50"] <= row["p99"], row)
+        self.assertEqual(said.count("varbos by"), len(benches or [name]) * len(sizes))
+        self.assertEqual(os.listdir(FOLDER.name), [])
+
+    ALLOCATORS = ("varbos", "glibc", "mimalloc", "jemalloc", "tcmalloc")
+
+    def test_pair_has_a_row_for_each_size_and_allocator(self):
+        self.contest("pair", (64, 256, 4096), ("empty", *self.ALLOCATORS))
+
+    def test_churn_has_a_row_for_each_allocator(self):
+        self.contest("churn", (None,), ("empty", *self.ALLOCATORS))
+
+    def test_prodcons_has_a_row_for_each_allocator(self):
+        self.contest("prodcons", (None,), ("empty", *self.ALLOCATORS))
+
+    def test_larson_has_a_rate_for_each_allocator(self):
+        self.contest("larson", (None,), ("empty", *self.ALLOCATORS), "Mops")
+
+    def test_rss_has_a_ratio_for_each_allocator(self):
+        self.contest("rss", (None,), self.ALLOCATORS, "committed/live",
+                     benches=("rss", "rss_rounded"))
+
+    def test_a_peer_that_is_not_there_is_named_and_has_no_row(self):
+        with tempfile.TemporaryDirectory(prefix="vb-") as folder:
+            program = shutil.copy(BENCH, folder)
+            for impl in ("varbos", "empty"):
+                os.symlink(f"{BENCH}-{impl}", os.path.join(folder, f"varbos-bench-{impl}"))
+            self.contest("churn", (None,), ("empty", "varbos"), program=program,
+                         missing=("glibc", "mimalloc", "jemalloc", "tcmalloc"))
 
     def test_interrupted_it_leaves_nothing(self):
         running = subprocess.Popen([BENCH, "rtt"], stdout=subprocess.PIPE,
