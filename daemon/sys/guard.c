@@ -11,11 +11,14 @@
 #include "base/base.h"
 
 /*
- * The copy, written out so that its first and last instruction are known. It uses no stack, so
- * the fixup only has to return. 0, or -EFAULT (-14).
+ * The copy and the compare-and-swap, written out so that their first and last instructions are
+ * known. They use no stack, so a fixup only has to return. 0, or -EFAULT (-14).
  */
 int guard_copy_raw(void *dst, const void *src, size_t size);
+int guard_cas32_raw(_Atomic uint32_t *at, uint32_t expected, uint32_t desired,
+		    uint32_t *ret_seen);
 extern const char guard_copy_begin[], guard_copy_end[], guard_copy_fixup[];
+extern const char guard_cas_begin[], guard_cas_end[], guard_cas_fixup[];
 
 #if defined(__x86_64__)
 __asm__(".pushsection .text\n"
@@ -36,6 +39,24 @@ __asm__(".pushsection .text\n"
 	"	movl $-14, %eax\n"
 	"	ret\n"
 	".size guard_copy_raw, . - guard_copy_raw\n"
+	".p2align 4\n"
+	".globl guard_cas32_raw\n"
+	".hidden guard_cas32_raw, guard_cas_begin, guard_cas_end, guard_cas_fixup\n"
+	".globl guard_cas_begin, guard_cas_end, guard_cas_fixup\n"
+	".type guard_cas32_raw, @function\n"
+	"guard_cas32_raw:\n"
+	"	endbr64\n"
+	"	movl %esi, %eax\n"
+	"guard_cas_begin:\n"
+	"	lock cmpxchgl %edx, (%rdi)\n"
+	"guard_cas_end:\n"
+	"	movl %eax, (%rcx)\n"
+	"	xorl %eax, %eax\n"
+	"	ret\n"
+	"guard_cas_fixup:\n"
+	"	movl $-14, %eax\n"
+	"	ret\n"
+	".size guard_cas32_raw, . - guard_cas32_raw\n"
 	".popsection\n");
 
 static uintptr_t place_get(const ucontext_t *context)
@@ -75,6 +96,28 @@ __asm__(".pushsection .text\n"
 	"	mov w0, #-14\n"
 	"	ret\n"
 	".size guard_copy_raw, . - guard_copy_raw\n"
+	".p2align 4\n"
+	".globl guard_cas32_raw\n"
+	".hidden guard_cas32_raw, guard_cas_begin, guard_cas_end, guard_cas_fixup\n"
+	".globl guard_cas_begin, guard_cas_end, guard_cas_fixup\n"
+	".type guard_cas32_raw, %function\n"
+	"guard_cas32_raw:\n"
+	"	hint #34\n" /* bti c */
+	"guard_cas_begin:\n"
+	"1:	ldaxr w4, [x0]\n"
+	"	cmp w4, w1\n"
+	"	b.ne 2f\n"
+	"	stlxr w5, w2, [x0]\n"
+	"	cbnz w5, 1b\n"
+	"2:	dmb ish\n"
+	"guard_cas_end:\n"
+	"	str w4, [x3]\n"
+	"	mov w0, #0\n"
+	"	ret\n"
+	"guard_cas_fixup:\n"
+	"	mov w0, #-14\n"
+	"	ret\n"
+	".size guard_cas32_raw, . - guard_cas32_raw\n"
 	".popsection\n");
 
 static uintptr_t place_get(const ucontext_t *context)
@@ -87,23 +130,40 @@ static void place_set(ucontext_t *context, uintptr_t place)
 	context->uc_mcontext.pc = place;
 }
 #else
-#error "write guard_copy_raw for this processor"
+#error "write guard_copy_raw and guard_cas32_raw for this processor"
 #endif
 
 static struct sigaction previous;
 
-static bool is_inside(uintptr_t place)
+struct range {
+	const char *begin, *end, *fixup;
+};
+
+static const struct range copy_range = {guard_copy_begin, guard_copy_end, guard_copy_fixup};
+static const struct range cas_range = {guard_cas_begin, guard_cas_end, guard_cas_fixup};
+
+static bool is_inside(const struct range *range, uintptr_t place)
 {
-	if (mutant(sys_guard_everywhere))
-		return true;
-	return place >= (uintptr_t)guard_copy_begin && place < (uintptr_t)guard_copy_end;
+	return place >= (uintptr_t)range->begin && place < (uintptr_t)range->end;
+}
+
+/* NULL: outside of both. */
+static const struct range *range_of(uintptr_t place)
+{
+	if (is_inside(&cas_range, place) && !mutant(sys_guard_copy_only))
+		return &cas_range;
+	if (is_inside(&copy_range, place) || mutant(sys_guard_everywhere))
+		return &copy_range;
+	return NULL;
 }
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-	if (info->si_code > 0 && is_inside(place_get(context))) {
-		place_set(context, mutant(sys_guard_silent) ? (uintptr_t)guard_copy_end
-							    : (uintptr_t)guard_copy_fixup);
+	const struct range *range = info->si_code > 0 ? range_of(place_get(context)) : NULL;
+
+	if (range) {
+		place_set(context, mutant(sys_guard_silent) ? (uintptr_t)range->end
+							    : (uintptr_t)range->fixup);
 		return;
 	}
 
@@ -142,4 +202,9 @@ int guard_install(void)
 int guard_copy(void *dst, const void *src, size_t size)
 {
 	return guard_copy_raw(dst, src, size);
+}
+
+int guard_cas32(_Atomic uint32_t *at, uint32_t expected, uint32_t desired, uint32_t *ret_seen)
+{
+	return guard_cas32_raw(at, expected, desired, ret_seen);
 }

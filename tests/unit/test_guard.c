@@ -1,5 +1,6 @@
 /*
- * The guarded copy: a page that is gone is a result, everywhere else it is what it was.
+ * The guarded copy and compare-and-swap: a page that is gone is a result, everywhere else it is
+ * what it was.
  * The pages here are those behind the end of a file that was cut: the same SIGBUS as a hole of
  * a hugetlb file (tests/unit/test_sys_reserve.c has that one), without needing root.
  */
@@ -175,6 +176,71 @@ START_TEST(pages_that_come_and_go_give_either_answer_and_no_death)
 }
 END_TEST
 
+START_TEST(a_swap_on_a_page_that_is_there_is_a_swap)
+{
+	struct torn torn = torn_new(1);
+	_Atomic uint32_t *word = (_Atomic uint32_t *)torn.memory;
+	uint32_t seen = 0;
+
+	atomic_store(word, 7);
+	ck_assert_int_eq(guard_cas32(word, 7, 0xfffffffe, &seen), 0);
+	ck_assert_uint_eq(seen, 7);
+	ck_assert_uint_eq(atomic_load(word), 0xfffffffe);
+	ck_assert_int_eq(guard_cas32(word, 7, 8, &seen), 0);
+	ck_assert_uint_eq(seen, 0xfffffffe);
+	ck_assert_uint_eq(atomic_load(word), 0xfffffffe);
+	ck_assert_uint_eq(atomic_load(word + 1), 0x61616161); /* and no other */
+	torn_free(&torn);
+}
+END_TEST
+
+START_TEST(a_page_that_is_gone_fails_the_swap)
+{
+	struct torn torn = torn_new(1);
+	uint32_t seen = 42;
+
+	for (int i = 0; i < ROUNDS; i++)
+		ck_assert_int_eq(
+			guard_cas32((_Atomic uint32_t *)(torn.memory + PAGE), 0, 1, &seen),
+			-EFAULT);
+	ck_assert_uint_eq(seen, 42);
+	ck_assert_int_eq(guard_cas32((_Atomic uint32_t *)torn.memory, 0x61616161, 1, &seen), 0);
+	ck_assert_uint_eq(seen, 0x61616161);
+	torn_free(&torn);
+}
+END_TEST
+
+static void *add_many(void *userdata)
+{
+	_Atomic uint32_t *word = userdata;
+	uint32_t seen, expected;
+
+	for (int i = 0; i < ROUNDS; i++)
+		for (expected = 0;
+		     guard_cas32(word, expected, expected + 1, &seen) || seen != expected;
+		     expected = seen)
+			;
+	return NULL;
+}
+
+START_TEST(swaps_of_several_threads_lose_nothing)
+{
+	struct torn torn = torn_new(1);
+	_Atomic uint32_t *word = (_Atomic uint32_t *)torn.memory;
+	pthread_t threads[THREADS];
+
+	atomic_store(word, 0);
+	for (int i = 0; i < THREADS; i++)
+		ck_assert_int_eq(
+			pthread_create(&threads[i], NULL, add_many, (void *)(uintptr_t)word),
+			0);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(atomic_load(word), THREADS * ROUNDS);
+	torn_free(&torn);
+}
+END_TEST
+
 /* These four install the guard themselves, over what was there before. */
 START_TEST(a_fault_outside_the_copy_kills_as_ever)
 {
@@ -242,6 +308,10 @@ int main(void)
 	tcase_add_test(inside, the_program_goes_on_after_many_faults);
 	tcase_add_test(inside, each_thread_gets_its_own_result);
 	tcase_add_test(inside, pages_that_come_and_go_give_either_answer_and_no_death);
+
+	tcase_add_test(inside, a_swap_on_a_page_that_is_there_is_a_swap);
+	tcase_add_test(inside, a_page_that_is_gone_fails_the_swap);
+	tcase_add_test(inside, swaps_of_several_threads_lose_nothing);
 
 	/* Each of these ends its process; where tests share one, they are left out. */
 	if (!fork_mode || strcmp(fork_mode, "no") != 0) {
