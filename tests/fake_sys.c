@@ -77,6 +77,49 @@ static void fake_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 	leave(fake, 0);
 }
 
+static int fake_words_create(struct sys *sys, const char *name, uint32_t n_slices, int *ret_fd)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_WORDS_CREATE);
+	if (!r)
+		r = words_create(name, n_slices, ret_fd);
+	if (!r)
+		fake->words++;
+	return leave(fake, r);
+}
+
+static void fake_words_destroy(struct sys *sys, int fd)
+{
+	struct fake_sys *fake = fake_of(sys);
+
+	enter(fake, FAKE_WORDS_DESTROY);
+	words_destroy(fd);
+	fake->words--;
+	leave(fake, 0);
+}
+
+static int fake_words_sweep(struct sys *sys, int fd, uint32_t n_slices,
+			    const struct words_run *run, const struct block_ids *dead,
+			    struct words_found *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_WORDS_SWEEP);
+	return leave(fake, r ? r : words_sweep(fd, n_slices, run, dead, ret));
+}
+
+static int fake_words_read(struct sys *sys, int fd, uint64_t offset, uint32_t *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_WORDS_READ);
+	return leave(fake, r ? r : words_read(fd, offset, ret));
+}
+
 static int fake_file_create(struct sys *sys, const char *name, uint64_t size,
 			    enum sys_access clients, int *ret_fd, void **ret_memory)
 {
@@ -339,6 +382,10 @@ static uint64_t fake_now_ns(struct sys *sys)
 static const struct sys_table table = {
 	.window_create = fake_window_create,
 	.window_destroy = fake_window_destroy,
+	.words_create = fake_words_create,
+	.words_destroy = fake_words_destroy,
+	.words_sweep = fake_words_sweep,
+	.words_read = fake_words_read,
 	.file_create = fake_file_create,
 	.file_unmap = fake_file_unmap,
 	.commit = fake_commit,

@@ -15,6 +15,10 @@
 enum fake_call {
 	FAKE_WINDOW_CREATE,
 	FAKE_WINDOW_DESTROY,
+	FAKE_WORDS_CREATE,
+	FAKE_WORDS_DESTROY,
+	FAKE_WORDS_SWEEP,
+	FAKE_WORDS_READ,
 	FAKE_FILE_CREATE,
 	FAKE_FILE_UNMAP,
 	FAKE_COMMIT,
@@ -45,6 +49,7 @@ struct fake_sys {
 	uint64_t locked;
 	uint64_t window_bytes; /* committed in windows */
 	uint64_t windows;      /* created and not destroyed */
+	uint64_t words;        /* files, likewise */
 	uint64_t files;        /* mapped */
 	uint64_t now_ns;       /* what the clock says */
 	uint32_t uid;          /* what peer says, unless UINT32_MAX: the truth */

@@ -33,7 +33,7 @@ void allowance_size(struct server *server, struct record_capacity *ret)
 		server->descriptors = limit.rlim_cur;
 	half = descriptors_half(server);
 	spaces = u64_max(u64_min(half / 4, SPACES_MAX), 8);
-	windows = half > spaces ? (half - spaces) / 2 : 0; /* data and slice map */
+	windows = half > spaces ? (half - spaces) / 3 : 0; /* data, slice map, words */
 	*ret = (struct record_capacity){
 		.slots = {
 			[RECORD_SPACE] = (uint32_t)spaces,

@@ -78,8 +78,11 @@ int window_files_create(struct window_files *ret, struct sys *sys, struct window
 	if (r)
 		return r;
 	files.map = memory;
-	r = sys->table->window_create(sys, "varbos-data", files.bytes, files.page_shift,
-				      &files.data_fd);
+	r = sys->table->words_create(sys, "varbos-words", (uint32_t)(files.bytes / SLICE_BYTES),
+				     &files.words_fd);
+	if (!r)
+		r = sys->table->window_create(sys, "varbos-data", files.bytes, files.page_shift,
+					      &files.data_fd);
 	if (r) {
 		window_files_destroy(&files, sys);
 		return r;
@@ -92,6 +95,8 @@ void window_files_destroy(struct window_files *files, struct sys *sys)
 {
 	if (files->data_fd >= 0)
 		sys->table->window_destroy(sys, files->data_fd, files->page_shift);
+	if (files->words_fd >= 0)
+		sys->table->words_destroy(sys, files->words_fd);
 	if (files->map_fd >= 0) {
 		sys->table->file_unmap(sys, (void *)files->map,
 				       files->bytes / SLICE_BYTES * sizeof(*files->map));

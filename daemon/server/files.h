@@ -20,14 +20,14 @@ struct root_files {
 };
 
 struct window_files {
-	int data_fd, map_fd;
+	int data_fd, map_fd, words_fd;
 	_Atomic uint64_t *map; /* a word for each slice */
 	uint64_t bytes;
 	uint32_t page_shift;
 };
 
 #define ROOT_FILES_NONE ((struct root_files){.fd = -1})
-#define WINDOW_FILES_NONE ((struct window_files){.data_fd = -1, .map_fd = -1})
+#define WINDOW_FILES_NONE ((struct window_files){.data_fd = -1, .map_fd = -1, .words_fd = -1})
 
 struct files {
 	struct root_files *roots;     /* by space slot */

@@ -12,91 +12,15 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/job.h"
+#include "daemon/server/method_extent.h"
 #include "daemon/server/method_numa.h"
+#include "daemon/server/method_parts.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 
 enum {
-	ROWS_A_PAGE = 64, /* fit into a message with room to spare */
-	STEPS_MAX = 16,   /* of the core's, before the loop turns to others */
+	STEPS_MAX = 16, /* of the core's, before the loop turns to others */
 };
-
-/* Strings of a request end where the datagram goes on; the core wants them terminated. */
-struct text {
-	char data[256];
-};
-
-static int text_copy(struct request *request, struct text *ret, const char *field,
-		     struct wire_str str)
-{
-	/* Longer than any that is right, so the core's answer is ours. */
-	if (str.size >= sizeof(ret->data) || (str.size && memchr(str.data, 0, str.size)))
-		return fault_from_core(request, CORE_E_INVALID,
-				       &(struct core_fault){.which = field});
-	if (str.size)
-		memcpy(ret->data, str.data, str.size);
-	ret->data[str.size] = '\0';
-	return 0;
-}
-
-/* What clients see as handles and session numbers are the core's slots, which start at 1. */
-static int slot_of(struct request *request, uint64_t handle, uint32_t *ret)
-{
-	if (!handle || handle >= request->server->files.n_roots)
-		return fault_set(request, FAULT_INVALID, "space",
-				 "space: %llu is no handle that space.open gave",
-				 (unsigned long long)handle);
-	*ret = (uint32_t)handle;
-	return 0;
-}
-
-static int core_answer(struct request *request, int r, const struct core_fault *fault)
-{
-	if (r == CORE_E_BUSY)
-		return REQUEST_BUSY;
-	if (!r)
-		publisher_touch(request->server->publisher);
-	return r > 0 ? fault_from_core(request, r, fault) : r;
-}
-
-/* Others first; then this request is tried again, and does the next steps. */
-static int go_on_later(struct request *request)
-{
-	struct server *server = request->server;
-
-	server->retry = true;
-	server_more(server);
-	return REQUEST_BUSY;
-}
-
-/* ---- plans that are carried out before the answer ---- */
-
-static void plan_done(void *userdata, const struct job_outcome *outcome)
-{
-	struct request *request = userdata;
-	int r = outcome->error;
-
-	if (r)
-		r = fault_from_system(request, r, &outcome->shortage);
-	publisher_touch(request->server->publisher);
-	request_finish(request, r, NULL, 0);
-}
-
-static int answer_after(struct request *request, struct plan *plan)
-{
-	struct server *server = request->server;
-	struct request *kept = request_keep(request);
-	int r;
-
-	if (!kept) {
-		plan_abort(server->core, plan);
-		return -ENOMEM;
-	}
-	r = job_start(server, plan, plan_done, kept);
-	if (r)
-		request_finish(kept, r, NULL, 0);
-	return REQUEST_LATER;
-}
 
 /* ---- the session ---- */
 
@@ -119,7 +43,7 @@ static int run_hello(struct request *request, const union wire_body *params)
 	}
 	r = client_new(&request->client, request->connection, hello, &fault);
 	if (r)
-		return core_answer(request, r, &fault);
+		return method_answer(request, r, &fault);
 	request->connection->client = request->client;
 	request->result.welcome = (struct wire_welcome){
 		.protocol = u64_min(hello->protocol, WIRE_PROTOCOL),
@@ -217,7 +141,7 @@ static int run_status(struct request *request, const union wire_body *params)
  */
 struct reserving {
 	struct request *request;
-	struct text name, placement;
+	struct method_text name, placement;
 	bool creates;
 	struct space_request wanted; /* of what comes */
 	struct space_change change;  /* of what changes */
@@ -268,7 +192,7 @@ static void reserving_done(void *userdata, const struct job_outcome *outcome)
 			result = (struct job_outcome){.error = plan ? -ENOMEM : 0};
 		}
 	}
-	plan_done(request, &result);
+	method_done(request, &result);
 	free(reserving);
 }
 
@@ -289,7 +213,7 @@ static int reserving_start(struct request *request, struct reserving *reserving)
 	}
 	if (r || !plan) {
 		free(reserving);
-		return core_answer(request, r, &fault);
+		return method_answer(request, r, &fault);
 	}
 	r = job_start(request->server, plan, reserving_done, reserving);
 	if (r) {
@@ -303,13 +227,13 @@ static int run_space_create(struct request *request, const union wire_body *para
 {
 	const struct wire_space_create *create = &params->space_create;
 	struct reserving *reserving;
-	struct text name, placement;
+	struct method_text name, placement;
 	struct numa numa;
 	int r;
 
-	r = text_copy(request, &name, "name", create->name);
+	r = method_text(request, &name, "name", create->name);
 	if (!r)
-		r = text_copy(request, &placement, "placement", create->placement);
+		r = method_text(request, &placement, "placement", create->placement);
 	if (!r)
 		r = numa_read(request, create->numa, create->nodes, &numa);
 	if (r)
@@ -355,16 +279,16 @@ static int run_space_open(struct request *request, const union wire_body *params
 	struct client *client = request->client;
 	struct core_fault fault = {};
 	struct space_view view;
-	struct text name;
+	struct method_text name;
 	uint32_t space = 0;
 	int r;
 
-	r = text_copy(request, &name, "name", open->name);
+	r = method_text(request, &name, "name", open->name);
 	if (r)
 		return r;
 	r = core_space_open(server->core, client->session, name.data, open->read_only,
 			    client->groups, client->n_groups, &space, &fault);
-	r = core_answer(request, r, &fault);
+	r = method_answer(request, r, &fault);
 	if (r)
 		return r;
 	r = core_space_view(server->core, space, &view);
@@ -388,7 +312,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 	uint32_t space = 0;
 	int r, steps = STEPS_MAX;
 
-	r = slot_of(request, params->space_handle.space, &space);
+	r = method_slot(request, params->space_handle.space, &space);
 	if (r)
 		return r;
 	if (request->client->jobs)
@@ -398,11 +322,11 @@ static int run_space_close(struct request *request, const union wire_body *param
 		r = core_space_close(server->core, request->client->session, space, &plan);
 	while (r == CORE_MORE && --steps);
 	if (r == CORE_MORE)
-		return go_on_later(request);
-	r = core_answer(request, r, &(struct core_fault){.which = "space"});
+		return method_later(request);
+	r = method_answer(request, r, &(struct core_fault){.which = "space"});
 	if (r || !plan)
 		return r;
-	return answer_after(request, plan);
+	return method_after(request, plan);
 }
 
 /* Who has it open, as far as a line goes. */
@@ -443,10 +367,10 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	const struct wire_space_remove *remove = &params->space_remove;
 	struct core_fault fault = {};
 	struct plan *plan = NULL;
-	struct text name;
+	struct method_text name;
 	int r, steps = STEPS_MAX;
 
-	r = text_copy(request, &name, "name", remove->name);
+	r = method_text(request, &name, "name", remove->name);
 	if (r)
 		return r;
 	do
@@ -454,13 +378,13 @@ static int run_space_remove(struct request *request, const union wire_body *para
 				      name.data, remove->force, &plan, &fault);
 	while (r == CORE_MORE && --steps);
 	if (r == CORE_MORE)
-		return go_on_later(request);
+		return method_later(request);
 	if (r == CORE_E_IN_USE)
 		return in_use_fault(request, name.data, &fault);
-	r = core_answer(request, r, &fault);
+	r = method_answer(request, r, &fault);
 	if (r || !plan)
 		return r;
-	return answer_after(request, plan);
+	return method_after(request, plan);
 }
 
 static int change_check(struct request *request, const struct wire_space_change *change)
@@ -491,10 +415,10 @@ static int run_space_change(struct request *request, const union wire_body *para
 {
 	const struct wire_space_change *wanted = &params->space_change;
 	struct reserving *reserving;
-	struct text name;
+	struct method_text name;
 	int r;
 
-	r = text_copy(request, &name, "name", wanted->name);
+	r = method_text(request, &name, "name", wanted->name);
 	if (!r)
 		r = change_check(request, wanted);
 	if (r)
@@ -522,20 +446,14 @@ static int run_space_change(struct request *request, const union wire_body *para
 	return reserving_start(request, reserving);
 }
 
-/* Where a list goes on: 0 is its start, and never a `next`. */
-static uint32_t page_start(const union wire_body *params)
-{
-	return (uint32_t)u64_min(params->page_after.after, UINT32_MAX);
-}
-
 static int run_space_list(struct request *request, const union wire_body *params)
 {
-	static struct wire_space_row rows[ROWS_A_PAGE];
-	static struct text names[ROWS_A_PAGE];
+	static struct wire_space_row rows[METHOD_ROWS];
+	static struct method_text names[METHOD_ROWS];
 	struct core *core = request->server->core;
-	uint32_t n = 0, slot = core_space_next(core, page_start(params));
+	uint32_t n = 0, slot = core_space_next(core, method_page(params->page_after.after));
 
-	for (; slot != UINT32_MAX && n < ROWS_A_PAGE; slot = core_space_next(core, slot + 1)) {
+	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_space_next(core, slot + 1)) {
 		struct space_view view;
 
 		if (!core_space_view(core, slot, &view))
@@ -569,11 +487,12 @@ static int run_space_list(struct request *request, const union wire_body *params
 
 static int run_client_list(struct request *request, const union wire_body *params)
 {
-	static struct wire_client_row rows[ROWS_A_PAGE];
+	static struct wire_client_row rows[METHOD_ROWS];
 	struct server *server = request->server;
-	uint32_t n = 0, slot = core_session_next(server->core, page_start(params));
+	uint32_t n = 0,
+		 slot = core_session_next(server->core, method_page(params->page_after.after));
 
-	for (; slot != UINT32_MAX && n < ROWS_A_PAGE;
+	for (; slot != UINT32_MAX && n < METHOD_ROWS;
 	     slot = core_session_next(server->core, slot + 1)) {
 		const struct client *client = server->clients[slot];
 		struct session_view view;
@@ -595,220 +514,6 @@ static int run_client_list(struct request *request, const union wire_body *param
 		.next = slot == UINT32_MAX ? 0 : slot,
 	};
 	return 0;
-}
-
-/* ---- windows and extents ---- */
-
-static int run_window_open(struct request *request, const union wire_body *params)
-{
-	struct server *server = request->server;
-	struct core_fault fault = {};
-	struct window_files *files;
-	struct window_view view;
-	uint32_t space = 0, window;
-	bool read_only;
-	int r;
-
-	r = slot_of(request, params->window_open.space, &space);
-	if (r)
-		return r;
-	if (params->window_open.window >= WINDOWS_MAX)
-		return fault_set(request, FAULT_INVALID, "window", "window: numbers end at %d",
-				 WINDOWS_MAX - 1);
-	r = core_window_open(server->core, request->client->session, space,
-			     (uint32_t)params->window_open.window, &window, &read_only, &fault);
-	r = core_answer(request, r, &fault);
-	if (r)
-		return r;
-
-	r = core_window_view(server->core, window, &view);
-	assert(r);
-	request->result.window_opened = (struct wire_window_opened){
-		.size = (uint64_t)1 << view.info.size_shift,
-		.page = (uint64_t)1 << view.info.page_shift,
-		.node = view.info.node,
-		.generation = view.info.generation,
-	};
-	files = &server->files.windows[window];
-	return grant_start(request, (int[]){files->data_fd, files->map_fd},
-			   (enum sys_access[]){read_only ? SYS_READ : SYS_READ_WRITE, SYS_READ},
-			   2, NULL);
-}
-
-/* An allocation that waits for memory: it may have to come from another node. */
-struct alloc {
-	struct alloc *next; /* of those put off */
-	struct request *request;
-	struct extent_request wanted;
-	struct numa numa;
-	uint32_t space;
-	struct job_outcome refusal; /* by the node that was tried last */
-};
-
-static void alloced(struct request *request, const struct extent_info *extent)
-{
-	request->result.extent_alloced = (struct wire_extent_alloced){
-		.offset = extent->offset,
-		.size = extent->size,
-		.tag = extent->tag,
-	};
-}
-
-static void alloc_done(void *userdata, const struct job_outcome *outcome);
-
-/* Another node, by the policy; put off while that depends on a plan that is under way. */
-static void alloc_elsewhere(struct alloc *alloc)
-{
-	struct request *request = alloc->request;
-	struct server *server = request->server;
-	struct core_fault fault = {};
-	struct extent_info extent;
-	struct plan *plan = NULL;
-	int r;
-
-	r = core_extent_alloc(server->core, request->client->session, alloc->space,
-			      &alloc->wanted, &extent, &plan, &fault);
-	if (r == CORE_E_BUSY && !mutant(alloc_not_put_off)) {
-		alloc->next = server->put_off;
-		server->put_off = alloc;
-		return;
-	}
-	if (!r) {
-		alloced(request, &extent);
-		if (plan && !job_start(server, plan, alloc_done, alloc))
-			return;
-		server_apply(server);
-		alloc->refusal = (struct job_outcome){.error = plan ? -ENOMEM : 0};
-	}
-	plan_done(request, &alloc->refusal);
-	free(alloc);
-}
-
-/* Where the kernel could not give what the core had chosen a node for: once without each. */
-static void alloc_done(void *userdata, const struct job_outcome *outcome)
-{
-	struct alloc *alloc = userdata;
-	uint64_t full = node_bit(outcome->shortage.node);
-
-	alloc->refusal = *outcome;
-	if (outcome->error && outcome->shortage.of_node && !(alloc->wanted.avoid & full) &&
-	    !alloc->request->server->stopping && !mutant(alloc_one_node)) {
-		alloc->wanted.avoid |= full;
-		alloc_elsewhere(alloc);
-		return;
-	}
-	plan_done(alloc->request, outcome);
-	free(alloc);
-}
-
-void method_go_on(struct server *server)
-{
-	struct alloc *alloc = TAKE_PTR(server->put_off), *next;
-
-	for (; alloc; alloc = next) {
-		next = alloc->next;
-		alloc_elsewhere(alloc);
-	}
-}
-
-void method_give_up(struct server *server)
-{
-	struct alloc *alloc = TAKE_PTR(server->put_off), *next;
-
-	for (; alloc; alloc = next) {
-		next = alloc->next;
-		plan_done(alloc->request, &alloc->refusal);
-		free(alloc);
-	}
-}
-
-static int alloc_after(struct request *request, struct plan *plan, uint32_t space,
-		       const struct extent_request *wanted)
-{
-	struct server *server = request->server;
-	struct alloc *alloc;
-	int r;
-
-	if (!server->places)
-		return answer_after(request, plan);
-	alloc = malloc(sizeof(*alloc));
-	if (alloc)
-		alloc->request = request_keep(request);
-	if (!alloc || !alloc->request) {
-		free(alloc);
-		plan_abort(server->core, plan);
-		return -ENOMEM;
-	}
-	alloc->space = space;
-	alloc->wanted = *wanted;
-	if (wanted->numa) {
-		alloc->numa = *wanted->numa;
-		alloc->wanted.numa = &alloc->numa;
-	}
-	r = job_start(server, plan, alloc_done, alloc);
-	if (r) {
-		request_finish(alloc->request, r, NULL, 0);
-		free(alloc);
-	}
-	return REQUEST_LATER;
-}
-
-static int run_extent_alloc(struct request *request, const union wire_body *params)
-{
-	const struct wire_extent_alloc *alloc = &params->extent_alloc;
-	struct numa numa;
-	const struct extent_request wanted = {
-		.size = alloc->size,
-		.align = alloc->align,
-		.kind = alloc->shared ? EXTENT_SHARED : EXTENT_PRIVATE,
-		.numa = alloc->numa.size || alloc->nodes ? &numa : NULL,
-		.caller = (uint32_t)u64_min(alloc->caller, UINT32_MAX),
-	};
-	struct core *core = request->server->core;
-	struct core_fault fault = {};
-	struct extent_info extent;
-	struct plan *plan = NULL;
-	uint32_t space = 0;
-	int r;
-
-	if (alloc->blocks)
-		return fault_set(request, FAULT_INVALID, "blocks", "blocks: not served yet");
-	r = slot_of(request, alloc->space, &space);
-	if (!r && wanted.numa)
-		r = numa_read(request, alloc->numa, alloc->nodes, &numa);
-	if (r)
-		return r;
-	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
-			      &fault);
-	/* What this client has in its ring is taken; others' may help with all but its own limit. */
-	if ((r == CORE_E_MEMORY || (r == CORE_E_BUDGET && strcmp(fault.which, "client"))) &&
-	    !mutant(returns_left) && returns_take_all(request->server))
-		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
-				      &plan, &fault);
-	r = core_answer(request, r, &fault);
-	if (r)
-		return r;
-	alloced(request, &extent);
-	return plan ? alloc_after(request, plan, space, &wanted) : 0;
-}
-
-static int run_extent_free(struct request *request, const union wire_body *params)
-{
-	const struct wire_extent_free *args = &params->extent_free;
-	struct core_fault fault = {};
-	uint32_t space = 0;
-	int r;
-
-	r = slot_of(request, args->space, &space);
-	if (r)
-		return r;
-	if (args->offset >> OFFSET_BITS || args->tag > TAG_MASK)
-		return fault_set(request, FAULT_INVALID,
-				 args->tag > TAG_MASK ? "tag" : "offset",
-				 "offsets have %d bits, tags %d", OFFSET_BITS, TAG_BITS);
-	r = core_extent_free(request->server->core, request->client->session, space,
-			     args->offset, (uint32_t)args->tag, &fault);
-	return core_answer(request, r, &fault);
 }
 
 static int run_returns_open(struct request *request, const union wire_body *params)
@@ -835,6 +540,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_NUMA_NODES] = run_numa_nodes,
 	[WIRE_NUMA_SPACES] = run_numa_spaces,
 	[WIRE_SPACE_CHANGE] = run_space_change,
+	[WIRE_WORDS_OPEN] = run_words_open,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

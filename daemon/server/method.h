@@ -8,10 +8,5 @@
 /* 0, REQUEST_* or -errno. */
 int method_run(struct request *request, const union wire_body *params);
 
-/* Go on with allocations that were put off: a plan has ended. */
-void method_go_on(struct server *server);
-/* At the end of the daemon: they are refused. */
-void method_give_up(struct server *server);
-
 /* The space that an extent.alloc is for, if its session has it open; else 0. */
 uint32_t method_space(const struct request *request, const union wire_body *params);

@@ -5,9 +5,8 @@
 
 #include "base/base.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/method_parts.h"
 #include "daemon/server/server.h"
-
-enum { ROWS_A_PAGE = 64 };
 
 int numa_read(struct request *request, struct wire_str name, uint64_t nodes, struct numa *ret)
 {
@@ -51,8 +50,8 @@ static int machine_look(struct server *server)
 
 int run_numa_nodes(struct request *request, const union wire_body *params)
 {
-	static struct wire_numa_node rows[ROWS_A_PAGE];
-	static char distances[ROWS_A_PAGE][TOPOLOGY_NODES_MAX * 4];
+	static struct wire_numa_node rows[METHOD_ROWS];
+	static char distances[METHOD_ROWS][TOPOLOGY_NODES_MAX * 4];
 	struct server *server = request->server;
 	uint64_t after = params->page_after.after, next = 0, rest = server->topology.nodes;
 	uint32_t n = 0;
@@ -71,7 +70,7 @@ int run_numa_nodes(struct request *request, const union wire_body *params)
 
 		if (node < after)
 			continue;
-		if (n == ROWS_A_PAGE / 2) {
+		if (n == METHOD_ROWS / 2) {
 			next = node;
 			break;
 		}
@@ -103,15 +102,14 @@ int run_numa_nodes(struct request *request, const union wire_body *params)
 
 int run_numa_spaces(struct request *request, const union wire_body *params)
 {
-	static struct wire_numa_share rows[ROWS_A_PAGE + TOPOLOGY_NODES_MAX];
-	static char names[ROWS_A_PAGE][SPACE_NAME_MAX + 1];
+	static struct wire_numa_share rows[METHOD_ROWS + TOPOLOGY_NODES_MAX];
+	static char names[METHOD_ROWS][SPACE_NAME_MAX + 1];
 	struct server *server = request->server;
 	struct core *core = server->core;
-	uint32_t slot =
-		core_space_next(core, (uint32_t)u64_min(params->page_after.after, UINT32_MAX));
+	uint32_t slot = core_space_next(core, method_page(params->page_after.after));
 	uint32_t n = 0, spaces = 0;
 
-	for (; slot != UINT32_MAX && n < ROWS_A_PAGE; slot = core_space_next(core, slot + 1)) {
+	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_space_next(core, slot + 1)) {
 		uint32_t before = n;
 		struct space_view view;
 

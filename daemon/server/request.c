@@ -11,6 +11,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/log.h"
 #include "daemon/server/method.h"
+#include "daemon/server/method_extent.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 
@@ -295,7 +296,7 @@ void request_retry_now(struct server *server)
 	struct parked **at = server->retry_at ? server->retry_at : &server->parked;
 
 	server->retry = false;
-	method_go_on(server);
+	extents_go_on(server);
 	if (server->undoing)
 		client_undo_some(server);
 	for (int n = 0; *at && n < RETRIES_A_TURN; n++) {
@@ -326,7 +327,7 @@ void request_forget_all(struct server *server)
 {
 	struct parked *parked = TAKE_PTR(server->parked), *next;
 
-	method_give_up(server);
+	extents_give_up(server);
 	server->parked_tail = &server->parked;
 	server->retry_at = NULL;
 	for (; parked; parked = next) {

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/topology.h"
+#include "daemon/sys/words.h"
 
 /* What the machine could give, in bytes. */
 struct sys_host {
@@ -67,6 +68,17 @@ struct sys_table {
 			     uint32_t page_shift, int *ret_fd);
 	/* Take its pages away, whoever still maps it, and close it. */
 	void (*window_destroy)(struct sys *sys, int fd, uint32_t page_shift);
+	/*
+	 * A window's words file (words.h), which the daemon does not map: sealed, holes throughout.
+	 * Its pages belong to who touches them, like what programs have in memory of their own.
+	 */
+	int (*words_create)(struct sys *sys, const char *name, uint32_t n_slices, int *ret_fd);
+	void (*words_destroy)(struct sys *sys, int fd);
+	/* words_sweep() and words_read() of words.h. */
+	int (*words_sweep)(struct sys *sys, int fd, uint32_t n_slices,
+			   const struct words_run *run, const struct block_ids *dead,
+			   struct words_found *ret);
+	int (*words_read)(struct sys *sys, int fd, uint64_t offset, uint32_t *ret);
 	/*
 	 * A file that the daemon maps, at *ret_memory: mode 0600, committed whole. What clients
 	 * write it cannot grow.

@@ -172,6 +172,32 @@ static void real_window_destroy(struct sys *sys, int fd, uint32_t page_shift)
 	close(fd);
 }
 
+static int real_words_create(struct sys *sys, const char *name, uint32_t n_slices, int *ret_fd)
+{
+	(void)sys;
+	return words_create(name, n_slices, ret_fd);
+}
+
+static void real_words_destroy(struct sys *sys, int fd)
+{
+	(void)sys;
+	words_destroy(fd);
+}
+
+static int real_words_sweep(struct sys *sys, int fd, uint32_t n_slices,
+			    const struct words_run *run, const struct block_ids *dead,
+			    struct words_found *ret)
+{
+	(void)sys;
+	return words_sweep(fd, n_slices, run, dead, ret);
+}
+
+static int real_words_read(struct sys *sys, int fd, uint64_t offset, uint32_t *ret)
+{
+	(void)sys;
+	return words_read(fd, offset, ret);
+}
+
 static int real_file_create(struct sys *sys, const char *name, uint64_t size,
 			    enum sys_access clients, int *ret_fd, void **ret_memory)
 {
@@ -274,6 +300,10 @@ static uint64_t real_now_ns(struct sys *sys)
 static const struct sys_table table = {
 	.window_create = real_window_create,
 	.window_destroy = real_window_destroy,
+	.words_create = real_words_create,
+	.words_destroy = real_words_destroy,
+	.words_sweep = real_words_sweep,
+	.words_read = real_words_read,
 	.file_create = real_file_create,
 	.file_unmap = real_file_unmap,
 	.commit = real_commit,
