@@ -42,6 +42,11 @@ void error_enter(const char *function)
 	entered = function;
 }
 
+const char *error_entered(void)
+{
+	return entered;
+}
+
 int error_restore(const struct varbos_error *error)
 {
 	last = *error;
@@ -73,6 +78,24 @@ int error_set(enum varbos_code code, const char *which, const char *format, ...)
 int error_null(const char *argument)
 {
 	return error_set(VARBOS_E_INVALID, argument, "%s is NULL", argument);
+}
+
+int error_within(const char *function)
+{
+	char inner[sizeof(last.message)];
+
+	memcpy(inner, last.message, sizeof(inner));
+	error_enter(function);
+	/* What is too long is cut off at its end. */
+	if (snprintf(last.message, sizeof(last.message), "%s: %s", function, inner) < 0)
+		last.message[0] = '\0';
+	return (int)last.code;
+}
+
+int error_parents(const char *what)
+{
+	return error_set(VARBOS_E_INVALID, "process",
+			 "%s was made by the process that this one was forked from", what);
 }
 
 int error_set_numbers(const struct varbos_error *numbers, const char *format, ...)

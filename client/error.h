@@ -16,6 +16,7 @@
 
 /* At the start of every public function: whose failures the next ones are. */
 void error_enter(const char *function);
+const char *error_entered(void);
 
 int error_set(enum varbos_code code, const char *which, const char *format, ...) _printf_(3, 4);
 
@@ -34,6 +35,15 @@ int error_fault(const struct wire_fault *fault);
 
 /* Its code, numbers and `which`, as they came; its line as the message. */
 void error_of_fault(struct varbos_error *ret, const struct wire_fault *fault);
+
+/*
+ * `function`, entered before, has called another public one, which failed: the line starts with
+ * both names. Enters it again, and returns the code.
+ */
+int error_within(const char *function);
+
+/* A handle that the parent made, in its child after fork(). VARBOS_E_INVALID. */
+int error_parents(const char *what);
 
 /* Put back what was copied from varbos_error(), after another call has failed meanwhile. */
 int error_restore(const struct varbos_error *error);
