@@ -27,7 +27,7 @@ LIBRARIES = {
 # Folder: what of the tree its files may include, and which headers of libc (None: any). The
 # longest folder that matches counts.
 LAYERS = {
-    "include/": ((), PUBLIC),
+    "include/": (("include/",), PUBLIC),
     "base/": (("base/",), None),
     "proto/": (("base/", "proto/"), None),
     "client/": (("include/", "base/", "proto/", "client/!client/ctl/"), None),
