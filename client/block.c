@@ -23,14 +23,12 @@ enum {
 	STORE_SLICE_SHIFT = 10, /* spans of the smallest class take that much */
 };
 
-static const struct varbos_alloc_options extent_private;
+#define ALIGN_MAX ((size_t)1 << 30)
 
 /* ---- where leases come from ---- */
 
-static struct varbos_space *source_space(struct lease_source *source)
+static struct varbos_space *blocks_space(struct blocks *blocks)
 {
-	struct blocks *blocks = container_of(source, struct blocks, source);
-
 	return container_of(blocks, struct varbos_space, blocks);
 }
 
@@ -59,13 +57,18 @@ static int writable(struct heaps *heaps, const char *base, uint64_t size)
 
 static int source_take(struct lease_source *source, uint32_t slices, char **ret)
 {
-	struct varbos_space *space = source_space(source);
-	struct heaps *heaps = &space->blocks.heaps;
+	struct origin *origin = container_of(source, struct origin, source);
+	struct varbos_space *space = blocks_space(origin->blocks);
+	const struct varbos_alloc_options options = {
+		.numa = origin->bound ? VARBOS_NUMA_BIND : VARBOS_NUMA_DEFAULT,
+		.nodes = origin->bound ? (uint64_t)1 << origin->node : 0,
+	};
+	struct heaps *heaps = &origin->blocks->heaps;
 	uint64_t size = (uint64_t)slices << SLICE_SHIFT;
 	void *memory;
 	int r;
 
-	r = extent_alloc(space, size, &extent_private, &memory);
+	r = extent_alloc_for(space, size, &options, origin->node + 1, &memory);
 	if (r)
 		return r;
 	r = writable(heaps, memory, size);
@@ -82,18 +85,33 @@ static int source_take(struct lease_source *source, uint32_t slices, char **ret)
 
 static void source_give(struct lease_source *source, char *base, uint32_t slices)
 {
-	struct varbos_space *space = source_space(source);
+	struct origin *origin = container_of(source, struct origin, source);
 
-	mark(&space->blocks.heaps, base, slices, NULL);
-	extent_free(space, base);
+	mark(&origin->blocks->heaps, base, slices, NULL);
+	extent_free(blocks_space(origin->blocks), base);
+}
+
+static void origin_init(struct origin *origin, struct blocks *blocks, uint32_t node, bool bound)
+{
+	origin->source = (struct lease_source){.take = source_take, .give = source_give};
+	origin->blocks = blocks;
+	origin->node = node;
+	origin->bound = bound;
+	leases_init(&origin->leases, &origin->source, &blocks->store);
 }
 
 /* ---- opening ---- */
 
-static void freed_twice(struct heaps *heaps, const void *memory)
+/* What both frees were told was true of each: it is found when the block's owner collects. */
+static void freed_twice(struct heaps *heaps, const void *memory, uint32_t size)
 {
-	note_print("two threads have freed the block at %p (offset 0x%llx)", memory,
-		   (unsigned long long)((const char *)memory - heaps->base));
+	struct varbos_space *space = blocks_space(container_of(heaps, struct blocks, heaps));
+
+	atomic_fetch_add_explicit(&space->vb->calls.refused, 1, memory_order_relaxed);
+	note_print("two threads have freed the block at %p (offset 0x%llx of space %s, class "
+		   "%u)",
+		   memory, (unsigned long long)((const char *)memory - heaps->base),
+		   space->name, size);
 }
 
 /* With the space's lock held. */
@@ -118,18 +136,16 @@ static int blocks_open(struct varbos_space *space)
 		return r;
 	}
 	blocks->spans_bytes = bytes;
-	blocks->source = (struct lease_source){.take = source_take, .give = source_give};
-	for (uint32_t i = 0; i < BLOCK_NODES; i++)
-		leases_init(&blocks->leases[i], &blocks->source, &blocks->store);
-	blocks->heaps = (struct heaps){
-		.id = HEAPS_UNOPENED,
-		.base = space->base,
-		.slices = slices,
-		.spans = spans,
-		.lookup = &class_spaced,
-		.store = &blocks->store,
-		.freed_twice = freed_twice,
-	};
+	for (uint32_t i = 0; i < BLOCK_NODES; i++) {
+		origin_init(&blocks->near[i], blocks, i, false);
+		origin_init(&blocks->on[i], blocks, i, true);
+	}
+	blocks->heaps.base = space->base;
+	blocks->heaps.slices = slices;
+	blocks->heaps.spans = spans;
+	blocks->heaps.lookup = space->packed ? &class_packed : &class_spaced;
+	blocks->heaps.store = &blocks->store;
+	blocks->heaps.freed_twice = freed_twice;
 	r = thread_open(&blocks->heaps);
 	if (r)
 		blocks_close(blocks);
@@ -154,14 +170,13 @@ void blocks_forget(struct blocks *blocks)
 
 uint64_t blocks_trim(struct blocks *blocks)
 {
-	struct heaps *heaps = &blocks->heaps;
-	uint64_t n = 0;
+	uint64_t id = atomic_load_explicit(&blocks->heaps.id, memory_order_acquire), n = 0;
 
-	if (!heaps->spans)
+	if (id == HEAPS_UNOPENED)
 		return 0;
-	heaps_trim(heaps, thread_heap(heaps->id));
+	heaps_trim(&blocks->heaps, thread_heap_find(id));
 	for (uint32_t i = 0; i < BLOCK_NODES; i++)
-		n += leases_trim(&blocks->leases[i]);
+		n += leases_trim(&blocks->near[i].leases) + leases_trim(&blocks->on[i].leases);
 	return n;
 }
 
@@ -172,42 +187,45 @@ static struct leases *leases_here(struct varbos_space *space)
 
 	if (space->local && getcpu(&cpu, &node))
 		node = 0;
-	return &space->blocks.leases[node % BLOCK_NODES];
+	return &space->blocks.near[node % BLOCK_NODES].leases;
 }
 
-/* After space_enter(). */
+/* They are open when this returns 0. */
+static int open_need(struct varbos_space *space)
+{
+	const _Atomic uint64_t *id = &space->blocks.heaps.id;
+	int r = 0;
+
+	if (atomic_load_explicit(id, memory_order_acquire) != HEAPS_UNOPENED)
+		return 0;
+	lock_acquire(&space->lock);
+	if (atomic_load_explicit(id, memory_order_relaxed) == HEAPS_UNOPENED)
+		r = blocks_open(space);
+	lock_release(&space->lock);
+	return r ? error_system(r, "address space for the blocks of space %s", space->name) : 0;
+}
+
 static int heap_need(struct varbos_space *space, struct heap **ret)
 {
 	struct heaps *heaps = &space->blocks.heaps;
+	struct leases *leases = leases_here(space);
 	struct heap *heap;
-	int r = 0;
 
-	lock_acquire(&space->lock);
-	if (heaps->id == HEAPS_UNOPENED)
-		r = blocks_open(space);
-	lock_release(&space->lock);
-	if (r)
-		return error_system(r, "address space for the blocks of space %s", space->name);
-	heap = thread_heap_need(heaps, leases_here(space));
+	heap = thread_heap_need(heaps, leases);
 	if (!heap)
 		return error_system(ENOMEM, "a heap for this thread");
+	heap->leases = leases;
 	*ret = heap;
 	return 0;
 }
 
 /* ---- allocating ---- */
 
-static int block_alloc(struct varbos_space *space, uint32_t class, void **ret)
+static int heap_alloc(struct heap *heap, uint32_t class, void **ret)
 {
-	struct heap *heap = NULL;
-	void *memory;
-	int r;
+	void *memory = heap_bin_alloc(&heap->bins[class]);
+	int r = 0;
 
-	r = heap_need(space, &heap);
-	if (r)
-		return r;
-	assert(heap);
-	memory = heap_bin_alloc(&heap->bins[class]);
 	if (!memory && size_classes[class].size > HEAP_BIN_MAX) {
 		r = heap_alloc_large(heap, class, &memory);
 	} else if (!memory) {
@@ -221,32 +239,89 @@ static int block_alloc(struct varbos_space *space, uint32_t class, void **ret)
 	return r;
 }
 
-static int check_writer(struct varbos_space *space)
+static int alloc_on(struct varbos_space *space, uint32_t class, uint32_t node, void **ret)
+{
+	struct heap *heap = heap_take(&space->blocks.heaps, &space->blocks.on[node].leases);
+	int r;
+
+	if (!heap)
+		return error_system(ENOMEM, "a heap for node %u", node);
+	r = heap_alloc(heap, class, ret);
+	heap_put(heap);
+	return r;
+}
+
+int block_enter(struct varbos_space *space)
 {
 	int r = space_enter(space);
 
 	return r || !space->read_only ? r : space_read_only(space);
 }
 
+/* The class of blocks that all stand at multiples of `align`; CLASSES: there is none. */
+static uint32_t class_aligned(const struct class_lookup *lookup, size_t size, size_t align)
+{
+	uint32_t class;
+
+	if (size > CLASS_MAX || align > SLICE_BYTES)
+		return CLASSES;
+	if (align <= (lookup == &class_packed ? 16 : 64))
+		return class_of(lookup, size);
+	class = class_of(&class_spaced, size > align ? size : align);
+	while (class < CLASSES_SPACED && size_classes[class].size % align)
+		class ++;
+	return class < CLASSES_SPACED ? class : CLASSES;
+}
+
+int block_alloc(struct varbos_space *space, const struct block_wish *wish, void **ret)
+{
+	uint32_t class = class_aligned(space->packed ? &class_packed : &class_spaced,
+				       wish->size, wish->align);
+	const struct varbos_alloc_options options = {
+		.align = wish->align > SLICE_BYTES ? wish->align : 0,
+		.numa = wish->on ? VARBOS_NUMA_BIND : VARBOS_NUMA_DEFAULT,
+		.nodes = wish->on ? (uint64_t)1 << (wish->on - 1) : 0,
+	};
+	struct heap *heap = NULL;
+	int r;
+
+	if (class == CLASSES)
+		return extent_alloc(space, wish->size, &options, ret);
+	r = open_need(space);
+	if (r)
+		return r;
+	if (wish->on)
+		return alloc_on(space, class, wish->on - 1, ret);
+	r = heap_need(space, &heap);
+	return r ? r : heap_alloc(heap, class, ret);
+}
+
 /* Apart, so that what is rare costs the rest no registers. */
 static __attribute__((noinline)) void *alloc_slow(struct varbos_space *space, size_t size)
 {
+	const struct block_wish wish = {.size = size};
 	void *memory;
-	int r;
 
 	error_enter("varbos_alloc");
-	r = check_writer(space);
-	if (!r)
-		r = size > CLASS_MAX
-			    ? extent_alloc(space, size, &extent_private, &memory)
-			    : block_alloc(space, class_of(&class_spaced, size), &memory);
-	return r ? NULL : memory;
+	return block_enter(space) || block_alloc(space, &wish, &memory) ? NULL : memory;
+}
+
+/* The calling thread's heap, or NULL: at once, or wherever it is noted. */
+static inline struct heap *heap_at_hand(const struct varbos_space *space)
+{
+	return thread_heap(atomic_load_explicit(&space->blocks.heaps.id, memory_order_relaxed));
+}
+
+static struct heap *own_heap(const struct varbos_space *space)
+{
+	return thread_heap_find(
+		atomic_load_explicit(&space->blocks.heaps.id, memory_order_relaxed));
 }
 
 _public_ void *varbos_alloc(struct varbos_space *space, size_t size)
 {
 	if (likely(space && size <= CLASS_MAX)) {
-		struct heap *heap = thread_heap(space->blocks.heaps.id);
+		struct heap *heap = heap_at_hand(space);
 
 		if (likely(heap)) {
 			void *memory =
@@ -259,44 +334,74 @@ _public_ void *varbos_alloc(struct varbos_space *space, size_t size)
 	return alloc_slow(space, size);
 }
 
+_public_ void *varbos_alloc_aligned(struct varbos_space *space, size_t align, size_t size)
+{
+	const struct block_wish wish = {.size = size, .align = align};
+	void *memory;
+
+	error_enter("varbos_alloc_aligned");
+	if (block_enter(space))
+		return NULL;
+	if (!align || align & (align - 1) || align > ALIGN_MAX) {
+		error_set(VARBOS_E_INVALID, "align",
+			  "%zu is no alignment: it is a power of two, up to 1 GiB", align);
+		return NULL;
+	}
+	return block_alloc(space, &wish, &memory) ? NULL : memory;
+}
+
+_public_ void *varbos_alloc_on(struct varbos_space *space, size_t size, uint32_t node)
+{
+	const struct block_wish wish = {.size = size, .on = node + 1};
+	void *memory;
+
+	error_enter("varbos_alloc_on");
+	if (block_enter(space))
+		return NULL;
+	if (node >= BLOCK_NODES) {
+		error_set(VARBOS_E_INVALID, "node", "there is no node %u", node);
+		return NULL;
+	}
+	return block_alloc(space, &wish, &memory) ? NULL : memory;
+}
+
 /* ---- freeing ---- */
 
+/* A span's block that `memory` lies in is not what it should be. */
 static int error_trouble(struct varbos_space *space, const void *memory, int trouble,
 			 const struct span *span)
 {
-	uint64_t offset = (uint64_t)((const char *)memory - space->base);
+	unsigned long long offset = (unsigned long long)((const char *)memory - space->base);
 	int r;
 
-	if (trouble == HEAP_E_FREED || !span->blocks)
-		r = error_set(
-			VARBOS_E_REFERENCE, "freed",
-			"the block at %p (offset 0x%llx of space %s) has been freed already",
-			memory, (unsigned long long)offset, space->name);
+	if (!span->blocks)
+		r = error_set(VARBOS_E_REFERENCE, "freed",
+			      "the block at %p (offset 0x%llx of space %s) has been freed "
+			      "already, and so have its neighbours",
+			      memory, offset, space->name);
+	else if (trouble == HEAP_E_FREED)
+		r = error_set(VARBOS_E_REFERENCE, "freed",
+			      "the block at %p (offset 0x%llx of space %s, class %u) has been "
+			      "freed already",
+			      memory, offset, space->name, span->size);
 	else
 		r = error_set(VARBOS_E_REFERENCE, "interior",
-			      "%p (offset 0x%llx of space %s) lies inside a block of %u bytes, "
+			      "%p (offset 0x%llx of space %s) lies inside a block of class %u, "
 			      "not at its start",
-			      memory, (unsigned long long)offset, space->name, span->size);
+			      memory, offset, space->name, span->size);
 	note_print("%s", varbos_error()->message);
 	return r;
 }
 
-static __attribute__((noinline)) int free_slow(struct varbos_space *space, const void *memory)
+int block_free(struct varbos_space *space, const void *memory)
 {
+	struct span *span = blocks_span(&space->blocks, memory);
 	struct heap *heap;
-	struct span *span;
 	int r;
 
-	if (!memory)
-		return 0;
-	error_enter("varbos_free");
-	r = check_writer(space);
-	if (r)
-		return r;
-	span = blocks_span(&space->blocks, memory);
 	if (!span)
 		return extent_free(space, memory);
-	heap = thread_heap(space->blocks.heaps.id);
+	heap = own_heap(space);
 	if (!heap || span->heap != heap)
 		r = heap_free_remote(span, memory);
 	else if (span->owner)
@@ -306,14 +411,24 @@ static __attribute__((noinline)) int free_slow(struct varbos_space *space, const
 	return r ? error_trouble(space, memory, r, span) : 0;
 }
 
+static __attribute__((noinline)) int free_slow(struct varbos_space *space, const void *memory)
+{
+	int r;
+
+	if (!memory)
+		return 0;
+	error_enter("varbos_free");
+	r = block_enter(space);
+	return r ? r : block_free(space, memory);
+}
+
 _public_ int varbos_free(struct varbos_space *space, void *memory)
 {
 	if (likely(space)) {
-		const struct heaps *heaps = &space->blocks.heaps;
-		struct heap *heap = thread_heap(heaps->id);
+		struct heap *heap = heap_at_hand(space);
 
 		if (likely(heap)) {
-			struct span *span = heaps_span(heaps, memory);
+			struct span *span = heaps_span(&space->blocks.heaps, memory);
 
 			if (likely(span && span->owner == heap) &&
 			    likely(!heap_free_own(heap, span, memory)))
@@ -328,17 +443,42 @@ _public_ int varbos_trim(struct varbos_space *space)
 	int r;
 
 	error_enter("varbos_trim");
-	r = check_writer(space);
+	r = block_enter(space);
 	if (!r)
 		blocks_trim(&space->blocks);
 	return r;
 }
 
+/* ---- sizes ---- */
+
+/* Of a block of ours. */
+static int size_in(struct varbos_space *space, struct span *span, const void *memory,
+		   size_t *ret)
+{
+	uint32_t block;
+
+	if (!span_block(span, memory, &block))
+		return error_trouble(space, memory, HEAP_E_INTERIOR, span);
+	if (heap_is_free(own_heap(space), span, block))
+		return error_trouble(space, memory, HEAP_E_FREED, span);
+	*ret = span->size;
+	return 0;
+}
+
+int block_size(struct varbos_space *space, const void *memory, size_t *ret)
+{
+	struct span *span = blocks_span(&space->blocks, memory);
+
+	if (span)
+		return size_in(space, span, memory, ret);
+	*ret = extent_size_private(space, memory);
+	return *ret ? 0 : (int)varbos_error()->code;
+}
+
 _public_ size_t varbos_usable_size(struct varbos_space *space, const void *memory)
 {
-	struct heap *heap;
 	struct span *span;
-	uint32_t block;
+	size_t size;
 
 	error_enter("varbos_usable_size");
 	if (space_enter(space))
@@ -346,16 +486,7 @@ _public_ size_t varbos_usable_size(struct varbos_space *space, const void *memor
 	span = blocks_span(&space->blocks, memory);
 	if (!span)
 		return extent_size(space, memory);
-	heap = thread_heap(space->blocks.heaps.id);
-	if (!span_block(span, memory, &block)) {
-		error_trouble(space, memory, HEAP_E_INTERIOR, span);
-		return 0;
-	}
-	if (heap_is_free(heap, span, block)) {
-		error_trouble(space, memory, HEAP_E_FREED, span);
-		return 0;
-	}
-	return span->size;
+	return size_in(space, span, memory, &size) ? 0 : size;
 }
 
 bool block_is_free(const struct varbos_space *space, const void *memory)
@@ -368,6 +499,5 @@ bool block_is_free(const struct varbos_space *space, const void *memory)
 	if (!span->blocks)
 		return true;
 	block = (uint64_t)((const char *)memory - span->base) / span->size;
-	return block >= span->blocks ||
-	       heap_is_free(thread_heap(space->blocks.heaps.id), span, (uint32_t)block);
+	return block >= span->blocks || heap_is_free(own_heap(space), span, (uint32_t)block);
 }

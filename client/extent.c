@@ -36,6 +36,13 @@ static int error_freed(const struct varbos_space *space, const struct place *pla
 			 (unsigned long long)place->offset, space->name);
 }
 
+static int error_not_owner(const struct varbos_space *space, const struct place *place)
+{
+	return error_set(VARBOS_E_REFERENCE, "not-owner",
+			 "the block at offset 0x%llx of space %s is private to another process",
+			 (unsigned long long)place->offset, space->name);
+}
+
 /* The start of an allocation. */
 static int block_of(struct varbos_space *space, const void *memory, struct place *ret)
 {
@@ -142,8 +149,8 @@ static int ask_extent(struct varbos_space *space, const struct wire_extent_alloc
 	return r;
 }
 
-int extent_alloc(struct varbos_space *space, size_t size,
-		 const struct varbos_alloc_options *options, void **ret)
+int extent_alloc_for(struct varbos_space *space, size_t size,
+		     const struct varbos_alloc_options *options, uint64_t caller, void **ret)
 {
 	enum extent_kind kind = options->shared ? EXTENT_SHARED : EXTENT_PRIVATE;
 	struct wire_extent_alloc request = {
@@ -167,7 +174,7 @@ int extent_alloc(struct varbos_space *space, size_t size,
 
 	request.space = space->handle;
 	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
-		request.caller = caller_node();
+		request.caller = caller ? caller : caller_node();
 	r = ask_extent(space, &request, &extent);
 	if ((r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) && blocks_trim(&space->blocks))
 		r = ask_extent(space, &request, &extent);
@@ -181,6 +188,12 @@ int extent_alloc(struct varbos_space *space, size_t size,
 	if (!extent.tag || extent.tag > TAG_MASK)
 		return error_extent(&extent, "tag");
 	return take_extent(space, &extent, kind, ret);
+}
+
+int extent_alloc(struct varbos_space *space, size_t size,
+		 const struct varbos_alloc_options *options, void **ret)
+{
+	return extent_alloc_for(space, size, options, 0, ret);
 }
 
 /* ---- freeing ---- */
@@ -215,10 +228,7 @@ int extent_free(struct varbos_space *space, const void *memory)
 	if (r)
 		return r;
 	if (place.info.kind == EXTENT_PRIVATE && place.info.session != space->vb->session)
-		return error_set(VARBOS_E_REFERENCE, "not-owner",
-				 "the block at offset 0x%llx of space %s is private to another "
-				 "process",
-				 (unsigned long long)place.offset, space->name);
+		return error_not_owner(space, &place);
 
 	r = window_freed(place.window, &freed);
 	if (r)
@@ -239,22 +249,46 @@ int extent_free(struct varbos_space *space, const void *memory)
 	return r;
 }
 
+static size_t size_at(const struct varbos_space *space, const void *memory,
+		      const struct place *place)
+{
+	if (freed_here(place)) {
+		error_freed(space, place);
+		return 0;
+	}
+	if (place->info.count > place->window->n_slices - place->slice) {
+		error_set(VARBOS_E_UNTRUSTED, "slice-map",
+			  "by the slice map the block at %p ends beyond its window", memory);
+		return 0;
+	}
+	return (size_t)place->info.count << SLICE_SHIFT;
+}
+
 size_t extent_size(struct varbos_space *space, const void *memory)
+{
+	struct place place;
+
+	return block_of(space, memory, &place) ? 0 : size_at(space, memory, &place);
+}
+
+size_t extent_size_private(struct varbos_space *space, const void *memory)
 {
 	struct place place;
 
 	if (block_of(space, memory, &place))
 		return 0;
-	if (freed_here(&place)) {
-		error_freed(space, &place);
+	if (place.info.kind != EXTENT_PRIVATE) {
+		error_set(VARBOS_E_INVALID, "memory",
+			  "%p is shared memory, which keeps its size: others may hold "
+			  "references to it",
+			  memory);
 		return 0;
 	}
-	if (place.info.count > place.window->n_slices - place.slice) {
-		error_set(VARBOS_E_UNTRUSTED, "slice-map",
-			  "by the slice map the block at %p ends beyond its window", memory);
+	if (place.info.session != space->vb->session) {
+		error_not_owner(space, &place);
 		return 0;
 	}
-	return (size_t)place.info.count << SLICE_SHIFT;
+	return size_at(space, memory, &place);
 }
 
 _public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)

@@ -23,5 +23,11 @@ int extent_alloc(struct varbos_space *space, size_t size,
 		 const struct varbos_alloc_options *options, void **ret);
 int extent_free(struct varbos_space *space, const void *memory);
 
+/* The same for a caller on node `caller` - 1, where the policy asks; 0: as the caller is. */
+int extent_alloc_for(struct varbos_space *space, size_t size,
+		     const struct varbos_alloc_options *options, uint64_t caller, void **ret);
+
 /* Of the extent that starts there; 0 on failure. */
 size_t extent_size(struct varbos_space *space, const void *memory);
+/* The same; what is shared, or private to another process, is refused, too. */
+size_t extent_size_private(struct varbos_space *space, const void *memory);

@@ -113,7 +113,7 @@ static void span_free(struct heap *heap, struct span *span)
 
 	span_unkeep(heap, span);
 	span_map(heaps, span, &span_none);
-	leases_give(heap->leases, &span->run);
+	run_give(&span->run);
 	span_record_free(heap, span);
 }
 
@@ -366,7 +366,8 @@ static void collect_group(struct heap *heap, struct span *span, uint32_t group)
 		heap->heaps->freed_twice(
 			heap->heaps,
 			span->base + (uint64_t)span->size * (group * GROUP_BLOCKS +
-							     (uint32_t)__builtin_ctzll(twice)));
+							     (uint32_t)__builtin_ctzll(twice)),
+			span->size);
 }
 
 static void collect_span(struct heap *heap, struct span *span)
@@ -457,15 +458,20 @@ void heap_trim(struct heap *heap)
 	}
 }
 
-void heap_leave(struct heap *heap)
+void heap_put(struct heap *heap)
 {
 	struct heaps *heaps = heap->heaps;
 
-	heap_trim(heap);
 	lock_acquire(&heaps->lock);
 	heap->next = heaps->idle;
 	heaps->idle = heap;
 	lock_release(&heaps->lock);
+}
+
+void heap_leave(struct heap *heap)
+{
+	heap_trim(heap);
+	heap_put(heap);
 }
 
 void heaps_trim(struct heaps *heaps, struct heap *heap)

@@ -44,7 +44,8 @@ struct bin {
 struct heap {
 	const struct class_lookup *lookup;
 	struct heaps *heaps;
-	struct leases *leases; /* of its node */
+	struct leases
+		*leases; /* where it takes runs; its owner may choose others at any time */
 	struct bin bins[CLASSES];
 	struct span *spare[GROUPS_MAX + 1]; /* records not in use, by groups */
 	uint32_t trims;                     /* of heaps->trims, those it has followed */
@@ -57,8 +58,8 @@ struct heap {
 
 /* What the heaps of one space in this process share; what every call looks at comes first. */
 struct heaps {
-	uint64_t id; /* thread.h; HEAPS_UNOPENED: there are none yet */
-	char *base;  /* of the space's range */
+	_Atomic uint64_t id; /* thread.h; HEAPS_UNOPENED: there are none yet */
+	char *base;          /* of the space's range */
 	uint64_t slices;
 	struct span *_Atomic
 		*spans; /* of each slice: NULL, span_none, or the span it is part of */
@@ -68,13 +69,15 @@ struct heaps {
 	struct lock lock;       /* of `idle` */
 	struct heap *idle;      /* heaps that no thread has */
 	_Atomic uint32_t trims; /* how often all were asked to trim themselves */
-	void (*freed_twice)(struct heaps *heaps,
-			    const void *memory); /* found when collecting */
+	/* Found when collecting. */
+	void (*freed_twice)(struct heaps *heaps, const void *memory, uint32_t size);
 };
 
 /* One that a thread left, with these leases, or a new one. NULL: no memory. */
 struct heap *heap_take(struct heaps *heaps, struct leases *leases);
-/* The thread ends, or wants no more of it. */
+/* Back to those that no thread has, as it is. */
+void heap_put(struct heap *heap);
+/* The same, trimmed: the thread ends. */
 void heap_leave(struct heap *heap);
 
 /* Of `class`, whose bin's word is empty. 0, or as leases_take(). */

@@ -66,7 +66,8 @@ static bool take_open(struct leases *leases, uint32_t slices, struct run *ret)
 		leases->free -= slices;
 		if (!lease->free)
 			open_remove(lease);
-		*ret = (struct run){.lease = lease,
+		*ret = (struct run){.leases = leases,
+				    .lease = lease,
 				    .base = lease->base + ((uint64_t)first << SLICE_SHIFT),
 				    .first = first,
 				    .slices = slices};
@@ -190,13 +191,15 @@ int leases_take(struct leases *leases, uint32_t slices, struct run *ret)
 	if (lease->free)
 		open_insert(leases, lease);
 	lock_release(&leases->lock);
-	*ret = (struct run){.lease = lease, .base = lease->base, .slices = slices};
+	*ret = (struct run){
+		.leases = leases, .lease = lease, .base = lease->base, .slices = slices};
 	return 0;
 }
 
-void leases_give(struct leases *leases, const struct run *run)
+void run_give(const struct run *run)
 {
 	struct lease *lease = run->lease, *dropped = NULL;
+	struct leases *leases = run->leases;
 
 	lock_acquire(&leases->lock);
 	if (!lease->free)

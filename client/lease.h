@@ -38,6 +38,7 @@ struct leases {
 };
 
 struct run {
+	struct leases *leases;
 	struct lease *lease;
 	char *base;
 	uint32_t first, slices;
@@ -47,7 +48,7 @@ void leases_init(struct leases *leases, struct lease_source *source, struct stor
 
 /* A run of slices: 0, the source's refusal, or -ENOMEM. */
 int leases_take(struct leases *leases, uint32_t slices, struct run *ret);
-void leases_give(struct leases *leases, const struct run *run);
+void run_give(const struct run *run);
 
 /* Give back all that is wholly free; how many slices that was. */
 uint64_t leases_trim(struct leases *leases);

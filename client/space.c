@@ -168,7 +168,8 @@ static int check_options(const char *name, const struct varbos_space_options *op
 				 "the name of a space is 1 to %d of A-Z a-z 0-9 . _ -, not "
 				 "starting with . or -",
 				 SPACE_NAME_MAX);
-	if (options->flags & ~(old | VARBOS_SPACE_NEW | VARBOS_SPACE_PREFAULT) ||
+	if (options->flags &
+		    ~(old | VARBOS_SPACE_NEW | VARBOS_SPACE_PREFAULT | VARBOS_SPACE_PACKED) ||
 	    (options->flags & VARBOS_SPACE_NEW && options->flags & old))
 		return error_set(VARBOS_E_INVALID, "flags", "flags 0x%x make no sense",
 				 options->flags);
@@ -222,6 +223,7 @@ static int space_new(struct varbos_space **ret, struct varbos *vb, const char *n
 	space->uses = 1;
 	space->n_windows = n;
 	space->read_only = options->flags & VARBOS_SPACE_READ_ONLY;
+	space->packed = options->flags & VARBOS_SPACE_PACKED;
 	space->prefault = options->flags & VARBOS_SPACE_PREFAULT;
 	strcpy(space->name, name);
 	atomic_store_explicit(&space->stamp, fork_count(), memory_order_relaxed);

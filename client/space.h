@@ -33,8 +33,9 @@ struct varbos_space {
 	char *base; /* of the reserved range */
 	bool read_only;
 	bool prefault;
-	bool small; /* no transparent hugepages */
-	bool local; /* its policy asks where the caller is */
+	bool packed; /* blocks of multiples of 16 bytes */
+	bool small;  /* no transparent hugepages */
+	bool local;  /* its policy asks where the caller is */
 	char name[SPACE_NAME_MAX + 1];
 	uint32_t n_windows;
 	struct window windows[];

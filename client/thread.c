@@ -28,7 +28,7 @@ static struct heaps *find_open(uint64_t id)
 {
 	struct heaps *heaps = open_first;
 
-	while (heaps && heaps->id != id)
+	while (heaps && atomic_load_explicit(&heaps->id, memory_order_relaxed) != id)
 		heaps = heaps->next;
 	return heaps;
 }
@@ -62,9 +62,10 @@ int thread_open(struct heaps *heaps)
 	if (key_result)
 		return key_result;
 	lock_acquire(&open_lock);
-	heaps->id = next_id++;
 	heaps->next = open_first;
 	open_first = heaps;
+	/* Whoever sees it sees all that was set before. */
+	atomic_store_explicit(&heaps->id, next_id++, memory_order_release);
 	lock_release(&open_lock);
 	return 0;
 }
@@ -78,7 +79,7 @@ void thread_close(struct heaps *heaps)
 		;
 	if (*at)
 		*at = heaps->next;
-	heaps->id = HEAPS_UNOPENED;
+	atomic_store_explicit(&heaps->id, HEAPS_UNOPENED, memory_order_relaxed);
 	lock_release(&open_lock);
 }
 
@@ -112,25 +113,35 @@ static struct had *had_new(void)
 	return had;
 }
 
-struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases)
+struct heap *thread_heap_find(uint64_t id)
 {
-	uint64_t id = heaps->id;
-	struct heap *heap;
 	struct had *had;
 
 	for (had = had_first; had && had->has.id != id; had = had->next)
 		;
-	if (!had) {
-		had = had_new();
-		if (!had)
-			return NULL;
-		heap = heap_take(heaps, leases);
-		if (!heap)
-			return NULL;
-		had->has = (struct thread_heap){.id = id, .heap = heap};
-	}
+	if (!had)
+		return NULL;
 	thread_heaps[id % THREAD_HEAPS] = had->has;
 	return had->has.heap;
+}
+
+struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases)
+{
+	uint64_t id = atomic_load_explicit(&heaps->id, memory_order_relaxed);
+	struct heap *heap = thread_heap_find(id);
+	struct had *had;
+
+	if (heap)
+		return heap;
+	had = had_new();
+	if (!had)
+		return NULL;
+	heap = heap_take(heaps, leases);
+	if (!heap)
+		return NULL;
+	had->has = (struct thread_heap){.id = id, .heap = heap};
+	thread_heaps[id % THREAD_HEAPS] = had->has;
+	return heap;
 }
 
 void thread_forget(void)

@@ -11,7 +11,11 @@
 
 #include "client/heap.h"
 
-enum { THREAD_HEAPS = 4 }; /* found without a search */
+/*
+ * Found without a search. All of initial-exec memory that a program sets aside for what it
+ * loads later is some 1.6 KiB.
+ */
+enum { THREAD_HEAPS = 16 };
 
 struct thread_heap {
 	uint64_t id;
@@ -27,13 +31,16 @@ int thread_open(struct heaps *heaps);
 /* Nobody allocates any more, no thread's end touches them any more. */
 void thread_close(struct heaps *heaps);
 
-/* The calling thread's heap, or NULL: thread_heap_need() knows. */
+/* The calling thread's heap, or NULL: thread_heap_find() knows. */
 static inline struct heap *thread_heap(uint64_t id)
 {
 	const struct thread_heap *slot = &thread_heaps[id % THREAD_HEAPS];
 
 	return slot->id == id ? slot->heap : NULL;
 }
+
+/* The calling thread's heap, wherever it is noted; NULL: it has none. */
+struct heap *thread_heap_find(uint64_t id);
 
 /* The same, made if need be: one with these leases. NULL: no memory. */
 struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases);

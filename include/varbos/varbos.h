@@ -143,6 +143,7 @@ enum varbos_space_flags {
 	VARBOS_SPACE_EXISTING = 1 << 1,  /* do not create it */
 	VARBOS_SPACE_NEW = 1 << 2,       /* it must not exist yet */
 	VARBOS_SPACE_PREFAULT = 1 << 3, /* map what is allocated here at once: no fault later */
+	VARBOS_SPACE_PACKED = 1 << 4,   /* this process's small blocks may share cache lines */
 };
 
 /*
@@ -193,10 +194,31 @@ int varbos_space_remove(struct varbos *vb, const char *name, int force);
 
 /*
  * Memory that dies with this process (or varbos_free). Its address is stable, its size rounded
- * up (varbos_usable_size), a size of 0 counts as 1. Others may read and write it through a
+ * up (varbos_usable_size), a size of 0 counts as 1. Up to 256 KiB it comes out of what this
+ * process has leased already: then no daemon is asked and no other thread waited for. Others may read and write it through a
  * reference, as a loan. What it contains is undefined. NULL: varbos_error() says why.
  */
 void *varbos_alloc(struct varbos_space *space, size_t size);
+
+/* As varbos_alloc() of n * size bytes, which are 0. VARBOS_E_TOO_LARGE if the product overflows. */
+void *varbos_calloc(struct varbos_space *space, size_t n, size_t size);
+
+/*
+ * The address is a multiple of `align`, a power of two up to 1 GiB. (That of varbos_alloc() is
+ * one of 64; of 16 in a space that was opened with VARBOS_SPACE_PACKED.)
+ */
+void *varbos_alloc_aligned(struct varbos_space *space, size_t align, size_t size);
+
+/* Memory of NUMA node `node` (from 0), or VARBOS_E_MEMORY: that node has none left. */
+void *varbos_alloc_on(struct varbos_space *space, size_t size, uint32_t node);
+
+/*
+ * `memory`, which varbos_alloc() or one of its kind gave this process, with room for `size`
+ * bytes: where it was, or elsewhere with the same contents, as far as they fit; then the old
+ * address is free. NULL for `memory` allocates. On failure nothing has changed. Shared memory
+ * keeps its size (VARBOS_E_INVALID).
+ */
+void *varbos_realloc(struct varbos_space *space, void *memory, size_t size);
 
 /* Memory that outlives this process, and that any writer of the space may free. */
 void *varbos_alloc_shared(struct varbos_space *space, size_t size);
@@ -245,7 +267,8 @@ size_t varbos_usable_size(struct varbos_space *space, const void *memory);
 /*
  * How many frees the daemon refused since the connection began. A free is not waited for, so
  * that its refusal arrives later, during some other call; then a line on standard error names
- * the block, unless $VARBOS_QUIET is set.
+ * the block, unless $VARBOS_QUIET is set. Where two threads freed one block at once, the second
+ * free is found, counted and named here likewise.
  */
 uint64_t varbos_frees_refused(struct varbos *vb);
 

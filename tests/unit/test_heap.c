@@ -80,8 +80,9 @@ static void give(struct lease_source *source, char *base, uint32_t slices)
 	pthread_mutex_unlock(&memory.lock);
 }
 
-static void on_freed_twice(struct heaps *of, const void *block)
+static void on_freed_twice(struct heaps *of, const void *block, uint32_t size)
 {
+	ck_assert_uint_ge(size, 64);
 	ck_assert_ptr_eq(of, &heaps);
 	ck_assert_ptr_nonnull(block);
 	atomic_fetch_add(&freed_twice, 1);
