@@ -175,7 +175,7 @@ static void daemon_find(struct harness *harness, char *ret, size_t size)
 		harness_die(harness, "no varbosd beside this program: set VARBOSD");
 }
 
-static void daemon_exec(struct harness *harness, const char *path)
+static void daemon_exec(struct harness *harness, const char *path, const char *region)
 {
 	char log[96];
 	int fd;
@@ -188,7 +188,7 @@ static void daemon_exec(struct harness *harness, const char *path)
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
 	}
-	execl(path, "varbosd", "--no-config", "--socket", harness->socket, "--size", "256M",
+	execl(path, "varbosd", "--no-config", "--socket", harness->socket, "--size", region,
 	      "--pages", "auto", (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);
@@ -207,7 +207,7 @@ static void log_show(const struct harness *harness)
 		fclose(log);
 }
 
-static void daemon_start(struct harness *harness)
+static void daemon_start(struct harness *harness, const char *region)
 {
 	uint64_t deadline_ns = now_ns() + (uint64_t)START_MS * 1000000;
 	const char *temporary = getenv("TMPDIR");
@@ -230,7 +230,7 @@ static void daemon_start(struct harness *harness)
 	if (harness->daemon < 0)
 		harness_die(harness, "fork: %s", strerror(errno));
 	if (!harness->daemon)
-		daemon_exec(harness, path);
+		daemon_exec(harness, path, region);
 
 	while (varbos_connect(&harness->vb, harness->socket)) {
 		if (waitpid(harness->daemon, NULL, WNOHANG) == harness->daemon) {
@@ -276,7 +276,7 @@ void harness_init_alone(struct harness *harness, bool quick)
 	*harness = (struct harness){.quick = quick, .raw_socket = -1};
 }
 
-void harness_init(struct harness *harness, bool quick)
+void harness_init(struct harness *harness, bool quick, const char *size)
 {
 	const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
 
@@ -286,7 +286,7 @@ void harness_init(struct harness *harness, bool quick)
 	sigaction(SIGTERM, &action, NULL);
 	cpus_find(harness);
 	raw_start(harness);
-	daemon_start(harness);
+	daemon_start(harness, size ? size : "256M");
 }
 
 void harness_deinit(struct harness *harness)

@@ -37,7 +37,8 @@ struct harness {
 struct bench {
 	const char *name, *text;
 	void (*run)(struct harness *harness);
-	bool alone; /* neither daemon nor raw peer */
+	bool alone;       /* neither daemon nor raw peer */
+	const char *size; /* of the daemon's region; NULL: 256M */
 };
 
 void bench_rtt(struct harness *harness);
@@ -49,9 +50,13 @@ void bench_churn(struct harness *harness);
 void bench_larson(struct harness *harness);
 void bench_prodcons(struct harness *harness);
 void bench_rss(struct harness *harness);
+void bench_arena(struct harness *harness);
+void bench_arena_reset(struct harness *harness);
+void bench_handover(struct harness *harness);
+void bench_reclaim(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
-void harness_init(struct harness *harness, bool quick);
+void harness_init(struct harness *harness, bool quick, const char *size);
 void harness_init_alone(struct harness *harness, bool quick);
 void harness_deinit(struct harness *harness);
 

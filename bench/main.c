@@ -11,24 +11,30 @@
 #include "bench/harness.h"
 
 static const struct bench benches[] = {
-	{"rtt", "a ping, next to a raw 64-byte ping-pong", bench_rtt, false},
-	{"extent", "allocate and free 1 MiB through the daemon", bench_extent, false},
-	{"placement", "each policy in a window of 8 GiB, simulated", bench_placement, true},
+	{"rtt", "a ping, next to a raw 64-byte ping-pong", bench_rtt, false, NULL},
+	{"extent", "allocate and free 1 MiB through the daemon", bench_extent, false, NULL},
+	{"placement", "each policy in a window of 8 GiB, simulated", bench_placement, true,
+	 NULL},
 	{"hostile", "a ping beside hostile processes, and beside harmless ones", bench_hostile,
-	 false},
-	{"pair", "allocate and free a block", bench_pair, false},
-	{"churn", "10 thousand live blocks, random death", bench_churn, false},
+	 false, NULL},
+	{"pair", "allocate and free a block", bench_pair, false, NULL},
+	{"churn", "10 thousand live blocks, random death", bench_churn, false, NULL},
 	{"larson", "threads that come and go and leave their blocks to others", bench_larson,
-	 false},
-	{"prodcons", "blocks allocated by one thread, freed by another", bench_prodcons, false},
-	{"rss", "memory taken by memory asked for, after churn", bench_rss, false},
+	 false, NULL},
+	{"prodcons", "blocks allocated by one thread, freed by another", bench_prodcons, false,
+	 NULL},
+	{"rss", "memory taken by memory asked for, after churn", bench_rss, false, NULL},
+	{"arena", "allocate from an arena", bench_arena, false, "1G"},
+	{"arena_reset", "what a reset takes after few and many allocations", bench_arena_reset,
+	 false, "1G"},
+	{"reclaim", "a killed client's slices on their way back", bench_reclaim, false, "1G"},
 };
 
 static void usage(FILE *out)
 {
 	fputs("usage: varbos-bench [--quick] [NAME...]\n\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(benches); i++)
-		fprintf(out, "  %-10s %s\n", benches[i].name, benches[i].text);
+		fprintf(out, "  %-12s %s\n", benches[i].name, benches[i].text);
 	fputs("\nAll of them without a NAME; --quick: at most 20 s each. The daemon is "
 	      "$VARBOSD, or "
 	      "the\none built along with this program.\n",
@@ -68,7 +74,7 @@ int main(int argc, char **argv)
 		if (benches[i].alone)
 			harness_init_alone(&harness, quick);
 		else
-			harness_init(&harness, quick);
+			harness_init(&harness, quick, benches[i].size);
 		benches[i].run(&harness);
 		harness_deinit(&harness);
 	}
