@@ -128,8 +128,8 @@ static inline struct window_info window_word_unpack(uint64_t word)
  *                                                                         written by the daemon
  *
  * A process (its `pid`) is given its id at its first shared use of the space; a channel when it
- * is made. A process that has ended is `dead`, and so is a channel whose last end has gone. The id
- * is given again only when a sweep has freed all that it held; until then the word stays as it is.
+ * is made. A process that has ended is `dead`, and so is a channel whose last end has gone. They
+ * stay so until the id is given again: after a sweep has freed all that it held, or was sent.
  *
  * `senders` and `receivers` count a channel's open ends, `had_` says that there ever was one of
  * that role, `died` that the last end that went did so by its process's death.

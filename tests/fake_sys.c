@@ -8,7 +8,9 @@
 #include "base/base.h"
 #include "daemon/sys/commit.h"
 #include "daemon/sys/memfd.h"
+#include "daemon/sys/orphan.h"
 #include "daemon/sys/peer.h"
+#include "daemon/sys/wake.h"
 
 /* What there is of a page of 1 GiB: what a test writes it writes near its start. */
 enum { GIANT_IN_FAKE = 2 << 20 };
@@ -109,6 +111,17 @@ static int fake_words_sweep(struct sys *sys, int fd, uint32_t n_slices,
 
 	r = enter(fake, FAKE_WORDS_SWEEP);
 	return leave(fake, r ? r : words_sweep(fd, n_slices, run, dead, ret));
+}
+
+/* Pages of any size are small ones here. */
+static int fake_orphan_locks(struct sys *sys, int fd, uint32_t page_shift, uint64_t position,
+			     const struct block_ids *dead)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_ORPHAN_LOCKS);
+	return leave(fake, r ? r : orphan_locks(fd, 12, position, dead));
 }
 
 static int fake_words_read(struct sys *sys, int fd, uint64_t offset, uint32_t *ret)
@@ -368,6 +381,15 @@ static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 	return leave(fake, r);
 }
 
+static void fake_wake(struct sys *sys, const _Atomic uint32_t *word)
+{
+	struct fake_sys *fake = fake_of(sys);
+
+	enter(fake, FAKE_WAKE);
+	wake_all(word);
+	leave(fake, 0);
+}
+
 static uint64_t fake_now_ns(struct sys *sys)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -385,6 +407,7 @@ static const struct sys_table table = {
 	.words_create = fake_words_create,
 	.words_destroy = fake_words_destroy,
 	.words_sweep = fake_words_sweep,
+	.orphan_locks = fake_orphan_locks,
 	.words_read = fake_words_read,
 	.file_create = fake_file_create,
 	.file_unmap = fake_file_unmap,
@@ -399,6 +422,7 @@ static const struct sys_table table = {
 	.lock = fake_lock,
 	.collapse = fake_collapse,
 	.peer = fake_peer,
+	.wake = fake_wake,
 	.now_ns = fake_now_ns,
 };
 

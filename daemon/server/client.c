@@ -15,6 +15,7 @@
 #include "daemon/server/request.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/server.h"
+#include "daemon/server/sweeper.h"
 #include "daemon/server/waiting.h"
 
 enum {
@@ -282,6 +283,7 @@ static void client_ended(struct client *client)
 	}
 	client_unref(client);
 	scrub_soon(server->scrub);
+	sweeper_look(server->sweeper);
 	publisher_touch(server->publisher);
 	request_retry(server);
 }

@@ -140,14 +140,31 @@ static void apply_id(struct files *files, const struct change *change)
 {
 	struct root_file *root = files->roots[change->space].root;
 
-	if (!root)
-		return;
-	atomic_store_explicit(&root->ids[change->first], change->word, memory_order_release);
-	atomic_fetch_add_explicit(&root->deaths, 1, memory_order_release);
+	if (root)
+		atomic_store_explicit(&root->ids[change->first], change->word,
+				      memory_order_release);
 }
 
-void files_apply(struct files *files, const struct core *core, const struct change *changes,
-		 uint32_t n_changes)
+/* Is it the last of those that say something of this space's ids? They are told together. */
+static bool ends_ids(const struct change *changes, uint32_t i, uint32_t n_changes)
+{
+	return i + 1 == n_changes || changes[i + 1].kind != CHANGE_ID ||
+	       changes[i + 1].space != changes[i].space;
+}
+
+void files_tell_deaths(struct files *files, struct sys *sys, uint32_t space)
+{
+	struct root_file *root = files->roots[space].root;
+
+	if (!root)
+		return; /* the space is going, and its root file with it */
+	atomic_fetch_add_explicit(&root->deaths, 1, memory_order_release);
+	if (!mutant(deaths_unwoken))
+		sys->table->wake(sys, &root->deaths);
+}
+
+void files_apply(struct files *files, struct sys *sys, const struct core *core,
+		 const struct change *changes, uint32_t n_changes)
 {
 	for (uint32_t i = 0; i < n_changes; i++) {
 		_Atomic uint64_t *map = files->windows[changes[i].window].map;
@@ -162,6 +179,8 @@ void files_apply(struct files *files, const struct core *core, const struct chan
 			break;
 		case CHANGE_ID:
 			apply_id(files, &changes[i]);
+			if (ends_ids(changes, i, n_changes))
+				files_tell_deaths(files, sys, changes[i].space);
 			break;
 		}
 	}

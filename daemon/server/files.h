@@ -46,5 +46,8 @@ int window_files_create(struct window_files *ret, struct sys *sys, struct window
 void window_files_destroy(struct window_files *files, struct sys *sys);
 
 /* Store what became true into slice maps and root files, in order (proto/layout.h). */
-void files_apply(struct files *files, const struct core *core, const struct change *changes,
-		 uint32_t n_changes);
+void files_apply(struct files *files, struct sys *sys, const struct core *core,
+		 const struct change *changes, uint32_t n_changes);
+
+/* `deaths` of a space's root file goes on, and whoever waits on it is woken. */
+void files_tell_deaths(struct files *files, struct sys *sys, uint32_t space);

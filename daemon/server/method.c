@@ -12,11 +12,13 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/job.h"
+#include "daemon/server/method_blocks.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_numa.h"
 #include "daemon/server/method_parts.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
+#include "daemon/server/sweeper.h"
 
 enum {
 	STEPS_MAX = 16, /* of the core's, before the loop turns to others */
@@ -324,6 +326,8 @@ static int run_space_close(struct request *request, const union wire_body *param
 	if (r == CORE_MORE)
 		return method_later(request);
 	r = method_answer(request, r, &(struct core_fault){.which = "space"});
+	if (!r)
+		sweeper_look(server->sweeper); /* it may have held blocks */
 	if (r || !plan)
 		return r;
 	return method_after(request, plan);
@@ -540,6 +544,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_NUMA_NODES] = run_numa_nodes,
 	[WIRE_NUMA_SPACES] = run_numa_spaces,
 	[WIRE_SPACE_CHANGE] = run_space_change,
+	[WIRE_HOLDER_OPEN] = run_holder_open,
 	[WIRE_WORDS_OPEN] = run_words_open,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };

@@ -7,6 +7,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/method_parts.h"
 #include "daemon/server/server.h"
+#include "daemon/server/sweeper.h"
 #include "daemon/server/words_job.h"
 
 /* ---- freeing adopted extents ---- */
@@ -90,4 +91,24 @@ bool blocks_free(struct request *request, uint32_t space, const struct wire_exte
 		return false;
 	*ret = free_adopted(request, space, args, &place);
 	return true;
+}
+
+/* ---- ids ---- */
+
+int run_holder_open(struct request *request, const union wire_body *params)
+{
+	struct server *server = request->server;
+	struct core_fault fault = {};
+	uint32_t space = 0, id = 0;
+	int r;
+
+	r = method_slot(request, params->space_handle.space, &space);
+	if (r)
+		return r;
+	r = core_holder_open(server->core, request->client->session, space, &id, &fault);
+	if (r == CORE_E_BUSY)
+		sweeper_look(server->sweeper); /* which gives some of them back */
+	if (!r)
+		request->result.holder_opened.id = id;
+	return method_answer(request, r, &fault);
 }

@@ -5,6 +5,8 @@
 
 #include "daemon/server/request.h"
 
+int run_holder_open(struct request *request, const union wire_body *params);
+
 /*
  * Adopted blocks are freed if their words say that nobody has any. REQUEST_LATER: a worker looks.
  * False: it is something else, and the core knows all.

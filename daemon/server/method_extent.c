@@ -14,6 +14,7 @@
 #include "daemon/server/method_parts.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/server.h"
+#include "daemon/server/sweeper.h"
 
 /* The window that a request names, if its session may have its files. */
 static int window_of(struct request *request, const struct wire_window_open *open,
@@ -198,6 +199,22 @@ static int alloc_after(struct request *request, struct plan *plan, uint32_t spac
 	return REQUEST_LATER;
 }
 
+/* What the dead have left may be had by a sweep; but for the client's own limit. */
+static bool sweep_helps(const struct request *request, int r, const struct core_fault *fault,
+			uint32_t space)
+{
+	struct sweeper *sweeper = request->server->sweeper;
+
+	if (mutant(sweep_not_asked))
+		return false;
+	if (r == CORE_E_BUDGET)
+		return strcmp(fault->which, "client") &&
+		       sweeper_helps(sweeper, strcmp(fault->which, "space") ? 0 : space,
+				     request->since);
+	return (r == CORE_E_MEMORY || r == CORE_E_LIMIT) &&
+	       sweeper_helps(sweeper, 0, request->since);
+}
+
 int run_extent_alloc(struct request *request, const union wire_body *params)
 {
 	const struct wire_extent_alloc *alloc = &params->extent_alloc;
@@ -233,6 +250,8 @@ int run_extent_alloc(struct request *request, const union wire_body *params)
 	    !mutant(returns_left) && returns_take_all(request->server))
 		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
 				      &plan, &fault);
+	if (sweep_helps(request, r, &fault, space))
+		return REQUEST_BUSY;
 	r = method_answer(request, r, &fault);
 	if (r)
 		return r;

@@ -14,6 +14,7 @@
 #include "daemon/server/method_extent.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
+#include "daemon/server/sweeper.h"
 
 enum {
 	RETRIES_A_TURN = 64,
@@ -26,6 +27,7 @@ struct parked {
 	struct client *client; /* counted */
 	uint32_t space;        /* it wants memory of; 0: of none */
 	uint32_t tries;        /* in vain */
+	uint64_t since;        /* as of the request */
 	uint32_t size;
 	char data[];
 };
@@ -74,6 +76,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.method = WIRE_EXTENT_FREE;
 	request.id = 0;
 	request.note = true;
+	request.since = 0;
 	request.fault = (struct wire_fault){};
 	r = method_run(&request, &(union wire_body){.extent_free = *args});
 	server_apply(client->server);
@@ -137,6 +140,7 @@ static void park(struct request *request, uint32_t space, const void *data, uint
 	*parked = (struct parked){
 		.client = client_ref(request->client),
 		.space = space,
+		.since = request->since,
 		.size = size,
 	};
 	memcpy(parked->data, data, size);
@@ -202,6 +206,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	request.connection = connection;
 	request.client = client;
 	request.note = false;
+	request.since = parked ? parked->since : sweeper_count(server->sweeper);
 	request.fault = (struct wire_fault){};
 
 	r = wire_decode_call(&message, data, size, &trouble);

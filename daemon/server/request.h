@@ -26,7 +26,8 @@ struct request {
 	struct client *client;         /* NULL: before HELLO */
 	enum wire_method method;
 	uint64_t id;
-	bool note; /* wants no answer */
+	bool note;      /* wants no answer */
+	uint64_t since; /* sweeps that had begun when it came */
 	union wire_body result;
 	struct wire_fault fault;
 	char text[256]; /* of the fault's message */

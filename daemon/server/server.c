@@ -31,6 +31,7 @@
 #include "daemon/server/request.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/scrub.h"
+#include "daemon/server/sweeper.h"
 #include "daemon/sys/guard.h"
 
 enum {
@@ -46,7 +47,7 @@ void server_apply(struct server *server)
 	changes = core_changes(server->core, &n);
 	if (!n)
 		return;
-	files_apply(&server->files, server->core, changes, n);
+	files_apply(&server->files, server->sys, server->core, changes, n);
 	core_changes_clear(server->core);
 }
 
@@ -82,6 +83,7 @@ static void beat(uv_timer_t *timer)
 	request_retry(server); /* what waited for memory of the daemon's own */
 	listener_resume(server);
 	scrub_beat(server->scrub);
+	sweeper_beat(server->sweeper);
 	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(server->core, slot + 1)) {
 		struct plan *plan = NULL;
@@ -259,6 +261,8 @@ static int server_start(struct server *server)
 		r = closer_new(&server->closer, server);
 	if (!r)
 		r = scrub_new(&server->scrub, server);
+	if (!r)
+		r = sweeper_new(&server->sweeper, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
@@ -323,6 +327,7 @@ static void server_deinit(struct server *server)
 	if (server->records)
 		munmap(server->records, server->records_bytes);
 	scrub_free(server->scrub);
+	sweeper_free(server->sweeper);
 	inbox_free(server->inbox);
 	free(server->clients);
 	quota_deinit(&server->quotas);

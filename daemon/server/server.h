@@ -31,6 +31,7 @@ struct notify;
 struct parked;
 struct publisher;
 struct scrub;
+struct sweeper;
 
 struct server {
 	struct config config; /* as of the last reload */
@@ -85,6 +86,7 @@ struct server {
 	struct notify *notify;
 	struct publisher *publisher;
 	struct scrub *scrub;
+	struct sweeper *sweeper;
 	struct connection *connections; /* doubly linked */
 	struct connection *waiting,
 		**waiting_tail; /* of them, those without HELLO: waiting.h */

@@ -15,9 +15,21 @@ void words_job_add(struct words_job *job, const struct extent_place *place)
 	assert(job->n_parts < WORDS_PARTS_MAX);
 	job->parts[job->n_parts++] = (struct words_part){
 		.place = *place,
-		.fd = files->words_fd,
+		.words_fd = files->words_fd,
+		.data_fd = files->data_fd,
+		.page_shift = files->page_shift,
 		.n_slices = (uint32_t)(files->bytes / SLICE_BYTES),
 	};
+}
+
+static int sweep_ring(struct words_job *job, struct words_part *part, uint32_t *budget)
+{
+	struct sys *sys = job->server->sys;
+
+	*budget -= 1;
+	job->slice = part->place.count;
+	return sys->table->orphan_locks(sys, part->data_fd, part->page_shift,
+					part->place.first * SLICE_BYTES, &job->dead);
 }
 
 static int sweep_piece(struct words_job *job, struct words_part *part, uint32_t *budget)
@@ -33,7 +45,8 @@ static int sweep_piece(struct words_job *job, struct words_part *part, uint32_t 
 	struct words_found found = {};
 	int r;
 
-	r = sys->table->words_sweep(sys, part->fd, part->n_slices, &run, &job->dead, &found);
+	r = sys->table->words_sweep(sys, part->words_fd, part->n_slices, &run, &job->dead,
+				    &found);
 	part->found.swept += found.swept;
 	part->found.live |= found.live;
 	part->found.freed |= found.freed;
@@ -50,7 +63,9 @@ static void run_piece(uv_work_t *work)
 	while (job->at < job->n_parts && budget && !job->error) {
 		struct words_part *part = &job->parts[job->at];
 
-		job->error = sweep_piece(job, part, &budget);
+		job->error = part->place.kind == EXTENT_CHANNEL
+				     ? sweep_ring(job, part, &budget)
+				     : sweep_piece(job, part, &budget);
 		if (job->slice < part->place.count)
 			continue;
 		job->slice = 0;

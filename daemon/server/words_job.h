@@ -1,5 +1,5 @@
 /*
- * Words job - runs of shared words being swept by workers, a piece at a time.
+ * Words job - words of extents, and locks of rings, being swept by workers, a piece at a time.
  *
  * J1  A worker has at most 2 MiB of words before the loop's other work for workers gets its turn.
  * J2  How long it takes depends on what is to be swept, and not on what words or holes there are.
@@ -19,8 +19,8 @@ enum { WORDS_PARTS_MAX = 64 };
 
 struct words_part {
 	struct extent_place place;
-	int fd; /* the window's words, open as long as the window is (F1 in files.h) */
-	uint32_t n_slices;
+	int words_fd, data_fd; /* open as long as the window is (F1 in files.h) */
+	uint32_t n_slices, page_shift;
 	struct words_found found;
 };
 

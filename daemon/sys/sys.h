@@ -78,6 +78,9 @@ struct sys_table {
 	int (*words_sweep)(struct sys *sys, int fd, uint32_t n_slices,
 			   const struct words_run *run, const struct block_ids *dead,
 			   struct words_found *ret);
+	/* orphan_locks() of orphan.h; `fd` is a window's data. */
+	int (*orphan_locks)(struct sys *sys, int fd, uint32_t page_shift, uint64_t position,
+			    const struct block_ids *dead);
 	int (*words_read)(struct sys *sys, int fd, uint64_t offset, uint32_t *ret);
 	/*
 	 * A file that the daemon maps, at *ret_memory: mode 0600, committed whole. What clients
@@ -130,6 +133,8 @@ struct sys_table {
 	 */
 	int (*peer)(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		    uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth);
+	/* Whoever waits on a futex in a file that clients map. */
+	void (*wake)(struct sys *sys, const _Atomic uint32_t *word);
 	uint64_t (*now_ns)(struct sys *sys); /* CLOCK_MONOTONIC */
 };
 

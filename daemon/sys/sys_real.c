@@ -10,10 +10,12 @@
 #include "daemon/sys/locked.h"
 #include "daemon/sys/memfd.h"
 #include "daemon/sys/nodes.h"
+#include "daemon/sys/orphan.h"
 #include "daemon/sys/peer.h"
 #include "daemon/sys/reserve.h"
 #include "daemon/sys/sys.h"
 #include "daemon/sys/thp.h"
+#include "daemon/sys/wake.h"
 
 struct sys_real {
 	struct sys sys;
@@ -192,6 +194,13 @@ static int real_words_sweep(struct sys *sys, int fd, uint32_t n_slices,
 	return words_sweep(fd, n_slices, run, dead, ret);
 }
 
+static int real_orphan_locks(struct sys *sys, int fd, uint32_t page_shift, uint64_t position,
+			     const struct block_ids *dead)
+{
+	(void)sys;
+	return orphan_locks(fd, page_shift, position, dead);
+}
+
 static int real_words_read(struct sys *sys, int fd, uint64_t offset, uint32_t *ret)
 {
 	(void)sys;
@@ -289,6 +298,12 @@ static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 	return 0;
 }
 
+static void real_wake(struct sys *sys, const _Atomic uint32_t *word)
+{
+	(void)sys;
+	wake_all(word);
+}
+
 static uint64_t real_now_ns(struct sys *sys)
 {
 	struct timespec now;
@@ -303,6 +318,7 @@ static const struct sys_table table = {
 	.words_create = real_words_create,
 	.words_destroy = real_words_destroy,
 	.words_sweep = real_words_sweep,
+	.orphan_locks = real_orphan_locks,
 	.words_read = real_words_read,
 	.file_create = real_file_create,
 	.file_unmap = real_file_unmap,
@@ -317,6 +333,7 @@ static const struct sys_table table = {
 	.lock = real_lock,
 	.collapse = real_collapse,
 	.peer = real_peer,
+	.wake = real_wake,
 	.now_ns = real_now_ns,
 };
 

@@ -34,7 +34,7 @@ LAYERS = {
     "client/ctl/": (("include/", "base/", "proto/", "client/ctl/"), None),
     "client/ctl/doctor": (("base/", "client/ctl/", "daemon/sys/"), None),
     "daemon/core/": (("base/", "proto/layout.h", "daemon/core/"), PURE),
-    "daemon/sys/": (("base/", "proto/layout.h", "proto/block_word.h", "daemon/sys/"), None),
+    "daemon/sys/": (("base/", "proto/layout.h", "proto/block_word.h", "proto/ring.h", "daemon/sys/"), None),
     # Of the core, what a thing takes of a limit: a limit too small for another is refused.
     "daemon/config/": (("base/", "proto/", "daemon/core/quota.h", "daemon/config/"), None),
     "daemon/server/": (("base/", "proto/", "daemon/"), None),

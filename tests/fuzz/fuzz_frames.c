@@ -32,6 +32,7 @@
 #include "daemon/server/request.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/server.h"
+#include "daemon/server/sweeper.h"
 #include "daemon/server/waiting.h"
 #include "daemon/sys/guard.h"
 #include "tests/fake_sys.h"
@@ -167,6 +168,7 @@ static void start(void)
 	core_start(server);
 	assert(!inbox_new(&server->inbox));
 	assert(!scrub_new(&server->scrub, server));
+	assert(!sweeper_new(&server->sweeper, server));
 	assert(!publisher_new(&server->publisher, server));
 	strcat(path, ".stats"); /* mapped: it needs no name any more */
 	unlink(path);

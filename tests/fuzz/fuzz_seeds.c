@@ -146,6 +146,24 @@ static void write_stories(void)
 	story_step(ONE | CLOSE, NULL, 0);
 	story_end("story-doomed");
 
+	story_space(ONE, SETTLE, "a", 8 << 20);
+	story_call(OTHER | SETTLE, WIRE_SPACE_OPEN,
+		   &(struct wire_space_open){.name = wire_str("a")});
+	story_call(ONE | SETTLE, WIRE_HOLDER_OPEN, &(struct wire_space_handle){.space = 1});
+	story_call(OTHER | SETTLE, WIRE_HOLDER_OPEN, &(struct wire_space_handle){.space = 1});
+	story_call(ONE | SETTLE, WIRE_EXTENT_ALLOC,
+		   &(struct wire_extent_alloc){.space = 1, .size = 1 << 20, .blocks = true});
+	story_alloc(ONE | SETTLE, 4 << 20, true);
+	story_call(OTHER | SETTLE, WIRE_WORDS_OPEN, &(struct wire_window_open){.space = 1});
+	story_call(OTHER | SETTLE, WIRE_BLOCK_WHO,
+		   &(struct wire_block_who){.space = 1, .ref = (uint64_t)1 << 44});
+	story_step(ONE | CLOSE | SETTLE, NULL, 0);
+	story_call(OTHER, WIRE_EXTENT_FREE,
+		   &(struct wire_extent_free){.space = 1, .offset = 0, .tag = 1});
+	story_alloc(OTHER, 4 << 20, false);
+	story_call(OTHER | SETTLE, WIRE_SPACE_CLOSE, &(struct wire_space_handle){.space = 1});
+	story_end("story-blocks");
+
 	story_call(ROOT | SETTLE, WIRE_SPACE_CREATE,
 		   &(struct wire_space_create){.name = wire_str("r"), .reserve = 4 << 20});
 	story_space(ONE, 0, "b", 16 << 20);

@@ -5,10 +5,16 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -24,10 +30,12 @@
 enum {
 	WINDOW = 16 << 20,
 	SLICES = WINDOW >> SLICE_SHIFT,
+	WAIT_TRIES = 1000, /* of 10 ms */
 };
 
 static struct test_daemon daemon_;
 static struct peer watcher;
+static uint32_t *child_id; /* shared with children */
 
 /* A session with the space open, its first window and its words mapped. */
 struct member {
@@ -45,10 +53,13 @@ static void set_up(void)
 	test_daemon_start(&daemon_, "64M", "--pages", "4K", NULL);
 	peer_open(&watcher, daemon_.socket);
 	peer_create_space(&watcher, "a", WINDOW);
+	child_id = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(child_id, MAP_FAILED);
 }
 
 static void tear_down(void)
 {
+	munmap(child_id, 4096);
 	peer_close(&watcher);
 	test_daemon_stop(&daemon_);
 }
@@ -167,6 +178,13 @@ static bool was_refused(const struct peer *peer, uint64_t code, const char *whic
 static uint64_t used(void)
 {
 	return peer_status(&watcher).used;
+}
+
+static void wait_until_used(uint64_t bytes)
+{
+	for (int i = 0; i < WAIT_TRIES && used() != bytes; i++)
+		usleep(10000);
+	ck_assert_uint_eq(used(), bytes);
 }
 
 /* ---- words files ---- */
@@ -328,6 +346,328 @@ START_TEST(adopted_blocks_are_freed_when_nobody_has_any_and_not_before)
 }
 END_TEST
 
+/* ---- ids, and what becomes of what the dead held ---- */
+
+static uint32_t holder(struct member *member)
+{
+	ck_assert_msg(peer_call(&member->peer, WIRE_HOLDER_OPEN,
+				&(struct wire_space_handle){.space = member->space}),
+		      "%.*s", (int)member->peer.answer.fault.message.size,
+		      member->peer.answer.fault.message.data);
+	return (uint32_t)member->peer.answer.body.holder_opened.id;
+}
+
+static struct id_info id_of(struct member *member, uint32_t id)
+{
+	return id_word_unpack(atomic_load(&member->root->ids[id]));
+}
+
+static void wait_until_word(struct member *member, struct wire_extent_alloced extent,
+			    uint32_t block, uint32_t expected)
+{
+	for (int i = 0;
+	     i < WAIT_TRIES && atomic_load(word_of(member, extent, block)) != expected; i++)
+		usleep(10000);
+	ck_assert_uint_eq(atomic_load(word_of(member, extent, block)), expected);
+}
+
+/* A process that does something with a member of its own, and then waits to be killed. */
+static pid_t fork_member(void (*live)(struct member *member, struct wire_extent_alloced extent),
+			 struct wire_extent_alloced extent)
+{
+	struct member member;
+	int done[2];
+	pid_t pid;
+	char byte;
+
+	ck_assert_int_eq(pipe2(done, O_CLOEXEC), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		peer_leave_check();
+		open_member(&member, "a", false);
+		live(&member, extent);
+		ck_assert_int_eq(write(done[1], "x", 1), 1);
+		for (;;)
+			pause();
+	}
+	close(done[1]);
+	ck_assert_int_eq(read(done[0], &byte, 1), 1); /* else it has failed */
+	close(done[0]);
+	return pid;
+}
+
+static void kill_member(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+}
+
+START_TEST(an_id_is_given_once_and_the_root_file_says_to_whom)
+{
+	struct member one, two, reader;
+	uint32_t first, second;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	open_member(&reader, "a", true);
+	first = holder(&one);
+	second = holder(&two);
+	ck_assert(first && second && first != second && first < IDS_MAX && second < IDS_MAX);
+	ck_assert_uint_eq(holder(&one), first);
+	ck_assert_int_eq(id_of(&reader, first).kind, ID_PROCESS);
+	ck_assert_uint_eq(id_of(&reader, first).pid, (uint32_t)getpid());
+	ck_assert(!id_of(&reader, first).dead);
+	ck_assert(!peer_call(&reader.peer, WIRE_HOLDER_OPEN,
+			     &(struct wire_space_handle){.space = reader.space}));
+	ck_assert_uint_eq(reader.peer.answer.fault.code, 12);
+	close_member(&reader);
+	close_member(&two);
+	close_member(&one);
+}
+END_TEST
+
+/* Many more than there are ids: each is free again once a sweep has passed. */
+START_TEST(ids_are_given_again_when_their_words_have_been_swept)
+{
+	struct member one, other;
+	struct wire_extent_alloced extent;
+
+	open_member(&one, "a", false);
+	holder(&one);
+	extent = alloc_blocks(&one, 64 * KIB);
+	open_files(&one, false);
+	for (uint32_t i = 0; i < 2 * IDS_MAX; i++) {
+		_Atomic uint32_t *at = word_of(&one, extent, i % SLICE_WORDS);
+		uint32_t id;
+
+		open_member(&other, "a", false);
+		id = holder(&other);
+		for (uint32_t k = 0; k < SLICE_WORDS; k++) {
+			struct block_info info =
+				block_word_unpack(atomic_load(word_of(&one, extent, k)));
+
+			/* Who has an id finds no word that names it. */
+			ck_assert(info.state == BLOCK_FREE || info.state == BLOCK_FREED ||
+				  info.id != id);
+		}
+		atomic_store(at, word(i & 1 ? BLOCK_HELD : BLOCK_SENT, id, i + 1));
+		close_member(&other);
+	}
+	close_member(&one);
+}
+END_TEST
+
+static void hold_two(struct member *member, struct wire_extent_alloced extent)
+{
+	open_files(member, false);
+	*child_id = holder(member);
+	atomic_store(word_of(member, extent, 0), word(BLOCK_HELD, *child_id, 1));
+	atomic_store(word_of(member, extent, 1), word(BLOCK_SENT, *child_id, 2));
+}
+
+START_TEST(blocks_of_a_process_that_is_killed_are_freed_and_their_owner_is_told)
+{
+	struct member one;
+	struct wire_extent_alloced extent;
+	uint32_t deaths, self;
+	pid_t pid;
+
+	open_member(&one, "a", false);
+	self = holder(&one);
+	extent = alloc_blocks(&one, 64 * KIB);
+	open_files(&one, false);
+	atomic_store(word_of(&one, extent, 2), word(BLOCK_HELD, self, 3));
+	pid = fork_member(hold_two, extent);
+	ck_assert_uint_eq(id_of(&one, *child_id).pid, (uint32_t)pid);
+	deaths = atomic_load(&one.root->deaths);
+	ck_assert_uint_eq(words_note(one.words, SLICES, slice_of(extent))->freed, 0);
+
+	kill_member(pid);
+	wait_until_word(&one, extent, 0, word(BLOCK_FREED, 0, 1));
+	wait_until_word(&one, extent, 1, word(BLOCK_FREED, 0, 2));
+	ck_assert_uint_eq(atomic_load(word_of(&one, extent, 2)), word(BLOCK_HELD, self, 3));
+	ck_assert(id_of(&one, *child_id).dead);
+	ck_assert_uint_eq(words_note(one.words, SLICES, slice_of(extent))->freed, 1);
+	ck_assert_uint_ne(atomic_load(&one.root->deaths), deaths);
+	ck_assert_uint_eq(used(), 64 * KIB);
+	close_member(&one);
+}
+END_TEST
+
+static uint32_t deaths_before;
+
+static void *wait_for_a_death(void *userdata)
+{
+	const struct root_file *root = userdata;
+
+	while (atomic_load(&root->deaths) == deaths_before)
+		if (syscall(SYS_futex, &root->deaths, FUTEX_WAIT, deaths_before,
+			    &(struct timespec){.tv_sec = 10}, NULL, 0) &&
+		    errno == ETIMEDOUT)
+			return userdata; /* nobody woke it */
+	return NULL;
+}
+
+static void hold_nothing(struct member *member, struct wire_extent_alloced extent)
+{
+	(void)extent;
+	holder(member);
+}
+
+START_TEST(who_waits_for_somebody_is_woken_by_his_death)
+{
+	struct member one;
+	pthread_t thread;
+	void *why;
+	pid_t pid;
+
+	open_member(&one, "a", true); /* a reader may wait, too */
+	pid = fork_member(hold_nothing, (struct wire_extent_alloced){});
+	deaths_before = atomic_load(&one.root->deaths);
+	ck_assert_int_eq(
+		pthread_create(&thread, NULL, wait_for_a_death, (void *)(uintptr_t)one.root),
+		0);
+	usleep(50000); /* to let it sleep; awake it would see the same */
+	kill_member(pid);
+	ck_assert_int_eq(pthread_join(thread, &why), 0);
+	ck_assert_ptr_null(why);
+	close_member(&one);
+}
+END_TEST
+
+START_TEST(adopted_blocks_go_with_the_last_who_held_any)
+{
+	struct member one, two, three;
+	struct wire_extent_alloced extent, other;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	open_member(&three, "a", false);
+	extent = alloc_blocks(&one, 128 * KIB);
+	other = alloc_blocks(&one, 64 * KIB);
+	open_files(&two, false);
+	atomic_store(word_of(&two, extent, 1500), word(BLOCK_HELD, holder(&two), 1));
+	atomic_store(word_of(&two, other, 3), word(BLOCK_FREED, 0, 1));
+	holder(&one);
+	close_member(
+		&one); /* the other extent holds nothing: the sweep that follows frees it */
+	wait_until_used(128 * KIB);
+	holder(&three);
+	close_member(&three);
+	usleep(50000);
+	ck_assert_uint_eq(used(), 128 * KIB);
+	close_member(&two);
+	wait_until_used(0);
+}
+END_TEST
+
+START_TEST(a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays)
+{
+	struct member one, two;
+	struct wire_extent_alloced held, bare;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	ck_assert(try_alloc(&one, 256 * KIB, false, true));
+	held = one.peer.answer.body.extent_alloced;
+	ck_assert(try_alloc(&one, 128 * KIB, false, true));
+	bare = one.peer.answer.body.extent_alloced;
+	open_files(&two, false);
+	atomic_store(word_of(&two, held, 0),
+		     word(BLOCK_HELD, holder(&two), (uint32_t)held.tag));
+	/* Left by what was there before. */
+	atomic_store(word_of(&two, bare, 0), word(BLOCK_FREED, 0, (uint32_t)bare.tag - 1));
+	close_member(&one);
+	ck_assert_uint_eq(used(), 384 * KIB);
+	close_member(&two);
+	wait_until_used(128 * KIB);
+}
+END_TEST
+
+/* Freed by who could not say so: it died, or nobody was there to hear. */
+START_TEST(before_memory_is_refused_what_is_empty_is_looked_for)
+{
+	struct member one, two;
+	struct wire_extent_alloced extent;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	extent = alloc_blocks(&one, 12 * MIB);
+	open_files(&two, false);
+	atomic_store(word_of(&two, extent, 0), word(BLOCK_HELD, holder(&two), 1));
+	close_member(&one);
+	ck_assert(!try_alloc(&two, 6 * MIB, false, false));
+	ck_assert(was_refused(&two.peer, 3, "space"));
+	atomic_store(word_of(&two, extent, 0), word(BLOCK_FREED, 0, 1));
+	ck_assert(try_alloc(&two, 6 * MIB, false, false));
+	ck_assert_uint_eq(used(), 6 * MIB);
+	close_member(&two);
+}
+END_TEST
+
+/* ---- mischief ---- */
+
+static void spoil(struct member *member, struct wire_extent_alloced extent)
+{
+	uint64_t size = words_file_size(SLICES) / sizeof(uint32_t);
+	unsigned seed = (unsigned)extent.tag;
+
+	open_files(member, false);
+	holder(member);
+	for (uint64_t i = 0; i < size; i++)
+		atomic_store(words_at(member->words, i),
+			     (uint32_t)rand_r(&seed) << 12 ^ (uint32_t)rand_r(&seed));
+	for (unsigned i = 0; i < SLICES / 4; i++)
+		ck_assert_int_eq(fallocate(member->words_fd,
+					   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					   rand_r(&seed) % SLICES * 4096, 4096),
+				 0);
+}
+
+START_TEST(garbage_in_the_words_is_its_own_spaces_loss)
+{
+	struct member bystander, one;
+	struct wire_extent_alloced theirs, extent;
+	uint32_t id;
+
+	peer_create_space(&watcher, "b", WINDOW);
+	open_member(&bystander, "b", false);
+	theirs = alloc_blocks(&bystander, 64 * KIB);
+	open_files(&bystander, false);
+	id = holder(&bystander);
+	atomic_store(word_of(&bystander, theirs, 7), word(BLOCK_HELD, id, 1));
+
+	for (unsigned round = 0; round < 20; round++) {
+		pid_t pid;
+
+		open_member(&one, "a", false);
+		holder(&one);
+		extent = alloc_blocks(&one, 512 * KIB);
+		ck_assert(try_alloc(&one, 128 * KIB, false, true));
+		extent.tag = round + 1;
+		pid = fork_member(spoil, extent);
+		close_member(&one);
+		kill_member(pid);
+		/* Whatever the words say, what is allocated stays within its limit. */
+		ck_assert_uint_le(used(), WINDOW + 64 * KIB);
+	}
+	/* With them goes all that they spoiled. */
+	for (int i = 0;
+	     i < WAIT_TRIES && !peer_call(&watcher, WIRE_SPACE_REMOVE,
+					  &(struct wire_space_remove){.name = wire_str("a")});
+	     i++)
+		usleep(10000);
+	wait_until_used(64 * KIB);
+	peer_create_space(&watcher, "a", WINDOW);
+	open_member(&one, "a", false);
+	alloc_blocks(&one, 8 * MIB);
+	close_member(&one);
+	ck_assert_uint_eq(atomic_load(word_of(&bystander, theirs, 7)), word(BLOCK_HELD, id, 1));
+	close_member(&bystander);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("blocks");
@@ -343,5 +683,15 @@ int main(void)
 	tcase_add_test(tests, blocks_are_their_sessions_and_then_the_spaces);
 	tcase_add_test(tests, an_extent_is_one_block_or_of_blocks);
 	tcase_add_test(tests, adopted_blocks_are_freed_when_nobody_has_any_and_not_before);
+	tcase_add_test(tests, an_id_is_given_once_and_the_root_file_says_to_whom);
+	tcase_add_test(tests, ids_are_given_again_when_their_words_have_been_swept);
+	tcase_add_test(tests,
+		       blocks_of_a_process_that_is_killed_are_freed_and_their_owner_is_told);
+	tcase_add_test(tests, who_waits_for_somebody_is_woken_by_his_death);
+	tcase_add_test(tests, adopted_blocks_go_with_the_last_who_held_any);
+	tcase_add_test(tests,
+		       a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays);
+	tcase_add_test(tests, before_memory_is_refused_what_is_empty_is_looked_for);
+	tcase_add_test(tests, garbage_in_the_words_is_its_own_spaces_loss);
 	return suite_run(suite);
 }
