@@ -17,8 +17,8 @@
 #include <stdint.h>
 
 #include "client/lease.h"
-#include "client/size_class.h"
 #include "client/span.h"
+#include "proto/size_class.h"
 
 #define HEAPS_UNOPENED UINT64_MAX
 

@@ -25,7 +25,7 @@
 #include <stdint.h>
 
 #include "client/lease.h"
-#include "client/size_class.h"
+#include "proto/size_class.h"
 
 struct heap;
 

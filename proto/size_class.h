@@ -7,6 +7,8 @@
  * Z2  No size above 1 KiB wastes more than a quarter, a run's tail included.
  * Z3  A run has at most 64 groups of 64 blocks, and at most 16 slices; of blocks of more than
  *     32 KiB one group.
+ * Z4  A class's number stands in shared memory (struct slice_note): the table only grows, at its
+ *     end.
  */
 #pragma once
 

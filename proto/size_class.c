@@ -1,4 +1,4 @@
-#include "client/size_class.h"
+#include "proto/size_class.h"
 
 #include <assert.h>
 
