@@ -30,7 +30,8 @@ enum {
 	WINDOWS_MAX = 1 << WINDOW_BITS,
 	SPACE_NAME_MAX = 63,
 	CHANNEL_NAME_MAX = 63,
-	BLOCK_SHIFT = 6, /* 64 bytes: the smallest block that has a word */
+	CHANNEL_CAPACITY_MAX = 4096, /* so that its memory is one slice */
+	BLOCK_SHIFT = 6,             /* 64 bytes: the smallest block that has a word */
 	SLICE_WORDS = 1 << (SLICE_SHIFT - BLOCK_SHIFT),
 	ID_BITS = 10,
 	IDS_MAX = 1 << ID_BITS, /* 0 is nobody's, or anyone's */
@@ -138,6 +139,12 @@ enum id_kind {
 	ID_NONE = 0,
 	ID_PROCESS = 1,
 	ID_CHANNEL = 2,
+};
+
+/* What an end of a channel is for. */
+enum channel_role {
+	CHANNEL_SENDS = 1 << 0,
+	CHANNEL_RECEIVES = 1 << 1,
 };
 
 struct id_info {

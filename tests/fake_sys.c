@@ -11,6 +11,7 @@
 #include "daemon/sys/orphan.h"
 #include "daemon/sys/peer.h"
 #include "daemon/sys/wake.h"
+#include "daemon/sys/zero.h"
 
 /* What there is of a page of 1 GiB: what a test writes it writes near its start. */
 enum { GIANT_IN_FAKE = 2 << 20 };
@@ -287,6 +288,17 @@ static int fake_scrub(struct sys *sys, int fd, uint64_t offset, uint64_t size)
 	return leave(fake, r ? r : punch_pages(fd, offset, size));
 }
 
+static int fake_zero(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		     uint64_t size)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	(void)page_shift; /* plain memfds */
+	r = enter(fake, FAKE_ZERO);
+	return leave(fake, r ? r : zero_range(fd, 12, offset, size));
+}
+
 static int fake_blocks(struct sys *sys, int fd, uint64_t *ret)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -414,6 +426,7 @@ static const struct sys_table table = {
 	.commit = fake_commit,
 	.punch = fake_punch,
 	.scrub = fake_scrub,
+	.zero = fake_zero,
 	.blocks = fake_blocks,
 	.reopen = fake_reopen,
 	.host = fake_host,

@@ -33,6 +33,14 @@ static struct rung_sums *sums_of(const struct core *core, struct sums *sums,
 			return text; \
 	} while (0)
 
+static uint64_t list_length(const struct link *list)
+{
+	uint64_t n = 0;
+
+	list_for_each(at, list)++ n;
+	return n;
+}
+
 static const char *extent_check(const struct core *core, const struct extent *extent,
 				const struct space *space, const struct member *member,
 				struct sums *sums)
@@ -53,6 +61,8 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	     "B1: an extent is not paid for");
 	MUST(member || extent->kind != EXTENT_PRIVATE, "X2: a private extent of nobody");
 	MUST(extent->tag && extent->tag <= TAG_MASK, "X1: a tag is none");
+	MUST((extent->kind == EXTENT_CHANNEL) == !!extent->channel,
+	     "X2: an extent and its channel do not know each other");
 	for (uint32_t i = 0; i < extent->count; ++i) {
 		uint32_t word = window->words[extent->first + i];
 
@@ -223,12 +233,81 @@ static const char *members_check(const struct core *core, const struct space *sp
 	return NULL;
 }
 
-static uint64_t list_length(const struct link *list)
+/* Those of one channel; the others' roles are counted here. */
+static const char *ends_check(const struct core *core, const struct channel *channel,
+			      struct sums *sums)
 {
-	uint64_t n = 0;
+	uint32_t senders = 0, receivers = 0;
 
-	list_for_each(at, list)++ n;
-	return n;
+	list_for_each(at, &channel->ends)
+	{
+		const struct end *end = list_entry(at, struct end, in_channel);
+		const struct end_record *record =
+			records_at(core->records, RECORD_END, end->slot);
+		uint64_t word = end_word_pack(end_word(end));
+
+		MUST(end->channel == channel && end->member->space == channel->space &&
+			     end->member->id && end_find(channel, end->member) == end,
+		     "CH3: an end is another's");
+		MUST(slots_used(&core->slots[RECORD_END], end->slot),
+		     "R1: an end without a slot");
+		MUST(record->word == (channel->pending ? 0 : word),
+		     "R1: an end and its record differ");
+		MUST(end->roles, "CH3: an end has no role");
+		senders += !!(end->roles & CHANNEL_SENDS);
+		receivers += !!(end->roles & CHANNEL_RECEIVES);
+		sums->owed += end_owes(end);
+		++sums->slots[RECORD_END];
+	}
+	MUST(senders == channel->senders && receivers == channel->receivers,
+	     "CH3: the ends of a channel are miscounted");
+	MUST(channel->had_senders >= !!senders && channel->had_receivers >= !!receivers,
+	     "CH3: a channel has what it never had");
+	return NULL;
+}
+
+static const char *channels_check(const struct core *core, const struct space *space,
+				  struct sums *sums, uint64_t *held)
+{
+	uint32_t n = 0;
+
+	list_for_each(at, &space->channels)
+	{
+		const struct channel *channel = list_entry(at, struct channel, link);
+		const struct channel_record *record =
+			records_at(core->records, RECORD_CHANNEL, channel->slot);
+		const struct extent *extent = &core->extents[channel->extent];
+		uint64_t *word = &held[channel->id / 64], bit = (uint64_t)1 << channel->id % 64;
+		bool lives = !list_empty(&channel->ends);
+		const char *wrong = ends_check(core, channel, sums);
+
+		if (wrong)
+			return wrong;
+		++n;
+		++sums->slots[RECORD_CHANNEL];
+		sums->owed += channel->pending;
+		MUST(channel->space == space && core->channels[channel->slot] == channel &&
+			     slots_used(&core->slots[RECORD_CHANNEL], channel->slot),
+		     "CH1: a channel is not at its slot");
+		MUST(extent->channel == channel && extent->window->space == space &&
+			     extent->count == 1 && extent->pending == channel->pending,
+		     "CH1: a channel has no memory");
+		MUST(!lives || channel_named(space, channel->name) == channel,
+		     "CH2: two channels have one name");
+		MUST(!(*word & bit), "I1: an id is of two");
+		if (lives)
+			*word |= bit;
+		else
+			MUST(space->ids.dead[channel->id / 64] & bit,
+			     "CH1: a channel without ends lives");
+		MUST(channel->pending
+			     ? !record->word
+			     : record->word == channel_word_pack(channel_word(channel)) &&
+				       !strcmp(record->name, channel->name),
+		     "R1: a channel and its record differ");
+	}
+	MUST(n == space->n_channels, "CH1: channels are miscounted");
+	return NULL;
 }
 
 static const char *space_check(const struct core *core, const struct space *space,
@@ -247,6 +326,8 @@ static const char *space_check(const struct core *core, const struct space *spac
 	if (!wrong)
 		wrong = extents_check(core, &space->extents, space, NULL, sums, &adopted,
 				      &stored);
+	if (!wrong)
+		wrong = channels_check(core, space, sums, held);
 	if (!wrong)
 		wrong = ids_check(&space->ids);
 	if (wrong)
@@ -367,6 +448,8 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 
 			count(held, QUOTA_OPENS, 1, METADATA_OPEN);
 			count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
+			n = list_length(&list_entry(at, struct member, in_session)->ends);
+			count(held, QUOTA_CHANNELS, n, n * METADATA_END);
 		}
 	}
 	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i) {
@@ -376,7 +459,8 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 		if (!space || space->owner.uid != uid)
 			continue;
 		n = space->n_adopted;
-		count(held, QUOTA_SPACES, 1, METADATA_SPACE);
+		count(held, QUOTA_SPACES, 1,
+		      METADATA_SPACE + list_length(&space->channels) * METADATA_CHANNEL);
 		count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
 		for (uint32_t j = 0; j < space->windows_max; ++j)
 			if (space->windows[j])

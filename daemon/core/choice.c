@@ -271,12 +271,12 @@ static void plan_hold(struct core_plan *plan, const struct choice *choice, uint3
 	window_take(window, choice->place.run, from, to - from);
 }
 
-static int choice_plan(struct core *core, struct member *member, uint32_t count,
+static int choice_plan(struct core *core, struct member *member, const struct choice_wish *wish,
 		       struct choice *choice, struct core_plan **ret, struct core_fault *fault)
 {
 	_cleanup_(plan_freep) struct core_plan *plan = NULL;
 	struct space *space = member->space;
-	uint32_t first, last;
+	uint32_t first, last, count = wish->count;
 	bool new = !choice->window;
 	int r;
 
@@ -296,6 +296,9 @@ static int choice_plan(struct core *core, struct member *member, uint32_t count,
 	if (!r && !plan_pages_fit(core, plan))
 		r = FAULT(fault, CORE_E_LIMIT, .which = "pages",
 			  .max = core->slots[RECORD_PAGES].total);
+	if (!r && wish->zeroed)
+		r = plan_add(plan, EFFECT_ZERO, space->slot, choice->window->slot,
+			     choice->place.first, count);
 	if (r) {
 		if (new)
 			space_window_undo(core, choice->window);
@@ -307,19 +310,20 @@ static int choice_plan(struct core *core, struct member *member, uint32_t count,
 }
 
 /* Commits and punches for what was chosen; no plan if it is all there. */
-static int choice_try(struct core *core, struct member *member, uint32_t count,
+static int choice_try(struct core *core, struct member *member, const struct choice_wish *wish,
 		      struct choice *choice, struct core_plan **ret, struct core_fault *fault)
 {
 	*ret = NULL;
-	return choice->window && !choice->need
+	return choice->window && !choice->need && !wish->zeroed
 		       ? 0
-		       : choice_plan(core, member, count, choice, ret, fault);
+		       : choice_plan(core, member, wish, choice, ret, fault);
 }
 
-int choice_make(struct core *core, struct member *member, uint32_t count, uint32_t align,
-		const struct node_order *order, struct choice *ret, struct core_plan **ret_plan,
-		struct core_fault *fault)
+int choice_make(struct core *core, struct member *member, const struct choice_wish *wish,
+		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault)
 {
+	const struct node_order *order = wish->order;
+	uint32_t count = wish->count, align = wish->align;
 	struct space *space = member->space;
 	struct core_plan *plan;
 	struct choice choice;
@@ -332,7 +336,7 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 		if (!choose_plain(core, space, count, align, nodes, &choice) &&
 		    !choose_any(core, space, count, align, nodes, &choice))
 			continue;
-		r = choice_try(core, member, count, &choice, &plan, fault);
+		r = choice_try(core, member, wish, &choice, &plan, fault);
 		if (r)
 			return r;
 		*ret = choice;
@@ -345,7 +349,7 @@ int choice_make(struct core *core, struct member *member, uint32_t count, uint32
 		/* One node after the other: what lacks pages on one may find idle ones on the
 		 * next. */
 		while (choose_short(core, space, count, align, nodes, &choice, &is_short)) {
-			r = choice_try(core, member, count, &choice, &plan, fault);
+			r = choice_try(core, member, wish, &choice, &plan, fault);
 			if (!r) {
 				*ret = choice;
 				*ret_plan = plan;

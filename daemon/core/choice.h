@@ -25,6 +25,12 @@ struct choice {
 	uint32_t need;             /* units to commit */
 };
 
+struct choice_wish {
+	uint32_t count, align; /* slices */
+	bool zeroed;           /* by a plan, wherever it is */
+	const struct node_order *order;
+};
+
 struct core;
 struct core_plan;
 struct member;
@@ -38,9 +44,8 @@ struct window;
  * CORE_E_MEMORY; CORE_E_BUSY: none, while plans are outstanding that may yield one; CORE_E_LIMIT
  * (with fault); -ENOMEM.
  */
-int choice_make(struct core *core, struct member *member, uint32_t count, uint32_t align,
-		const struct node_order *order, struct choice *ret, struct core_plan **ret_plan,
-		struct core_fault *fault);
+int choice_make(struct core *core, struct member *member, const struct choice_wish *wish,
+		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault);
 /* For a refusal: bytes that the space could still get on these nodes, and the longest run of them. */
 void choice_outlook(const struct core *core, const struct space *space, uint64_t nodes,
 		    uint64_t *ret_available, uint64_t *ret_largest);

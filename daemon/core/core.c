@@ -10,6 +10,7 @@
 static const uint32_t slots_max[RECORD_KINDS] = {
 	[RECORD_SPACE] = 1 << 16,   [RECORD_WINDOW] = 1 << 24, [RECORD_PAGES] = 1 << 24,
 	[RECORD_SESSION] = 1 << 20, [RECORD_MEMBER] = 1 << 24, [RECORD_EXTENT] = 1 << 29,
+	[RECORD_CHANNEL] = 1 << 24, [RECORD_END] = 1 << 24,
 };
 
 static bool rung_valid(const struct core_config *config, uint32_t page_shift,
@@ -93,12 +94,13 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	core->windows = calloc((size_t)slots[RECORD_WINDOW] + 1, sizeof(*core->windows));
 	core->sessions = calloc((size_t)slots[RECORD_SESSION] + 1, sizeof(*core->sessions));
 	core->extents = calloc((size_t)slots[RECORD_EXTENT] + 1, sizeof(*core->extents));
+	core->channels = calloc((size_t)slots[RECORD_CHANNEL] + 1, sizeof(*core->channels));
 	core->n_names = 1;
 	while (core->n_names < slots[RECORD_SPACE])
 		core->n_names *= 2;
 	core->names = calloc(core->n_names, sizeof(struct space *));
 	if (!core->spaces || !core->windows || !core->sessions || !core->extents ||
-	    !core->names)
+	    !core->channels || !core->names)
 		return -ENOMEM;
 	/* A handle of 0 means none to clients, and a session of 0 nobody. */
 	if (slots[RECORD_SPACE])
@@ -129,6 +131,10 @@ void core_free(struct core *core)
 		     i = slots_next(&core->slots[RECORD_EXTENT], i + 1))
 			core_give(core, extent_quota(&core->extents[i]), QUOTA_LEASES,
 				  METADATA_LEASE);
+	if (core->channels)
+		for (uint32_t i = 0; i < core->slots[RECORD_CHANNEL].total; ++i)
+			if (core->channels[i])
+				channel_free(core, core->channels[i]);
 	if (core->sessions) {
 		for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
 			struct session *session = core->sessions[i];
@@ -146,6 +152,7 @@ void core_free(struct core *core)
 	free(core->windows);
 	free(core->sessions);
 	free(core->extents);
+	free(core->channels);
 	free(core->names);
 	quota_deinit(&core->quotas);
 	changes_deinit(&core->changes);
@@ -228,7 +235,7 @@ void core_limits_set(struct core *core, const struct quota_limits *limits)
 	} tables[] = {
 		{QUOTA_SESSIONS, RECORD_SESSION, true}, {QUOTA_SPACES, RECORD_SPACE, true},
 		{QUOTA_OPENS, RECORD_MEMBER, false},    {QUOTA_WINDOWS, RECORD_WINDOW, false},
-		{QUOTA_LEASES, RECORD_EXTENT, false},
+		{QUOTA_LEASES, RECORD_EXTENT, false},   {QUOTA_CHANNELS, RECORD_END, false},
 	};
 	const uint32_t *slots = records_capacity(core->records)->slots;
 

@@ -94,13 +94,15 @@ enum effect_kind {
 	EFFECT_COMMIT,         /* give pages to units [first, first + count) */
 	EFFECT_PUNCH,          /* take them away */
 	EFFECT_SCRUB,          /* take away what stands there uncommitted, if anything does */
+	EFFECT_ZERO, /* store zeros, guarded, into slices that are committed by then */
 };
 
 struct effect {
 	enum effect_kind kind;
 	uint32_t space;        /* slot */
 	uint32_t window;       /* slot; of window and page effects */
-	uint32_t first, count; /* units; of a window that comes or goes: all it has */
+	uint32_t first, count; /* units (EFFECT_ZERO: slices); of a window that comes or goes:
+				  all it has */
 };
 
 /*
@@ -278,6 +280,9 @@ bool core_extent_at(const struct core *core, uint32_t space, uint64_t offset,
 int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32_t *ret,
 		     struct core_fault *fault);
 
+/* The session that has this id; 0: none, or it is a channel's. */
+uint32_t core_holder_at(const struct core *core, uint32_t space, uint32_t id);
+
 /* All IDS_MAX id words of a space, for a root file that is written anew. What nobody has is dead. */
 void core_id_words(const struct core *core, uint32_t space, uint64_t *ret);
 
@@ -311,6 +316,54 @@ int core_sweep_next(struct core *core, uint32_t space, struct extent_place *ret,
 bool core_sweep_free(struct core *core, uint32_t space, const struct extent_place *place);
 /* Not `done`: it did not get through all, so what was dead stays dead. */
 void core_sweep_end(struct core *core, uint32_t space, bool done);
+
+/* ---- channels ---- */
+
+struct channel_request {
+	const char *name;  /* like a space's */
+	uint32_t roles;    /* enum channel_role */
+	uint64_t capacity; /* of one that is made: references, up to a power of two; 0: 64 */
+	bool existing,
+		exclusive; /* CORE_E_NOT_FOUND, "channel" if there is none; CORE_E_EXISTS if
+				     there is one */
+	uint64_t avoid;    /* as of an extent, likewise: */
+	uint32_t caller;
+};
+
+struct channel_info {
+	uint64_t offset, size; /* of its ring: zeros when it is made */
+	uint32_t tag, id, capacity;
+};
+
+/*
+ * Open an end of a channel, or another role of the same end: who has them all gets the same
+ * answer again. What is not there yet is made, by a plan, as of which *ret holds.
+ *
+ * CORE_E_INVALID: "name", "roles", "capacity", or "holder": the session has no id in the space.
+ * CORE_E_PERMISSION: "write". CORE_E_BUSY: "plan" (also who makes it at this moment), or "sweep".
+ * CORE_E_LIMIT: "ids", "channels", or a quota. Else as core_extent_alloc().
+ */
+int core_channel_open(struct core *core, uint32_t session, uint32_t space,
+		      const struct channel_request *request, struct channel_info *ret,
+		      struct plan **ret_plan, struct core_fault *fault);
+
+/*
+ * These roles of the session's end. The channel goes with its last end: its id is dead, and the
+ * end of the next sweep frees its memory. CORE_E_NOT_FOUND: "channel": it has none of them.
+ */
+int core_channel_close(struct core *core, uint32_t session, uint32_t space, uint32_t id,
+		       uint32_t roles, struct core_fault *fault);
+
+struct channel_view {
+	struct channel_info info;
+	const char *name;
+	uint32_t senders, receivers;
+};
+
+/* The first id at or after `id` that is a channel's that lives; 0: none. */
+uint32_t core_channel_next(const struct core *core, uint32_t space, uint32_t id);
+bool core_channel_view(const struct core *core, uint32_t space, uint32_t id,
+		       struct channel_view *ret);
 
 /* ---- giving back ---- */
 
@@ -351,7 +404,7 @@ struct space_view {
 	uint64_t limit, reserve, client_limit;
 	uint64_t used, peak, committed, largest;
 	uint64_t extents;
-	uint32_t ids, ids_dead; /* of holders; that wait for a sweep */
+	uint32_t ids, ids_dead; /* of holders and channels; that wait for a sweep */
 	struct space_counts counts;
 };
 

@@ -22,6 +22,8 @@ static const char *records_differ(const struct records *a, const struct records 
 		[RECORD_SESSION] = sizeof(struct session_record),
 		[RECORD_MEMBER] = sizeof(struct member_record),
 		[RECORD_EXTENT] = sizeof(struct extent_record),
+		[RECORD_CHANNEL] = sizeof(struct channel_record),
+		[RECORD_END] = sizeof(struct end_record),
 	};
 
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
@@ -93,6 +95,8 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 	SAME(a->n_windows == b->n_windows && a->n_members == b->n_members &&
 		     a->n_extents == b->n_extents,
 	     "the counts of a space");
+	SAME(a->n_channels == b->n_channels && a->n_adopted == b->n_adopted,
+	     "the channels of a space");
 	for (uint32_t i = 0; i < a->windows_max || i < b->windows_max; ++i) {
 		const char *wrong =
 			windows_differ(space_window_at(a, i), space_window_at(b, i));

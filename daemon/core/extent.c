@@ -74,18 +74,21 @@ void extent_store(struct core *core, uint32_t slot)
 	struct space *space = extent->window->space;
 
 	window_use(extent->window, extent->first, extent->count, slot);
-	record_extent_put(core->records, slot,
-			  (struct extent_owner){.holder = extent->member->session->slot + 1,
-						.tag = extent->tag,
-						.kind = extent->kind},
-			  (struct extent_run){.window = extent->window->slot,
-					      .first = extent->first,
-					      .count = extent->count});
+	record_extent_put(
+		core->records, slot,
+		(struct extent_owner){
+			.holder = extent->member ? extent->member->session->slot + 1 : 0,
+			.tag = extent->tag,
+			.kind = extent->kind},
+		(struct extent_run){.window = extent->window->slot,
+				    .first = extent->first,
+				    .count = extent->count});
 	extent_say(core, extent, true);
 	extent->pending = false;
 	++space->n_extents;
 	++space->counts.allocs;
-	++extent->member->session->allocs;
+	if (extent->member)
+		++extent->member->session->allocs;
 }
 
 void extent_release(struct core *core, uint32_t slot)
@@ -222,15 +225,109 @@ static int request_check(struct core *core, struct member *member,
 	return 0;
 }
 
-static void member_pay(struct core *core, struct extent *extent)
+/* In all sums, and in its list. */
+static void extent_count(struct core *core, struct extent *extent)
 {
-	struct session *session = extent->member->session;
+	struct session *session = extent->member ? extent->member->session : NULL;
+	struct space *space = extent->window->space;
 
-	session->used += extent->charge.bytes;
-	session->peak = u64_max(session->peak, session->used);
+	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	extent_node(extent)->used += extent->charge.bytes;
-	extent->window->space->used_on[extent->window->place.info.node] += extent->charge.bytes;
-	list_append(&extent->member->extents, &extent->link);
+	space->used_on[extent->window->place.info.node] += extent->charge.bytes;
+	if (session) {
+		session->used += extent->charge.bytes;
+		session->peak = u64_max(session->peak, session->used);
+		list_append(&extent->member->extents, &extent->link);
+	} else {
+		++space->n_adopted;
+		list_append(&space->extents, &extent->link);
+	}
+}
+
+/* What is to be had, by whom; a channel's is nobody's. */
+struct extent_wish {
+	enum extent_kind kind;
+	uint64_t bytes;
+	struct choice_wish choice;
+};
+
+/*
+ * Pending; its slices are held. *ret_plan, which is not started, is NULL if there is nothing to
+ * do before it can be stored.
+ */
+static int extent_make(struct core *core, struct member *member, const struct extent_wish *wish,
+		       uint32_t *ret, struct core_plan **ret_plan, struct core_fault *fault)
+{
+	bool own = wish->kind != EXTENT_CHANNEL;
+	struct space *space = member->space;
+	struct extent extent = {
+		.member = own ? member : NULL, .kind = wish->kind, .pending = true};
+	_cleanup_(charge_release) struct charge charge = {0};
+	uint64_t nodes = wish->choice.order->all;
+	struct budget_refusal refusal = {0};
+	struct core_plan *plan = NULL;
+	struct choice choice;
+	int r;
+
+	r = budget_charge(own ? &member->budget : &space->budget, wish->bytes, &charge,
+			  &refusal);
+	if (r)
+		return refuse_budget(core, member, wish->bytes, nodes, &refusal, fault);
+	r = core_may(core, own ? member->session->quota : space->quota, QUOTA_LEASES,
+		     METADATA_LEASE, fault);
+	if (r)
+		return r;
+	r = changes_owe(&core->changes, extent_owes(&extent));
+	if (r)
+		return r;
+	r = choice_make(core, member, &wish->choice, &choice, &plan, fault);
+	if (r) {
+		changes_forgive(&core->changes, extent_owes(&extent));
+		charge_release(&charge);
+		if (r == CORE_E_MEMORY)
+			return refuse_memory(core, member, wish->bytes, nodes, fault);
+		if (r == CORE_E_BUSY)
+			return FAULT(fault, CORE_E_BUSY, .which = "plan",
+				     .requested = wish->bytes);
+		return r;
+	}
+	if (!plan)
+		window_take(choice.window, choice.place.run, choice.place.first,
+			    wish->choice.count);
+	extent.window = choice.window;
+	extent.charge = charge;
+	extent.first = choice.place.first;
+	extent.count = wish->choice.count;
+	extent.tag = tag_take(core, space);
+	charge = (struct charge){0};
+	*ret = slots_take(&core->slots[RECORD_EXTENT]);
+	core->extents[*ret] = extent;
+	extent_count(core, &core->extents[*ret]);
+	if (plan)
+		plan->extent = *ret;
+	*ret_plan = plan;
+	return 0;
+}
+
+int extent_for_channel(struct core *core, struct channel *channel, struct member *member,
+		       uint32_t caller, uint64_t avoid, struct core_plan **ret_plan,
+		       struct core_fault *fault)
+{
+	struct node_order order;
+	struct extent_wish wish = {
+		.kind = EXTENT_CHANNEL,
+		.bytes = SLICE_BYTES,
+		.choice = {.count = 1, .align = 1, .zeroed = true, .order = &order},
+	};
+	int r;
+
+	node_order(core, member->space, member->space->numa, caller, &order);
+	node_order_avoid(&order, avoid);
+	r = extent_make(core, member, &wish, &channel->extent, ret_plan, fault);
+	if (r)
+		return r;
+	core->extents[channel->extent].channel = channel;
+	return 0;
 }
 
 int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
@@ -238,73 +335,34 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		      struct plan **ret_plan, struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
-	struct slots *slots = &core->slots[RECORD_EXTENT];
-	_cleanup_(charge_release) struct charge charge = {0};
-	struct budget_refusal refusal = {0};
 	struct node_order order;
-	struct core_plan *plan = NULL;
-	struct choice choice;
-	struct extent *extent;
-	uint32_t slot, count, align, owed;
-	uint64_t bytes;
+	struct extent_wish wish = {.kind = request->kind, .choice = {.order = &order}};
+	const struct extent *extent;
+	struct core_plan *plan;
+	uint32_t slot;
 	int r;
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
-	r = request_check(core, member, request, &bytes, &order, fault);
+	r = request_check(core, member, request, &wish.bytes, &order, fault);
 	if (r)
 		return r;
-	r = budget_charge(&member->budget, bytes, &charge, &refusal);
-	if (r)
-		return refuse_budget(core, member, bytes, order.all, &refusal, fault);
-	r = core_may(core, member->session->quota, QUOTA_LEASES, METADATA_LEASE, fault);
-	if (r)
-		return r;
-	owed = extent_owes(
-		&(struct extent){.member = member, .kind = request->kind, .pending = true});
-	r = changes_owe(&core->changes, owed);
+	wish.choice.count = (uint32_t)(wish.bytes >> SLICE_SHIFT);
+	wish.choice.align = (uint32_t)(u64_max(request->align, SLICE_BYTES) >> SLICE_SHIFT);
+	r = extent_make(core, member, &wish, &slot, &plan, fault);
 	if (r)
 		return r;
-	count = (uint32_t)(bytes >> SLICE_SHIFT);
-	align = (uint32_t)(u64_max(request->align, SLICE_BYTES) >> SLICE_SHIFT);
-	r = choice_make(core, member, count, align, &order, &choice, &plan, fault);
-	if (r) {
-		changes_forgive(&core->changes, owed);
-		charge_release(&charge);
-		if (r == CORE_E_MEMORY)
-			return refuse_memory(core, member, bytes, order.all, fault);
-		if (r == CORE_E_BUSY)
-			return FAULT(fault, CORE_E_BUSY, .which = "plan", .requested = bytes);
-		return r;
-	}
-
-	slot = slots_take(slots);
 	extent = &core->extents[slot];
-	*extent = (struct extent){
-		.window = choice.window,
-		.member = member,
-		.charge = charge,
-		.first = choice.place.first,
-		.count = count,
-		.tag = tag_take(core, member->space),
-		.kind = request->kind,
-		.pending = true,
-	};
-	charge = (struct charge){0};
-	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
-	member_pay(core, extent);
 	*ret = (struct extent_info){
-		.offset = offset_make(choice.window->place.number,
+		.offset = offset_make(extent->window->place.number,
 				      (uint64_t)extent->first << SLICE_SHIFT),
-		.size = bytes,
+		.size = wish.bytes,
 		.tag = extent->tag,
 	};
 	if (plan) {
-		plan->extent = slot;
 		plan_start(core, plan);
 		*ret_plan = &plan->plan;
 	} else {
-		window_take(choice.window, choice.place.run, extent->first, count);
 		extent_store(core, slot);
 		*ret_plan = NULL;
 	}

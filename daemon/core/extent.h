@@ -4,6 +4,7 @@
  * X1  A recorded extent's slices are used and name it; its units are committed.
  * X2  A private extent has a member. A shared one, and one of blocks, has the member that
  *     allocated it, then none: it is adopted, and its charge is the space's.
+ *     A channel's never has one, and names its channel.
  * X3  An extent owes the changes that it will make: being stored, being cleared; one of blocks
  *     in between that it is no session's, since its slices name who cuts them.
  *
@@ -21,7 +22,8 @@
 struct extent {
 	struct link link; /* of its member, or of the space */
 	struct window *window;
-	struct member *member; /* NULL: adopted */
+	struct member *member; /* NULL: adopted, or a channel's */
+	struct channel *channel;
 	struct charge charge;
 	uint32_t first, count;
 	uint32_t tag;
@@ -29,8 +31,17 @@ struct extent {
 	bool pending; /* a plan makes it: not recorded */
 };
 
+struct channel;
 struct core;
+struct core_plan;
 
+/*
+ * A slice of zeros for a channel, who pays for itself from the space. The plan, which is never
+ * NULL, has not been started. As core_extent_alloc().
+ */
+int extent_for_channel(struct core *core, struct channel *channel, struct member *member,
+		       uint32_t caller, uint64_t avoid, struct core_plan **ret_plan,
+		       struct core_fault *fault);
 /* It is there now: used, recorded, said. */
 void extent_store(struct core *core, uint32_t slot);
 /* Undo or free: its slices and its charge go back. Clears the record if there is one. */

@@ -66,16 +66,18 @@ int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32
 	return 0;
 }
 
+/* Said first, so that who sees an end gone finds its holder dead. */
 void holder_die(struct core *core, struct member *member)
 {
 	uint32_t id = member->id;
 
 	if (!id)
 		return;
+	holder_say(core, member, id, true);
+	ends_close(core, member);
 	member->id = 0;
 	holder_record(core, member);
 	ids_die(&member->space->ids, id);
-	holder_say(core, member, id, true);
 }
 
 void core_id_words(const struct core *core, uint32_t slot, uint64_t *ret)
@@ -94,4 +96,27 @@ void core_id_words(const struct core *core, uint32_t slot, uint64_t *ret)
 		if (member->id)
 			ret[member->id] = holder_word(member, false);
 	}
+	list_for_each(at, &space->channels)
+	{
+		const struct channel *channel = list_entry(at, struct channel, link);
+
+		if (!channel->pending)
+			ret[channel->id] = channel_id_word(channel);
+	}
+}
+
+uint32_t core_holder_at(const struct core *core, uint32_t slot, uint32_t id)
+{
+	const struct space *space = core_space_at(core, slot);
+
+	if (!space || !id)
+		return 0;
+	list_for_each(at, &space->members)
+	{
+		const struct member *member = list_entry(at, struct member, in_space);
+
+		if (member->id == id)
+			return member->session->slot;
+	}
+	return 0;
 }

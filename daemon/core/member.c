@@ -25,6 +25,7 @@ int member_new(struct member **ret, struct core *core, struct space *space,
 			   .limit = space->client_limit},
 	};
 	list_init(&member->extents);
+	list_init(&member->ends);
 	list_append(&space->members, &member->in_space);
 	list_append(&session->members, &member->in_session);
 	++space->n_members;
@@ -129,6 +130,18 @@ static bool drain(struct core *core, struct link *extents, bool all, uint32_t *s
 	return true;
 }
 
+/* All that a space still has when its last member has gone. */
+static bool drain_space(struct core *core, struct space *space, uint32_t *steps)
+{
+	while (!list_empty(&space->channels)) {
+		if (!*steps)
+			return false;
+		--*steps;
+		channel_release(core, list_entry(space->channels.next, struct channel, link));
+	}
+	return drain(core, &space->extents, true, steps);
+}
+
 /* Add the end of a space to a plan, which is made if need be. */
 static int end_add(struct core_plan **plan, struct space *space)
 {
@@ -166,7 +179,7 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 	if (!drain(core, &member->extents, last, steps))
 		return CORE_MORE;
 	if (last) {
-		if (!drain(core, &space->extents, true, steps))
+		if (!drain_space(core, space, steps))
 			return CORE_MORE;
 		if (space->n_plans)
 			return CORE_E_BUSY;
@@ -230,7 +243,7 @@ int core_space_remove(struct core *core, struct credentials who, const char *nam
 		*ret = NULL;
 		return 0;
 	}
-	if (!drain(core, &space->extents, true, &steps))
+	if (!drain_space(core, space, &steps))
 		return CORE_MORE;
 	r = end_add(&plan, space);
 	if (r)

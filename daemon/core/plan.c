@@ -239,7 +239,7 @@ void plan_start(struct core *core, struct core_plan *plan)
 						    space->window_next);
 			continue;
 		}
-		if (effect->kind == EFFECT_ROOT_CREATE)
+		if (effect->kind == EFFECT_ROOT_CREATE || effect->kind == EFFECT_ZERO)
 			continue;
 		if (effect->kind == EFFECT_SCRUB) {
 			if (!mutant(scrub_unheld))
@@ -361,6 +361,7 @@ static void effect_end(struct core *core, struct core_plan *plan, const struct e
 		--space->n_plans;
 	switch (effect->kind) {
 	case EFFECT_ROOT_CREATE:
+	case EFFECT_ZERO:
 	case EFFECT_WINDOW_DESTROY: /* with the root */
 		break;
 	case EFFECT_ROOT_DESTROY:
@@ -442,8 +443,18 @@ void plan_commit(struct core *core, struct plan *pub)
 	if (plan->extent != SLOT_NONE) {
 		hold_end(core, plan);
 		extent_store(core, plan->extent);
+		if (core->extents[plan->extent].channel)
+			channel_store(core, core->extents[plan->extent].channel);
 	}
 	plan_end(core, plan);
+}
+
+/* And the channel that it was to be of. */
+static void extent_undo(struct core *core, uint32_t slot)
+{
+	if (core->extents[slot].channel)
+		channel_undo(core, core->extents[slot].channel);
+	extent_release(core, slot);
 }
 
 void plan_abort(struct core *core, struct plan *pub)
@@ -465,13 +476,13 @@ void plan_abort(struct core *core, struct plan *pub)
 
 		if (effect->kind == EFFECT_WINDOW_CREATE && plan->extent != SLOT_NONE &&
 		    core->extents[plan->extent].window == window) {
-			extent_release(core, plan->extent);
+			extent_undo(core, plan->extent);
 			plan->extent = SLOT_NONE;
 		}
 		effect_end(core, plan, effect, false);
 	}
 	if (plan->extent != SLOT_NONE)
-		extent_release(core, plan->extent);
+		extent_undo(core, plan->extent);
 	space->changing &= !plan->changes;
 	if (plan->creates) {
 		slots_put(&core->slots[RECORD_SPACE], space->slot);

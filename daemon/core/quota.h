@@ -30,6 +30,8 @@ enum {
 	METADATA_SPACE = 16 << 10,  /* with its root file */
 	METADATA_OPEN = 256,
 	METADATA_LEASE = 128,
+	METADATA_CHANNEL = 256,
+	METADATA_END = 128,
 	METADATA_WINDOW = 8 << 10,
 	METADATA_SLICE = 16, /* of a window: the core's word and policy, the slice map's */
 };

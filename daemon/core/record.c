@@ -5,7 +5,7 @@
 
 #include "base/base.h"
 
-#define RECORDS_MAGIC 0x3152444c52425256ULL /* "VRBRLDR1" */
+#define RECORDS_MAGIC 0x3252444c52425256ULL /* "VRBRLDR2" */
 
 /* The head of the table: everything is found by counting from it, so the table can be moved. */
 struct records {
@@ -23,6 +23,9 @@ static const struct shape {
 			    offsetof(struct session_record, word)},
 	[RECORD_MEMBER] = {sizeof(struct member_record), offsetof(struct member_record, word)},
 	[RECORD_EXTENT] = {sizeof(struct extent_record), offsetof(struct extent_record, run)},
+	[RECORD_CHANNEL] = {sizeof(struct channel_record),
+			    offsetof(struct channel_record, word)},
+	[RECORD_END] = {sizeof(struct end_record), offsetof(struct end_record, word)},
 };
 
 enum { HEAD_BYTES = 64 };
@@ -147,6 +150,12 @@ void record_extent_put(struct records *records, uint32_t slot, struct extent_own
 	put(records, RECORD_EXTENT, slot, (const uint64_t *)(const void *)&extent);
 }
 
+void record_channel_put(struct records *records, uint32_t slot,
+			const struct channel_record *channel)
+{
+	put(records, RECORD_CHANNEL, slot, (const uint64_t *)(const void *)channel);
+}
+
 void record_pages_put(struct records *records, uint32_t slot, uint32_t window, uint32_t group,
 		      uint64_t bits)
 {
@@ -222,4 +231,15 @@ void record_extent_owner(struct records *records, uint32_t slot, struct extent_o
 {
 	store(records, FIELD(records, RECORD_EXTENT, slot, extent_record, owner),
 	      extent_owner_pack(owner));
+}
+
+void record_channel_word(struct records *records, uint32_t slot, struct channel_word word)
+{
+	store(records, FIELD(records, RECORD_CHANNEL, slot, channel_record, word),
+	      channel_word_pack(word));
+}
+
+void record_end_put(struct records *records, uint32_t slot, struct end_word end)
+{
+	store(records, FIELD(records, RECORD_END, slot, end_record, word), end_word_pack(end));
 }

@@ -21,6 +21,8 @@
  *   session  word            -                                       word = 0
  *   member   word            word (has an id, no more)               word = 0
  *   extent   run             owner (adopted), run (tail returned)    run = 0
+ *   channel  word            word (had_, died)                       word = 0
+ *   end      word            word (roles)                            word = 0
  *
  * Which record is stored first, where a change takes several (so that each prefix of its stores
  * is a state that core_recover() takes):
@@ -30,10 +32,15 @@
  *   memory is taken       tag_next, extent                              else: a tag is skipped
  *   a space changes       ceiling; pages; limit if it rises; client_limit, reserve, mode,
  *                         owner, weight; limit if it falls              else: part of it has
- *   a session ends        each member's id, its extents, the member;    else: it ends again
- *                         the session
- *   a space goes          removed, extents, members, pages, windows     else: it goes on going
- *                         from the last to the first, the space
+ *   a session ends        each member's ends, its id, its extents, the  else: it ends again
+ *                         member; the session
+ *   a channel is made     extent, channel, end                          else: an extent of no
+ *                                                                       channel, or a dead one
+ *   an end is opened      the end, the channel (had_)                   else: had_ follows from it
+ *   an end is closed      the channel (died), the end                   else: it is closed again
+ *   a channel is reaped   the channel, its extent                       else: an extent of none
+ *   a space goes          removed, channels, extents, members, pages,   else: it goes on going
+ *                         windows from the last to the first, the space
  */
 #pragma once
 
@@ -98,6 +105,22 @@ struct extent_record {
 	uint64_t run;
 };
 
+/*
+ *   word: space slot:16  id:10  extent slot:29  had_senders:1  had_receivers:1  died:1
+ *         capacity shift:4  0:1  1:1
+ */
+struct channel_record {
+	uint64_t word;
+	char name[CHANNEL_NAME_MAX + 1];
+};
+
+/*
+ *   word: channel slot:24  session slot:24  roles:2  0:13  1:1
+ */
+struct end_record {
+	uint64_t word;
+};
+
 enum record_kind {
 	RECORD_SPACE,
 	RECORD_WINDOW,
@@ -105,6 +128,8 @@ enum record_kind {
 	RECORD_SESSION,
 	RECORD_MEMBER,
 	RECORD_EXTENT,
+	RECORD_CHANNEL,
+	RECORD_END,
 	RECORD_KINDS
 };
 
@@ -245,6 +270,53 @@ static inline struct extent_run extent_run_unpack(uint64_t word)
 	};
 }
 
+struct channel_word {
+	uint32_t space, id, extent;
+	bool had_senders, had_receivers, died;
+	uint32_t capacity_shift;
+};
+
+static inline uint64_t channel_word_pack(struct channel_word channel)
+{
+	return (uint64_t)channel.space | (uint64_t)channel.id << 16 |
+	       (uint64_t)channel.extent << 26 | (uint64_t)channel.had_senders << 55 |
+	       (uint64_t)channel.had_receivers << 56 | (uint64_t)channel.died << 57 |
+	       (uint64_t)channel.capacity_shift << 58 | RECORD_VALID;
+}
+
+static inline struct channel_word channel_word_unpack(uint64_t word)
+{
+	return (struct channel_word){
+		.space = (uint32_t)word & 0xffff,
+		.id = (uint32_t)(word >> 16) & ID_MASK,
+		.extent = (uint32_t)(word >> 26) & 0x1fffffff,
+		.had_senders = word >> 55 & 1,
+		.had_receivers = word >> 56 & 1,
+		.died = word >> 57 & 1,
+		.capacity_shift = (uint32_t)(word >> 58) & 15,
+	};
+}
+
+struct end_word {
+	uint32_t channel, session;
+	uint32_t roles; /* enum channel_role */
+};
+
+static inline uint64_t end_word_pack(struct end_word end)
+{
+	return (uint64_t)end.channel | (uint64_t)end.session << 24 | (uint64_t)end.roles << 48 |
+	       RECORD_VALID;
+}
+
+static inline struct end_word end_word_unpack(uint64_t word)
+{
+	return (struct end_word){
+		.channel = (uint32_t)word & 0xffffff,
+		.session = (uint32_t)(word >> 24) & 0xffffff,
+		.roles = (uint32_t)(word >> 48) & 3,
+	};
+}
+
 /* ---- stores ---- */
 
 /* One store: the slot is free. */
@@ -256,6 +328,8 @@ void record_session_put(struct records *records, uint32_t slot,
 			const struct session_record *session);
 void record_extent_put(struct records *records, uint32_t slot, struct extent_owner owner,
 		       struct extent_run run);
+void record_channel_put(struct records *records, uint32_t slot,
+			const struct channel_record *channel);
 void record_pages_put(struct records *records, uint32_t slot, uint32_t window, uint32_t group,
 		      uint64_t bits);
 
@@ -269,6 +343,8 @@ void record_window_put(struct records *records, uint32_t slot, struct window_pla
 void record_pages_bits(struct records *records, uint32_t slot, uint64_t bits); /* 0: freed */
 void record_member_put(struct records *records, uint32_t slot, struct member_word member);
 void record_extent_owner(struct records *records, uint32_t slot, struct extent_owner owner);
+void record_channel_word(struct records *records, uint32_t slot, struct channel_word word);
+void record_end_put(struct records *records, uint32_t slot, struct end_word end);
 
 /*
  * Limits, mode, owner and weight: one store for each word that differs, in an order of which each

@@ -8,6 +8,8 @@
  *   empty committed units        idle
  *   a removed space, unused      stays so; core_space_remove() goes on with it
  *   ids that nobody has          dead: words may name them
+ *   a channel without an end     dead likewise, until a sweep
+ *   an extent of no channel      was never anyone's, or is no more: it is cleared
  *   a session half ended         whole again, with what it still has: it ends again
  *
  * Everything else that does not fit together no prefix can leave: -EUCLEAN. Nothing is believed:
@@ -276,14 +278,39 @@ static int recover_members(struct core *core)
 	return 0;
 }
 
+static int recover_channels(struct core *core)
+{
+	for_each_record(core, RECORD_CHANNEL, slot)
+	{
+		const struct channel_record *record =
+			records_at(core->records, RECORD_CHANNEL, slot);
+		struct channel_word word = channel_word_unpack(record->word);
+		struct space *space = core_space_at(core, word.space);
+		struct extent *extent;
+
+		if (channel_word_pack(word) != record->word || !space ||
+		    word.extent >= core->slots[RECORD_EXTENT].total ||
+		    (uint32_t)1 << word.capacity_shift > CHANNEL_CAPACITY_MAX ||
+		    !space_name_valid(record->name) || !ids_claim(&space->ids, word.id))
+			return -EUCLEAN;
+		extent = &core->extents[word.extent];
+		if (extent->channel)
+			return -EUCLEAN;
+		extent->channel = channel_enter(core, space, slot, word, record->name);
+		if (!extent->channel)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /* Whose extent it is. False: nobody's that could have it. */
 static bool owner_read(const struct core *core, const struct space *space,
 		       struct extent_owner owner, struct member **ret)
 {
 	struct session *session;
 
-	if (!owner.tag || (owner.kind != EXTENT_PRIVATE && owner.kind != EXTENT_SHARED &&
-			   owner.kind != EXTENT_BLOCKS))
+	if (!owner.tag || owner.kind < EXTENT_PRIVATE || owner.kind > EXTENT_CHANNEL ||
+	    (owner.kind == EXTENT_CHANNEL && owner.holder))
 		return false;
 	*ret = NULL;
 	if (!owner.holder)
@@ -306,6 +333,7 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	*extent = (struct extent){
 		.window = window,
 		.member = member,
+		.channel = extent->channel,
 		.first = run.first,
 		.count = run.count,
 		.tag = owner.tag,
@@ -333,6 +361,16 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	return 0;
 }
 
+/* Its channel is in the same space, and its ring in one slice. */
+static bool channel_fits(const struct core *core, uint32_t slot, struct extent_owner owner,
+			 struct extent_run run)
+{
+	const struct window *window = core->windows[run.window];
+
+	return owner.kind == EXTENT_CHANNEL && window &&
+	       window->space == core->extents[slot].channel->space && run.count == 1;
+}
+
 static int recover_extents(struct core *core)
 {
 	for_each_record(core, RECORD_EXTENT, slot)
@@ -347,6 +385,12 @@ static int recover_extents(struct core *core)
 		if (extent_owner_pack(owner) != record->owner || !run.count ||
 		    run.window >= core->slots[RECORD_WINDOW].total)
 			return -EUCLEAN;
+		if (owner.kind == EXTENT_CHANNEL && !core->extents[slot].channel) {
+			record_clear(core->records, RECORD_EXTENT, slot);
+			continue;
+		}
+		if (core->extents[slot].channel && !channel_fits(core, slot, owner, run))
+			return -EUCLEAN;
 		window = core->windows[run.window];
 		if (!window || run.first >= window->slices ||
 		    run.count > window->slices - run.first ||
@@ -359,6 +403,50 @@ static int recover_extents(struct core *core)
 	for (uint32_t i = 0; i < core->slots[RECORD_WINDOW].total; ++i)
 		if (core->windows[i])
 			window_rebuild_end(core->windows[i]);
+	return 0;
+}
+
+static int recover_ends(struct core *core)
+{
+	for_each_record(core, RECORD_END, slot)
+	{
+		const struct end_record *record = records_at(core->records, RECORD_END, slot);
+		struct end_word word = end_word_unpack(record->word);
+		struct session *session = core_session_at(core, word.session);
+		struct channel *channel = word.channel < core->slots[RECORD_CHANNEL].total
+						  ? core->channels[word.channel]
+						  : NULL;
+		struct member *member =
+			session && channel ? member_find(session, channel->space) : NULL;
+		int r;
+
+		if (end_word_pack(word) != record->word || !word.roles || !member ||
+		    !member->id || end_find(channel, member))
+			return -EUCLEAN;
+		r = changes_owe(&core->changes, (uint32_t)__builtin_popcount(word.roles));
+		if (r)
+			return r;
+		if (!end_enter(core, channel, member, slot, word.roles))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Each has its memory; of those that have ends, each its name. */
+static int recover_rings(struct core *core)
+{
+	for (uint32_t i = 0; i < core->slots[RECORD_CHANNEL].total; ++i) {
+		struct channel *channel = core->channels[i];
+
+		if (!channel)
+			continue;
+		if (!core->extents[channel->extent].window)
+			return -EUCLEAN;
+		if (list_empty(&channel->ends))
+			ids_die(&channel->space->ids, channel->id);
+		else if (channel_named(channel->space, channel->name) != channel)
+			return -EUCLEAN;
+	}
 	return 0;
 }
 
@@ -383,8 +471,9 @@ static void core_freep(struct core **core)
 int core_recover(struct core **ret, const struct core_config *config, struct records *records)
 {
 	static int (*const steps[])(struct core *) = {
-		recover_spaces,  recover_windows, recover_pages, recover_sessions,
-		recover_members, recover_extents, recover_ids,
+		recover_spaces,  recover_windows,  recover_pages,   recover_sessions,
+		recover_members, recover_channels, recover_extents, recover_ends,
+		recover_rings,   recover_ids,
 	};
 	_cleanup_(core_freep) struct core *core = NULL;
 	int r;

@@ -157,6 +157,7 @@ struct space *space_new(void)
 	space->slot = SLOT_NONE;
 	list_init(&space->members);
 	list_init(&space->extents);
+	list_init(&space->channels);
 	ids_init(&space->ids);
 	return space;
 }
@@ -305,7 +306,9 @@ int space_quota_move(struct core *core, struct space *space, uint32_t uid,
 		[QUOTA_SPACES] = 1,
 		[QUOTA_WINDOWS] = space->n_windows,
 		[QUOTA_LEASES] = space->n_adopted,
-		[QUOTA_METADATA] = METADATA_SPACE + (uint64_t)space->n_adopted * METADATA_LEASE,
+		[QUOTA_METADATA] = METADATA_SPACE +
+				   (uint64_t)space->n_adopted * METADATA_LEASE +
+				   (uint64_t)space->n_channels * METADATA_CHANNEL,
 	};
 	struct quota_refusal why;
 	bool may = true;

@@ -51,9 +51,11 @@ struct space {
 	struct unit_sums units;
 	struct window **windows; /* by number; NULL: none */
 	uint32_t windows_max, n_windows;
-	struct link members; /* struct member, in_space */
-	struct link extents; /* adopted ones */
-	uint32_t n_adopted;  /* of `extents` */
+	struct link members;  /* struct member, in_space */
+	struct link extents;  /* adopted ones, and channels' */
+	uint32_t n_adopted;   /* of `extents` */
+	struct link channels; /* struct channel */
+	uint32_t n_channels;  /* dead ones included */
 	uint32_t n_members, n_extents;
 	uint32_t n_plans; /* effects of plans, and a sweep: SW1 */
 	struct ids ids;
@@ -72,6 +74,7 @@ struct member {
 	uint32_t n_plans;
 	struct budget budget;
 	struct link extents; /* that it holds or shares */
+	struct link ends;    /* of channels: struct end, in_member */
 };
 
 struct core;
@@ -138,6 +141,6 @@ int member_new(struct member **ret, struct core *core, struct space *space,
 void member_free(struct core *core, struct member *member);
 /* All ids are taken: CORE_E_BUSY, or CORE_E_LIMIT. */
 int ids_refuse(const struct space *space, struct core_fault *fault);
-/* Its id, if it has one, is dead. */
+/* Its ends are closed, and its id is dead, if it has any. */
 void holder_die(struct core *core, struct member *member);
 struct member *member_find(const struct session *session, const struct space *space);

@@ -5,6 +5,7 @@
 
 #include "daemon/core/budget.h"
 #include "daemon/core/change.h"
+#include "daemon/core/channel.h"
 #include "daemon/core/core.h"
 #include "daemon/core/extent.h"
 #include "daemon/core/list.h"
@@ -33,6 +34,7 @@ struct core {
 	struct space **spaces; /* by slot, as the next three */
 	struct window **windows;
 	struct session **sessions;
+	struct channel **channels;
 	struct extent *extents;
 	struct space **names; /* of every state; a hash table, chained by next_named */
 	uint32_t n_names;     /* a power of two */

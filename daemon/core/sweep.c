@@ -18,7 +18,7 @@ bool core_sweep_pays(const struct core *core, uint32_t slot)
 {
 	const struct space *space = core_space_at(core, slot);
 
-	return space && !space->sweep.running && space->n_adopted;
+	return space && !space->sweep.running && space->n_adopted > space->n_channels;
 }
 
 int core_sweep_begin(struct core *core, uint32_t slot, uint64_t *ret_dead)
@@ -122,5 +122,7 @@ void core_sweep_end(struct core *core, uint32_t slot, bool done)
 		return;
 	space->sweep.running = false;
 	--space->n_plans;
+	if (done)
+		channels_reap(core, space);
 	ids_sweep_end(&space->ids, done);
 }

@@ -11,6 +11,7 @@ enum {
 	WINDOWS_ALL_MAX = 4096,
 	SESSIONS_MAX = 4096,
 	MEMBERS_MAX = 16384,
+	ENDS_MAX = 16384,     /* of channels; and as many channels */
 	DESCRIPTORS_OWN = 64, /* the loop's, the workers', and what is just being opened */
 	WAITING_MAX = 256,    /* connections without HELLO, of all uids */
 	UNANSWERED_SHIFT = 4, /* all uids together may have so many times one's limit: 16 */
@@ -43,6 +44,8 @@ void allowance_size(struct server *server, struct record_capacity *ret)
 			[RECORD_SESSION] = SESSIONS_MAX,
 			[RECORD_MEMBER] = MEMBERS_MAX,
 			[RECORD_EXTENT] = (uint32_t)(size / SLICE_BYTES),
+			[RECORD_CHANNEL] = ENDS_MAX,
+			[RECORD_END] = ENDS_MAX,
 		}};
 }
 
@@ -61,6 +64,8 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 		(uint64_t)slots[RECORD_SPACE] * METADATA_SPACE +
 		(uint64_t)slots[RECORD_MEMBER] * METADATA_OPEN +
 		(uint64_t)slots[RECORD_WINDOW] * METADATA_WINDOW +
+		(uint64_t)slots[RECORD_CHANNEL] * METADATA_CHANNEL +
+		(uint64_t)slots[RECORD_END] * METADATA_END +
 		(uint64_t)slots[RECORD_EXTENT] * (METADATA_LEASE + 2 * METADATA_SLICE);
 
 	/* Metadata would fill every table before it came to its sum: half of a quarter will do. */
@@ -77,6 +82,8 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 							     slots[RECORD_WINDOW]),
 				[QUOTA_LEASES] = or_quarter(server->config.limits.leases,
 							    slots[RECORD_EXTENT]),
+				[QUOTA_CHANNELS] = or_quarter(server->config.limits.channels,
+							      slots[RECORD_END]),
 				[QUOTA_METADATA] = or_quarter(server->config.limits.metadata,
 							      metadata / 2),
 			},

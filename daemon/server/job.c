@@ -94,6 +94,21 @@ static int step_scrub(struct job *job, struct step *step)
 	return r;
 }
 
+/* Slices that a client may have had before. */
+static int step_zero(struct job *job, struct step *step)
+{
+	struct sys *sys = job->server->sys;
+	int r = sys->table->zero(sys, step->window.data_fd, step->info.page_shift,
+				 step->effect.first * SLICE_BYTES,
+				 step->effect.count * SLICE_BYTES);
+
+	if (r)
+		log_error("space %u: zeros for slice %u of window %u failed: %s",
+			  step->effect.space, step->effect.first, step->effect.window,
+			  strerror(-r));
+	return r;
+}
+
 static int step_run(struct job *job, struct step *step)
 {
 	struct server *server = job->server;
@@ -116,6 +131,8 @@ static int step_run(struct job *job, struct step *step)
 		return step_punch(job, step);
 	case EFFECT_SCRUB:
 		return step_scrub(job, step);
+	case EFFECT_ZERO:
+		return step_zero(job, step);
 	}
 	return -EINVAL;
 }
@@ -134,6 +151,7 @@ static void step_undo(struct job *job, struct step *step)
 		break;
 	case EFFECT_PUNCH:
 	case EFFECT_SCRUB:
+	case EFFECT_ZERO:
 	case EFFECT_WINDOW_DESTROY:
 	case EFFECT_ROOT_DESTROY:
 		break; /* what is gone is gone, and the core counts it so */
@@ -157,7 +175,7 @@ static void job_run(uv_work_t *work)
 	for (done = 0; done < job->n_steps; done++) {
 		struct step *step = &job->steps[done];
 
-		if (step->effect.kind == EFFECT_COMMIT)
+		if (step->effect.kind == EFFECT_COMMIT || step->effect.kind == EFFECT_ZERO)
 			step_find_window(job, step);
 		job->outcome.error = step_run(job, step);
 		if (job->outcome.error)
@@ -230,6 +248,7 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 	case EFFECT_COMMIT:
 	case EFFECT_PUNCH:
 	case EFFECT_SCRUB:
+	case EFFECT_ZERO:
 		step->window = files->windows[effect->window];
 		break;
 	}

@@ -102,6 +102,9 @@ struct sys_table {
 	 * given back to it either.
 	 */
 	int (*scrub)(struct sys *sys, int fd, uint64_t offset, uint64_t size);
+	/* Zeros into pages that are committed. -EFAULT: a client has punched them. */
+	int (*zero)(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		    uint64_t size);
 	/* Bytes that a file really holds. */
 	int (*blocks)(struct sys *sys, int fd, uint64_t *ret);
 	/* A fresh description of the file, for a client. */

@@ -16,6 +16,7 @@
 #include "daemon/sys/sys.h"
 #include "daemon/sys/thp.h"
 #include "daemon/sys/wake.h"
+#include "daemon/sys/zero.h"
 
 struct sys_real {
 	struct sys sys;
@@ -142,6 +143,13 @@ static int real_punch(struct sys *sys, int fd, uint32_t page_shift, uint64_t off
 static int real_scrub(struct sys *sys, int fd, uint64_t offset, uint64_t size)
 {
 	return punch_pages(fd, offset, size);
+}
+
+static int real_zero(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		     uint64_t size)
+{
+	(void)sys;
+	return zero_range(fd, page_shift, offset, size);
 }
 
 /* ---- files ---- */
@@ -325,6 +333,7 @@ static const struct sys_table table = {
 	.commit = real_commit,
 	.punch = real_punch,
 	.scrub = real_scrub,
+	.zero = real_zero,
 	.blocks = real_blocks,
 	.reopen = real_reopen,
 	.host = real_host,

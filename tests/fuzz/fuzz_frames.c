@@ -105,6 +105,8 @@ static void core_start(struct server *server)
 			[RECORD_SESSION] = SESSIONS,
 			[RECORD_MEMBER] = 64,
 			[RECORD_EXTENT] = SIZE / SLICE_BYTES,
+			[RECORD_CHANNEL] = 64,
+			[RECORD_END] = 64,
 		}};
 	const struct core_config config = {
 		.page_shift = 12,

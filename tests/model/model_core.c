@@ -22,6 +22,14 @@ static void one_step(void)
 		verb_holder_open();
 		return;
 	}
+	if (one_in(25)) {
+		verb_channel_open();
+		return;
+	}
+	if (one_in(50)) {
+		verb_channel_close();
+		return;
+	}
 	if (dice < 415)
 		verb_alloc();
 	else if (dice < 585)
@@ -61,6 +69,8 @@ static void run(uint64_t steps)
 		[RECORD_SESSION] = SESSIONS + 1,
 		[RECORD_MEMBER] = OPENS,
 		[RECORD_EXTENT] = EXTENTS,
+		[RECORD_CHANNEL] = CHANNELS,
+		[RECORD_END] = ENDS,
 	}};
 	void *memory;
 
@@ -99,6 +109,7 @@ static void run(uint64_t steps)
 		m.config.limits.max[QUOTA_OPENS] = 1 + below(8);
 		m.config.limits.max[QUOTA_WINDOWS] = 1 + below(8);
 		m.config.limits.max[QUOTA_LEASES] = 1 + below(60);
+		m.config.limits.max[QUOTA_CHANNELS] = 1 + below(10);
 	}
 	MUST(!core_new(&m.core, &m.config, m.records));
 	for (step = 0; step < steps; ++step) {
@@ -142,11 +153,13 @@ int main(void)
 	       " refused %" PRIu64 " adopted %" PRIu64 " gone %" PRIu64 " trimmed %" PRIu64
 	       " scrubbed %" PRIu64 " aborted %" PRIu64 " limit %" PRIu64 " changed %" PRIu64
 	       " reserved %" PRIu64 " lowered %" PRIu64 " blocks %" PRIu64 " holders %" PRIu64
-	       " swept %" PRIu64 "\n",
+	       " swept %" PRIu64 " channels %" PRIu64 " joined %" PRIu64 " reaped %" PRIu64
+	       "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
 	       total[N_ABORTED], total[N_LIMIT], total[N_CHANGED], total[N_RESERVED],
-	       total[N_LOWERED], total[N_BLOCKS], total[N_HOLDERS], total[N_SWEPT]);
+	       total[N_LOWERED], total[N_BLOCKS], total[N_HOLDERS], total[N_SWEPT],
+	       total[N_CHANNELS], total[N_JOINED], total[N_REAPED]);
 	return 0;
 }

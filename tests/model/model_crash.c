@@ -4,8 +4,8 @@
  *
  *   each prefix recovers, and core_check() finds nothing wrong
  *   every record is as it was before the verb, or as it is after it: none half written (of a
- *   space that was there and stays, every word: its terms are changed one by one; of a member
- *   that leaves, also without its id)
+ *   space that was there and stays, every word: its terms are changed one by one; a member
+ *   that leaves has no id before it is gone, and a channel that goes says how its last end went)
  *   a page is recorded only while it is there (the shell commits before plan_commit())
  *   no tag is given twice for the same place, whatever was lost
  *   what is recovered can be ended: sessions and spaces go, and leave nothing behind
@@ -32,6 +32,8 @@ enum {
 	SESSIONS = 5,
 	MEMBERS = 16,
 	EXTENTS = 64,
+	CHANNELS = 6,
+	ENDS = 10,
 	PLANS = 4,
 	LOG_MAX = 4096,
 	UNITS_MAX = 64
@@ -44,6 +46,8 @@ static const struct record_capacity capacity = {{
 	[RECORD_SESSION] = SESSIONS,
 	[RECORD_MEMBER] = MEMBERS,
 	[RECORD_EXTENT] = EXTENTS,
+	[RECORD_CHANNEL] = CHANNELS,
+	[RECORD_END] = ENDS,
 }};
 
 static const uint32_t sizes[RECORD_KINDS] = {
@@ -53,6 +57,8 @@ static const uint32_t sizes[RECORD_KINDS] = {
 	[RECORD_SESSION] = sizeof(struct session_record),
 	[RECORD_MEMBER] = sizeof(struct member_record),
 	[RECORD_EXTENT] = sizeof(struct extent_record),
+	[RECORD_CHANNEL] = sizeof(struct channel_record),
+	[RECORD_END] = sizeof(struct end_record),
 };
 
 static struct {
@@ -136,19 +142,26 @@ static bool space_is_whole(uint32_t slot)
 	return true;
 }
 
-/* One that leaves has no id any more before it is gone. */
-static bool leaves(enum record_kind kind, uint32_t slot)
+/* A member that leaves has no id before it is gone; a channel's last end died. */
+static bool is_going(enum record_kind kind, uint32_t slot)
 {
-	const struct member_record *now = records_at(image, RECORD_MEMBER, slot);
-	const struct member_record *old = records_at(before, RECORD_MEMBER, slot);
-	struct member_word word;
+	uint64_t now, old;
 
-	if (kind != RECORD_MEMBER || !now->word || !old->word ||
+	if ((kind != RECORD_MEMBER && kind != RECORD_CHANNEL) ||
+	    !records_valid(before, kind, slot) || !records_valid(image, kind, slot) ||
 	    records_valid(after, kind, slot))
 		return false;
-	word = member_word_unpack(old->word);
-	word.id = 0;
-	return now->word == member_word_pack(word);
+	now = *(const uint64_t *)records_at(image, kind, slot);
+	old = *(const uint64_t *)records_at(before, kind, slot);
+	if (kind == RECORD_MEMBER) {
+		struct member_word word = member_word_unpack(old);
+
+		word.id = 0;
+		return now == member_word_pack(word);
+	}
+	return channel_word_unpack(now).died &&
+	       (now ^ old) == (channel_word_pack((struct channel_word){.died = true}) ^
+			       channel_word_pack((struct channel_word){0}));
 }
 
 static void look_at_image(bool ended, const uint64_t *pages_there)
@@ -159,7 +172,7 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 				if (!space_is_whole(i) && !ended)
 					DIE("space %u is half written", i);
 			} else if (kind != RECORD_PAGES && !same(image, before, kind, i) &&
-				   !same(image, after, kind, i) && !leaves(kind, i)) {
+				   !same(image, after, kind, i) && !is_going(kind, i)) {
 				DIE("record %u of kind %u is half written", i, kind);
 			}
 		}
@@ -287,9 +300,12 @@ static void plan_end_one(void)
 	/* The kernel's part comes first. */
 	for (uint32_t i = 0; i < plan->n_effects; ++i) {
 		const struct effect *e = &plan->effects[i];
-		uint64_t bits = e->count == 64 ? ~(uint64_t)0
-					       : (((uint64_t)1 << e->count) - 1) << e->first;
+		uint64_t bits;
 
+		if (e->kind == EFFECT_ZERO)
+			continue;
+		bits = e->count == 64 ? ~(uint64_t)0
+				      : (((uint64_t)1 << e->count) - 1) << e->first;
 		if (e->kind == EFFECT_PUNCH || e->kind == EFFECT_SCRUB ||
 		    e->kind == EFFECT_WINDOW_DESTROY)
 			there[e->window] &= ~bits;
@@ -405,6 +421,22 @@ static void verb_sweep(uint32_t space)
 	core_sweep_end(core, space, below(4));
 }
 
+static void verb_channel_open(uint32_t session, uint32_t space)
+{
+	char name[8];
+	struct channel_request request = {.name = name, .roles = 1 + below(3)};
+	struct core_fault fault;
+	struct channel_info info;
+	struct plan *plan;
+
+	snprintf(name, sizeof(name), "c%u", below(3));
+	if (core_channel_open(core, session, space, &request, &info, &plan, &fault) || !plan)
+		return;
+	MUST(info.tag != last_tag[space]);
+	last_tag[space] = info.tag;
+	plan_keep(plan);
+}
+
 static bool one_verb(void)
 {
 	uint32_t session = some_session(), space = some_space(), slot, dice = below(100);
@@ -416,8 +448,12 @@ static bool one_verb(void)
 
 	if (!plan_room() || (dice >= 40 && dice < 55)) {
 		plan_end_one();
-	} else if (dice < 26) {
+	} else if (dice < 20) {
 		verb_alloc(session, space);
+	} else if (dice < 24) {
+		verb_channel_open(session, space);
+	} else if (dice < 26) {
+		core_channel_close(core, session, space, 1 + below(8), 1 + below(3), &fault);
 	} else if (dice < 28) {
 		core_holder_open(core, session, space, &slot, &fault);
 	} else if (dice < 30) {

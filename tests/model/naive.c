@@ -329,6 +329,10 @@ static uint64_t naive_held(uint32_t uid, bool all, enum quota_kind kind)
 		n += kind == QUOTA_SPACES && s->there && (all || s->uid == uid);
 		for (uint32_t j = 1; j <= SESSIONS; ++j)
 			n += kind == QUOTA_OPENS && s->member[j] && (all || m.uids[j] == uid);
+		for (uint32_t j = 1; kind == QUOTA_CHANNELS && j <= SESSIONS; ++j)
+			for (uint32_t k = 0; k < CHANNELS; ++k)
+				n += s->channels[k].there && s->channels[k].roles[j] &&
+				     (all || m.uids[j] == uid);
 	}
 	for (uint32_t i = 0; i < WINDOWS; ++i)
 		n += kind == QUOTA_WINDOWS && m.windows[i].there &&
@@ -346,7 +350,7 @@ static bool naive_fits(uint32_t uid, enum quota_kind kind, uint64_t n, uint64_t 
 {
 	static const uint64_t totals[] = {
 		[QUOTA_SESSIONS] = SESSIONS, [QUOTA_SPACES] = SPACES,  [QUOTA_OPENS] = OPENS,
-		[QUOTA_WINDOWS] = WINDOWS,   [QUOTA_LEASES] = EXTENTS,
+		[QUOTA_WINDOWS] = WINDOWS,   [QUOTA_LEASES] = EXTENTS, [QUOTA_CHANNELS] = ENDS,
 	};
 	uint64_t mine = naive_held(uid, false, kind);
 	uint64_t max = m.config.limits.max[kind], kept = 0;

@@ -19,6 +19,8 @@ enum {
 	WINDOWS = 20,
 	SESSIONS = 8,
 	EXTENTS = 400,
+	CHANNELS = 24,
+	ENDS = 40,
 	OPENS = SPACES * SESSIONS,
 	PLANS = 12,
 	SLICES_MAX = 1024,
@@ -48,7 +50,7 @@ extern uint32_t shift;
 
 enum unit { ABSENT, COMMITTED, COMMITTING, PUNCHING, SCRUBBING };
 
-enum id_state { ID_FREE, ID_ALIVE, ID_DEAD, ID_SWEPT };
+enum id_state { ID_FREE, ID_COMING, ID_ALIVE, ID_DEAD, ID_SWEPT };
 
 struct naive_extent {
 	bool there, pending;
@@ -67,6 +69,15 @@ struct naive_window {
 	uint64_t root;              /* its word in the root file */
 };
 
+struct naive_channel {
+	bool there, pending;
+	char name[8];
+	uint32_t id, extent; /* naive extent */
+	uint64_t capacity;
+	uint32_t roles[SESSIONS + 1];
+	bool had_senders, had_receivers, died;
+};
+
 struct naive_space {
 	bool there, pending, removed;
 	char name[8];
@@ -81,14 +92,16 @@ struct naive_space {
 	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
 	uint32_t id[SESSIONS + 1]; /* 0: none */
 	enum id_state ids[IDS_MAX];
-	uint64_t words[IDS_MAX]; /* the shell's root file */
-	bool sweeping, listed;   /* all of it */
-	uint64_t swept;          /* since this step */
+	struct naive_channel channels[CHANNELS]; /* dead ones included */
+	uint64_t words[IDS_MAX];                 /* the shell's root file */
+	bool sweeping, listed;                   /* all of it */
+	uint64_t swept;                          /* since this step */
 };
 
 struct naive_plan {
 	struct plan *plan;
 	uint32_t session, extent; /* naive extent + 1 */
+	uint32_t space, channel;  /* naive channel + 1, of that space */
 	bool creates, changes;
 };
 
@@ -133,6 +146,9 @@ enum {
 	N_LOWERED,
 	N_BLOCKS,
 	N_HOLDERS,
+	N_CHANNELS,
+	N_JOINED,
+	N_REAPED,
 	N_SWEPT
 };
 
@@ -195,10 +211,25 @@ void verb_space_open(void);
 void verb_space_remove(void);
 void verb_space_change(void);
 
+/* ---- verbs of channels ---- */
+
+void verb_channel_open(void);
+void verb_channel_close(void);
+void ends_die(uint32_t session, uint32_t space, bool died);
+/* Their plan has ended. */
+void channel_ends(const struct naive_plan *p, bool commit);
+/* The sweep that ends has waited for them. */
+void channels_go(uint32_t space);
+uint64_t channel_says(const struct naive_channel *c);
+void compare_channels(const struct core *core, bool recovered);
+struct naive_extent *extent_there(uint32_t session, uint32_t space, enum extent_kind kind,
+				  const struct extent_info *info, struct plan *plan,
+				  uint64_t nodes);
+
 /* ---- verbs of holders and sweeps ---- */
 
 void verb_holder_open(void);
-void holder_dies(uint32_t session, uint32_t space);
+void holder_dies(uint32_t session, uint32_t space, bool died);
 /* A step of the sweep of some space; the last one of one that runs, if there is any. */
 void verb_sweep(void);
 bool sweep_finish_one(void);

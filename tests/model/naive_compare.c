@@ -141,5 +141,7 @@ void compare(void)
 	MUST(plans_out() || !pending);
 	MUST(core_view(m.core).used == used_by(0, 0, true));
 	compare_ids(again);
+	compare_channels(m.core, false);
+	compare_channels(again, true);
 	core_free(again);
 }

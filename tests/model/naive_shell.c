@@ -96,6 +96,9 @@ void plan_take(struct plan *plan, uint32_t session, uint32_t extent, bool create
 				w->units[u] = SCRUBBING;
 			}
 			break;
+		case EFFECT_ZERO: /* see channel_made() */
+			MUST(w->there && e->count == 1 && e->first < w->slices);
+			break;
 		}
 	}
 }
@@ -109,6 +112,7 @@ static void effect_done(const struct effect *e, bool commit)
 
 	switch (e->kind) {
 	case EFFECT_ROOT_CREATE:
+	case EFFECT_ZERO:
 		break;
 	case EFFECT_ROOT_DESTROY:
 		m.spaces[e->space] = (struct naive_space){0};
@@ -168,12 +172,14 @@ static void plan_finish(uint32_t slot)
 			m.extents[p.extent - 1].pending = false;
 			m.extents[p.extent - 1].stored = step;
 		}
+		channel_ends(&p, true);
 		if (p.creates)
 			m.spaces[p.plan->space].pending = false;
 		if (p.changes)
 			terms_become(&m.spaces[p.plan->space]);
 	} else {
 		++m.counts[N_ABORTED];
+		channel_ends(&p, false);
 		if (p.extent)
 			extent_gone(&m.extents[p.extent - 1]);
 		for (uint32_t i = p.plan->n_effects; i--;)

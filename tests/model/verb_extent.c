@@ -15,10 +15,12 @@ static uint64_t some_size(void)
 	}
 }
 
-static void extent_made(uint32_t session, uint32_t space, const struct extent_request *request,
-			const struct extent_info *info, struct plan *plan, uint64_t nodes)
+/* A channel's is nobody's, whoever asks for it. */
+struct naive_extent *extent_there(uint32_t session, uint32_t space, enum extent_kind kind,
+				  const struct extent_info *info, struct plan *plan,
+				  uint64_t nodes)
 {
-	uint32_t id = 0, slot = WINDOWS, align;
+	uint32_t id = 0, slot = WINDOWS;
 	struct naive_extent *e;
 	struct naive_window *w;
 
@@ -45,13 +47,10 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 		.first = (uint32_t)(offset_position(info->offset) >> SLICE_SHIFT),
 		.count = (uint32_t)(info->size >> SLICE_SHIFT),
 		.tag = info->tag,
-		.session = session,
-		.kind = request->kind,
+		.session = kind == EXTENT_CHANNEL ? 0 : session,
+		.kind = kind,
 		.stored = step,
 	};
-	align = request->align ? (uint32_t)(request->align >> SLICE_SHIFT) : 1;
-	MUST(info->size >= request->size && info->size - request->size < SLICE_BYTES);
-	MUST(!align || e->first % align == 0);
 	MUST(e->first + e->count <= w->slices);
 	for (uint32_t i = e->first; i < e->first + e->count; ++i) {
 		MUST(!w->owner[i]);
@@ -62,6 +61,18 @@ static void extent_made(uint32_t session, uint32_t space, const struct extent_re
 	for (uint32_t i = 0; i < EXTENTS; ++i)
 		MUST(i == id || !m.extents[i].there || m.extents[i].space != space ||
 		     m.extents[i].tag != info->tag);
+	return e;
+}
+
+static void extent_made(uint32_t session, uint32_t space, const struct extent_request *request,
+			const struct extent_info *info, struct plan *plan, uint64_t nodes)
+{
+	const struct naive_extent *e =
+		extent_there(session, space, request->kind, info, plan, nodes);
+	uint32_t align = request->align ? (uint32_t)(request->align >> SLICE_SHIFT) : 1;
+
+	MUST(info->size >= request->size && info->size - request->size < SLICE_BYTES);
+	MUST(!align || e->first % align == 0);
 	++m.counts[plan ? N_PLANNED : N_ALLOC];
 	m.counts[N_BLOCKS] += e->kind == EXTENT_BLOCKS;
 }
@@ -139,6 +150,11 @@ void verb_alloc(void)
 	}
 }
 
+static bool may_go(const struct naive_extent *e)
+{
+	return e->there && !e->pending && e->kind != EXTENT_CHANNEL;
+}
+
 void verb_free(void)
 {
 	uint32_t id = below(EXTENTS);
@@ -148,11 +164,10 @@ void verb_free(void)
 	uint64_t offset;
 	int r;
 
-	for (uint32_t i = 0; i < EXTENTS && !(m.extents[id].there && !m.extents[id].pending);
-	     ++i)
+	for (uint32_t i = 0; i < EXTENTS && !may_go(&m.extents[id]); ++i)
 		id = (id + 1) % EXTENTS;
 	e = &m.extents[id];
-	if (!e->there || e->pending)
+	if (!may_go(e))
 		return;
 	session = e->session ? e->session : some_session();
 	if (!session || !m.spaces[e->space].member[session] ||
@@ -214,6 +229,8 @@ void verb_free_wrong(void)
 		else if (position != (uint64_t)at->first << SLICE_SHIFT)
 			wrong = "interior";
 		else if (at->kind == EXTENT_PRIVATE && at->session != session)
+			wrong = "not-owner";
+		else if (at->kind == EXTENT_CHANNEL)
 			wrong = "not-owner";
 		else if (at->kind == EXTENT_BLOCKS && at->session && at->session != session)
 			wrong = "not-owner";

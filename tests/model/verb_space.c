@@ -42,13 +42,13 @@ void verb_session_open(void)
 }
 
 /* What a member's leaving does to the naive heap. */
-static void naive_leave(uint32_t session, uint32_t space)
+static void naive_leave(uint32_t session, uint32_t space, bool died)
 {
 	struct naive_space *s = &m.spaces[space];
 	uint32_t members = 0;
 	bool last;
 
-	holder_dies(session, space);
+	holder_dies(session, space, died);
 	s->member[session] = false;
 	for (uint32_t i = 1; i <= SESSIONS; ++i)
 		members += s->member[i];
@@ -65,8 +65,10 @@ static void naive_leave(uint32_t session, uint32_t space)
 			++m.counts[N_ADOPTED];
 		}
 	}
-	if (last)
+	if (last) {
 		s->idle_low = UINT32_MAX; /* going */
+		memset(s->channels, 0, sizeof(s->channels));
+	}
 }
 
 static bool busy_for(uint32_t session, uint32_t space)
@@ -108,7 +110,7 @@ void verb_session_end(void)
 	MUST(!r);
 	for (uint32_t i = 1; i <= SPACES; ++i)
 		if (m.spaces[i].there && m.spaces[i].member[session])
-			naive_leave(session, i);
+			naive_leave(session, i, true);
 	m.sessions[session] = false;
 	if (plan)
 		plan_take(plan, 0, 0, false);
@@ -135,7 +137,7 @@ void verb_space_close(void)
 		while (r == CORE_MORE);
 	}
 	MUST(!r);
-	naive_leave(session, space);
+	naive_leave(session, space, false);
 	if (plan)
 		plan_take(plan, 0, 0, false);
 }
@@ -310,6 +312,7 @@ void verb_space_remove(void)
 		for (uint32_t i = 0; i < EXTENTS; ++i)
 			if (m.extents[i].there && m.extents[i].space == space)
 				extent_gone(&m.extents[i]);
+		memset(s->channels, 0, sizeof(s->channels));
 		plan_take(plan, 0, 0, false);
 	}
 }

@@ -38,10 +38,11 @@ void verb_holder_open(void)
 	++m.counts[N_HOLDERS];
 }
 
-void holder_dies(uint32_t session, uint32_t space)
+void holder_dies(uint32_t session, uint32_t space, bool died)
 {
 	struct naive_space *s = &m.spaces[space];
 
+	ends_die(session, space, died);
 	if (s->id[session])
 		s->ids[s->id[session]] = ID_DEAD;
 	s->id[session] = 0;
@@ -145,6 +146,8 @@ static void sweep_end(uint32_t space)
 	for (uint32_t i = 0; s->listed && i < EXTENTS; ++i)
 		MUST(!has_words(&m.extents[i], space) || m.extents[i].stored > s->swept ||
 		     m.extents[i].listed == 1);
+	if (done)
+		channels_go(space);
 	core_sweep_end(m.core, space, done);
 	for (uint32_t i = 0; i < IDS_MAX; ++i)
 		if (s->ids[i] == ID_SWEPT)
@@ -190,6 +193,7 @@ void compare_ids(const struct core *again)
 	for (uint32_t i = 1; i <= SPACES; ++i) {
 		const struct naive_space *s = &m.spaces[i];
 		uint64_t words[IDS_MAX], recovered[IDS_MAX];
+		uint32_t coming = 0;
 		bool worded = false;
 
 		if (!there(i))
@@ -201,6 +205,7 @@ void compare_ids(const struct core *again)
 		for (uint32_t id = 1; id < IDS_MAX; ++id) {
 			struct id_info info = id_word_unpack(words[id]);
 
+			coming += s->ids[id] == ID_COMING;
 			MUST(words[id] == recovered[id]);
 			MUST(info.dead == (s->ids[id] != ID_ALIVE));
 			if (!info.dead)
@@ -211,7 +216,8 @@ void compare_ids(const struct core *again)
 		for (uint32_t j = 1; j <= SESSIONS; ++j)
 			MUST(!s->id[j] || id_word_unpack(words[s->id[j]]).pid == m.pids[j]);
 		/* What nobody has may stand in some word that the one before could have told. */
-		MUST(ids_alive(&again->spaces[i]->ids) == ids_alive(&m.core->spaces[i]->ids));
+		MUST(ids_alive(&again->spaces[i]->ids) + coming ==
+		     ids_alive(&m.core->spaces[i]->ids));
 		MUST(ids_dead(&again->spaces[i]->ids) ==
 		     (worded ? IDS_MAX - 1 - ids_alive(&again->spaces[i]->ids) : 0));
 	}

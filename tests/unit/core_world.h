@@ -24,6 +24,8 @@
 		[RECORD_SESSION] = 32,  \
 		[RECORD_MEMBER] = 64,   \
 		[RECORD_EXTENT] = 2048, \
+		[RECORD_CHANNEL] = 32,  \
+		[RECORD_END] = 64,      \
 	}})
 
 struct world {

@@ -64,6 +64,7 @@ static uint32_t fail_each(int (*verb)(void), bool ends)
 		if (!ends) {
 			struct core_view now = core_view(world.core);
 
+			now.peak = view.peak; /* what was charged for a moment counts */
 			ck_assert_mem_eq(before, world.records, world.size);
 			ck_assert_mem_eq(&now, &view, sizeof(now));
 		}
@@ -117,6 +118,15 @@ static int verb_holder(void)
 	uint32_t id;
 
 	return core_holder_open(world.core, session, space, &id, &world.fault);
+}
+
+static int verb_channel(void)
+{
+	struct channel_request request = {.name = "c", .roles = CHANNEL_SENDS};
+	struct channel_info info;
+
+	return core_channel_open(world.core, session, space, &request, &info, &plan,
+				 &world.fault);
 }
 
 static int verb_trim(void)
@@ -179,6 +189,9 @@ START_TEST(verbs_without_memory_change_nothing)
 	ck_assert_uint_ge(fail_each(verb_open, false), 1);
 	plan = NULL;
 	fail_each(verb_holder, false);
+	ck_assert_uint_ge(fail_each(verb_channel, false), 3); /* itself, an end, a plan */
+	plan_commit(world.core, plan);
+	plan = NULL;
 	for (uint32_t i = 0; i < 2;
 	     ++i) { /* the window of 4 MiB takes one, that of 8 the other */
 		fail_each(verb_alloc, false);

@@ -2,7 +2,7 @@
 
 #include "daemon/core/slots.h"
 
-static const struct record_capacity small = {{3, 3, 3, 3, 3, 3}};
+static const struct record_capacity small = {{3, 3, 3, 3, 3, 3, 3, 3}};
 
 START_TEST(words_come_apart_as_they_were_put_together)
 {
@@ -15,6 +15,8 @@ START_TEST(words_come_apart_as_they_were_put_together)
 		struct window_place place = window_place_unpack(any);
 		struct space_word space = space_word_unpack(any);
 		struct member_word member = member_word_unpack(any);
+		struct channel_word channel = channel_word_unpack(any);
+		struct end_word end = end_word_unpack(any);
 
 		ck_assert_uint_eq(extent_run_pack(run), any);
 		ck_assert_uint_eq(extent_owner_pack(owner), any & (((uint64_t)1 << 47) - 1));
@@ -22,6 +24,10 @@ START_TEST(words_come_apart_as_they_were_put_together)
 		ck_assert_uint_eq(space_word_pack(space), (any & 0xffffffff) | 1);
 		ck_assert_uint_eq(member_word_pack(member),
 				  (any & (((uint64_t)1 << 51) - 1)) | RECORD_VALID);
+		ck_assert_uint_eq(channel_word_pack(channel),
+				  (any & (((uint64_t)1 << 62) - 1)) | RECORD_VALID);
+		ck_assert_uint_eq(end_word_pack(end),
+				  (any & (((uint64_t)1 << 50) - 1)) | RECORD_VALID);
 	}
 }
 END_TEST
