@@ -294,13 +294,16 @@ static inline int block_free(_Atomic uint32_t *word, uint32_t generation, uint32
 	uint32_t old = atomic_load_explicit(word, memory_order_acquire), new;
 	int r;
 
+	if (mutant(block_hint_first))
+		atomic_store_explicit(hint, 1, memory_order_release);
 	do {
 		new = old;
 		r = block_word_free(&new, generation, self, false);
 		if (r)
 			return r;
 	} while (!block_exchange(word, &old, new));
-	atomic_store_explicit(hint, 1, memory_order_release);
+	if (!mutant(block_hint_first))
+		atomic_store_explicit(hint, 1, memory_order_release);
 	return 0;
 }
 

@@ -69,7 +69,8 @@ static void send_let_go(const struct ring_end *end, uint32_t holder, struct ring
 
 	lock_let_go(&ring->send.lock, holder);
 	atomic_thread_fence(memory_order_seq_cst); /* R6 */
-	wake_if(&ring->sleepers.item, RING_WAKE_ITEM, &ret->wake);
+	if (!mutant(ring_wake_early))
+		wake_if(&ring->sleepers.item, RING_WAKE_ITEM, &ret->wake);
 	wake_if(&ring->sleepers.send_lock, RING_WAKE_SEND_LOCK, &ret->wake);
 }
 
@@ -179,8 +180,11 @@ static int slot_send(const struct ring_end *end, uint32_t position, uint64_t ref
 		ret->unmapped = ref;
 		return r;
 	}
-	atomic_store_explicit(slot, ref, memory_order_release);
+	if (!mutant(ring_slot_late))
+		atomic_store_explicit(slot, ref, memory_order_release);
 	r = block_send(word, ref_tag(ref), end->self, end->channel);
+	if (mutant(ring_slot_late))
+		atomic_store_explicit(slot, ref, memory_order_release);
 	if (r) {
 		atomic_store_explicit(slot, 0, memory_order_release);
 		ret->why = r;
@@ -192,7 +196,7 @@ static int slot_send(const struct ring_end *end, uint32_t position, uint64_t ref
 int ring_send(const struct ring_end *end, const uint64_t *refs, uint32_t n,
 	      struct ring_result *ret)
 {
-	uint32_t tail, free, i = 0;
+	uint32_t tail = 0, free = 0, i = 0;
 	int r;
 
 	*ret = (struct ring_result){};
@@ -200,12 +204,17 @@ int ring_send(const struct ring_end *end, const uint64_t *refs, uint32_t n,
 	if (r)
 		return r;
 	r = room(end, n, &tail, &free);
+	if (mutant(ring_wake_early))
+		wake_if(&end->ring->sleepers.item, RING_WAKE_ITEM, &ret->wake);
+	if (!r && mutant(ring_published_early))
+		atomic_store_explicit(&end->ring->send.tail, tail + (uint32_t)u64_min(n, free),
+				      memory_order_release);
 	for (; !r && i < n && i < free; i++) {
 		r = slot_send(end, tail + i, refs[i], ret);
 		if (r)
 			break;
 	}
-	if (i)
+	if (i && !mutant(ring_published_early))
 		atomic_store_explicit(&end->ring->send.tail, tail + i, memory_order_release);
 	send_let_go(end, 0, ret);
 	ret->count = i;
@@ -231,6 +240,8 @@ static int slot_receive(const struct ring_end *end, uint32_t position, uint64_t 
 		ret->unmapped = ref;
 		return r;
 	}
+	if (mutant(ring_cleared_early))
+		atomic_store_explicit(slot, 0, memory_order_release);
 	if (!r && !block_receive(word, ref_tag(ref), end->channel, end->self))
 		*ret_ref = ref;
 	if (!mutant(ring_slot_kept))
@@ -272,24 +283,23 @@ static int orphans(const struct ring_end *end, struct ring_result *ret)
 	return 0;
 }
 
-int ring_receive(const struct ring_end *end, uint64_t *refs, uint32_t n,
-		 struct ring_result *ret)
+/* With the lock: what there is, or what a dead sender had sent besides. */
+static int receive_some(const struct ring_end *end, uint64_t *refs, uint32_t n,
+			struct ring_result *ret)
 {
-	uint32_t head, count, i = 0;
+	uint32_t head = 0, count = 0, i = 0;
 	uint64_t ref;
-	bool taken = false;
 	int r;
 
-	*ret = (struct ring_result){};
-	r = lock_take(end, &end->ring->receive.lock, &taken);
-	if (r)
-		return r;
 	r = items(end, n, &head, &count);
 	if (r == RING_E_EMPTY) {
 		r = orphans(end, ret);
 		if (!r)
 			r = items(end, n, &head, &count);
 	}
+	if (!r && mutant(ring_head_early))
+		atomic_store_explicit(&end->ring->receive.head,
+				      head + (uint32_t)u64_min(n, count), memory_order_release);
 	for (; !r && i < count && ret->count < n; i++) {
 		r = slot_receive(end, head + i, &ref, ret);
 		if (r)
@@ -297,8 +307,25 @@ int ring_receive(const struct ring_end *end, uint64_t *refs, uint32_t n,
 		if (ref)
 			refs[ret->count++] = ref;
 	}
-	if (i)
+	if (i && !mutant(ring_head_early))
 		atomic_store_explicit(&end->ring->receive.head, head + i, memory_order_release);
+	return ret->count ? 0 : r;
+}
+
+int ring_receive(const struct ring_end *end, uint64_t *refs, uint32_t n,
+		 struct ring_result *ret)
+{
+	bool taken = false;
+	int r;
+
+	*ret = (struct ring_result){};
+	r = lock_take(end, &end->ring->receive.lock, &taken);
+	if (r)
+		return r;
+	r = receive_some(end, refs, n, ret);
+	/* All that there was had to be skipped: it is an empty one only now. */
+	if (!r && !ret->count)
+		r = receive_some(end, refs, n, ret);
 	receive_let_go(end, ret);
 	if (ret->count)
 		return 0;
@@ -342,7 +369,10 @@ bool ring_sleep(const struct ring_end *end, enum ring_wake what, struct ring_sle
 	case RING_WAKE_ITEM:
 		head = atomic_load_explicit(&ring->receive.head, memory_order_acquire);
 		lock = atomic_load_explicit(&ring->send.lock, memory_order_acquire);
-		return ret->value == head && !lock_is_orphaned(end, lock);
+		tail = ret->value;
+		if (mutant(ring_sleep_late))
+			ret->value = atomic_load_explicit(word, memory_order_acquire);
+		return tail == head && !lock_is_orphaned(end, lock);
 	case RING_WAKE_ROOM:
 		tail = atomic_load_explicit(&ring->send.tail, memory_order_acquire);
 		return tail - ret->value == end->capacity;
