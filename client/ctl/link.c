@@ -122,8 +122,8 @@ static enum wire_method method_of(void *userdata, uint64_t id)
 	return !id || id == question->id ? question->method : WIRE_METHODS_N;
 }
 
-enum answer link_ask(struct link *link, const char *what, enum wire_method method,
-		     const void *params, const void **ret)
+enum answer link_try(struct link *link, const char *what, enum wire_method method,
+		     const void *params, const void **ret, const struct wire_fault **ret_fault)
 {
 	struct question question = {.id = link->next_id++, .method = method};
 	uint64_t deadline_ms = now_ms() + (uint64_t)link->timeout_ms;
@@ -165,10 +165,21 @@ enum answer link_ask(struct link *link, const char *what, enum wire_method metho
 			break;
 	}
 
-	if (link->message.failed)
-		return answer_fault(what, &link->message.fault);
-	*ret = &link->message.body;
+	*ret_fault = &link->message.fault;
+	*ret = link->message.failed ? NULL : &link->message.body;
 	return ANSWER_OK;
+}
+
+enum answer link_ask(struct link *link, const char *what, enum wire_method method,
+		     const void *params, const void **ret)
+{
+	const struct wire_fault *fault;
+	enum answer answer;
+
+	answer = link_try(link, what, method, params, ret, &fault);
+	if (!answer && !*ret)
+		return answer_fault(what, fault);
+	return answer;
 }
 
 /* Every list method answers with this shape, whatever its rows are. */

@@ -37,6 +37,13 @@ enum answer link_ask(struct link *link, const char *what, enum wire_method metho
 		     const void *params, const void **ret);
 
 /*
+ * The same where a refusal is an answer like others: then *ret is NULL and *ret_fault says why, until
+ * the next question, and nothing stands on stderr.
+ */
+enum answer link_try(struct link *link, const char *what, enum wire_method method,
+		     const void *params, const void **ret, const struct wire_fault **ret_fault);
+
+/*
  * Ask page after page, and make an array of lines of the rows: line_fill(line, row) for each.
  * The method's answer is {rows, next}. *ret is for the caller to free().
  */

@@ -41,6 +41,8 @@ static const struct verb verbs[] = {
 	 "would Varbos work here, and if not, what to do; also without a daemon",
 	 GLOBAL | BIT(SIZE) | BIT(PAGES), verb_doctor},
 	{"clients", NULL, "who is connected", GLOBAL | BIT(WATCH), verb_clients},
+	{"who", "REF [SPACE]", "who holds a block; without SPACE: of any that you may open",
+	 GLOBAL | BIT(WATCH), verb_who},
 	{"ping", NULL, "how long an answer takes", GLOBAL | BIT(WATCH) | BIT(COUNT), verb_ping},
 	{"demo", NULL, "two processes share memory, and you watch", GLOBAL, verb_demo},
 	{"help", "[VERB]", "explain a verb", GLOBAL, verb_help},

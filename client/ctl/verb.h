@@ -41,5 +41,6 @@ enum answer verb_budget_set(struct call *call);
 enum answer verb_clients(struct call *call);
 enum answer verb_doctor(struct call *call);
 enum answer verb_numa(struct call *call);
+enum answer verb_who(struct call *call);
 enum answer verb_ping(struct call *call);
 enum answer verb_demo(struct call *call);

@@ -16,6 +16,7 @@
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_numa.h"
 #include "daemon/server/method_parts.h"
+#include "daemon/server/method_who.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
@@ -546,6 +547,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_SPACE_CHANGE] = run_space_change,
 	[WIRE_HOLDER_OPEN] = run_holder_open,
 	[WIRE_WORDS_OPEN] = run_words_open,
+	[WIRE_BLOCK_WHO] = run_block_who,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

@@ -211,13 +211,18 @@ class WithoutDaemon(unittest.TestCase):
         self.refused(2, "spaces", "create", "a", "--limit", "1Q", say=["1Q"])
         self.refused(2, "ping", "-n", "0", say=["--count"])
         self.refused(2, "ping", "--timeout", "0", say=["--timeout"])
+        self.refused(2, "who", say=["REF"])
+        for number in "", "x", "12z", " -1", "0", "4096", "0x1ffffffffffffffff":
+            self.refused(2, "who", number, say=["64 bits"])
+        self.refused(2, "who", "0x100000000000", "x" * 300, say=["1 to 63"])
 
     def test_where_no_daemon_is_the_status_is_4(self):
         for verb in (["status"], ["stats"], ["spaces"], ["clients"], ["ping"], ["demo"],
                      ["spaces", "create", "x"], ["spaces", "remove", "x"],
                      ["spaces", "chmod", "0640", "x"], ["spaces", "chown", "0", "x"],
                      ["budget", "get"], ["budget", "get", "x"],
-                     ["budget", "set", "x", "--limit", "1M"]):
+                     ["budget", "set", "x", "--limit", "1M"],
+                     ["who", "0x100000000000"], ["who", "0x100000000000", "x"]):
             self.refused(4, *verb, say=[self.folder.socket])
 
     def test_a_stale_socket_file_is_no_daemon(self):
@@ -593,6 +598,40 @@ class WithDaemon(unittest.TestCase):
             self.assertIn("1 to 63", self.refused(2, "budget", *verb, "x" * 300))
             self.assertEqual(ctl("budget", *verb, "a/b", path=self.path)[0], 3)
         self.assertEqual(self.row("bound")["limit"], 16 << 20)
+
+    def test_who_says_whose_a_block_is(self):
+        self.space("asked-about", "--limit", "8M")
+        client = self.client("asker")
+        space = client.ask("space.open", name="asked-about")["space"]
+        own = client.ask("extent.alloc", space=space, size=128 << 10)
+        shared = client.ask("extent.alloc", space=space, size=1 << 20, shared=True)
+        session = [r["session"] for r in self.json("clients")["clients"]
+                   if r["name"] == "asker"][0]
+
+        def ref(extent, at=0):
+            return "%#x" % (extent["tag"] << 44 | extent["offset"] + at)
+        (row,) = self.json("who", ref(own, 70000), "asked-about")["blocks"]
+        self.assertEqual(row, {
+            "space": "asked-about", "where": "%#x" % own["offset"] if own["offset"] else "0",
+            "size": 128 << 10, "kind": "private", "state": "leased",
+            "holder": "pid %d (asker)" % os.getpid(), "offset": own["offset"], "id": 0,
+            "session": session, "pid": os.getpid(), "uid": os.getuid(), "name": "asker",
+            "channel": "", "dead": False, "owner": session})
+        # Any space that may be opened; as a number that is not hexadecimal, too.
+        (row,) = self.json("who", str(int(ref(shared), 16)))["blocks"]
+        self.assertEqual((row["space"], row["kind"], row["holder"], row["size"]),
+                         ("asked-about", "shared", "pid %d (asker)" % os.getpid(), 1 << 20))
+        self.assertIn("pid %d (asker)" % os.getpid(), self.ok("who", ref(own)))
+
+        client.ask("extent.free", space=space, offset=own["offset"], tag=own["tag"])
+        self.assertIn("freed", self.refused(1, "who", ref(own), "asked-about"))
+        self.assertIn("no such block in", self.refused(1, "who", ref(own)))
+        again = client.ask("extent.alloc", space=space, size=128 << 10)
+        self.assertEqual(again["offset"], own["offset"])
+        self.assertIn("stale", self.refused(1, "who", ref(own), "asked-about"))
+        self.assertIn("no such memory", self.refused(1, "who", "0x1fffffffffff", "asked-about"))
+        self.assertIn("no such space", self.refused(3, "who", ref(again), "nosuch"))
+        client.ask("bye")
 
     def test_numa_shows_what_was_asked_and_where_memory_is(self):
         self.space("placed", "--limit", "8M", "--reserve", "4M", "--numa", "preferred:0")

@@ -20,6 +20,7 @@
 #include "base/base.h"
 #include "proto/block_word.h"
 #include "proto/layout.h"
+#include "proto/size_class.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
 #include "tests/suite.h"
@@ -437,7 +438,7 @@ START_TEST(ids_are_given_again_when_their_words_have_been_swept)
 	holder(&one);
 	extent = alloc_blocks(&one, 64 * KIB);
 	open_files(&one, false);
-	for (uint32_t i = 0; i < 2 * IDS_MAX; i++) {
+	for (uint32_t i = 0; i < IDS_MAX + IDS_MAX / 8; i++) {
 		_Atomic uint32_t *at = word_of(&one, extent, i % SLICE_WORDS);
 		uint32_t id;
 
@@ -606,6 +607,124 @@ START_TEST(before_memory_is_refused_what_is_empty_is_looked_for)
 }
 END_TEST
 
+/* ---- whose is it? ---- */
+
+static bool who(struct member *member, uint64_t ref)
+{
+	return peer_call(&member->peer, WIRE_BLOCK_WHO,
+			 &(struct wire_block_who){.space = member->space, .ref = ref});
+}
+
+static void check_who(struct member *member, uint64_t ref, const char *state, uint64_t id,
+		      uint64_t offset, uint64_t size)
+{
+	const struct wire_block_holder *holder = &member->peer.answer.body.block_holder;
+
+	ck_assert(who(member, ref));
+	ck_assert(wire_str_is(holder->state, state));
+	ck_assert_uint_eq(holder->id, id);
+	ck_assert_uint_eq(holder->offset, offset);
+	ck_assert_uint_eq(holder->size, size);
+}
+
+START_TEST(whose_a_block_is_can_be_asked)
+{
+	enum { CLASS = 20 }; /* of which a run has more than one slice */
+	const struct size_class *class = &size_classes[CLASS];
+	const uint32_t block = class->blocks - 1U;
+	struct wire_extent_alloced extent, large;
+	struct member one, two;
+	uint32_t first, second;
+	uint64_t place;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	first = holder(&one);
+	second = holder(&two);
+	extent = alloc_blocks(&one, 8 * class->slices * 64 * KIB);
+	open_files(&one, false);
+	place = extent.offset + (uint64_t) class->slices * 64 * KIB; /* the second run */
+	for (uint32_t i = 0; i < class->slices; i++)
+		atomic_store(
+			&words_note(one.words, SLICES, slice_of(extent) + class->slices + i)
+				 ->info,
+			slice_cut_pack((struct slice_cut){CLASS + 1, i}));
+	atomic_store(word_of(&one, extent, class->slices * SLICE_WORDS + block),
+		     word(BLOCK_HELD, first, 3));
+	place += (uint64_t)block * class->size;
+
+	check_who(&two, ref_make(3, place + 5), "held", first, place, class->size);
+	ck_assert_uint_eq(two.peer.answer.body.block_holder.pid, (uint64_t)getpid());
+	ck_assert(wire_str_is(two.peer.answer.body.block_holder.name, "peer"));
+	atomic_store(word_of(&one, extent, class->slices * SLICE_WORDS + block),
+		     word(BLOCK_SENT, second, 3));
+	check_who(&two, ref_make(3, place), "sent", second, place, class->size);
+	atomic_store(word_of(&one, extent, class->slices * SLICE_WORDS + block),
+		     word(BLOCK_SENT, BLOCK_ANYONE, 3));
+	check_who(&two, ref_make(3, place), "sent", 0, place, class->size);
+	ck_assert(!who(&two, ref_make(2, place)));
+	ck_assert(was_refused(&two.peer, 4, "stale"));
+	atomic_store(word_of(&one, extent, class->slices * SLICE_WORDS + block),
+		     word(BLOCK_FREED, 0, 3));
+	ck_assert(!who(&two, ref_make(3, place)));
+	ck_assert(was_refused(&two.peer, 4, "freed"));
+	ck_assert(!who(&two, ref_make(3, extent.offset))); /* not cut */
+	ck_assert(was_refused(&two.peer, 4, "freed"));
+	ck_assert(!who(&two, ref_make(3, offset_make(5, 0))));
+	ck_assert(was_refused(&two.peer, 4, "foreign"));
+
+	ck_assert(try_alloc(&one, MIB, false, true));
+	large = one.peer.answer.body.extent_alloced;
+	check_who(&two, ref_make((uint32_t)large.tag, large.offset + 70000), "leased", 0,
+		  large.offset, MIB);
+	atomic_store(word_of(&one, large, 0), word(BLOCK_HELD, first, (uint32_t)large.tag));
+	check_who(&two, ref_make((uint32_t)large.tag, large.offset + 70000), "held", first,
+		  large.offset, MIB);
+	close_member(&two);
+	close_member(&one);
+}
+END_TEST
+
+/* What an owner says of his slices is not believed beyond the extent, whatever it is. */
+START_TEST(asked_about_garbage_the_daemon_answers_or_refuses)
+{
+	struct wire_extent_alloced extent;
+	unsigned seed = 7, answered = 0;
+	struct member one;
+
+	open_member(&one, "a", false);
+	holder(&one);
+	extent = alloc_blocks(&one, 256 * KIB);
+	open_files(&one, false);
+	for (unsigned i = 0; i < 500; i++) {
+		uint64_t at = (unsigned)rand_r(&seed) % (256 * KIB);
+		uint32_t slice = slice_of(extent) + (uint32_t)(at >> SLICE_SHIFT);
+		const struct wire_block_holder *holder_of;
+
+		atomic_store(&words_note(one.words, SLICES, slice)->info,
+			     (uint32_t)rand_r(&seed) % CLASSES | (uint32_t)(rand_r(&seed) % 4)
+									 << 8);
+		for (uint32_t k = 0; k < 4 * SLICE_WORDS; k += 1 + (uint32_t)rand_r(&seed) % 8)
+			atomic_store(word_of(&one, extent, k),
+				     word((enum block_state)(rand_r(&seed) % 4),
+					  (uint32_t)rand_r(&seed), 1));
+		if (!who(&one, ref_make(1, extent.offset + at))) {
+			ck_assert_uint_eq(one.peer.answer.fault.code, 4);
+			continue;
+		}
+		answered++;
+		holder_of = &one.peer.answer.body.block_holder;
+		ck_assert_uint_ge(extent.offset + at, holder_of->offset);
+		ck_assert_uint_lt(extent.offset + at, holder_of->offset + holder_of->size);
+		ck_assert_uint_ge(holder_of->offset, extent.offset);
+		ck_assert_uint_le(holder_of->offset + holder_of->size,
+				  extent.offset + 256 * KIB);
+	}
+	ck_assert_uint_gt(answered, 0);
+	close_member(&one);
+}
+END_TEST
+
 /* ---- mischief ---- */
 
 static void spoil(struct member *member, struct wire_extent_alloced extent)
@@ -693,5 +812,7 @@ int main(void)
 		       a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays);
 	tcase_add_test(tests, before_memory_is_refused_what_is_empty_is_looked_for);
 	tcase_add_test(tests, garbage_in_the_words_is_its_own_spaces_loss);
+	tcase_add_test(tests, whose_a_block_is_can_be_asked);
+	tcase_add_test(tests, asked_about_garbage_the_daemon_answers_or_refuses);
 	return suite_run(suite);
 }
