@@ -143,6 +143,7 @@ static bool is_lack(int r)
 static int take(struct arena *arena, uint64_t least, uint64_t wish, void **ret,
 		uint64_t *ret_size)
 {
+	struct varbos_error before = *varbos_error();
 	uint64_t size = wish;
 	int r;
 
@@ -159,6 +160,7 @@ static int take(struct arena *arena, uint64_t least, uint64_t wish, void **ret,
 	}
 	if (r)
 		return r;
+	error_restore(&before); /* what went wrong on the way is nobody's concern */
 	arena->held += size;
 	*ret_size = size;
 	return 0;

@@ -71,6 +71,16 @@ void lock_acquire(struct lock *lock)
 	}
 }
 
+bool lock_try(struct lock *lock)
+{
+	uint32_t mine = fork_count() << STATE_BITS;
+	uint32_t word = atomic_load_explicit(&lock->word, memory_order_relaxed);
+
+	return is_free(word, mine) && atomic_compare_exchange_strong_explicit(
+					      &lock->word, &word, mine | HELD,
+					      memory_order_acquire, memory_order_relaxed);
+}
+
 void lock_release(struct lock *lock)
 {
 	uint32_t word = atomic_exchange_explicit(&lock->word, fork_count() << STATE_BITS,

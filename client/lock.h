@@ -21,6 +21,8 @@ struct lock {
 };
 
 void lock_acquire(struct lock *lock);
+/* False: another has it. */
+bool lock_try(struct lock *lock);
 void lock_release(struct lock *lock);
 
 static inline void lock_releasep(struct lock **lock)
