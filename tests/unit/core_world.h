@@ -167,6 +167,25 @@ static inline int world_free(struct world *world, uint32_t session, uint32_t spa
 				&world->fault);
 }
 
+/* An end of a channel, and the id that it takes to have one. */
+static inline struct channel_info world_channel(struct world *world, uint32_t session,
+						uint32_t space, const char *name,
+						uint32_t roles)
+{
+	struct channel_request request = {.name = name, .roles = roles};
+	struct channel_info info;
+	struct plan *plan;
+	uint32_t id;
+
+	ck_assert_int_eq(core_holder_open(world->core, session, space, &id, &world->fault), 0);
+	ck_assert_int_eq(core_channel_open(world->core, session, space, &request, &info, &plan,
+					   &world->fault),
+			 0);
+	if (plan)
+		plan_commit(world->core, plan);
+	return info;
+}
+
 static inline struct space_view world_space(const struct world *world, uint32_t space)
 {
 	struct space_view view;

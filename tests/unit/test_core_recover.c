@@ -18,6 +18,14 @@ static struct world busy_world(void)
 		world_alloc(&world, one, a, (1 + i) * 64 * KIB, EXTENT_SHARED);
 		world_alloc(&world, two, b, (1 + i) * 64 * KIB, EXTENT_PRIVATE);
 	}
+	world_alloc(&world, one, a, 64 * KIB, EXTENT_BLOCKS);
+	for (uint32_t i = 0; i < 6; ++i) {
+		char name[8];
+
+		snprintf(name, sizeof(name), "c%u", i);
+		world_channel(&world, i % 2 ? one : two, a, name, 1 + i % 3);
+		world_channel(&world, i % 2 ? two : one, a, name, 1 + i % 2);
+	}
 	world_check(&world, false);
 	return world;
 }
