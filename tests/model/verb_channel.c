@@ -89,10 +89,11 @@ static void channel_made(uint32_t session, uint32_t space,
 void channel_ends(const struct naive_plan *p, bool commit)
 {
 	struct naive_space *s = &m.spaces[p->space];
-	struct naive_channel *c = &s->channels[p->channel - 1];
+	struct naive_channel *c;
 
 	if (!p->channel)
 		return;
+	c = &s->channels[p->channel - 1];
 	c->there = commit;
 	c->pending = false;
 	s->ids[c->id] = commit ? ID_ALIVE : ID_FREE;

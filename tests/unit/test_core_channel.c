@@ -468,6 +468,7 @@ START_TEST(a_removed_space_takes_its_channels_along)
 		ck_assert(!records_valid(world.records, RECORD_CHANNEL, i));
 
 	/* nor has one whose members have gone before */
+	teardown();
 	setup();
 	fill(20);
 	end(one);
