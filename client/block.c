@@ -14,6 +14,7 @@
 #include "client/reserve.h"
 #include "client/space.h"
 #include "client/thread.h"
+#include "client/words.h"
 #include "proto/layout.h"
 
 #define likely(x) __builtin_expect(!!(x), 1)
@@ -26,11 +27,6 @@ enum {
 #define ALIGN_MAX ((size_t)1 << 30)
 
 /* ---- where leases come from ---- */
-
-static struct varbos_space *blocks_space(struct blocks *blocks)
-{
-	return container_of(blocks, struct varbos_space, blocks);
-}
 
 /* Slices of a lease: in a span of ours from now on, or (NULL) nothing to us. */
 static void mark(struct heaps *heaps, const char *base, uint32_t slices,
@@ -58,27 +54,29 @@ static int writable(struct heaps *heaps, const char *base, uint64_t size)
 static int source_take(struct lease_source *source, uint32_t slices, char **ret)
 {
 	struct origin *origin = container_of(source, struct origin, source);
-	struct varbos_space *space = blocks_space(origin->blocks);
+	struct blocks *blocks = origin->blocks;
 	const struct varbos_alloc_options options = {
 		.numa = origin->bound ? VARBOS_NUMA_BIND : VARBOS_NUMA_DEFAULT,
 		.nodes = origin->bound ? (uint64_t)1 << origin->node : 0,
 	};
-	struct heaps *heaps = &origin->blocks->heaps;
 	uint64_t size = (uint64_t)slices << SLICE_SHIFT;
 	void *memory;
 	int r;
 
-	r = extent_alloc_for(space, size, &options, origin->node + 1, &memory);
+	r = extent_alloc_for(blocks->space, size, blocks->kind, &options, origin->node + 1,
+			     &memory);
 	if (r)
 		return r;
-	r = writable(heaps, memory, size);
+	r = writable(&blocks->heaps, memory, size);
+	if (!r && blocks->kind == EXTENT_BLOCKS)
+		r = words_map(blocks->space, (uint64_t)((char *)memory - blocks->heaps.base));
 	if (r) {
 		struct varbos_error why = *varbos_error();
 
-		extent_free(space, memory);
+		extent_give(blocks->space, memory);
 		return error_restore(&why);
 	}
-	mark(heaps, memory, slices, &span_none);
+	mark(&blocks->heaps, memory, slices, &span_none);
 	*ret = memory;
 	return 0;
 }
@@ -88,7 +86,7 @@ static void source_give(struct lease_source *source, char *base, uint32_t slices
 	struct origin *origin = container_of(source, struct origin, source);
 
 	mark(&origin->blocks->heaps, base, slices, NULL);
-	extent_free(blocks_space(origin->blocks), base);
+	extent_give(origin->blocks->space, base);
 }
 
 static void origin_init(struct origin *origin, struct blocks *blocks, uint32_t node, bool bound)
@@ -105,7 +103,7 @@ static void origin_init(struct origin *origin, struct blocks *blocks, uint32_t n
 /* What both frees were told was true of each: it is found when the block's owner collects. */
 static void freed_twice(struct heaps *heaps, const void *memory, uint32_t size)
 {
-	struct varbos_space *space = blocks_space(container_of(heaps, struct blocks, heaps));
+	struct varbos_space *space = container_of(heaps, struct blocks, heaps)->space;
 
 	atomic_fetch_add_explicit(&space->vb->calls.refused, 1, memory_order_relaxed);
 	note_print("two threads have freed the block at %p (offset 0x%llx of space %s, class "
@@ -114,10 +112,17 @@ static void freed_twice(struct heaps *heaps, const void *memory, uint32_t size)
 		   space->name, size);
 }
 
-/* With the space's lock held. */
-static int blocks_open(struct varbos_space *space)
+/* Each word of shared blocks stands for 64 bytes: they are never packed. */
+static const struct class_lookup *lookup_of(const struct blocks *blocks)
 {
-	struct blocks *blocks = &space->blocks;
+	return blocks->space->packed && blocks->kind == EXTENT_PRIVATE ? &class_packed
+								       : &class_spaced;
+}
+
+/* With the space's lock held. */
+static int blocks_open(struct blocks *blocks)
+{
+	struct varbos_space *space = blocks->space;
 	uint64_t slices = (uint64_t)space->n_windows * WINDOW_SPANS;
 	uint64_t bytes = slices * sizeof(blocks->heaps.spans[0]);
 	void *spans;
@@ -143,7 +148,7 @@ static int blocks_open(struct varbos_space *space)
 	blocks->heaps.base = space->base;
 	blocks->heaps.slices = slices;
 	blocks->heaps.spans = spans;
-	blocks->heaps.lookup = space->packed ? &class_packed : &class_spaced;
+	blocks->heaps.lookup = lookup_of(blocks);
 	blocks->heaps.store = &blocks->store;
 	blocks->heaps.freed_twice = freed_twice;
 	r = thread_open(&blocks->heaps);
@@ -164,8 +169,12 @@ void blocks_close(struct blocks *blocks)
 
 void blocks_forget(struct blocks *blocks)
 {
+	struct varbos_space *space = blocks->space;
+	const struct heap_watch *watch = blocks->heaps.watch;
+	enum extent_kind kind = blocks->kind;
+
 	*blocks = (struct blocks){};
-	blocks_init(blocks);
+	blocks_init(blocks, space, kind, watch);
 }
 
 uint64_t blocks_trim(struct blocks *blocks)
@@ -181,37 +190,37 @@ uint64_t blocks_trim(struct blocks *blocks)
 }
 
 /* Of the node that the calling thread runs on, if the space asks for that. */
-static struct leases *leases_here(struct varbos_space *space)
+static struct leases *leases_here(struct blocks *blocks)
 {
 	unsigned cpu, node = 0;
 
-	if (space->local && getcpu(&cpu, &node))
+	if (blocks->space->local && getcpu(&cpu, &node))
 		node = 0;
-	return &space->blocks.near[node % BLOCK_NODES].leases;
+	return &blocks->near[node % BLOCK_NODES].leases;
 }
 
 /* They are open when this returns 0. */
-static int open_need(struct varbos_space *space)
+static int open_need(struct blocks *blocks)
 {
-	const _Atomic uint64_t *id = &space->blocks.heaps.id;
+	const _Atomic uint64_t *id = &blocks->heaps.id;
+	struct varbos_space *space = blocks->space;
 	int r = 0;
 
 	if (atomic_load_explicit(id, memory_order_acquire) != HEAPS_UNOPENED)
 		return 0;
 	lock_acquire(&space->lock);
 	if (atomic_load_explicit(id, memory_order_relaxed) == HEAPS_UNOPENED)
-		r = blocks_open(space);
+		r = blocks_open(blocks);
 	lock_release(&space->lock);
 	return r ? error_system(r, "address space for the blocks of space %s", space->name) : 0;
 }
 
-static int heap_need(struct varbos_space *space, struct heap **ret)
+static int heap_need(struct blocks *blocks, struct heap **ret)
 {
-	struct heaps *heaps = &space->blocks.heaps;
-	struct leases *leases = leases_here(space);
+	struct leases *leases = leases_here(blocks);
 	struct heap *heap;
 
-	heap = thread_heap_need(heaps, leases);
+	heap = thread_heap_need(&blocks->heaps, leases);
 	if (!heap)
 		return error_system(ENOMEM, "a heap for this thread");
 	heap->leases = leases;
@@ -251,6 +260,17 @@ static int alloc_on(struct varbos_space *space, uint32_t class, uint32_t node, v
 	return r;
 }
 
+int blocks_alloc(struct blocks *blocks, uint32_t class, void **ret)
+{
+	struct heap *heap = NULL;
+	int r;
+
+	r = open_need(blocks);
+	if (!r)
+		r = heap_need(blocks, &heap);
+	return r ? r : heap_alloc(heap, class, ret);
+}
+
 int block_enter(struct varbos_space *space)
 {
 	int r = space_enter(space);
@@ -275,25 +295,20 @@ static uint32_t class_aligned(const struct class_lookup *lookup, size_t size, si
 
 int block_alloc(struct varbos_space *space, const struct block_wish *wish, void **ret)
 {
-	uint32_t class = class_aligned(space->packed ? &class_packed : &class_spaced,
-				       wish->size, wish->align);
+	uint32_t class = class_aligned(lookup_of(&space->blocks), wish->size, wish->align);
 	const struct varbos_alloc_options options = {
 		.align = wish->align > SLICE_BYTES ? wish->align : 0,
 		.numa = wish->on ? VARBOS_NUMA_BIND : VARBOS_NUMA_DEFAULT,
 		.nodes = wish->on ? (uint64_t)1 << (wish->on - 1) : 0,
 	};
-	struct heap *heap = NULL;
 	int r;
 
 	if (class == CLASSES)
-		return extent_alloc(space, wish->size, &options, ret);
-	r = open_need(space);
-	if (r)
-		return r;
-	if (wish->on)
-		return alloc_on(space, class, wish->on - 1, ret);
-	r = heap_need(space, &heap);
-	return r ? r : heap_alloc(heap, class, ret);
+		return extent_alloc(space, wish->size, EXTENT_PRIVATE, &options, ret);
+	if (!wish->on)
+		return blocks_alloc(&space->blocks, class, ret);
+	r = open_need(&space->blocks);
+	return r ? r : alloc_on(space, class, wish->on - 1, ret);
 }
 
 /* Apart, so that what is rare costs the rest no registers. */
@@ -312,10 +327,9 @@ static inline struct heap *heap_at_hand(const struct varbos_space *space)
 	return thread_heap(atomic_load_explicit(&space->blocks.heaps.id, memory_order_relaxed));
 }
 
-static struct heap *own_heap(const struct varbos_space *space)
+static struct heap *own_heap(const struct blocks *blocks)
 {
-	return thread_heap_find(
-		atomic_load_explicit(&space->blocks.heaps.id, memory_order_relaxed));
+	return thread_heap_find(atomic_load_explicit(&blocks->heaps.id, memory_order_relaxed));
 }
 
 _public_ void *varbos_alloc(struct varbos_space *space, size_t size)
@@ -393,21 +407,25 @@ static int error_trouble(struct varbos_space *space, const void *memory, int tro
 	return r;
 }
 
+int blocks_free(struct blocks *blocks, struct span *span, const void *memory)
+{
+	struct heap *heap = own_heap(blocks);
+
+	if (!heap || span->heap != heap)
+		return heap_free_remote(span, memory);
+	if (span->owner)
+		return heap_free_own(heap, span, memory);
+	return heap_free_large(heap, span, memory);
+}
+
 int block_free(struct varbos_space *space, const void *memory)
 {
 	struct span *span = blocks_span(&space->blocks, memory);
-	struct heap *heap;
 	int r;
 
 	if (!span)
 		return extent_free(space, memory);
-	heap = own_heap(space);
-	if (!heap || span->heap != heap)
-		r = heap_free_remote(span, memory);
-	else if (span->owner)
-		r = heap_free_own(heap, span, memory);
-	else
-		r = heap_free_large(heap, span, memory);
+	r = blocks_free(&space->blocks, span, memory);
 	return r ? error_trouble(space, memory, r, span) : 0;
 }
 
@@ -444,8 +462,10 @@ _public_ int varbos_trim(struct varbos_space *space)
 
 	error_enter("varbos_trim");
 	r = block_enter(space);
-	if (!r)
+	if (!r) {
 		blocks_trim(&space->blocks);
+		blocks_trim(&space->shared.blocks);
+	}
 	return r;
 }
 
@@ -459,7 +479,7 @@ static int size_in(struct varbos_space *space, struct span *span, const void *me
 
 	if (!span_block(span, memory, &block))
 		return error_trouble(space, memory, HEAP_E_INTERIOR, span);
-	if (heap_is_free(own_heap(space), span, block))
+	if (heap_is_free(own_heap(&space->blocks), span, block))
 		return error_trouble(space, memory, HEAP_E_FREED, span);
 	*ret = span->size;
 	return 0;
@@ -499,5 +519,6 @@ bool block_is_free(const struct varbos_space *space, const void *memory)
 	if (!span->blocks)
 		return true;
 	block = (uint64_t)((const char *)memory - span->base) / span->size;
-	return block >= span->blocks || heap_is_free(own_heap(space), span, (uint32_t)block);
+	return block >= span->blocks ||
+	       heap_is_free(own_heap(&space->blocks), span, (uint32_t)block);
 }

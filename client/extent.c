@@ -12,6 +12,7 @@
 #include "client/block.h"
 #include "client/error.h"
 #include "client/place.h"
+#include "client/shared.h"
 #include "client/space.h"
 #include "proto/layout.h"
 
@@ -43,20 +44,22 @@ static int error_not_owner(const struct varbos_space *space, const struct place 
 			 (unsigned long long)place->offset, space->name);
 }
 
-/* The start of an allocation. */
-static int block_of(struct varbos_space *space, const void *memory, struct place *ret)
+static int check_start(const void *memory, const struct place *place)
 {
-	struct place place;
-	int r;
+	if (place->info.head && !(place->position % SLICE_BYTES))
+		return 0;
+	return error_set(VARBOS_E_REFERENCE, "interior",
+			 "%p lies inside a block, not at its start", memory);
+}
 
-	r = place_of(space, memory, &place);
-	if (r)
-		return r;
-	if (!place.info.head || place.position % SLICE_BYTES)
-		return error_set(VARBOS_E_REFERENCE, "interior",
-				 "%p lies inside a block, not at its start", memory);
-	*ret = place;
-	return 0;
+/* What is neither shared nor private. */
+static int check_channel(const struct varbos_space *space, const struct place *place)
+{
+	if (place->info.kind != EXTENT_CHANNEL)
+		return 0;
+	return error_set(VARBOS_E_REFERENCE, "foreign",
+			 "offset 0x%llx of space %s lies in a channel",
+			 (unsigned long long)place->offset, space->name);
 }
 
 static int send_free(struct varbos_space *space, uint64_t offset, uint32_t tag)
@@ -92,7 +95,7 @@ static int check_extent(const struct varbos_space *space, struct window *window,
 						      memory_order_acquire));
 	if (!info.head || info.kind != kind || info.tag != extent->tag ||
 	    info.count != extent->size >> SLICE_SHIFT ||
-	    (kind == EXTENT_PRIVATE && info.session != space->vb->session))
+	    (kind != EXTENT_SHARED && info.session != space->vb->session))
 		return error_extent(extent, "slice-map");
 	return 0;
 }
@@ -149,14 +152,14 @@ static int ask_extent(struct varbos_space *space, const struct wire_extent_alloc
 	return r;
 }
 
-int extent_alloc_for(struct varbos_space *space, size_t size,
+int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind kind,
 		     const struct varbos_alloc_options *options, uint64_t caller, void **ret)
 {
-	enum extent_kind kind = options->shared ? EXTENT_SHARED : EXTENT_PRIVATE;
 	struct wire_extent_alloc request = {
 		.size = size ? size : 1,
 		.align = options->align,
-		.shared = options->shared,
+		.shared = kind == EXTENT_SHARED,
+		.blocks = kind == EXTENT_BLOCKS,
 		.numa = wire_str(options->numa ? numa_kind_name(options->numa) : NULL),
 		.nodes = options->nodes,
 	};
@@ -176,7 +179,8 @@ int extent_alloc_for(struct varbos_space *space, size_t size,
 	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
 		request.caller = caller ? caller : caller_node();
 	r = ask_extent(space, &request, &extent);
-	if ((r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) && blocks_trim(&space->blocks))
+	if ((r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) &&
+	    blocks_trim(&space->blocks) + blocks_trim(&space->shared.blocks))
 		r = ask_extent(space, &request, &extent);
 	if (r)
 		return r;
@@ -190,10 +194,10 @@ int extent_alloc_for(struct varbos_space *space, size_t size,
 	return take_extent(space, &extent, kind, ret);
 }
 
-int extent_alloc(struct varbos_space *space, size_t size,
+int extent_alloc(struct varbos_space *space, size_t size, enum extent_kind kind,
 		 const struct varbos_alloc_options *options, void **ret)
 {
-	return extent_alloc_for(space, size, options, 0, ret);
+	return extent_alloc_for(space, size, kind, options, 0, ret);
 }
 
 /* ---- freeing ---- */
@@ -212,11 +216,44 @@ static bool freed_exchange(_Atomic uint32_t *word, uint32_t tag, uint32_t *ret_b
 	return true;
 }
 
-int extent_free(struct varbos_space *space, const void *memory)
+/* This process's own goes back; that needs nobody's attention now. */
+static int give(struct varbos_space *space, const struct place *place)
 {
 	_Atomic uint32_t *freed;
-	struct place place;
 	uint32_t before, tag;
+	int r;
+
+	r = window_freed(place->window, &freed);
+	if (r)
+		return error_system(r, "remembering what is freed");
+	if (!freed_exchange(&freed[place->slice], place->info.tag, &before))
+		return error_freed(space, place);
+	if (call_return(&space->vb->calls, space->handle,
+			ref_make(place->info.tag, place->offset)))
+		return 0;
+	r = send_free(space, place->offset, place->info.tag);
+	if (r) { /* the daemon has not heard of it: it may be freed again */
+		tag = place->info.tag;
+		atomic_compare_exchange_strong(&freed[place->slice], &tag, before);
+	}
+	return r;
+}
+
+void extent_give(struct varbos_space *space, const void *memory)
+{
+	struct place place;
+
+	if (place_of(space, memory, &place))
+		return;
+	if (place.info.kind == EXTENT_SHARED) /* no session's, and so no return ring's */
+		send_free(space, place.offset, place.info.tag);
+	else
+		give(space, &place);
+}
+
+int extent_free(struct varbos_space *space, const void *memory)
+{
+	struct place place;
 	int r;
 
 	r = space_enter(space);
@@ -224,29 +261,19 @@ int extent_free(struct varbos_space *space, const void *memory)
 		return r;
 	if (space->read_only)
 		return space_read_only(space);
-	r = block_of(space, memory, &place);
+	r = place_of(space, memory, &place);
 	if (r)
 		return r;
-	if (place.info.kind == EXTENT_PRIVATE && place.info.session != space->vb->session)
-		return error_not_owner(space, &place);
-
-	r = window_freed(place.window, &freed);
+	if (place_is_shared(&place))
+		return shared_free(space, &place);
+	r = check_channel(space, &place);
+	if (!r)
+		r = check_start(memory, &place);
 	if (r)
-		return error_system(r, "remembering what is freed");
-	if (!freed_exchange(&freed[place.slice], place.info.tag, &before))
-		return error_freed(space, &place);
-
-	/* What is private needs no one's attention now; what is shared, others may ask for. */
-	if (place.info.kind == EXTENT_PRIVATE &&
-	    call_return(&space->vb->calls, space->handle,
-			ref_make(place.info.tag, place.offset)))
-		return 0;
-	r = send_free(space, place.offset, place.info.tag);
-	if (r) { /* the daemon has not heard of it: it may be freed again */
-		tag = place.info.tag;
-		atomic_compare_exchange_strong(&freed[place.slice], &tag, before);
-	}
-	return r;
+		return r;
+	if (place.info.session != space->vb->session)
+		return error_not_owner(space, &place);
+	return give(space, &place);
 }
 
 static size_t size_at(const struct varbos_space *space, const void *memory,
@@ -268,14 +295,20 @@ size_t extent_size(struct varbos_space *space, const void *memory)
 {
 	struct place place;
 
-	return block_of(space, memory, &place) ? 0 : size_at(space, memory, &place);
+	if (place_of(space, memory, &place))
+		return 0;
+	if (place_is_shared(&place))
+		return shared_size(space, &place);
+	if (check_channel(space, &place) || check_start(memory, &place))
+		return 0;
+	return size_at(space, memory, &place);
 }
 
 size_t extent_size_private(struct varbos_space *space, const void *memory)
 {
 	struct place place;
 
-	if (block_of(space, memory, &place))
+	if (place_of(space, memory, &place))
 		return 0;
 	if (place.info.kind != EXTENT_PRIVATE) {
 		error_set(VARBOS_E_INVALID, "memory",
@@ -284,6 +317,8 @@ size_t extent_size_private(struct varbos_space *space, const void *memory)
 			  memory);
 		return 0;
 	}
+	if (check_start(memory, &place))
+		return 0;
 	if (place.info.session != space->vb->session) {
 		error_not_owner(space, &place);
 		return 0;
@@ -291,24 +326,19 @@ size_t extent_size_private(struct varbos_space *space, const void *memory)
 	return size_at(space, memory, &place);
 }
 
-_public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)
-{
-	static const struct varbos_alloc_options shared = {.shared = 1};
-	void *memory;
-
-	error_enter("varbos_alloc_shared");
-	return extent_alloc(space, size, &shared, &memory) ? NULL : memory;
-}
-
 _public_ void *varbos_alloc_with(struct varbos_space *space, size_t size,
 				 const struct varbos_alloc_options *options)
 {
 	static const struct varbos_alloc_options defaults;
 	void *memory;
+	int r;
 
 	error_enter("varbos_alloc_with");
-	return extent_alloc(space, size, options ? options : &defaults, &memory) ? NULL
-										 : memory;
+	if (!options)
+		options = &defaults;
+	r = options->shared ? shared_alloc_extent(space, size, options, &memory)
+			    : extent_alloc(space, size, EXTENT_PRIVATE, options, &memory);
+	return r ? NULL : memory;
 }
 
 /* ---- references ---- */
@@ -319,6 +349,10 @@ _public_ varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory
 
 	error_enter("varbos_ref_of");
 	if (space_enter(space) || place_of(space, memory, &place))
+		return 0;
+	if (place_is_shared(&place))
+		return shared_ref(space, &place);
+	if (check_channel(space, &place))
 		return 0;
 	if ((place.info.head && freed_here(&place)) || block_is_free(space, memory)) {
 		error_freed(space, &place);
@@ -340,6 +374,10 @@ _public_ void *varbos_ref_get(struct varbos_space *space, varbos_ref ref)
 		return NULL;
 	}
 	if (place_at(space, ref_offset(ref), &place))
+		return NULL;
+	if (place_is_shared(&place))
+		return shared_check(space, &place, ref) ? NULL : space->base + place.offset;
+	if (check_channel(space, &place))
 		return NULL;
 	if (place.info.tag != ref_tag(ref) && !mutant(client_tag_unchecked)) {
 		error_set(VARBOS_E_REFERENCE, "stale",

@@ -28,6 +28,32 @@ static void list_remove(struct span *span)
 	span->listed = false;
 }
 
+static void peer_insert(struct bin *bin, struct span *span)
+{
+	struct span *first = bin->spans;
+
+	if (first) {
+		span->peer = first;
+		span->peer_before = first->peer_before;
+		first->peer_before->peer = span;
+		first->peer_before = span;
+	} else {
+		span->peer = span;
+		span->peer_before = span;
+		bin->spans = span;
+	}
+	bin->n_spans++;
+}
+
+static void peer_remove(struct bin *bin, struct span *span)
+{
+	span->peer_before->peer = span->peer;
+	span->peer->peer_before = span->peer_before;
+	if (bin->spans == span)
+		bin->spans = span->peer == span ? NULL : span->peer;
+	bin->n_spans--;
+}
+
 static struct span *span_record(struct heap *heap, uint32_t groups)
 {
 	struct span *span = heap->spare[groups];
@@ -95,6 +121,9 @@ static int span_new(struct span **ret, struct heap *heap, uint32_t class)
 		span->words[i] = ~(uint64_t)0;
 	if (rest)
 		span->words[groups - 1] = ((uint64_t)1 << rest) - 1;
+	peer_insert(&heap->bins[class], span);
+	if (heaps->watch)
+		heaps->watch->cut(heap, span);
 	span_map(heaps, span, span);
 	*ret = span;
 	return 0;
@@ -112,7 +141,10 @@ static void span_free(struct heap *heap, struct span *span)
 	struct heaps *heaps = heap->heaps;
 
 	span_unkeep(heap, span);
+	peer_remove(&heap->bins[span->class], span);
 	span_map(heaps, span, &span_none);
+	if (heaps->watch)
+		heaps->watch->uncut(heap, span);
 	run_give(&span->run);
 	span_record_free(heap, span);
 }
@@ -211,6 +243,15 @@ static void follow_trims(struct heap *heap)
 		heap_trim(heap);
 }
 
+/* What other processes have freed, before a span is cut. */
+static bool collect_watched(struct heap *heap, uint32_t class)
+{
+	const struct heap_watch *watch = heap->heaps->watch;
+
+	return watch && watch->collect(heap, class,
+				       !leases_have(heap->leases, size_classes[class].slices));
+}
+
 int heap_refill(struct heap *heap, uint32_t class)
 {
 	struct bin *bin = &heap->bins[class];
@@ -230,6 +271,8 @@ int heap_refill(struct heap *heap, uint32_t class)
 			bin_set(bin, span);
 			return 0;
 		}
+		if (!bin->open && collect_watched(heap, class) && bin->last)
+			return 0;
 		span = bin->open;
 		if (span) {
 			list_remove(span);
@@ -282,6 +325,8 @@ int heap_alloc_large(struct heap *heap, uint32_t class, void **ret)
 	follow_trims(heap);
 	if (!bin->open && atomic_load_explicit(&heap->pending, memory_order_relaxed))
 		heap_collect(heap);
+	if (!bin->open)
+		collect_watched(heap, class);
 	span = bin->open;
 	if (!span) {
 		r = span_new(&span, heap, class);
@@ -446,6 +491,9 @@ void heap_trim(struct heap *heap)
 	for (uint32_t class = 0; class < CLASSES; class ++) {
 		struct bin *bin = &heap->bins[class];
 		struct span *span, *next;
+
+		if (bin->spans && heap->heaps->watch)
+			heap->heaps->watch->collect(heap, class, true);
 
 		bin_clear(heap, bin);
 		for (span = bin->open; span; span = next) {

@@ -39,6 +39,8 @@ struct bin {
 	struct span *span; /* whose group it is, or NULL */
 	struct span *open; /* others with free blocks */
 	uint32_t group;
+	uint32_t n_spans;
+	struct span *spans; /* all of the class: one of a ring */
 };
 
 struct heap {
@@ -50,10 +52,23 @@ struct heap {
 	struct span *spare[GROUPS_MAX + 1]; /* records not in use, by groups */
 	uint32_t trims;                     /* of heaps->trims, those it has followed */
 	uint32_t kept;                      /* slices of spans that hold nothing */
+	uint32_t seen;                      /* the watch's */
 
 	/* Spans that others have freed blocks of. */
 	_Alignas(64) struct span *_Atomic pending;
 	struct heap *next; /* among the heaps that no thread has */
+};
+
+/* Who else has a hand in the blocks (shared.h); nobody has in private ones. */
+struct heap_watch {
+	/* Blocks will be given out from the span; no more are, and none is in use. */
+	void (*cut)(struct heap *heap, const struct span *span);
+	void (*uncut)(struct heap *heap, const struct span *span);
+	/*
+	 * Free (as heap_free_own() or heap_free_large()) what others have freed of this class's
+	 * spans; of all of them: `all`, before more is leased. Was there any?
+	 */
+	bool (*collect)(struct heap *heap, uint32_t class, bool all);
 };
 
 /* What the heaps of one space in this process share; what every call looks at comes first. */
@@ -65,10 +80,11 @@ struct heaps {
 		*spans; /* of each slice: NULL, span_none, or the span it is part of */
 	const struct class_lookup *lookup;
 	struct store *store;
-	struct heaps *next;     /* among all that are open in this process */
-	struct lock lock;       /* of `idle` */
-	struct heap *idle;      /* heaps that no thread has */
-	_Atomic uint32_t trims; /* how often all were asked to trim themselves */
+	struct heaps *next;             /* among all that are open in this process */
+	struct lock lock;               /* of `idle` */
+	struct heap *idle;              /* heaps that no thread has */
+	_Atomic uint32_t trims;         /* how often all were asked to trim themselves */
+	const struct heap_watch *watch; /* or NULL */
 	/* Found when collecting. */
 	void (*freed_twice)(struct heaps *heaps, const void *memory, uint32_t size);
 };

@@ -76,6 +76,19 @@ static bool take_open(struct leases *leases, uint32_t slices, struct run *ret)
 	return false;
 }
 
+bool leases_have(struct leases *leases, uint32_t slices)
+{
+	_cleanup_(lock_releasep) struct lock *lock = NULL;
+	struct lease *lease;
+
+	lock_acquire(&leases->lock);
+	lock = &leases->lock;
+	for (lease = leases->open; lease; lease = lease->next)
+		if (find_run(lease->free, slices) != 64)
+			return true;
+	return false;
+}
+
 /* With the lock held: what is wholly free, down to `keep` slices of it, off the books. */
 static struct lease *drop_idle(struct leases *leases, uint64_t keep)
 {

@@ -48,6 +48,8 @@ void leases_init(struct leases *leases, struct lease_source *source, struct stor
 
 /* A run of slices: 0, the source's refusal, or -ENOMEM. */
 int leases_take(struct leases *leases, uint32_t slices, struct run *ret);
+/* Would that be had without the source? */
+bool leases_have(struct leases *leases, uint32_t slices);
 void run_give(const struct run *run);
 
 /* Give back all that is wholly free; how many slices that was. */

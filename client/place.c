@@ -39,3 +39,21 @@ int place_of(struct varbos_space *space, const void *memory, struct place *ret)
 				 space->name);
 	return place_at(space, at - base, ret);
 }
+
+bool place_head(const struct place *place, uint32_t *ret, struct slice_info *ret_info)
+{
+	struct slice_info info = place->info;
+	uint32_t slice = place->slice;
+
+	while (!info.head) {
+		if (!slice)
+			return false;
+		info = slice_word_unpack(atomic_load_explicit(&place->window->map[--slice],
+							      memory_order_acquire));
+		if (info.kind != place->info.kind || info.tag != place->info.tag)
+			return false;
+	}
+	*ret = slice;
+	*ret_info = info;
+	return true;
+}

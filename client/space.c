@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/numa.h"
+#include "client/channel.h"
 #include "client/error.h"
 #include "client/reserve.h"
 #include "client/sealed.h"
@@ -23,6 +24,7 @@ static void forget(struct varbos_space *space)
 {
 	space->root = NULL;
 	blocks_forget(&space->blocks);
+	shared_forget(&space->shared, space);
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		space->windows[i] = (struct window){};
 }
@@ -30,6 +32,7 @@ static void forget(struct varbos_space *space)
 static void unmap(struct varbos_space *space)
 {
 	blocks_close(&space->blocks);
+	blocks_close(&space->shared.blocks);
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		window_release(&space->windows[i]);
 	if (space->root)
@@ -43,6 +46,7 @@ static void space_free(struct varbos_space *space)
 {
 	if (atomic_load_explicit(&space->stamp, memory_order_acquire) == fork_count())
 		unmap(space);
+	channels_free(space);
 	free(space);
 }
 
@@ -218,7 +222,8 @@ static int space_new(struct varbos_space **ret, struct varbos *vb, const char *n
 	space = calloc(1, sizeof(*space) + n * sizeof(space->windows[0]));
 	if (!space)
 		return error_system(ENOMEM, "a space");
-	blocks_init(&space->blocks);
+	blocks_init(&space->blocks, space, EXTENT_PRIVATE, NULL);
+	shared_init(&space->shared, space);
 	space->vb = vb;
 	space->uses = 1;
 	space->n_windows = n;
@@ -326,6 +331,13 @@ int space_revive(struct varbos_space *space)
 	space->base = base;
 	atomic_store_explicit(&space->stamp, fork_count(), memory_order_release);
 	return 0;
+}
+
+void space_use(struct varbos_space *space)
+{
+	lock_acquire(&space->vb->spaces_lock);
+	space->uses++;
+	lock_release(&space->vb->spaces_lock);
 }
 
 _public_ void varbos_space_close(struct varbos_space *space)

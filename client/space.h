@@ -14,8 +14,9 @@
 
 #include <varbos/varbos.h>
 
-#include "client/block.h"
+#include "client/blocks.h"
 #include "client/connection.h"
+#include "client/shared.h"
 #include "client/window.h"
 #include "proto/layout.h"
 
@@ -30,6 +31,9 @@ struct varbos_space {
 	uint32_t handle;                   /* the daemon's */
 	const struct root_file *root;
 	struct blocks blocks;
+	struct shared shared;
+	struct lock channels_lock; /* of the list, and of who opens or closes an end */
+	struct varbos_channel *channels;
 	char *base; /* of the reserved range */
 	bool read_only;
 	bool prefault;
@@ -58,6 +62,9 @@ static inline int space_enter(struct varbos_space *space)
 		return 0;
 	return space_revive(space);
 }
+
+/* One more use of the handle, to be ended by varbos_space_close(). */
+void space_use(struct varbos_space *space);
 
 /* Unmap and free all of a connection's spaces; the daemon is not told. */
 void space_drop_all(struct varbos *vb);

@@ -45,6 +45,7 @@ struct span {
 	_Alignas(64) _Atomic uint32_t pending;
 	struct span *next_pending;
 	struct run run;
+	struct span *peer, *peer_before; /* of its bin's, in a ring */
 
 	_Alignas(64) uint64_t words[]; /* free[groups], remote[groups] */
 };

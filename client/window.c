@@ -10,6 +10,7 @@
 #include "client/reserve.h"
 #include "client/sealed.h"
 #include "client/space.h"
+#include "client/words.h"
 #include "proto/layout.h"
 
 static uint64_t map_bytes(const struct window *window)
@@ -183,6 +184,7 @@ void window_release(struct window *window)
 {
 	if (atomic_load_explicit(&window->freed, memory_order_relaxed))
 		munmap((void *)window->freed, freed_bytes(window));
+	words_release(window);
 	if (atomic_load_explicit(&window->mapped, memory_order_acquire))
 		munmap((void *)(uintptr_t)window->map, map_bytes(window));
 	*window = (struct window){};

@@ -24,6 +24,7 @@ struct window {
 	 * first free. It tells a second free before the daemon has processed the first.
 	 */
 	_Atomic uint32_t *_Atomic freed;
+	void *_Atomic words; /* words.h; NULL until the first shared block */
 };
 
 /*

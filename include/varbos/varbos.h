@@ -2,11 +2,12 @@
  * libvarbos - big shared memory for every process of the machine.
  *
  * A daemon, varbosd, owns the memory; this library connects to it, maps what it grants, and
- * hands out pointers. All calls are thread-safe, except that what is closed or disconnected must
- * not be in use elsewhere. Every call that can fail says so in its return value: an int is 0 or
- * a VARBOS_E_ code, a pointer is NULL on failure, a reference or size 0; varbos_error() then
- * tells the calling thread why, with numbers. Options that are zero, or NULL, mean the defaults;
- * a handle or a `ret` that is NULL is refused (VARBOS_E_INVALID), unless NULL is said to be fine.
+ * hands out pointers. All calls are thread-safe, except that what is closed or disconnected
+ * must not be in use elsewhere. Every call that can fail says so in its return value: an int is
+ * 0 or a VARBOS_E_ code, a pointer is NULL on failure, a reference or size 0; varbos_error()
+ * then tells the calling thread why, with numbers. Options that are zero, or NULL, mean the
+ * defaults; a handle or a `ret` that is NULL is refused (VARBOS_E_INVALID), unless NULL is said
+ * to be fine.
  *
  * A call that needs the daemon waits 5 s at most, or as varbos_set_timeout() says, and then
  * fails with VARBOS_E_TIMEOUT. If the daemon ends, such
@@ -100,8 +101,8 @@ struct varbos_private_options {
 
 /*
  * Start a daemon for this process and its forked descendants, and connect to it. It ends when
- * the last of them has ended, disconnected or called exec. Its socket is in a fresh folder below
- * $XDG_RUNTIME_DIR or /tmp that goes with it. Other processes of the same user join by
+ * the last of them has ended, disconnected or called exec. Its socket is in a fresh folder
+ * below $XDG_RUNTIME_DIR or /tmp that goes with it. Other processes of the same user join by
  * varbos_connect() to varbos_socket(), as long as it lives.
  */
 int varbos_connect_private(struct varbos **ret, const struct varbos_private_options *options);
@@ -195,8 +196,9 @@ int varbos_space_remove(struct varbos *vb, const char *name, int force);
 /*
  * Memory that dies with this process (or varbos_free). Its address is stable, its size rounded
  * up (varbos_usable_size), a size of 0 counts as 1. Up to 256 KiB it comes out of what this
- * process has leased already: then no daemon is asked and no other thread waited for. Others may read and write it through a
- * reference, as a loan. What it contains is undefined. NULL: varbos_error() says why.
+ * process has leased already: then no daemon is asked and no other thread waited for. Others
+ * may read and write it through a reference, as a loan. What it contains is undefined. NULL:
+ * varbos_error() says why.
  */
 void *varbos_alloc(struct varbos_space *space, size_t size);
 
@@ -220,7 +222,12 @@ void *varbos_alloc_on(struct varbos_space *space, size_t size, uint32_t node);
  */
 void *varbos_realloc(struct varbos_space *space, void *memory, size_t size);
 
-/* Memory that outlives this process, and that any writer of the space may free. */
+/*
+ * Memory of any size that can be handed to another process: varbos_send(), or a channel
+ * (varbos/channel.h). One process holds it at a time; at first this one. The holder alone may
+ * free it, or send it on; what a process holds when it ends, or closes the space, is freed
+ * then. So what must outlive its process is sent: to another, or to VARBOS_ANYONE.
+ */
 void *varbos_alloc_shared(struct varbos_space *space, size_t size);
 
 struct varbos_alloc_options {
@@ -235,11 +242,11 @@ void *varbos_alloc_with(struct varbos_space *space, size_t size,
 			const struct varbos_alloc_options *options);
 
 /*
- * Free what varbos_alloc() gave this process, or varbos_alloc_shared() anyone. NULL is fine.
- * Refused with VARBOS_E_REFERENCE, and nothing is changed: "interior", not the start of an
- * allocation; "freed", free already; "not-owner", another process's private memory; "foreign",
- * not of this space. Members who share memory must agree on who frees it: one who frees what
- * another has just freed may meet an allocation that was made there since.
+ * Free what varbos_alloc() gave this process, or the shared memory that it holds, whoever
+ * allocated that. NULL is fine. Refused with VARBOS_E_REFERENCE, and nothing is changed:
+ * "interior", not the start of an allocation; "freed", free already; "not-owner", another
+ * process's private memory, or shared memory that another holds or that has been sent;
+ * "foreign", not of this space.
  */
 int varbos_free(struct varbos_space *space, void *memory);
 
@@ -255,11 +262,38 @@ int varbos_trim(struct varbos_space *space);
 varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory);
 
 /*
- * The byte that a reference names, in this process. NULL: it is "stale" (its memory was freed
- * and given out again), "freed" or "foreign". It was live when this looked, and is for as long
- * as whoever owns the memory keeps it.
+ * The byte that a reference names, in this process: a loan. NULL: it is "stale" (its memory was
+ * freed and given out again), "freed" or "foreign". It was live when this looked, and is for as
+ * long as whoever has the memory keeps it.
  */
 void *varbos_ref_get(struct varbos_space *space, varbos_ref ref);
+
+/* An addressee: whoever comes first. */
+#define VARBOS_ANYONE 0
+
+/*
+ * Who this process is in the space, to those who send to it: 1 to 1023; 0 on failure. It is
+ * given at the first shared use of the space, and to others once this process has ended or
+ * closed the space.
+ */
+uint32_t varbos_self(struct varbos_space *space);
+
+/*
+ * Let go of shared memory that this process holds, its start, in favour of the process whose
+ * varbos_self() is `to`, or of VARBOS_ANYONE. It is nobody's to free until it is received. What
+ * was sent stays, if this process ends; if its addressee does, it is freed. Returns the
+ * reference that it is received by, which the program brings there; 0 on failure, and it is
+ * held still: VARBOS_E_REFERENCE as varbos_free(); VARBOS_E_CLOSED ("died"), there is no such
+ * process (any more).
+ */
+varbos_ref varbos_send(struct varbos_space *space, void *memory, uint32_t to);
+
+/*
+ * Become the holder of what was sent to this process, or to anyone, under that reference. NULL:
+ * VARBOS_E_REFERENCE, "stale", "freed", "interior", "foreign", or "not-owner": it was sent to
+ * another, is held, or has been received already.
+ */
+void *varbos_receive(struct varbos_space *space, varbos_ref ref);
 
 /* How many bytes from `memory`, the start of an allocation, may be used; 0 on failure. */
 size_t varbos_usable_size(struct varbos_space *space, const void *memory);

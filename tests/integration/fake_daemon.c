@@ -22,6 +22,8 @@ enum {
 	SLICES = 32,
 	MAP_WORDS = 512, /* of the page; those beyond the window lie, too */
 	GENERATION = 5,
+	HOLDER = 9,
+	CHANNEL = 10,
 };
 
 #define WINDOW_SIZE ((uint64_t)SLICES << SLICE_SHIFT)
@@ -93,6 +95,9 @@ static void make_files(struct fake_daemon *fake)
 			  fake->lie == LIE_MAP_UNSEALED ? 0 : F_SEAL_SHRINK);
 	fake->words =
 		mmap(NULL, 8 * MAP_WORDS, PROT_READ | PROT_WRITE, MAP_SHARED, fake->map, 0);
+	fake->words_file = memfd(
+		"words", words_file_size(SLICES) - (fake->lie == LIE_WORDS_SHORT ? 4096 : 0),
+		fake->lie == LIE_WORDS_UNSEALED ? 0 : F_SEAL_SHRINK | F_SEAL_GROW);
 	fake->root = memfd("root", fake->lie == LIE_ROOT_SHORT ? root_size / 2 : root_size,
 			   fake->lie == LIE_ROOT_UNSEALED ? 0 : F_SEAL_SHRINK);
 	fake->root_file =
@@ -105,6 +110,9 @@ static void make_files(struct fake_daemon *fake)
 	fake->root_file->layout = LAYOUT_VERSION + (fake->lie == LIE_ROOT_LAYOUT);
 	fake->root_file->space = SPACE + (fake->lie == LIE_ROOT_SPACE);
 	fake->root_file->windows[0] = window_word_pack(info);
+	if (fake->lie != LIE_ID_NOBODY)
+		fake->root_file->ids[HOLDER] = id_word_pack(
+			(struct id_info){.kind = ID_PROCESS, .pid = (uint32_t)getpid()});
 }
 
 static int reopen(int fd)
@@ -304,7 +312,9 @@ static void alloc(struct fake_daemon *fake, int to, const struct wire_message *r
 	uint32_t n = (uint32_t)((asked->size + SLICE_BYTES - 1) >> SLICE_SHIFT);
 	uint32_t first = find_room(fake, n), tag = fake->tag_next++;
 	struct slice_info info = {
-		.kind = asked->shared ? EXTENT_SHARED : EXTENT_PRIVATE,
+		.kind = asked->shared   ? EXTENT_SHARED
+			: asked->blocks ? EXTENT_BLOCKS
+					: EXTENT_PRIVATE,
 		.tag = tag,
 		.head = true,
 		.count = n,
@@ -377,6 +387,46 @@ static void free_extent(struct fake_daemon *fake, const struct wire_message *not
 		fake->words[first + i] = 0;
 }
 
+static void open_holder(struct fake_daemon *fake, int to, const struct wire_message *request)
+{
+	struct wire_holder_opened result = {
+		.id = fake->lie == LIE_ID_ZERO   ? 0
+		      : fake->lie == LIE_ID_WIDE ? IDS_MAX
+						 : HOLDER,
+	};
+
+	answer(fake, to, request, &result, NULL, 0);
+}
+
+/* Its memory is the last slice. */
+static void open_channel(struct fake_daemon *fake, int to, const struct wire_message *request)
+{
+	struct wire_channel_opened result = {
+		.offset = (SLICES - 1) * SLICE_BYTES,
+		.size = SLICE_BYTES,
+		.tag = 77,
+		.id = fake->lie == LIE_CHANNEL_ID ? 0 : CHANNEL,
+		.capacity = 64,
+	};
+	struct slice_info info = {
+		.kind = fake->lie == LIE_CHANNEL_KIND ? EXTENT_PRIVATE : EXTENT_CHANNEL,
+		.tag = 77 + (fake->lie == LIE_CHANNEL_TAG),
+		.head = true,
+		.count = 1,
+	};
+
+	if (fake->lie == LIE_CHANNEL_CAPACITY)
+		result.capacity = 65;
+	if (fake->lie == LIE_CHANNEL_LARGE)
+		result.capacity = 1 << 20;
+	if (fake->lie == LIE_CHANNEL_OFFSET)
+		result.offset = WINDOW_SIZE;
+	fake->words[SLICES - 1] = slice_word_pack(info);
+	fake->root_file->ids[CHANNEL] = id_word_pack(
+		(struct id_info){.kind = ID_CHANNEL, .senders = 1, .had_senders = true});
+	answer(fake, to, request, &result, NULL, 0);
+}
+
 static void list(struct fake_daemon *fake, int to, const struct wire_message *request)
 {
 	struct wire_space_row row = {.name = wire_str("s"), .placement = wire_str("bestfit")};
@@ -421,6 +471,17 @@ static bool serve(struct fake_daemon *fake, int to, const struct wire_message *m
 		free_extent(fake, message);
 		if (message->kind == WIRE_REQUEST)
 			answer(fake, to, message, &(struct wire_empty){}, NULL, 0);
+		break;
+	case WIRE_HOLDER_OPEN:
+		open_holder(fake, to, message);
+		break;
+	case WIRE_WORDS_OPEN:
+		answer(fake, to, message,
+		       &(struct wire_words_opened){.size = words_file_size(SLICES)},
+		       &fake->words_file, 1);
+		break;
+	case WIRE_CHANNEL_OPEN:
+		open_channel(fake, to, message);
 		break;
 	case WIRE_SPACE_LIST:
 		list(fake, to, message);
@@ -507,6 +568,7 @@ void fake_daemon_stop(struct fake_daemon *fake)
 	close(fake->root);
 	close(fake->data);
 	close(fake->map);
+	close(fake->words_file);
 	munmap(fake->root_file, sizeof(*fake->root_file));
 	munmap((void *)fake->words, 8 * MAP_WORDS);
 	unlink(fake->socket);

@@ -73,6 +73,19 @@ enum lie {
 	LIE_TAG_OTHER, /* than the slice map's */
 	LIE_OWNER,     /* the slice map says another session's */
 	LIE_COUNT,     /* the slice map says fewer slices */
+	/* of shared blocks */
+	LIE_ID_ZERO,
+	LIE_ID_WIDE,
+	LIE_ID_NOBODY, /* the root file has no such process */
+	LIE_WORDS_UNSEALED,
+	LIE_WORDS_SHORT,
+	/* of a channel */
+	LIE_CHANNEL_ID,
+	LIE_CHANNEL_CAPACITY, /* no power of two */
+	LIE_CHANNEL_LARGE,    /* more than its memory holds */
+	LIE_CHANNEL_OFFSET,
+	LIE_CHANNEL_KIND, /* the slice map says that it is somebody's memory */
+	LIE_CHANNEL_TAG,
 	LIES
 };
 
@@ -90,7 +103,7 @@ struct fake_daemon {
 	int listener, stop[2];
 	int connections[FAKE_CONNECTIONS];
 	pthread_t thread;
-	int root, data, map;
+	int root, data, map, words_file;
 	struct root_file *root_file;
 	_Atomic uint64_t *words;
 	uint32_t tag_next;

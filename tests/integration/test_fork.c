@@ -115,7 +115,7 @@ START_TEST(a_child_reads_shared_memory_through_the_reference)
 }
 END_TEST
 
-START_TEST(a_childs_private_memory_dies_with_it_and_what_it_shared_stays)
+START_TEST(a_childs_private_memory_dies_with_it_and_what_it_sent_stays)
 {
 	varbos_ref *refs =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -130,13 +130,13 @@ START_TEST(a_childs_private_memory_dies_with_it_and_what_it_shared_stays)
 		CHILD_EXPECT((mine = varbos_alloc(space, 4 * MIB)));
 		strcpy(shared, "an heirloom");
 		memset(mine, 1, 4 * MIB);
-		refs[0] = varbos_ref_of(space, shared);
+		CHILD_EXPECT((refs[0] = varbos_send(space, shared, VARBOS_ANYONE)));
 		refs[1] = varbos_ref_of(space, mine);
 		_exit(0);
 	}
 	expect_exit(pid, 0);
 	wait_used(2 * MIB);
-	memory = varbos_ref_get(space, refs[0]);
+	memory = varbos_receive(space, refs[0]);
 	ck_assert_ptr_nonnull(memory);
 	ck_assert_str_eq(memory, "an heirloom");
 	ck_assert_ptr_null(varbos_ref_get(space, refs[1]));
@@ -516,7 +516,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(children, set_up, tear_down);
 	tcase_set_timeout(children, 30);
 	tcase_add_test(children, a_child_reads_shared_memory_through_the_reference);
-	tcase_add_test(children, a_childs_private_memory_dies_with_it_and_what_it_shared_stays);
+	tcase_add_test(children, a_childs_private_memory_dies_with_it_and_what_it_sent_stays);
 	tcase_add_test(children, a_child_that_does_nothing_or_disconnects_disturbs_no_one);
 	tcase_add_test(children, a_child_that_closed_every_descriptor_closes_none_of_its_own);
 	tcase_add_test(children, what_the_parent_had_mapped_is_not_there_in_the_child);

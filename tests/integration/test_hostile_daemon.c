@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <varbos/varbos.h>
+#include <varbos/channel.h>
 
 #include "base/base.h"
 #include "client/connection.h"
@@ -18,7 +18,7 @@
 #include "tests/integration/fake_daemon.h"
 #include "tests/suite.h"
 
-enum step { CONNECT, OPEN, ALLOC, PING, LIST };
+enum step { CONNECT, OPEN, ALLOC, PING, LIST, SHARE, CHANNEL };
 
 /* More than a block is: each of it is asked of the daemon, and given back to it. */
 enum { EXTENT = 5 << SLICE_SHIFT };
@@ -93,6 +93,18 @@ static const struct {
 	{"another tag in the map", LIE_TAG_OTHER, ALLOC, VARBOS_E_UNTRUSTED, "slice-map"},
 	{"another owner in the map", LIE_OWNER, ALLOC, VARBOS_E_UNTRUSTED, "slice-map"},
 	{"fewer slices in the map", LIE_COUNT, ALLOC, VARBOS_E_UNTRUSTED, "slice-map"},
+	{"another owner of blocks", LIE_OWNER, SHARE, VARBOS_E_UNTRUSTED, "slice-map"},
+	{"id 0", LIE_ID_ZERO, SHARE, VARBOS_E_UNTRUSTED, "id"},
+	{"an id of 11 bits", LIE_ID_WIDE, SHARE, VARBOS_E_UNTRUSTED, "id"},
+	{"an id that is nobody's", LIE_ID_NOBODY, SHARE, VARBOS_E_UNTRUSTED, "id"},
+	{"words that may shrink", LIE_WORDS_UNSEALED, SHARE, VARBOS_E_UNTRUSTED, "words file"},
+	{"words too short", LIE_WORDS_SHORT, SHARE, VARBOS_E_UNTRUSTED, "words file"},
+	{"channel 0", LIE_CHANNEL_ID, CHANNEL, VARBOS_E_UNTRUSTED, "id"},
+	{"an odd capacity", LIE_CHANNEL_CAPACITY, CHANNEL, VARBOS_E_UNTRUSTED, "capacity"},
+	{"a channel too large", LIE_CHANNEL_LARGE, CHANNEL, VARBOS_E_UNTRUSTED, "capacity"},
+	{"a channel nowhere", LIE_CHANNEL_OFFSET, CHANNEL, VARBOS_E_UNTRUSTED, "offset"},
+	{"a channel in memory", LIE_CHANNEL_KIND, CHANNEL, VARBOS_E_UNTRUSTED, "slice-map"},
+	{"a channel of another tag", LIE_CHANNEL_TAG, CHANNEL, VARBOS_E_UNTRUSTED, "slice-map"},
 };
 
 static bool is_of_messages(enum lie lie)
@@ -106,6 +118,7 @@ static int take_steps(struct fake_daemon *fake, enum lie lie, enum step last,
 {
 	struct socket_policy policy = short_policy();
 	struct varbos_space_info *infos;
+	struct varbos_channel *channel;
 	struct varbos_space *space;
 	size_t n;
 	int r;
@@ -128,6 +141,10 @@ static int take_steps(struct fake_daemon *fake, enum lie lie, enum step last,
 	if (r || last == OPEN)
 		return r;
 	fake->lie = lie;
+	if (last == SHARE)
+		return varbos_alloc_shared(space, 64) ? 0 : (int)varbos_error()->code;
+	if (last == CHANNEL)
+		return varbos_channel_open(&channel, space, "c", VARBOS_CHANNEL_SEND, NULL);
 	return varbos_alloc(space, 100000) ? 0 : (int)varbos_error()->code;
 }
 
