@@ -135,6 +135,9 @@ static int invalid_fault(struct request *request, const char *which,
 		{"gid", "4294967295 is nobody's"},
 		{"size", "at least one byte"},
 		{"align", "a power of two, at most 1 GiB"},
+		{"roles", "1 sends, 2 receives, 3 both"},
+		{"capacity", "at most 4096 references"},
+		{"holder", "holder.open comes before a channel's end is opened or closed"},
 	};
 
 	if (!strcmp(which, "nodes"))
@@ -159,6 +162,11 @@ static int limit_fault(struct request *request, const char *which,
 {
 	const char *what = which;
 
+	if (!strcmp(which, "ids"))
+		return fault_set(
+			request, FAULT_LIMIT, which,
+			"all %llu ids of the space are taken, by processes and channels",
+			(unsigned long long)fault->max);
 	for (size_t i = 0; i < ARRAY_SIZE(quota_infos); i++)
 		if (!strcmp(which, quota_infos[i].key))
 			what = quota_infos[i].what;
@@ -250,12 +258,14 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	case CORE_E_INVALID:
 		return invalid_fault(request, which, fault);
 	case CORE_E_NOT_FOUND:
-		return fault_set(request, FAULT_NOT_FOUND, which, "no such space");
+		return fault_set(request, FAULT_NOT_FOUND, which, "no such %s",
+				 strcmp(which, "channel") ? "space" : which);
 	case CORE_E_EXISTS:
 		return fault_set(request, FAULT_EXISTS, which,
 				 request->method == WIRE_SPACE_OPEN
 					 ? "this session has that space open already"
-					 : "a space of that name exists");
+				 : strcmp(which, "channel") ? "a space of that name exists"
+							    : "a channel of that name exists");
 	case CORE_E_PERMISSION:
 		return permission_fault(request, which);
 	case CORE_E_IN_USE:

@@ -13,6 +13,7 @@
 #include "daemon/server/grant.h"
 #include "daemon/server/job.h"
 #include "daemon/server/method_blocks.h"
+#include "daemon/server/method_channel.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_numa.h"
 #include "daemon/server/method_parts.h"
@@ -547,15 +548,16 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_SPACE_CHANGE] = run_space_change,
 	[WIRE_HOLDER_OPEN] = run_holder_open,
 	[WIRE_WORDS_OPEN] = run_words_open,
+	[WIRE_CHANNEL_OPEN] = run_channel_open,
+	[WIRE_CHANNEL_CLOSE] = run_channel_close,
+	[WIRE_CHANNEL_LIST] = run_channel_list,
 	[WIRE_BLOCK_WHO] = run_block_who,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 
 int method_run(struct request *request, const union wire_body *params)
 {
-	if (!methods[request->method])
-		return fault_set(request, FAULT_METHOD, "method", "%s is not served yet",
-				 wire_methods[request->method].name);
+	assert(methods[request->method]);
 	return methods[request->method](request, params);
 }
 

@@ -199,9 +199,15 @@ static int alloc_after(struct request *request, struct plan *plan, uint32_t spac
 	return REQUEST_LATER;
 }
 
-/* What the dead have left may be had by a sweep; but for the client's own limit. */
-static bool sweep_helps(const struct request *request, int r, const struct core_fault *fault,
-			uint32_t space)
+bool extents_return(struct request *request, int r, const struct core_fault *fault)
+{
+	/* What this client has in its ring is taken; others' may help with all but its own limit. */
+	return (r == CORE_E_MEMORY || (r == CORE_E_BUDGET && strcmp(fault->which, "client"))) &&
+	       !mutant(returns_left) && returns_take_all(request->server);
+}
+
+bool extents_wait(const struct request *request, int r, const struct core_fault *fault,
+		  uint32_t space)
 {
 	struct sweeper *sweeper = request->server->sweeper;
 
@@ -245,12 +251,10 @@ int run_extent_alloc(struct request *request, const union wire_body *params)
 		return r;
 	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
 			      &fault);
-	/* What this client has in its ring is taken; others' may help with all but its own limit. */
-	if ((r == CORE_E_MEMORY || (r == CORE_E_BUDGET && strcmp(fault.which, "client"))) &&
-	    !mutant(returns_left) && returns_take_all(request->server))
+	if (extents_return(request, r, &fault))
 		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
 				      &plan, &fault);
-	if (sweep_helps(request, r, &fault, space))
+	if (extents_wait(request, r, &fault, space))
 		return REQUEST_BUSY;
 	r = method_answer(request, r, &fault);
 	if (r)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <uv.h>
 
 #include "base/base.h"
@@ -108,15 +109,6 @@ static void ask(uv_work_t *work)
 		judge(asking, word);
 }
 
-static const struct client *client_of(const struct server *server, uint32_t space, uint32_t pid)
-{
-	for (uint32_t i = 0; i < server->n_clients_max; i++)
-		if (server->clients[i] && server->clients[i]->pid == pid &&
-		    core_session_has(server->core, i, space))
-			return server->clients[i];
-	return NULL;
-}
-
 static void name_client(struct wire_block_holder *holder, const struct client *client)
 {
 	if (!client)
@@ -127,11 +119,37 @@ static void name_client(struct wire_block_holder *holder, const struct client *c
 	holder->pid = client->pid;
 }
 
+static void name_channel(struct wire_block_holder *holder, const struct server *server,
+			 uint32_t space, uint32_t id)
+{
+	static char name[CHANNEL_NAME_MAX + 1];
+	struct channel_view view;
+
+	if (!core_channel_view(server->core, space, id, &view))
+		return; /* its last end has gone */
+	snprintf(name, sizeof(name), "%s", view.name);
+	holder->channel = wire_str(name);
+}
+
+/* The channel whose memory this is. */
+static void name_ring(struct wire_block_holder *holder, const struct asking *asking)
+{
+	const struct server *server = asking->request->server;
+	struct channel_view view;
+	uint32_t id = core_channel_next(server->core, asking->space, 1);
+
+	for (; id; id = core_channel_next(server->core, asking->space, id + 1))
+		if (core_channel_view(server->core, asking->space, id, &view) &&
+		    view.info.offset == holder->offset)
+			name_channel(holder, server, asking->space, id);
+}
+
 static void name_id(struct wire_block_holder *holder, const struct server *server,
 		    uint32_t space, uint32_t id)
 {
 	static uint64_t words[IDS_MAX];
 	struct id_info info;
+	uint32_t session;
 
 	holder->id = id;
 	if (!id)
@@ -139,10 +157,13 @@ static void name_id(struct wire_block_holder *holder, const struct server *serve
 	core_id_words(server->core, space, words);
 	info = id_word_unpack(words[id]);
 	holder->dead = info.dead || info.kind == ID_NONE;
-	if (info.kind == ID_PROCESS && !holder->dead)
-		name_client(holder, client_of(server, space, info.pid));
 	if (info.kind == ID_PROCESS)
 		holder->pid = info.pid;
+	if (info.kind == ID_CHANNEL)
+		name_channel(holder, server, space, id);
+	session = core_holder_at(server->core, space, id);
+	if (session)
+		name_client(holder, server->clients[session]);
 }
 
 static void answer_from(struct asking *asking)
@@ -169,6 +190,8 @@ static void answer_from(struct asking *asking)
 		name_id(holder, server, asking->space, asking->info.id);
 	else if (asking->place.session)
 		name_client(holder, server->clients[asking->place.session]);
+	else if (asking->place.kind == EXTENT_CHANNEL)
+		name_ring(holder, asking);
 }
 
 static int refuse(struct request *request, const char *why)
