@@ -133,7 +133,8 @@ static inline struct window_info window_word_unpack(uint64_t word)
  * stay so until the id is given again: after a sweep has freed all that it held, or was sent.
  *
  * `senders` and `receivers` count a channel's open ends, `had_` says that there ever was one of
- * that role, `died` that the last end that went did so by its process's death.
+ * that role, `died`, where one of them is 0 again, that the last end of that role went by its
+ * process's death.
  */
 enum id_kind {
 	ID_NONE = 0,

@@ -162,7 +162,10 @@ static void roles_close(struct core *core, struct end *end, uint32_t roles, bool
 	end->roles &= ~roles;
 	channel->senders -= !!(roles & CHANNEL_SENDS);
 	channel->receivers -= !!(roles & CHANNEL_RECEIVES);
-	channel->died = died;
+	/* To those of the other role, how the last of this one went matters, and nothing else. */
+	if ((roles & CHANNEL_SENDS && !channel->senders) ||
+	    (roles & CHANNEL_RECEIVES && !channel->receivers))
+		channel->died = died;
 	channel_record(core, channel);
 	changes_forgive(&core->changes, roles_count(roles) - 1);
 	if (end->roles) {

@@ -9,7 +9,8 @@
  *     held. They are free again when the plan ends.
  * N2  Units to be punched leave the records when the plan starts (R4), so they are absent however
  *     it ends; a plan that is aborted leaves the units it would have committed absent too.
- * N3  Units to be scrubbed were never committed: they are held, and counted nowhere.
+ * N3  Units to be scrubbed were never committed: they are held, and counted nowhere. Slices to be
+ *     zeroed are those of the extent that it makes.
  * N4  The end of a space is a plan that has nothing to undo: aborting it commits it.
  */
 #pragma once

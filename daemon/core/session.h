@@ -2,7 +2,7 @@
  * Session - one process, over all the spaces it has open.
  *
  * S1  used is the sum of what its members' budgets have used.
- * S2  Its record goes after those of its members, theirs after their extents.
+ * S2  Its record goes after those of its members, theirs after their ends and extents.
  */
 #pragma once
 

@@ -51,6 +51,20 @@ static void roles_add(struct naive_channel *c, uint32_t session, uint32_t roles)
 	c->had_receivers |= roles >> 1;
 }
 
+static void roles_take(struct naive_space *s, struct naive_channel *c, uint32_t session,
+		       uint32_t roles, bool died)
+{
+	uint32_t gone = c->roles[session] & roles;
+
+	c->roles[session] &= ~roles;
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		gone &= ~c->roles[i];
+	if (gone) /* nobody else has it */
+		c->died = died;
+	if (!lives(c))
+		s->ids[c->id] = ID_DEAD;
+}
+
 static void channel_made(uint32_t session, uint32_t space,
 			 const struct channel_request *request, const struct channel_info *info,
 			 struct plan *plan)
@@ -218,10 +232,7 @@ void verb_channel_close(void)
 		return;
 	}
 	MUST(!r);
-	c->roles[session] &= ~roles;
-	c->died = false;
-	if (!lives(c))
-		m.spaces[space].ids[c->id] = ID_DEAD;
+	roles_take(&m.spaces[space], c, session, roles, false);
 }
 
 void ends_die(uint32_t session, uint32_t space, bool died)
@@ -231,12 +242,8 @@ void ends_die(uint32_t session, uint32_t space, bool died)
 	for (uint32_t i = 0; i < CHANNELS; ++i) {
 		struct naive_channel *c = &s->channels[i];
 
-		if (!c->there || !c->roles[session])
-			continue;
-		c->roles[session] = 0;
-		c->died = died;
-		if (!lives(c))
-			s->ids[c->id] = ID_DEAD;
+		if (c->there && c->roles[session])
+			roles_take(s, c, session, 3, died);
 	}
 }
 

@@ -187,6 +187,7 @@ void verb_free_wrong(void)
 	const struct naive_extent *e = &m.extents[id], *at = NULL;
 	const struct naive_window *w = NULL;
 	const char *wrong = NULL;
+	struct extent_place place = {0};
 	struct core_fault fault;
 	uint64_t offset, position;
 	int r;
@@ -235,6 +236,11 @@ void verb_free_wrong(void)
 		else if (at->kind == EXTENT_BLOCKS && at->session && at->session != session)
 			wrong = "not-owner";
 	}
+	MUST(core_extent_at(m.core, space, offset, &place) == (at && !at->pending));
+	MUST(!at || at->pending ||
+	     (place.kind == at->kind && place.session == at->session &&
+	      place.window == at->window && place.first == at->first &&
+	      place.count == at->count && place.tag == at->tag));
 	r = core_extent_free(m.core, session, space, offset, tag, &fault);
 	if (wrong) {
 		MUST(r == CORE_E_REFERENCE && !strcmp(fault.which, wrong));

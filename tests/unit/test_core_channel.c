@@ -215,6 +215,14 @@ START_TEST(a_death_closes_ends_and_says_so)
 	}
 	ck_assert_uint_lt(holder, channel);
 	world_check(&world, false);
+	/* how one of several receivers goes does not change how the last sender went */
+	open_as(two, CHANNEL_RECEIVES);
+	one = world_session(&world, 0);
+	world_open(&world, one, "a");
+	world_channel(&world, one, space, "frames", CHANNEL_RECEIVES);
+	ck_assert_int_eq(close_as(one, info.id, CHANNEL_RECEIVES), 0);
+	ck_assert(said_of(info.id).died);
+	end(one);
 	/* one that comes after is not said to have died when it closes */
 	one = world_session(&world, 0);
 	world_open(&world, one, "a");
