@@ -92,6 +92,39 @@ static int note_file_create(struct sys *sys, const char *name, uint64_t size,
 	return noted.fake->file_create(sys, name, size, clients, ret_fd, ret_memory);
 }
 
+static int note_words_create(struct sys *sys, const char *name, uint32_t n_slices, int *ret_fd)
+{
+	note(FAKE_WORDS_CREATE);
+	return noted.fake->words_create(sys, name, n_slices, ret_fd);
+}
+
+static void note_words_destroy(struct sys *sys, int fd)
+{
+	note(FAKE_WORDS_DESTROY);
+	noted.fake->words_destroy(sys, fd);
+}
+
+static int note_words_sweep(struct sys *sys, int fd, uint32_t n_slices,
+			    const struct words_run *run, const struct block_ids *dead,
+			    struct words_found *ret)
+{
+	note(FAKE_WORDS_SWEEP);
+	return noted.fake->words_sweep(sys, fd, n_slices, run, dead, ret);
+}
+
+static int note_words_read(struct sys *sys, int fd, uint64_t offset, uint32_t *ret)
+{
+	note(FAKE_WORDS_READ);
+	return noted.fake->words_read(sys, fd, offset, ret);
+}
+
+static int note_orphan_locks(struct sys *sys, int fd, uint32_t page_shift, uint64_t position,
+			     const struct block_ids *dead)
+{
+	note(FAKE_ORPHAN_LOCKS);
+	return noted.fake->orphan_locks(sys, fd, page_shift, position, dead);
+}
+
 static int note_reopen(struct sys *sys, int fd, enum sys_access access, int *ret_fd)
 {
 	note(FAKE_REOPEN);
@@ -122,6 +155,11 @@ static void prepare(uint64_t size, enum config_pages pages, bool hugepages)
 	noted.noting.window_create = note_window_create;
 	noted.noting.window_destroy = note_window_destroy;
 	noted.noting.file_create = note_file_create;
+	noted.noting.words_create = note_words_create;
+	noted.noting.words_destroy = note_words_destroy;
+	noted.noting.words_sweep = note_words_sweep;
+	noted.noting.words_read = note_words_read;
+	noted.noting.orphan_locks = note_orphan_locks;
 	noted.noting.reopen = note_reopen;
 	host.fake.sys.table = &noted.noting;
 
@@ -159,6 +197,7 @@ static void stop(void)
 	ck_assert_uint_eq(host.fake.windows, 0);
 	ck_assert_uint_eq(host.fake.window_bytes, 0);
 	ck_assert_uint_eq(host.fake.files, 0);
+	ck_assert_uint_eq(host.fake.words, 0);
 	fake_sys_deinit(&host.fake);
 	ck_assert_int_ne(access(host.folder, F_OK), 0); /* it went with the lifeline */
 }
@@ -282,6 +321,12 @@ START_TEST(a_window_that_cannot_be_made_leaves_nothing_behind)
 }
 END_TEST
 
+START_TEST(words_that_cannot_be_made_leave_nothing_behind)
+{
+	survive(FAKE_WORDS_CREATE, EMFILE);
+}
+END_TEST
+
 START_TEST(a_file_that_cannot_be_made_leaves_nothing_behind)
 {
 	survive(FAKE_FILE_CREATE, ENOMEM);
@@ -291,6 +336,95 @@ END_TEST
 START_TEST(a_descriptor_that_cannot_be_opened_leaves_nothing_behind)
 {
 	survive(FAKE_REOPEN, ENFILE);
+}
+END_TEST
+
+static uint64_t holder(struct peer *peer, uint64_t space)
+{
+	ck_assert(
+		peer_call(peer, WIRE_HOLDER_OPEN, &(struct wire_space_handle){.space = space}));
+	return peer->answer.body.holder_opened.id;
+}
+
+static uint64_t blocks(struct peer *peer, uint64_t space)
+{
+	struct wire_extent_alloced got;
+
+	ck_assert(peer_call(
+		peer, WIRE_EXTENT_ALLOC,
+		&(struct wire_extent_alloc){.space = space, .size = 64 * KIB, .blocks = true}));
+	got = peer->answer.body.extent_alloced;
+	return ref_make((uint32_t)got.tag, got.offset);
+}
+
+START_TEST(words_are_read_and_swept_by_workers)
+{
+	static const enum fake_call workers[] = {FAKE_WORDS_SWEEP, FAKE_WORDS_READ,
+						 FAKE_ORPHAN_LOCKS};
+	struct peer peer, other;
+	uint64_t space, theirs;
+
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
+	peer_open(&other, host.options.config.socket.path);
+	peer_create_space(&peer, "a", 16 * MIB);
+	space = peer_open_space(&peer, "a");
+	theirs = peer_open_space(&other, "a");
+	holder(&peer, space);
+	holder(&other, theirs);
+	peer_call(&peer, WIRE_BLOCK_WHO,
+		  &(struct wire_block_who){.space = space, .ref = blocks(&peer, space)});
+	ck_assert(peer_call(&peer, WIRE_CHANNEL_OPEN,
+			    &(struct wire_channel_open){
+				    .space = space, .name = wire_str("c"), .roles = 1}));
+	peer_close(&other);
+	ck_assert(peer_call(&peer, WIRE_SPACE_CLOSE,
+			    &(struct wire_space_handle){.space = space}));
+	space = peer_open_space(&peer, "a");
+	for (int i = 0; i < 1000 && !noted.calls[FAKE_ORPHAN_LOCKS]; i++)
+		usleep(10000);
+	peer_close(&peer);
+	stop();
+	for (size_t i = 0; i < ARRAY_SIZE(workers); i++) {
+		ck_assert_msg(noted.calls[workers[i]], "call %d was not made", workers[i]);
+		ck_assert_msg(!noted.on_loop[workers[i]], "call %d ran on the loop",
+			      workers[i]);
+	}
+}
+END_TEST
+
+START_TEST(a_sweep_that_fails_gives_no_id_again)
+{
+	struct peer peer, other;
+	uint64_t space, theirs, dead;
+
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
+	peer_open(&other, host.options.config.socket.path);
+	peer_create_space(&peer, "a", 16 * MIB);
+	space = peer_open_space(&peer, "a");
+	theirs = peer_open_space(&other, "a");
+	dead = holder(&peer, space);
+	holder(&other, theirs);
+	blocks(&other, theirs);
+	fake_sys_fail(&host.fake, FAKE_WORDS_SWEEP, 1, EIO);
+	ck_assert(peer_call(&peer, WIRE_SPACE_CLOSE,
+			    &(struct wire_space_handle){.space = space}));
+	for (int i = 0; i < 1000 && !noted.calls[FAKE_WORDS_SWEEP]; i++)
+		usleep(10000);
+	space = peer_open_space(&peer, "a");
+	ck_assert_uint_ne(holder(&peer, space), dead);
+	/* The space rests, and goes all the same when it is told to. */
+	ck_assert(peer_call(&peer, WIRE_SPACE_CLOSE,
+			    &(struct wire_space_handle){.space = space}));
+	ck_assert(peer_call(&other, WIRE_SPACE_CLOSE,
+			    &(struct wire_space_handle){.space = theirs}));
+	ck_assert(peer_call(&peer, WIRE_SPACE_REMOVE,
+			    &(struct wire_space_remove){.name = wire_str("a")}));
+	ck_assert_uint_eq(peer_status(&peer).used, 0);
+	peer_close(&other);
+	peer_close(&peer);
+	stop();
 }
 END_TEST
 
@@ -828,6 +962,9 @@ static Suite *suite(void)
 	tcase_add_test(t, a_large_request_that_waits_is_not_overtaken_by_small_ones);
 	tcase_add_test(t, a_window_that_cannot_be_made_leaves_nothing_behind);
 	tcase_add_test(t, a_file_that_cannot_be_made_leaves_nothing_behind);
+	tcase_add_test(t, words_that_cannot_be_made_leave_nothing_behind);
+	tcase_add_test(t, words_are_read_and_swept_by_workers);
+	tcase_add_test(t, a_sweep_that_fails_gives_no_id_again);
 	tcase_add_test(t, a_descriptor_that_cannot_be_opened_leaves_nothing_behind);
 	tcase_add_test(t, a_peer_that_cannot_be_identified_is_refused_and_may_try_again);
 	tcase_add_test(t, memory_that_may_not_be_locked_is_no_start_and_says_what_would_help);
