@@ -230,22 +230,12 @@ static int heap_need(struct blocks *blocks, struct heap **ret)
 
 /* ---- allocating ---- */
 
-static int heap_alloc(struct heap *heap, uint32_t class, void **ret)
+static int alloc_from(struct heap *heap, uint32_t class, void **ret)
 {
-	void *memory = heap_bin_alloc(&heap->bins[class]);
-	int r = 0;
+	int r = size_classes[class].size > HEAP_BIN_MAX ? heap_alloc_large(heap, class, ret)
+							: heap_alloc(heap, class, ret);
 
-	if (!memory && size_classes[class].size > HEAP_BIN_MAX) {
-		r = heap_alloc_large(heap, class, &memory);
-	} else if (!memory) {
-		r = heap_refill(heap, class);
-		if (!r)
-			memory = heap_bin_alloc(&heap->bins[class]);
-	}
-	if (r < 0)
-		return error_system(r, "what this process notes of its blocks");
-	*ret = memory;
-	return r;
+	return r < 0 ? error_system(r, "what this process notes of its blocks") : r;
 }
 
 static int alloc_on(struct varbos_space *space, uint32_t class, uint32_t node, void **ret)
@@ -255,7 +245,7 @@ static int alloc_on(struct varbos_space *space, uint32_t class, uint32_t node, v
 
 	if (!heap)
 		return error_system(ENOMEM, "a heap for node %u", node);
-	r = heap_alloc(heap, class, ret);
+	r = alloc_from(heap, class, ret);
 	heap_put(heap);
 	return r;
 }
@@ -268,7 +258,7 @@ int blocks_alloc(struct blocks *blocks, uint32_t class, void **ret)
 	r = open_need(blocks);
 	if (!r)
 		r = heap_need(blocks, &heap);
-	return r ? r : heap_alloc(heap, class, ret);
+	return r ? r : alloc_from(heap, class, ret);
 }
 
 int block_enter(struct varbos_space *space)
@@ -311,20 +301,10 @@ int block_alloc(struct varbos_space *space, const struct block_wish *wish, void 
 	return r ? r : alloc_on(space, class, wish->on - 1, ret);
 }
 
-/* Apart, so that what is rare costs the rest no registers. */
-static __attribute__((noinline)) void *alloc_slow(struct varbos_space *space, size_t size)
-{
-	const struct block_wish wish = {.size = size};
-	void *memory;
-
-	error_enter("varbos_alloc");
-	return block_enter(space) || block_alloc(space, &wish, &memory) ? NULL : memory;
-}
-
 /* The calling thread's heap, or NULL: at once, or wherever it is noted. */
 static inline struct heap *heap_at_hand(const struct varbos_space *space)
 {
-	return thread_heap(atomic_load_explicit(&space->blocks.heaps.id, memory_order_relaxed));
+	return thread_heap(&space->blocks.heaps);
 }
 
 static struct heap *own_heap(const struct blocks *blocks)
@@ -332,14 +312,33 @@ static struct heap *own_heap(const struct blocks *blocks)
 	return thread_heap_find(atomic_load_explicit(&blocks->heaps.id, memory_order_relaxed));
 }
 
+/* Apart, so that what is rare costs the rest no registers. */
+static __attribute__((noinline)) void *alloc_slow(struct varbos_space *space, size_t size)
+{
+	const struct block_wish wish = {.size = size};
+	struct heap *heap;
+	void *memory;
+
+	/* More than is looked up, and in a bin. */
+	if (space && size > CLASS_SMALL && size <= HEAP_BIN_MAX) {
+		heap = heap_at_hand(space);
+		memory = heap ? heap_take_ready(heap, bin_at(class_of(&class_spaced, size)))
+			      : NULL;
+		if (memory)
+			return memory;
+	}
+	error_enter("varbos_alloc");
+	return block_enter(space) || block_alloc(space, &wish, &memory) ? NULL : memory;
+}
+
 _public_ void *varbos_alloc(struct varbos_space *space, size_t size)
 {
-	if (likely(space && size <= CLASS_MAX)) {
+	if (likely(space && size <= CLASS_SMALL)) {
 		struct heap *heap = heap_at_hand(space);
 
 		if (likely(heap)) {
-			void *memory =
-				heap_bin_alloc(&heap->bins[class_of(heap->lookup, size)]);
+			uint32_t at = heap->bin_of[(size + 15) >> CLASS_GRAIN_SHIFT];
+			void *memory = heap_take_ready(heap, at);
 
 			if (likely(memory))
 				return memory;
@@ -449,7 +448,7 @@ _public_ int varbos_free(struct varbos_space *space, void *memory)
 			struct span *span = heaps_span(&space->blocks.heaps, memory);
 
 			if (likely(span && span->owner == heap) &&
-			    likely(!heap_free_own(heap, span, memory)))
+			    likely(heap_free_quick(heap, span, memory)))
 				return 0;
 		}
 	}

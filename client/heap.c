@@ -3,10 +3,87 @@
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 
 #include "base/base.h"
 
 enum { KEPT_SLICES = 8 };
+
+static_assert(sizeof(struct bin) == 32 && sizeof(struct spare) == 16, "found by shifts");
+static_assert(sizeof(struct heap) < 1 << 16, "bins are known by 16 bits");
+static_assert(offsetof(struct span, next) == 64, "what a free looks at is one line");
+
+/* ---- records ---- */
+
+const struct span span_none;
+
+static uint32_t groups_of(const struct size_class *class)
+{
+	return (class->blocks + (uint32_t)GROUP_BLOCKS - 1) / GROUP_BLOCKS;
+}
+
+/* Bytes before `ready`: what others write is on lines of its own. */
+static size_t remote_size(uint32_t groups)
+{
+	return (offsetof(struct span, remote) + groups * sizeof(uint64_t) + 63) & ~(size_t)63;
+}
+
+size_t span_size(const struct size_class *class)
+{
+	uint32_t groups = groups_of(class);
+
+	return remote_size(groups) + groups * sizeof(uint64_t) + class->blocks;
+}
+
+/* Of an odd number, modulo 2^32: each step doubles the digits that are right. */
+static uint32_t odd_inverse(uint32_t odd)
+{
+	uint32_t inverse = odd; /* three digits */
+
+	for (int i = 0; i < 4; i++)
+		inverse *= 2 - odd * inverse;
+	return inverse;
+}
+
+void span_init(struct span *span, const struct size_class *class)
+{
+	uint32_t groups = groups_of(class);
+
+	span->size = class->size;
+	span->rotate = (uint8_t)__builtin_ctz(class->size);
+	span->inverse = odd_inverse(class->size >> span->rotate);
+	span->class = (uint8_t)(class - size_classes);
+	span->bin = bin_at(span->class);
+	span->groups = (uint8_t)groups;
+	span->ready = (uint64_t *)((char *)span + remote_size(groups));
+	span->live = (uint8_t *)(span->ready + groups);
+}
+
+/* For good its heap's, and of its class. */
+static struct span *span_record(struct heap *heap, uint32_t class)
+{
+	const struct size_class *type = &size_classes[class];
+	struct span *span = heap->unused[class];
+
+	if (span) {
+		heap->unused[class] = span->next;
+		return span;
+	}
+	span = store_get(heap->heaps->store, span_size(type));
+	if (span) {
+		span->heap = heap;
+		span->owner = type->size > HEAP_BIN_MAX ? NULL : heap;
+		span_init(span, type);
+	}
+	return span;
+}
+
+static void span_record_free(struct heap *heap, struct span *span)
+{
+	span->blocks = 0;
+	span->next = heap->unused[span->class];
+	heap->unused[span->class] = span;
+}
 
 /* ---- spans ---- */
 
@@ -28,9 +105,9 @@ static void list_remove(struct span *span)
 	span->listed = false;
 }
 
-static void peer_insert(struct bin *bin, struct span *span)
+static void peer_insert(struct heap *heap, struct span *span)
 {
-	struct span *first = bin->spans;
+	struct span *first = heap->peers[span->class].spans;
 
 	if (first) {
 		span->peer = first;
@@ -40,45 +117,21 @@ static void peer_insert(struct bin *bin, struct span *span)
 	} else {
 		span->peer = span;
 		span->peer_before = span;
-		bin->spans = span;
+		heap->peers[span->class].spans = span;
 	}
-	bin->n_spans++;
+	heap->peers[span->class].n++;
 }
 
-static void peer_remove(struct bin *bin, struct span *span)
+static void peer_remove(struct heap *heap, struct span *span)
 {
+	struct span **first = &heap->peers[span->class].spans;
+
 	span->peer_before->peer = span->peer;
 	span->peer->peer_before = span->peer_before;
-	if (bin->spans == span)
-		bin->spans = span->peer == span ? NULL : span->peer;
-	bin->n_spans--;
+	if (*first == span)
+		*first = span->peer == span ? NULL : span->peer;
+	heap->peers[span->class].n--;
 }
-
-static struct span *span_record(struct heap *heap, uint32_t groups)
-{
-	struct span *span = heap->spare[groups];
-
-	if (span) {
-		heap->spare[groups] = span->next;
-		return span;
-	}
-	span = store_get(heap->heaps->store,
-			 sizeof(*span) + 2 * groups * sizeof(span->words[0]));
-	if (span) {
-		span->heap = heap;
-		span->groups = (uint8_t)groups;
-	}
-	return span;
-}
-
-static void span_record_free(struct heap *heap, struct span *span)
-{
-	span->blocks = 0;
-	span->next = heap->spare[span->groups];
-	heap->spare[span->groups] = span;
-}
-
-const struct span span_none;
 
 /* Whose slices they are: the span's, or (span_none) leased and free. */
 static void span_map(struct heaps *heaps, const struct span *span, const struct span *what)
@@ -90,16 +143,19 @@ static void span_map(struct heaps *heaps, const struct span *span, const struct 
 				      memory_order_release);
 }
 
-static int span_new(struct span **ret, struct heap *heap, uint32_t class)
+static struct bin *span_bin(const struct span *span)
+{
+	return heap_bin(span->heap, span->bin);
+}
+
+static int span_new(struct heap *heap, uint32_t class)
 {
 	const struct size_class *type = &size_classes[class];
-	uint32_t groups = (type->blocks + GROUP_BLOCKS - 1) / GROUP_BLOCKS;
 	uint32_t rest = type->blocks % GROUP_BLOCKS;
-	struct heaps *heaps = heap->heaps;
 	struct span *span;
 	int r;
 
-	span = span_record(heap, groups);
+	span = span_record(heap, class);
 	if (!span)
 		return -ENOMEM;
 	r = leases_take(heap->leases, type->slices, &span->run);
@@ -108,24 +164,19 @@ static int span_new(struct span **ret, struct heap *heap, uint32_t class)
 		return r;
 	}
 
-	span->owner = type->size > HEAP_BIN_MAX ? NULL : heap;
 	span->base = span->run.base;
-	span->size = type->size;
-	span->reciprocal = type->reciprocal;
 	span->blocks = type->blocks;
-	span->class = (uint8_t) class;
-	span->listed = false;
 	span->used = 0;
-	span->open = groups == 64 ? ~(uint64_t)0 : ((uint64_t)1 << groups) - 1;
-	for (uint32_t i = 0; i < groups; i++)
-		span->words[i] = ~(uint64_t)0;
+	span->open = span->groups == 64 ? ~(uint64_t)0 : ((uint64_t)1 << span->groups) - 1;
+	memset(span->live, 0, span->blocks);
+	memset(span->ready, 0xff, span->groups * sizeof(span->ready[0]));
 	if (rest)
-		span->words[groups - 1] = ((uint64_t)1 << rest) - 1;
-	peer_insert(&heap->bins[class], span);
-	if (heaps->watch)
-		heaps->watch->cut(heap, span);
-	span_map(heaps, span, span);
-	*ret = span;
+		span->ready[span->groups - 1] = ((uint64_t)1 << rest) - 1;
+	peer_insert(heap, span);
+	if (heap->heaps->watch)
+		heap->heaps->watch->cut(heap, span);
+	span_map(heap->heaps, span, span);
+	list_insert(span_bin(span), span);
 	return 0;
 }
 
@@ -138,102 +189,99 @@ static void span_unkeep(struct heap *heap, struct span *span)
 
 static void span_free(struct heap *heap, struct span *span)
 {
-	struct heaps *heaps = heap->heaps;
-
 	span_unkeep(heap, span);
-	peer_remove(&heap->bins[span->class], span);
-	span_map(heaps, span, &span_none);
-	if (heaps->watch)
-		heaps->watch->uncut(heap, span);
+	list_remove(span);
+	peer_remove(heap, span);
+	span_map(heap->heaps, span, &span_none);
+	if (heap->heaps->watch)
+		heap->heaps->watch->uncut(heap, span);
 	run_give(&span->run);
 	span_record_free(heap, span);
 }
 
-/* It holds no block in use, and is no bin's: a few stay, for what comes next. */
-static void span_empty(struct heap *heap, struct span *span)
-{
-	if (span->owner && heap->kept + span->run.slices <= KEPT_SLICES) {
-		span->kept = true;
-		heap->kept += span->run.slices;
-		return;
-	}
-	list_remove(span);
-	span_free(heap, span);
-}
-
-/* Blocks came back to a span that is not its bin's. */
+/* Blocks have become ready: the span is found again, or, if it holds nothing, goes. */
 static void span_opened(struct heap *heap, struct span *span)
 {
 	if (!span->listed)
-		list_insert(&heap->bins[span->class], span);
-	if (!span->used)
-		span_empty(heap, span);
+		list_insert(span_bin(span), span);
+	if (span->used)
+		return;
+	if (span->owner && heap->kept + span->run.slices <= KEPT_SLICES) {
+		span->kept = true;
+		heap->kept += span->run.slices;
+	} else {
+		span_free(heap, span);
+	}
 }
 
-/* A block comes back to a group that no bin holds. */
-static void span_put(struct heap *heap, struct span *span, uint32_t group, uint64_t bit)
+/* Take out of it what is ready in its first open group, `most` at most. */
+static uint64_t span_take(struct heap *heap, struct span *span, uint32_t most,
+			  uint32_t *ret_group)
 {
-	span->words[group] |= bit;
+	uint32_t group = (uint32_t)__builtin_ctzll(span->open);
+	uint64_t bits = span->ready[group];
+
+	while ((uint32_t)__builtin_popcountll(bits) > most)
+		bits &= ~((uint64_t)1 << (63 - __builtin_clzll(bits)));
+	span_unkeep(heap, span);
+	span->ready[group] &= ~bits;
+	span->used += (uint32_t)__builtin_popcountll(bits);
+	if (!span->ready[group])
+		span->open &= span->open - 1;
+	if (!span->open)
+		list_remove(span);
+	*ret_group = group;
+	return bits;
+}
+
+static void span_put(struct heap *heap, struct span *span, uint32_t group, uint64_t bits)
+{
+	span->ready[group] |= bits;
 	span->open |= (uint64_t)1 << group;
-	span->used--;
-	if (heap->bins[span->class].span != span && (!span->listed || !span->used))
+	span->used -= (uint32_t)__builtin_popcountll(bits);
+	if (!span->listed || !span->used)
 		span_opened(heap, span);
 }
 
 /* ---- bins ---- */
 
-static void bin_set(struct bin *bin, struct span *span)
+/* A spare block is its span's again. */
+static void spare_put(struct heap *heap, const char *memory)
 {
-	uint32_t group = (uint32_t)__builtin_ctzll(span->open);
-
-	bin->span = span;
-	bin->group = group;
-	bin->base = span->base + (uint64_t)group * GROUP_BLOCKS * span->size;
-	bin->size = span->size;
-	bin->word = span->words[group];
-	span->words[group] = 0;
-	span->open &= span->open - 1;
-	span->used += (uint32_t)__builtin_popcountll(bin->word);
-}
-
-/* Where the bin's last block is. */
-static struct span *last_span(const struct heap *heap, const struct bin *bin, uint32_t *ret)
-{
-	struct span *span = heaps_span(heap->heaps, bin->last);
+	struct span *span = heaps_span(heap->heaps, memory);
+	uint32_t block = 0;
 
 	assert(span);
-	if (!span_block(span, bin->last, ret))
+	if (!span_block(span, memory, &block))
 		assert(false);
-	return span;
+	span_put(heap, span, block / GROUP_BLOCKS, (uint64_t)1 << block % GROUP_BLOCKS);
 }
 
-/* The group and the last block go back to their spans. */
-static void bin_clear(struct heap *heap, struct bin *bin)
+/* The `n` that have been there longest. */
+static void bin_flush(struct heap *heap, struct bin *bin, size_t n)
 {
-	struct span *span = bin->span;
+	struct spare *first = bin->bottom + 1;
 
-	if (bin->last) {
-		uint32_t block = 0, group;
-		struct span *of = last_span(heap, bin, &block);
+	for (size_t i = 0; i < n; i++)
+		spare_put(heap, first[i].block);
+	memmove(first, first + n,
+		(size_t)(bin->top - bin->bottom - (ptrdiff_t)n) * sizeof(*first));
+	bin->top -= n;
+}
 
-		bin->last = NULL;
-		group = block / GROUP_BLOCKS;
-		if (of == span && group == bin->group)
-			bin->word |= (uint64_t)1 << block % GROUP_BLOCKS;
-		else
-			span_put(heap, of, group, (uint64_t)1 << block % GROUP_BLOCKS);
-	}
-	if (!span)
+/* The block freed last goes where others are. */
+static void last_clear(struct heap *heap)
+{
+	if (!heap->last_bin)
 		return;
-	bin->span = NULL;
-	if (bin->word) {
-		span->words[bin->group] |= bin->word;
-		span->open |= (uint64_t)1 << bin->group;
-		span->used -= (uint32_t)__builtin_popcountll(bin->word);
-		bin->word = 0;
-	}
-	if (span->open)
-		span_opened(heap, span);
+	heap->last_bin = 0;
+	*heap->last_live = 0;
+	spare_put(heap, heap->last);
+}
+
+static bool last_is(const struct heap *heap, const void *memory)
+{
+	return heap->last_bin && heap->last == memory;
 }
 
 /* Another thread has asked all to (heaps_trim()). */
@@ -243,47 +291,96 @@ static void follow_trims(struct heap *heap)
 		heap_trim(heap);
 }
 
-/* What other processes have freed, before a span is cut. */
-static bool collect_watched(struct heap *heap, uint32_t class)
+/* What others have freed, before a span is cut. */
+static void collect_for(struct heap *heap, uint32_t class)
 {
 	const struct heap_watch *watch = heap->heaps->watch;
 
-	return watch && watch->collect(heap, class,
-				       !leases_have(heap->leases, size_classes[class].slices));
+	if (heap->bins[class].open)
+		return;
+	if (atomic_load_explicit(&heap->pending, memory_order_relaxed))
+		heap_collect(heap);
+	if (watch && !heap->bins[class].open)
+		watch->collect(heap, class,
+			       !leases_have(heap->leases, size_classes[class].slices));
 }
 
-int heap_refill(struct heap *heap, uint32_t class)
+/* A span with something ready. */
+static int span_need(struct heap *heap, uint32_t class, struct span **ret)
 {
 	struct bin *bin = &heap->bins[class];
-	struct span *span;
+	int r;
+
+	if (!bin->open) {
+		r = span_new(heap, class);
+		if (r)
+			return r;
+	}
+	*ret = bin->open;
+	return 0;
+}
+
+/* Half of what it may hold, so that as many can be freed before it is full; a group at least. */
+static int bin_fill(struct heap *heap, uint32_t class)
+{
+	struct bin *bin = &heap->bins[class];
+	uint32_t want = ((uint32_t)(bin->limit - bin->bottom) + 1) / 2, group;
+	struct span *span = NULL;
+	struct spare *spare;
+	uint64_t bits;
+	int r;
+
+	collect_for(heap, class);
+	if (bin->top->block || heap->last_bin == bin_at(class))
+		return 0; /* what was collected */
+	r = span_need(heap, class, &span);
+	if (r)
+		return r;
+	bits = span_take(heap, span, want, &group);
+	/* The lowest is taken first. */
+	for (spare = bin->top; bits;) {
+		uint32_t bit = 63 - (uint32_t)__builtin_clzll(bits);
+		uint32_t block = group * GROUP_BLOCKS + bit;
+
+		bits &= ~((uint64_t)1 << bit);
+		*++spare = (struct spare){.block = span->base + (uint64_t)block * span->size,
+					  .live = span->live + block};
+	}
+	bin->top = spare;
+	return 0;
+}
+
+int heap_alloc(struct heap *heap, uint32_t class, void **ret)
+{
+	void *memory;
 	int r;
 
 	follow_trims(heap);
-	span = bin->span;
-	if (!span || !span->open) {
-		if (!bin->open && atomic_load_explicit(&heap->pending, memory_order_relaxed)) {
-			heap_collect(heap);
-			span = bin->span;
-			if (bin->word)
-				return 0;
-		}
-		if (span && span->open) {
-			bin_set(bin, span);
-			return 0;
-		}
-		if (!bin->open && collect_watched(heap, class) && bin->last)
-			return 0;
-		span = bin->open;
-		if (span) {
-			list_remove(span);
-			span_unkeep(heap, span);
-		} else {
-			r = span_new(&span, heap, class);
-			if (r)
-				return r;
-		}
+	memory = heap_take_ready(heap, bin_at(class));
+	if (!memory) {
+		r = bin_fill(heap, class);
+		if (r)
+			return r;
+		memory = heap_take_ready(heap, bin_at(class));
 	}
-	bin_set(bin, span);
+	*ret = memory;
+	return 0;
+}
+
+int heap_alloc_large(struct heap *heap, uint32_t class, void **ret)
+{
+	struct span *span = NULL;
+	uint32_t group, block;
+	int r;
+
+	follow_trims(heap);
+	collect_for(heap, class);
+	r = span_need(heap, class, &span);
+	if (r)
+		return r;
+	block = (uint32_t)__builtin_ctzll(span_take(heap, span, 1, &group));
+	span->live[block] = 1;
+	*ret = span->base + (uint64_t)block * span->size;
 	return 0;
 }
 
@@ -291,70 +388,32 @@ int heap_refill(struct heap *heap, uint32_t class)
 
 int heap_free_own(struct heap *heap, struct span *span, const void *memory)
 {
-	struct bin *bin = &heap->bins[span->class];
-	uint32_t block, group;
-	uint64_t bit;
-	bool in_bin;
+	uint32_t block;
+	struct bin *bin;
 
 	if (!span_block(span, memory, &block))
 		return HEAP_E_INTERIOR;
-	if (memory == bin->last && !mutant(heap_freed_last))
+	if (!span->live[block] && !mutant(heap_freed_in_bin))
 		return HEAP_E_FREED;
-	group = block / GROUP_BLOCKS;
-	bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	in_bin = bin->span == span && bin->group == group;
-	if ((in_bin ? bin->word : span->words[group]) & bit && !mutant(heap_freed_in_word))
+	if (last_is(heap, memory) && !mutant(heap_freed_last))
 		return HEAP_E_FREED;
-	if (!bin->last) {
-		bin->last = (char *)(uintptr_t)memory;
-		return 0;
-	}
-	if (in_bin)
-		bin->word |= bit;
-	else
-		span_put(heap, span, group, bit);
-	return 0;
-}
-
-int heap_alloc_large(struct heap *heap, uint32_t class, void **ret)
-{
-	struct bin *bin = &heap->bins[class];
-	struct span *span;
-	int r;
-
-	follow_trims(heap);
-	if (!bin->open && atomic_load_explicit(&heap->pending, memory_order_relaxed))
-		heap_collect(heap);
-	if (!bin->open)
-		collect_watched(heap, class);
-	span = bin->open;
-	if (!span) {
-		r = span_new(&span, heap, class);
-		if (r)
-			return r;
-		list_insert(bin, span);
-	}
-	*ret = span->base + (uint64_t)(uint32_t)__builtin_ctzll(span->words[0]) * span->size;
-	span->words[0] &= span->words[0] - 1;
-	span->used++;
-	if (!span->words[0]) {
-		span->open = 0;
-		list_remove(span);
-	}
+	bin = heap_bin(heap, heap->last_bin);
+	if (heap->last_bin && bin->top == bin->limit)
+		bin_flush(heap, bin, (size_t)(bin->limit - bin->bottom + 1) / 2);
+	heap_free_quick(heap, span, (char *)(uintptr_t)memory);
 	return 0;
 }
 
 int heap_free_large(struct heap *heap, struct span *span, const void *memory)
 {
 	uint32_t block;
-	uint64_t bit;
 
 	if (!span_block(span, memory, &block))
 		return HEAP_E_INTERIOR;
-	bit = (uint64_t)1 << block;
-	if (span->words[0] & bit)
+	if (!span->live[block])
 		return HEAP_E_FREED;
-	span_put(heap, span, 0, bit);
+	span->live[block] = 0;
+	span_put(heap, span, 0, (uint64_t)1 << block);
 	return 0;
 }
 
@@ -368,7 +427,7 @@ int heap_free_remote(struct span *span, const void *memory)
 	if (!span_block(span, memory, &block))
 		return HEAP_E_INTERIOR;
 	bit = (uint64_t)1 << block % GROUP_BLOCKS;
-	if (atomic_fetch_or(span_remote(span, block / GROUP_BLOCKS), bit) & bit)
+	if (atomic_fetch_or(&span->remote[block / GROUP_BLOCKS], bit) & bit)
 		return HEAP_E_FREED;
 	if (atomic_load(&span->pending))
 		return 0; /* whoever takes it off the queue will see the bit */
@@ -383,36 +442,29 @@ int heap_free_remote(struct span *span, const void *memory)
 	return 0;
 }
 
-/* The bits of one group that others have set; what is free already was freed twice. */
+/* The bits of one group that others have set; what was free was freed twice. */
 static void collect_group(struct heap *heap, struct span *span, uint32_t group)
 {
-	struct bin *bin = &heap->bins[span->class];
-	bool in_bin = bin->span == span && bin->group == group;
-	uint64_t *word = in_bin ? &bin->word : &span->words[group];
-	uint64_t bits, twice;
+	uint64_t bits, good = 0;
 
-	if (!atomic_load_explicit(span_remote(span, group), memory_order_relaxed))
+	if (!atomic_load_explicit(&span->remote[group], memory_order_relaxed))
 		return;
-	bits = atomic_exchange(span_remote(span, group), 0);
-	twice = bits & *word;
-	if (bin->last) {
-		uint32_t block = 0;
+	for (bits = atomic_exchange(&span->remote[group], 0); bits; bits &= bits - 1) {
+		uint32_t block = group * GROUP_BLOCKS + (uint32_t)__builtin_ctzll(bits);
+		char *memory = span->base + (uint64_t)block * span->size;
 
-		if (last_span(heap, bin, &block) == span && block / GROUP_BLOCKS == group)
-			twice |= bits & (uint64_t)1 << block % GROUP_BLOCKS;
+		if (!span->live[block] || last_is(heap, memory)) {
+			heap->heaps->freed_twice(heap->heaps, memory, span->size);
+			continue;
+		}
+		span->live[block] = 0;
+		good |= bits & -bits;
 	}
-	bits &= ~twice;
-	*word |= bits;
-	if (!in_bin && bits) {
-		span->used -= (uint32_t)__builtin_popcountll(bits);
-		span->open |= (uint64_t)1 << group;
-	}
-	for (; twice; twice &= twice - 1)
-		heap->heaps->freed_twice(
-			heap->heaps,
-			span->base + (uint64_t)span->size * (group * GROUP_BLOCKS +
-							     (uint32_t)__builtin_ctzll(twice)),
-			span->size);
+	if (!good)
+		return;
+	span->ready[group] |= good;
+	span->used -= (uint32_t)__builtin_popcountll(good);
+	span->open |= (uint64_t)1 << group;
 }
 
 static void collect_span(struct heap *heap, struct span *span)
@@ -428,7 +480,7 @@ static void collect_span(struct heap *heap, struct span *span)
 		sched_yield(); /* so that a freer surely comes between */
 		atomic_exchange(&span->pending, 0);
 	}
-	if (span->open && heap->bins[span->class].span != span)
+	if (span->open && !span->kept)
 		span_opened(heap, span);
 }
 
@@ -443,23 +495,54 @@ void heap_collect(struct heap *heap)
 	}
 }
 
-bool heap_is_free(const struct heap *heap, struct span *span, uint32_t block)
+bool heap_is_free(const struct heap *heap, const struct span *span, uint32_t block)
 {
 	uint32_t group = block / GROUP_BLOCKS;
-	uint64_t word = atomic_load_explicit(span_remote(span, group), memory_order_relaxed);
-	const struct bin *bin;
 
-	if (heap && span->heap == heap) {
-		bin = &heap->bins[span->class];
-		if (bin->last == span->base + (uint64_t)block * span->size)
-			return true;
-		word |= bin->span == span && bin->group == group ? bin->word
-								 : span->words[group];
-	}
-	return word >> block % GROUP_BLOCKS & 1;
+	if (heap && span->heap == heap &&
+	    (!span->live[block] || last_is(heap, span->base + (uint64_t)block * span->size)))
+		return true;
+	return atomic_load_explicit(&span->remote[group], memory_order_relaxed) >>
+		       block % GROUP_BLOCKS &
+	       1;
 }
 
 /* ---- heaps ---- */
+
+/* How many blocks its bin holds. */
+static uint32_t bin_blocks(uint32_t size)
+{
+	uint32_t n = BIN_BYTES / size;
+
+	if (size > HEAP_BIN_MAX)
+		return 0;
+	return n > BIN_BLOCKS_MAX ? BIN_BLOCKS_MAX : n < BIN_BLOCKS_MIN ? BIN_BLOCKS_MIN : n;
+}
+
+static struct heap *heap_new(struct heaps *heaps)
+{
+	struct spare *bottom;
+	struct heap *heap;
+	size_t n = 0;
+
+	for (uint32_t class = 0; class < CLASSES; class ++)
+		n += bin_blocks(size_classes[class].size) + 1;
+	heap = store_get(heaps->store, sizeof(*heap));
+	bottom = store_get(heaps->store, n * sizeof(*bottom));
+	if (!heap || !bottom)
+		return NULL;
+	for (uint32_t class = 0; class < CLASSES; class ++) {
+		struct bin *bin = &heap->bins[class];
+
+		bin->top = bin->bottom = bottom;
+		bin->limit = bottom + bin_blocks(size_classes[class].size);
+		bottom = bin->limit + 1;
+	}
+	for (size_t i = 0; i < sizeof(heaps->lookup->of); i++)
+		heap->bin_of[i] = bin_at(heaps->lookup->of[i]);
+	heap->heaps = heaps;
+	return heap;
+}
 
 struct heap *heap_take(struct heaps *heaps, struct leases *leases)
 {
@@ -472,36 +555,32 @@ struct heap *heap_take(struct heaps *heaps, struct leases *leases)
 	if (heap)
 		*at = heap->next;
 	lock_release(&heaps->lock);
+	if (!heap)
+		heap = heap_new(heaps);
 	if (heap)
-		return heap;
-
-	heap = store_get(heaps->store, sizeof(*heap));
-	if (heap) {
-		heap->heaps = heaps;
 		heap->leases = leases;
-		heap->lookup = heaps->lookup;
-	}
 	return heap;
 }
 
 void heap_trim(struct heap *heap)
 {
+	const struct heap_watch *watch = heap->heaps->watch;
+
 	heap->trims = atomic_load_explicit(&heap->heaps->trims, memory_order_relaxed);
 	heap_collect(heap);
+	for (uint32_t class = 0; watch && class < CLASSES; class ++)
+		if (heap->peers[class].n)
+			watch->collect(heap, class, true);
+	last_clear(heap);
 	for (uint32_t class = 0; class < CLASSES; class ++) {
 		struct bin *bin = &heap->bins[class];
 		struct span *span, *next;
 
-		if (bin->spans && heap->heaps->watch)
-			heap->heaps->watch->collect(heap, class, true);
-
-		bin_clear(heap, bin);
+		bin_flush(heap, bin, (size_t)(bin->top - bin->bottom));
 		for (span = bin->open; span; span = next) {
 			next = span->next;
-			if (span->used)
-				continue;
-			list_remove(span);
-			span_free(heap, span);
+			if (!span->used)
+				span_free(heap, span);
 		}
 	}
 }

@@ -3,17 +3,18 @@
  *
  * H1  One thread has a heap. When it ends, another may take the heap over whole; a heap is never
  *     split or merged, and its spans stay its own.
- * H2  To allocate is to clear a bit of the bin's word, and to free here, to set one; neither
- *     takes an atomic instruction. Another thread's free is one atomic OR (span.h). A freed block
- *     stays out of the words, as its bin's `last`, where there is none: what is allocated next is
- *     the one most likely to be cached, and its address is there before any bit is counted.
- * H3  What is freed is checked: it must be the start of a block that is not free already. Where
- *     two threads free one block at once, that is found when the owner collects.
- * H4  A span without a block in use goes back to the leases, but for half a MiB of them. Blocks
- *     of more than 32 KiB are in no bin's word, nor its last: nothing of them is kept.
+ * H2  To allocate is to take a block from its bin, and to free here, to put it there; neither
+ *     takes an atomic instruction. Another thread's free is one atomic OR (span.h). The block
+ *     freed last is in no bin but is `last`, and live by its byte: what is freed and allocated in
+ *     turn touches neither byte nor bin.
+ * H3  What is freed is checked: it must be the start of a block that is live, and not `last`.
+ *     Where two threads free one block at once, that is found when the owner collects.
+ * H4  A span without a block in use goes back to the leases, but for half a MiB of them. A bin
+ *     holds 64 KiB at most. Blocks of more than 32 KiB are in no bin: nothing of them is kept.
  */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "client/lease.h"
@@ -22,7 +23,14 @@
 
 #define HEAPS_UNOPENED UINT64_MAX
 
-enum { HEAP_BIN_MAX = 32 << 10 };
+enum {
+	HEAP_BIN_MAX = 32 << 10,
+	BIN_BYTES = 64 << 10,
+	BIN_BLOCKS_MAX = 64,
+	BIN_BLOCKS_MIN = 2,
+};
+
+struct heaps;
 
 /* Found wrong with a free. */
 enum heap_trouble {
@@ -30,29 +38,39 @@ enum heap_trouble {
 	HEAP_E_FREED,        /* free already */
 };
 
-/* The group in use, and where to find the next. */
+/* A free block, and its byte in its span. */
+struct spare {
+	char *block; /* NULL: the bottom of a bin */
+	uint8_t *live;
+};
+
+/* A stack of free blocks. */
 struct bin {
-	char *last;    /* a free block, or NULL */
-	uint64_t word; /* its free blocks */
-	char *base;    /* its first block */
-	uint64_t size;
-	struct span *span; /* whose group it is, or NULL */
-	struct span *open; /* others with free blocks */
-	uint32_t group;
-	uint32_t n_spans;
-	struct span *spans; /* all of the class: one of a ring */
+	struct spare *top, *limit;
+	struct spare *bottom;
+	struct span *open; /* spans with something ready */
 };
 
 struct heap {
-	const struct class_lookup *lookup;
+	/* Apart, lest both be loaded at once from where they were stored one by one: that waits. */
+	char *last;
+	uint16_t last_bin; /* heap_bin(); 0: there is none */
+	uint8_t *last_live;
+	uint16_t bin_of[(CLASS_SMALL >> CLASS_GRAIN_SHIFT) + 1]; /* likewise, by size */
+	struct bin bins[CLASSES];
+	/* All spans of a class: one of a ring. */
+	struct {
+		struct span *spans;
+		uint32_t n;
+	} peers[CLASSES];
+
 	struct heaps *heaps;
 	struct leases
 		*leases; /* where it takes runs; its owner may choose others at any time */
-	struct bin bins[CLASSES];
-	struct span *spare[GROUPS_MAX + 1]; /* records not in use, by groups */
-	uint32_t trims;                     /* of heaps->trims, those it has followed */
-	uint32_t kept;                      /* slices of spans that hold nothing */
-	uint32_t seen;                      /* the watch's */
+	struct span *unused[CLASSES]; /* records not in use */
+	uint32_t trims;               /* of heaps->trims, those it has followed */
+	uint32_t kept;                /* slices of spans that hold nothing */
+	uint32_t seen;                /* the watch's */
 
 	/* Spans that others have freed blocks of. */
 	_Alignas(64) struct span *_Atomic pending;
@@ -73,8 +91,9 @@ struct heap_watch {
 
 /* What the heaps of one space in this process share; what every call looks at comes first. */
 struct heaps {
-	_Atomic uint64_t id; /* thread.h; HEAPS_UNOPENED: there are none yet */
-	char *base;          /* of the space's range */
+	_Atomic uint64_t id;    /* thread.h; HEAPS_UNOPENED: there are none yet */
+	_Atomic uintptr_t slot; /* likewise */
+	char *base;             /* of the space's range */
 	uint64_t slices;
 	struct span *_Atomic
 		*spans; /* of each slice: NULL, span_none, or the span it is part of */
@@ -96,9 +115,8 @@ void heap_put(struct heap *heap);
 /* The same, trimmed: the thread ends. */
 void heap_leave(struct heap *heap);
 
-/* Of `class`, whose bin's word is empty. 0, or as leases_take(). */
-int heap_refill(struct heap *heap, uint32_t class);
-/* A block of a class above HEAP_BIN_MAX. Likewise. */
+/* A block of a class up to HEAP_BIN_MAX, or above: 0, or as leases_take(). */
+int heap_alloc(struct heap *heap, uint32_t class, void **ret);
 int heap_alloc_large(struct heap *heap, uint32_t class, void **ret);
 
 /*
@@ -120,7 +138,7 @@ void heap_trim(struct heap *heap);
 void heaps_trim(struct heaps *heaps, struct heap *heap);
 
 /* Is the block free, as far as this thread can see? */
-bool heap_is_free(const struct heap *heap, struct span *span, uint32_t block);
+bool heap_is_free(const struct heap *heap, const struct span *span, uint32_t block);
 
 /* The span of a slice of the range: NULL, span_none, or one. */
 static inline struct span *heaps_span(const struct heaps *heaps, const void *memory)
@@ -132,18 +150,66 @@ static inline struct span *heaps_span(const struct heaps *heaps, const void *mem
 		       : NULL;
 }
 
-/* NULL: the bin has nothing at hand. */
-static inline void *heap_bin_alloc(struct bin *bin)
+/* A bin is known by where it is in its heap. */
+static inline struct bin *heap_bin(struct heap *heap, uint32_t at)
 {
-	uint64_t word = bin->word;
-	char *last = bin->last;
+	return (struct bin *)((char *)heap + at);
+}
 
-	if (last) {
-		bin->last = NULL;
-		return last;
-	}
-	if (!word)
+static inline uint16_t bin_at(uint32_t class)
+{
+	return (uint16_t)(offsetof(struct heap, bins) + class * sizeof(struct bin));
+}
+
+/* From a bin; NULL: there is nothing in it. */
+static inline void *bin_take(struct bin *bin)
+{
+	struct spare *top = bin->top;
+	void *memory = top->block;
+
+	if (__builtin_expect(!memory, 0))
 		return NULL;
-	bin->word = word & (word - 1);
-	return bin->base + (uint64_t)(uint32_t)__builtin_ctzll(word) * bin->size;
+	*top->live = 1;
+	bin->top = top - 1;
+	return memory;
+}
+
+/* NULL: there is nothing at hand. */
+static inline void *heap_take_ready(struct heap *heap, uint32_t at)
+{
+	if (heap->last_bin == at) {
+		heap->last_bin = 0;
+		if (!heap->last)
+			__builtin_unreachable();
+		return heap->last;
+	}
+	return bin_take(heap_bin(heap, at));
+}
+
+/* What heap_free_own() does, where that is quick; false: it is not, or something is wrong. */
+static inline bool heap_free_quick(struct heap *heap, const struct span *span, void *memory)
+{
+	uint32_t last = heap->last_bin, block;
+	uint8_t *live;
+
+	if (__builtin_expect(!span_block(span, memory, &block), 0))
+		return false;
+	live = span->live + block;
+	if (__builtin_expect(!*live, 0))
+		return false;
+	if (last) { /* the one before makes room */
+		struct bin *bin = heap_bin(heap, last);
+		struct spare *spare = bin->top + 1;
+
+		if (__builtin_expect(heap->last == memory || spare > bin->limit, 0))
+			return false;
+		spare->block = heap->last;
+		spare->live = heap->last_live;
+		*heap->last_live = 0;
+		bin->top = spare;
+	}
+	heap->last = memory;
+	heap->last_live = live;
+	heap->last_bin = span->bin;
+	return true;
 }

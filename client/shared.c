@@ -441,15 +441,15 @@ static bool collect_words(struct heap *heap, struct span *span, _Atomic uint32_t
 static bool collect_class(struct heap *heap, uint32_t class, uint32_t most, bool unhinted)
 {
 	struct varbos_space *space = space_of(heap);
-	struct bin *bin = &heap->bins[class];
-	uint32_t n = bin->n_spans, first, slices;
+	struct span **next = &heap->peers[class].spans;
+	uint32_t n = heap->peers[class].n, first, slices;
 	bool found = false;
 
-	for (uint32_t i = 0; i < n && bin->spans && (i < most || !found); i++) {
-		struct span *span = bin->spans;
+	for (uint32_t i = 0; i < n && *next && (i < most || !found); i++) {
+		struct span *span = *next;
 		void *words = words_of(space, span, &first, &slices);
 
-		bin->spans = span->peer;
+		*next = span->peer;
 		if (block_hint_take(&words_note(words, slices, first)->freed) || unhinted)
 			found |= collect_words(heap, span,
 					       words_at(words, words_index(first, 0)));
@@ -519,13 +519,12 @@ static __attribute__((noinline)) void *alloc_slow(struct varbos_space *space, si
 
 _public_ void *varbos_alloc_shared(struct varbos_space *space, size_t size)
 {
-	if (likely(space && size <= CLASS_MAX)) {
-		struct heap *heap = thread_heap(atomic_load_explicit(
-			&space->shared.blocks.heaps.id, memory_order_relaxed));
+	if (likely(space && size <= HEAP_BIN_MAX)) {
+		struct heap *heap = thread_heap(&space->shared.blocks.heaps);
 
 		if (likely(heap)) {
 			void *memory =
-				heap_bin_alloc(&heap->bins[class_of(&class_spaced, size)]);
+				heap_take_ready(heap, bin_at(class_of(&class_spaced, size)));
 			uint32_t id =
 				atomic_load_explicit(&space->shared.id, memory_order_relaxed);
 

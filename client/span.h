@@ -1,11 +1,11 @@
 /*
- * Span - a run of slices cut into blocks of one class, in groups of 64.
+ * Span - a run of slices cut into blocks of one class.
  *
- * N1  A block is free by one bit, and that in one place: in the word that its owner's bin holds,
- *     in `free` (the owner's alone), or in `remote` (freed by another thread, not yet seen). In
- *     none of them it is in use.
- * N2  Only the thread that has the heap reads or writes anything but `remote`, `pending`
- *     and what never changes while a block is in use.
+ * N1  A block is somebody's, by its byte in `live`; or it is free, and the span's to give, by its
+ *     bit in `ready`; or neither: then its heap holds it for the next caller (heap.h). A bit in
+ *     `remote` says that another thread has freed it, and its heap has not seen that yet.
+ * N2  Only the thread that has the heap reads or writes anything but `remote`, `pending` and what
+ *     never changes while a block is in use.
  * N3  A record stays its heap's, in use or not: who has set a bit may queue the span when its last
  *     block is long collected, and the slices are another's.
  * N4  Spans are memory of this process alone: what other members of the space write cannot
@@ -30,40 +30,48 @@
 struct heap;
 
 struct span {
-	struct heap *heap;  /* for good: a record is never another heap's */
-	struct heap *owner; /* the same, or NULL: of blocks too large for bins */
+	/* What a free looks at. */
+	struct heap *owner; /* `heap`, or NULL: of blocks too large for bins */
 	char *base;
-	uint32_t size, reciprocal;
-	uint16_t blocks; /* 0: the record is not in use */
+	uint8_t *live;
+	uint32_t inverse; /* span_block() */
+	uint16_t blocks;  /* 0: the record is not in use */
+	uint16_t bin;     /* heap_bin() */
+	uint8_t rotate;
+
 	uint8_t class, groups;
-	bool listed;   /* among the open spans of its bin */
-	bool kept;     /* there, though it holds nothing (heap.h, H4) */
-	uint32_t used; /* blocks that are in use or in the bin's word */
-	uint64_t open; /* groups with a bit in `free` */
+	bool listed; /* among the spans of its bin that have something ready */
+	bool kept;   /* there, though it holds nothing (heap.h, H4) */
+	uint32_t size;
+	uint32_t used;   /* blocks that are not ready */
+	uint64_t open;   /* groups with something ready */
+	uint64_t *ready; /* by groups */
 	struct span *next, **at;
+	struct heap *heap; /* for good: a record is never another heap's */
+	struct run run;
+	struct span *peer, *peer_before; /* of its class, in a ring */
 
 	_Alignas(64) _Atomic uint32_t pending;
 	struct span *next_pending;
-	struct run run;
-	struct span *peer, *peer_before; /* of its bin's, in a ring */
-
-	_Alignas(64) uint64_t words[]; /* free[groups], remote[groups] */
+	_Atomic uint64_t remote[]; /* then, on other lines, ready and live */
 };
 
 /* Stands for slices that are leased, and no span's. */
 extern const struct span span_none;
 
-/* Where a block is; false: `memory` is not the start of one. */
+/* How large a record for a class is, and where its words and bytes are. */
+size_t span_size(const struct size_class *class);
+void span_init(struct span *span, const struct size_class *class);
+
+/*
+ * Which block; false: `memory`, which lies in the span, is not the start of one. A product with
+ * the inverse of the size's odd part, rotated by its power of two, is the quotient where the
+ * size divides, and larger than any quotient where it does not.
+ */
 static inline bool span_block(const struct span *span, const void *memory, uint32_t *ret)
 {
-	uint64_t position = (uint64_t)((const char *)memory - span->base);
-	uint32_t block = (uint32_t)(position * span->reciprocal >> 32);
+	uint32_t product = (uint32_t)((const char *)memory - span->base) * span->inverse;
 
-	*ret = block;
-	return (uint64_t)block * span->size == position && block < span->blocks;
-}
-
-static inline _Atomic uint64_t *span_remote(struct span *span, uint32_t group)
-{
-	return (_Atomic uint64_t *)&span->words[span->groups + group];
+	*ret = product >> (span->rotate & 31) | product << (-span->rotate & 31);
+	return *ret < span->blocks;
 }

@@ -56,6 +56,16 @@ static void make_key(void)
 	key_result = -pthread_key_create(&key, thread_end);
 }
 
+static uintptr_t slot_of(uint64_t id)
+{
+	uintptr_t pointer = 0;
+
+#ifdef THREAD_SLOTS_BY_SEGMENT
+	pointer = *(const __seg_fs uintptr_t *)0; /* the first word there is its address */
+#endif
+	return (uintptr_t)&thread_heaps[id % THREAD_HEAPS] - pointer;
+}
+
 int thread_open(struct heaps *heaps)
 {
 	pthread_once(&once, make_key);
@@ -64,6 +74,7 @@ int thread_open(struct heaps *heaps)
 	lock_acquire(&open_lock);
 	heaps->next = open_first;
 	open_first = heaps;
+	atomic_store_explicit(&heaps->slot, slot_of(next_id), memory_order_relaxed);
 	/* Whoever sees it sees all that was set before. */
 	atomic_store_explicit(&heaps->id, next_id++, memory_order_release);
 	lock_release(&open_lock);

@@ -12,8 +12,8 @@
 #include "client/heap.h"
 
 /*
- * Found without a search. All of initial-exec memory that a program sets aside for what it
- * loads later is some 1.6 KiB.
+ * Found without a search. The library is built for initial-exec access, of which a program sets
+ * aside some 1.6 KiB for what it loads later.
  */
 enum { THREAD_HEAPS = 16 };
 
@@ -22,21 +22,41 @@ struct thread_heap {
 	struct heap *heap;
 };
 
-/* Initial-exec: one add to the thread pointer, where the general way is a call. */
 extern _Thread_local struct thread_heap thread_heaps[THREAD_HEAPS]
-	__attribute__((tls_model("initial-exec"), visibility("hidden")));
+	__attribute__((visibility("hidden")));
 
 /* The heaps of an opened space, from now on found by heaps->id. 0 or -errno. */
 int thread_open(struct heaps *heaps);
 /* Nobody allocates any more, no thread's end touches them any more. */
 void thread_close(struct heaps *heaps);
 
-/* The calling thread's heap, or NULL: thread_heap_find() knows. */
-static inline struct heap *thread_heap(uint64_t id)
-{
-	const struct thread_heap *slot = &thread_heaps[id % THREAD_HEAPS];
+/*
+ * Where the slot for an id is from the thread pointer, which is the same in every thread: an
+ * address by the segment register saves the sum.
+ */
+#if defined(__SEG_FS) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+#define THREAD_SLOTS_BY_SEGMENT 1
+typedef const __seg_fs struct thread_heap thread_slot;
+#else
+typedef const struct thread_heap thread_slot;
+#endif
 
-	return slot->id == id ? slot->heap : NULL;
+/* The calling thread's heap, or NULL: thread_heap_find() knows. */
+static inline struct heap *thread_heap(const struct heaps *heaps)
+{
+	uint64_t id = atomic_load_explicit(&heaps->id, memory_order_relaxed);
+#ifdef THREAD_SLOTS_BY_SEGMENT
+	thread_slot *slot =
+		(thread_slot *)atomic_load_explicit(&heaps->slot, memory_order_relaxed);
+#else
+	thread_slot *slot = &thread_heaps[id % THREAD_HEAPS];
+#endif
+
+	if (__builtin_expect(slot->id != id, 0))
+		return NULL;
+	if (!slot->heap)
+		__builtin_unreachable(); /* an id and its heap are set together */
+	return slot->heap;
 }
 
 /* The calling thread's heap, wherever it is noted; NULL: it has none. */

@@ -18,7 +18,7 @@
 
 enum {
 	CLASS_GRAIN_SHIFT = 4,
-	CLASS_SMALL = 1024, /* sizes up to it are looked up */
+	CLASS_SMALL = 4096, /* sizes up to it are looked up */
 	CLASS_MAX = 256 << 10,
 	CLASSES_SPACED = 44,
 	CLASSES = CLASSES_SPACED + 6,
