@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include <unistd.h>
 #include <varbos/varbos.h>
 
+#include "proto/layout.h"
+#include "proto/ring.h"
 #include "tests/hugepages.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
@@ -162,6 +165,59 @@ START_TEST(more_hugepages_than_there_are_is_a_refusal_or_a_fall)
 }
 END_TEST
 
+/* The ring's two locks lie in a page of 2 MiB, which the daemon reads and swaps, guarded. */
+START_TEST(locks_of_the_dead_are_found_in_hugepages_too)
+{
+	struct wire_channel_opened opened;
+	struct peer peer, child;
+	struct ring *ring;
+	uint64_t space;
+	uint32_t lock;
+	char *data;
+	pid_t pid;
+
+	if (!borrowed)
+		return;
+	start("2M");
+	peer_create_space(&watcher, "a", 16 * MIB);
+	peer_open(&peer, daemon_.socket);
+	space = peer_open_space(&peer, "a");
+	ck_assert(peer_call(&peer, WIRE_HOLDER_OPEN,
+			    &(struct wire_space_handle){.space = space}));
+	ck_assert(peer_call(&peer, WIRE_CHANNEL_OPEN,
+			    &(struct wire_channel_open){
+				    .space = space, .name = wire_str("c"), .roles = 2}));
+	opened = peer.answer.body.channel_opened;
+	ck_assert(
+		peer_call(&peer, WIRE_WINDOW_OPEN, &(struct wire_window_open){.space = space}));
+	data = mmap(NULL, 16 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+		    peer.fds[0], 0);
+	ck_assert_ptr_ne(data, MAP_FAILED);
+	ring = (struct ring *)(void *)(data + offset_position(opened.offset));
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		peer_leave_check();
+		peer_open(&child, daemon_.socket);
+		space = peer_open_space(&child, "a");
+		peer_call(&child, WIRE_HOLDER_OPEN,
+			  &(struct wire_space_handle){.space = space});
+		lock = (uint32_t)child.answer.body.holder_opened.id;
+		atomic_store(&ring->send.lock, lock);
+		atomic_store(&ring->receive.lock, lock);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	for (int i = 0; i < 1000 && atomic_load(&ring->receive.lock) != RING_ORPHAN; i++)
+		usleep(10000);
+	ck_assert_uint_eq(atomic_load(&ring->send.lock), RING_ORPHAN);
+	ck_assert_uint_eq(atomic_load(&ring->receive.lock), RING_ORPHAN);
+	munmap(data, 16 * MIB);
+	peer_close(&peer);
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("hugepages");
@@ -174,6 +230,7 @@ int main(void)
 	tcase_add_test(t, a_region_of_hugepages_is_filled_to_the_last_byte);
 	tcase_add_test(t, a_touch_of_what_was_not_granted_gets_sigbus_and_takes_no_page);
 	tcase_add_test(t, a_stranger_that_empties_the_pool_takes_nothing_of_the_region);
+	tcase_add_test(t, locks_of_the_dead_are_found_in_hugepages_too);
 	tcase_add_test(t, more_hugepages_than_there_are_is_a_refusal_or_a_fall);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);

@@ -17,6 +17,7 @@
 #include "base/base.h"
 #include "daemon/sys/guard.h"
 #include "daemon/sys/sys.h"
+#include "proto/ring.h"
 #include "tests/fuzz/sample.h"
 #include "tests/suite.h"
 
@@ -343,6 +344,29 @@ START_TEST(words_are_read_one_by_one)
 }
 END_TEST
 
+START_TEST(locks_that_the_dead_hold_in_a_ring_are_orphans)
+{
+	enum { RING_AT = 3 * PAGE };
+	struct ring *ring = (struct ring *)(void *)((char *)words + RING_AT);
+	struct block_ids dead = ids(7, 9);
+
+	/* An empty ring in a hole stays a hole. */
+	ck_assert_int_eq(table->orphan_locks(sys, fd, 12, RING_AT, &dead), 0);
+	ck_assert_uint_eq(bytes(), 0);
+	atomic_store(&ring->send.lock, 7U | 3U << 11);
+	atomic_store(&ring->receive.lock, 8U | 4U << 11);
+	ck_assert_int_eq(table->orphan_locks(sys, fd, 12, RING_AT, &dead), 0);
+	ck_assert_uint_eq(atomic_load(&ring->send.lock), RING_ORPHAN | 3U << 11);
+	ck_assert_uint_eq(atomic_load(&ring->receive.lock), 8U | 4U << 11);
+	atomic_store(&ring->receive.lock, 9U);
+	ck_assert_int_eq(table->orphan_locks(sys, fd, 12, RING_AT, &dead), 0);
+	ck_assert_uint_eq(atomic_load(&ring->receive.lock), RING_ORPHAN);
+	ck_assert_uint_eq(atomic_load(&ring->send.lock), RING_ORPHAN | 3U << 11);
+	ck_assert_int_eq(table->orphan_locks(sys, fd, 12, words_file_size(SLICES), &dead),
+			 -EIO);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sys_words");
@@ -363,5 +387,6 @@ int main(void)
 	tcase_add_test(tests, a_file_that_is_spoiled_meanwhile_ends_no_sweep_late_and_nobody);
 	tcase_add_test(tests, what_the_living_do_meanwhile_always_succeeds);
 	tcase_add_test(tests, words_are_read_one_by_one);
+	tcase_add_test(tests, locks_that_the_dead_hold_in_a_ring_are_orphans);
 	return suite_run(suite);
 }
