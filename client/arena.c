@@ -100,7 +100,7 @@ static uint64_t chunks_free(struct arena *arena)
 	uint64_t before = arena->held;
 	struct chunk *chunk;
 
-	while (arena->n > arena->at + 1) {
+	while (arena->n > arena->front.at + 1) {
 		chunk = arena->chunks[--arena->n];
 		arena->held -= chunk->size;
 		source_give(&arena->source, chunk->memory);
@@ -174,8 +174,8 @@ static uint64_t next_size(const struct arena *arena)
 	const struct varbos_arena_options *options = &arena->options;
 	uint64_t last;
 
-	if (arena->at + 1 < arena->n)
-		return arena->chunks[arena->at + 1]->size;
+	if (arena->front.at + 1 < arena->n)
+		return arena->chunks[arena->front.at + 1]->size;
 	if (!arena->n)
 		return options->initial;
 	last = arena->chunks[arena->n - 1]->size;
@@ -225,9 +225,9 @@ static void chunk_enter(struct arena *arena, uint32_t at, uint64_t used)
 {
 	struct chunk *chunk = arena->chunks[at];
 
-	arena->at = at;
-	atomic_store_explicit(&chunk->used, used, memory_order_relaxed);
+	arena->front.at = at;
 	if (arena->shared) {
+		atomic_store_explicit(&chunk->used, used, memory_order_relaxed);
 		/* Whoever sees the chunk sees how much of it is used. */
 		atomic_store_explicit(&arena->current, chunk, memory_order_release);
 		return;
@@ -263,6 +263,7 @@ static int overflow_take(struct arena *arena, uint64_t need, uint64_t align, voi
 	}
 	overflow->number = ++arena->number;
 	overflows_push(&arena->overflow, overflow);
+	arena->front.slow = 1;
 	*ret = align_to(overflow->memory, align);
 	return 0;
 }
@@ -276,17 +277,17 @@ static int next_chunk(struct arena *arena, uint64_t need, uint64_t align, void *
 	if (size > next_size(arena))
 		return overflow_take(arena, need, align, ret);
 	kept_free(arena, KEPT_BATCH);
-	if (arena->at + 1 == arena->n) {
+	if (arena->front.at + 1 == arena->n) {
 		r = chunk_add(arena, size);
 		if (r)
 			return r;
 	}
 	if (!arena->shared)
 		atomic_store_explicit(
-			&arena->chunks[arena->at]->used,
-			(uint64_t)(arena->front.next - arena->chunks[arena->at]->memory),
+			&arena->chunks[arena->front.at]->used,
+			(uint64_t)(arena->front.next - arena->chunks[arena->front.at]->memory),
 			memory_order_relaxed);
-	chunk_enter(arena, arena->at + 1, 0);
+	chunk_enter(arena, arena->front.at + 1, 0);
 	return 0;
 }
 
@@ -388,14 +389,14 @@ _public_ void *varbos_arena_more(struct varbos_arena *front, size_t align, size_
 
 static uint64_t local_used(const struct arena *arena)
 {
-	return (uint64_t)(arena->front.next - arena->chunks[arena->at]->memory);
+	return (uint64_t)(arena->front.next - arena->chunks[arena->front.at]->memory);
 }
 
 static uint64_t used_of(const struct arena *arena, uint32_t at)
 {
 	const struct chunk *chunk = arena->chunks[at];
 
-	if (at == arena->at && !arena->shared)
+	if (at == arena->front.at && !arena->shared)
 		return local_used(arena);
 	return u64_min(atomic_load_explicit(&chunk->used, memory_order_relaxed), chunk->size);
 }
@@ -405,7 +406,7 @@ static void poison_above(const struct arena *arena, uint32_t at, uint64_t used, 
 {
 	for (struct overflow *o = arena->overflow.first; o && o->number > above; o = o->next)
 		poison(o->memory, o->size);
-	for (uint32_t i = at; i <= arena->at; i++, used = 0)
+	for (uint32_t i = at; i <= arena->front.at; i++, used = 0)
 		if (used_of(arena, i) > used)
 			poison(arena->chunks[i]->memory + used, used_of(arena, i) - used);
 }
@@ -418,7 +419,14 @@ static int check(const struct varbos_arena *front, const char *function)
 	return front ? error_parents("the arena") : error_null("arena");
 }
 
-_public_ int varbos_arena_reset(struct varbos_arena *front)
+/* A5 */
+static void reflag(struct arena *arena)
+{
+	arena->front.slow =
+		arena->shared || arena->poisons || arena->ties.n || arena->overflow.n;
+}
+
+_public_ int varbos_arena_reset_all(struct varbos_arena *front)
 {
 	struct arena *arena = arena_of(front);
 	int r;
@@ -432,8 +440,9 @@ _public_ int varbos_arena_reset(struct varbos_arena *front)
 		poison_above(arena, 0, 0, 0);
 	if (arena->overflow.n)
 		overflows_move(&arena->kept, &arena->overflow);
-	arena->epoch++;
+	arena->front.epoch++;
 	chunk_enter(arena, 0, 0);
+	reflag(arena);
 	return 0;
 }
 
@@ -444,9 +453,9 @@ _public_ struct varbos_mark varbos_arena_mark(const struct varbos_arena *front)
 	if (!front)
 		return (struct varbos_mark){};
 	return (struct varbos_mark){
-		.epoch = arena->epoch,
-		.chunk = arena->at,
-		.used = used_of(arena, arena->at),
+		.epoch = arena->front.epoch,
+		.chunk = arena->front.at,
+		.used = used_of(arena, arena->front.at),
 		.overflow = arena->number,
 		.made = arena->ties.number,
 	};
@@ -455,9 +464,9 @@ _public_ struct varbos_mark varbos_arena_mark(const struct varbos_arena *front)
 /* Can the arena go back to there? */
 static bool is_behind(const struct arena *arena, const struct varbos_mark *mark)
 {
-	if (mark->epoch != arena->epoch || mark->chunk > arena->at)
+	if (mark->epoch != arena->front.epoch || mark->chunk > arena->front.at)
 		return false;
-	return mark->chunk < arena->at || mark->used <= used_of(arena, arena->at);
+	return mark->chunk < arena->front.at || mark->used <= used_of(arena, arena->front.at);
 }
 
 _public_ int varbos_arena_rewind(struct varbos_arena *front, struct varbos_mark mark)
@@ -485,6 +494,7 @@ _public_ int varbos_arena_rewind(struct varbos_arena *front, struct varbos_mark 
 		overflows_push(&arena->kept, overflow);
 	}
 	chunk_enter(arena, (uint32_t)mark.chunk, mark.used);
+	reflag(arena);
 	return 0;
 }
 
@@ -517,11 +527,11 @@ _public_ int varbos_arena_stats(const struct varbos_arena *front,
 		.chunks = arena->n,
 		.overflow = arena->overflow.n,
 		.kept = arena->kept.n,
-		.resets = (uint32_t)arena->epoch,
+		.resets = (uint32_t)arena->front.epoch,
 	};
-	for (uint32_t i = 0; i < arena->at; i++)
+	for (uint32_t i = 0; i < arena->front.at; i++)
 		ret->used += arena->chunks[i]->size;
-	ret->used += used_of(arena, arena->at);
+	ret->used += used_of(arena, arena->front.at);
 	for (struct overflow *o = arena->overflow.first; o; o = o->next)
 		ret->used += o->size;
 	lock_release(&arena->lock);
@@ -590,7 +600,7 @@ int arena_new(struct arena **ret, const struct source *source,
 	arena->shared = options->flags & VARBOS_ARENA_SHARED;
 	arena->options = *options;
 	/* From 1: a zeroed mark is nobody's. */
-	arena->epoch = (uint64_t)(atomic_fetch_add(&ids, 1) + 1) << 32;
+	arena->front.epoch = (uint64_t)(atomic_fetch_add(&ids, 1) + 1) << 32;
 	arena->tie = (struct tie){.handle = &arena->front, .end = end_tied};
 	arena->poisons = poison_is_on();
 
@@ -599,7 +609,11 @@ int arena_new(struct arena **ret, const struct source *source,
 		r = chunk_add(arena, arena->options.initial);
 	if (r)
 		return r;
+	arena->front.first = arena->chunks[0]->memory;
+	arena->front.first_end = arena->front.first + arena->chunks[0]->size;
+	arena->ties.flag = &arena->front.slow;
 	chunk_enter(arena, 0, 0);
+	reflag(arena);
 	if (source->ties && ties_add(source->ties, TIE_CHILD, &arena->tie, NULL))
 		return error_system(ENOMEM, "a note of what is made in the source");
 
@@ -617,7 +631,7 @@ void arena_free(struct arena *arena)
 		ties_end(&arena->ties, 0, NULL, NULL);
 		overflows_move(&arena->kept, &arena->overflow);
 		kept_free(arena, UINT64_MAX);
-		arena->at = 0;
+		arena->front.at = 0;
 		chunks_free(arena);
 		if (arena->n)
 			source_give(&arena->source, arena->chunks[0]->memory);

@@ -3,9 +3,9 @@
  *
  * A1  What is known of the chunks is this process's own memory: nothing lies in them but what
  *     the program puts there.
- * A2  chunks[0] to chunks[at] hold what was allocated, but for what is in overflow chunks; those
- *     after are kept. `held` is the sum of all chunks of both kinds, never above `maximum`.
- * A3  An arena for one thread allocates from front.next to front.end, which lie in chunks[at].
+ * A2  chunks[0] to chunks[front.at] hold what was allocated, but for what is in overflow chunks;
+ *     those after are kept. `held` is the sum of all chunks of both kinds, never above `maximum`.
+ * A3  An arena for one thread allocates from front.next to front.end, which lie in that chunk.
  *     In a shared one these are NULL, so that every call comes here.
  * A4  Shared: whoever gets `at` from a fetch-and-add on the chunk's `used` has [at, at + need) if
  *     that lies in the chunk. Else the chunk is closed: to add more cannot make it fit. Who
@@ -13,7 +13,9 @@
  *     with the lock held; a thread that still adds to the former one gets memory that is
  *     its own, or none.
  * A5  A reset moves all overflow chunks to `kept` by two stores; at most KEPT_BATCH of them are
- *     given back by each later call that needs a chunk.
+ *     given back by each later call that needs a chunk. front.slow is set while there are any in
+ *     use, ties, threads that share, or a debugger's wish; else a reset is inline, and touches
+ *     no other line than the last allocation did.
  * A6  Who runs out of what the source or the maximum allows first gives back all that is kept.
  */
 #pragma once
@@ -55,9 +57,8 @@ struct arena {
 	bool shared;
 	bool poisons;
 	uint32_t stamp;        /* fork count of all this */
-	struct chunk **chunks; /* n of them; at: the one in use */
-	uint32_t n, room, at;
-	uint64_t epoch;            /* id << 32, and the resets; no two arenas share one */
+	struct chunk **chunks; /* n of them; front.at: the one in use */
+	uint32_t n, room;
 	struct overflows overflow; /* in use */
 	struct overflows kept;
 	struct ties ties;
@@ -69,7 +70,7 @@ struct arena {
 	struct tie tie;
 	void *scope; /* the innermost that allocates here */
 
-	_Alignas(64) struct chunk *_Atomic current; /* chunks[at] */
+	_Alignas(64) struct chunk *_Atomic current; /* chunks[front.at] */
 	struct lock lock;                           /* of a shared one: all but `current` */
 };
 

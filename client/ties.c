@@ -46,6 +46,8 @@ int ties_add(struct ties *ties, enum tie_kind kind, void *what, void (*call)(voi
 			.what = what,
 			.call = call,
 		};
+		if (ties->flag)
+			*ties->flag = 1;
 	}
 	lock_release(&ties->lock);
 	return r;

@@ -38,6 +38,7 @@ struct ties {
 	struct tie_entry *entries; /* the last of them is none that was taken out */
 	size_t n, room;
 	uint64_t number; /* of the newest there ever was */
+	uint32_t *flag;  /* set when there is an entry; NULL: none is */
 };
 
 void ties_deinit(struct ties *ties);

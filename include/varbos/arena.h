@@ -10,8 +10,8 @@
  * An arena is for one thread at a time, unless VARBOS_ARENA_SHARED is set: then any number of
  * threads may allocate at once. Everything but allocating is for one thread at a time, while no
  * other uses the arena. After fork() the child's calls on an arena, a pool or a scope of its
- * parent's are refused (VARBOS_E_INVALID, "process"), and what the child ends just goes; a call
- * to varbos_arena_alloc() may still give out an address, of memory that the child does not have.
+ * parent's are refused (VARBOS_E_INVALID, "process"), and what the child ends just goes; what
+ * is inline here does not notice, and may give out an address where the child has no memory.
  *
  * With VARBOS_DEBUG=1 what a reset or a rewind gives up is overwritten, which takes its time.
  */
@@ -24,10 +24,14 @@
 extern "C" {
 #endif
 
-/* What varbos_arena_alloc() looks at; no program does. There is more of it behind these. */
+/* What the inline functions look at, in one cache line; no program does. There is more behind. */
 struct varbos_arena {
 	char *next; /* always a multiple of VARBOS_ARENA_ALIGN */
 	char *end;
+	char *first, *first_end; /* of the first chunk */
+	uint64_t epoch;          /* which arena, and how often it was reset */
+	uint32_t at;             /* which chunk is in use */
+	uint32_t slow;           /* not 0: a reset has more to do */
 };
 
 enum { VARBOS_ARENA_ALIGN = 16 };
@@ -95,8 +99,20 @@ static inline void *varbos_arena_alloc_aligned(struct varbos_arena *arena, size_
 	return memory;
 }
 
+/* varbos_arena_reset(), where there is more to do than it does itself, or for other languages. */
+int varbos_arena_reset_all(struct varbos_arena *arena);
+
 /* All that was allocated is given up; the chunks stay. What was made in it ends, newest first. */
-int varbos_arena_reset(struct varbos_arena *arena);
+static inline int varbos_arena_reset(struct varbos_arena *arena)
+{
+	if (!arena || arena->slow)
+		return varbos_arena_reset_all(arena);
+	arena->next = arena->first;
+	arena->end = arena->first_end;
+	arena->epoch++;
+	arena->at = 0;
+	return 0;
+}
 
 /* A place to go back to. Its fields are the arena's. */
 struct varbos_mark {

@@ -215,7 +215,7 @@ static void use_the_parents(struct varbos_arena *arena, struct varbos_pool *pool
 
 	ck_assert_ptr_null(varbos_arena_more(arena, 16, 1));
 	expect((int)varbos_error()->code, VARBOS_E_INVALID, "process");
-	expect(varbos_arena_reset(arena), VARBOS_E_INVALID, "process");
+	expect(varbos_arena_reset_all(arena), VARBOS_E_INVALID, "process");
 	ck_assert_ptr_null(varbos_pool_get(pool));
 	expect((int)varbos_error()->code, VARBOS_E_INVALID, "process");
 	expect(varbos_pool_put(pool, object), VARBOS_E_INVALID, "process");
