@@ -11,6 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
 	CONTENDER_MISSING = 77, /* exit status: what was to be measured is not there */
 	CONTENDER_CPUS = 2,
@@ -42,3 +46,7 @@ void contender_die(const char *format, ...) __attribute__((format(printf, 1, 2),
 
 /* One turn of a loop that waits for another thread: spins, and then gives way. */
 void contender_wait(unsigned *turns);
+
+#ifdef __cplusplus
+}
+#endif

@@ -23,6 +23,7 @@ static const struct bench benches[] = {
 	 false, NULL},
 	{"prodcons", "blocks allocated by one thread, freed by another", bench_prodcons, false,
 	 NULL},
+	{"handover", "shared blocks from one process to another", bench_handover, false, NULL},
 	{"rss", "memory taken by memory asked for, after churn", bench_rss, false, NULL},
 	{"arena", "allocate from an arena", bench_arena, false, "1G"},
 	{"arena_reset", "what a reset takes after few and many allocations", bench_arena_reset,
