@@ -1,18 +1,5 @@
 #include "bench/allocator.h"
 
-static _Thread_local _Alignas(64) char block[4096];
-
-__attribute__((noipa)) void *empty_allocate(size_t size)
-{
-	__asm__ volatile("" : : "r"(size));
-	return block;
-}
-
-__attribute__((noipa)) void empty_release(void *memory)
-{
-	__asm__ volatile("" : : "r"(memory));
-}
-
 void allocator_start(const struct contender *contender)
 {
 	(void)contender;

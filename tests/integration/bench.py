@@ -122,16 +122,16 @@ class Bench(unittest.TestCase):
     ALLOCATORS = ("varbos", "glibc", "mimalloc", "jemalloc", "tcmalloc")
 
     def test_pair_has_a_row_for_each_size_and_allocator(self):
-        self.contest("pair", (64, 256, 4096), ("empty", *self.ALLOCATORS))
+        self.contest("pair", (64, 256, 4096), ("empty", "calls", *self.ALLOCATORS))
 
     def test_churn_has_a_row_for_each_allocator(self):
-        self.contest("churn", (None,), ("empty", *self.ALLOCATORS))
+        self.contest("churn", (None,), ("empty", "calls", *self.ALLOCATORS))
 
     def test_prodcons_has_a_row_for_each_allocator(self):
-        self.contest("prodcons", (None,), ("empty", *self.ALLOCATORS))
+        self.contest("prodcons", (None,), ("empty", "calls", *self.ALLOCATORS))
 
     def test_larson_has_a_rate_for_each_allocator(self):
-        self.contest("larson", (None,), ("empty", *self.ALLOCATORS), "Mops")
+        self.contest("larson", (None,), ("empty", "calls", *self.ALLOCATORS), "Mops")
 
     def test_rss_has_a_ratio_for_each_allocator(self):
         self.contest("rss", (None,), self.ALLOCATORS, "committed/live",
@@ -146,6 +146,10 @@ class Bench(unittest.TestCase):
     def test_arena_reset_has_a_row_for_few_and_for_many_allocations(self):
         self.contest("arena_reset", (10, 10000), ("empty", *self.ARENAS))
 
+    def test_handover_has_a_row_for_one_and_for_many_at_a_time(self):
+        peers = ["boost"] if os.path.exists(BENCH + "-handover-boost") else []
+        self.contest("handover", (1, 32), ("varbos", *peers))
+
     def test_reclaim_says_when_all_slices_are_back(self):
         done = bench("--quick", "reclaim")
         self.assertEqual(done.returncode, 0, done.stderr.decode())
@@ -158,9 +162,9 @@ class Bench(unittest.TestCase):
     def test_a_peer_that_is_not_there_is_named_and_has_no_row(self):
         with tempfile.TemporaryDirectory(prefix="vb-") as folder:
             program = shutil.copy(BENCH, folder)
-            for impl in ("varbos", "empty"):
+            for impl in ("varbos", "empty", "calls"):
                 os.symlink(f"{BENCH}-{impl}", os.path.join(folder, f"varbos-bench-{impl}"))
-            self.contest("churn", (None,), ("empty", "varbos"), program=program,
+            self.contest("churn", (None,), ("empty", "calls", "varbos"), program=program,
                          missing=("glibc", "mimalloc", "jemalloc", "tcmalloc"))
 
     def test_interrupted_it_leaves_nothing(self):
