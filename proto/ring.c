@@ -334,10 +334,33 @@ int ring_receive(const struct ring_end *end, uint64_t *refs, uint32_t n,
 
 /* ---- sleeping ---- */
 
+/* Is there nothing to do for who waits for this, whose word is `value`? */
+static bool is_idle(const struct ring_end *end, enum ring_wake what, uint32_t value)
+{
+	struct ring *ring = end->ring;
+	uint32_t other;
+
+	switch (what) {
+	case RING_WAKE_ITEM:
+		other = atomic_load_explicit(&ring->receive.head, memory_order_acquire);
+		if (value != other)
+			return false;
+		other = atomic_load_explicit(&ring->send.lock, memory_order_acquire);
+		return !lock_is_orphaned(end, other);
+	case RING_WAKE_ROOM:
+		other = atomic_load_explicit(&ring->send.tail, memory_order_acquire);
+		return other - value == end->capacity;
+	case RING_WAKE_SEND_LOCK:
+	case RING_WAKE_RECEIVE_LOCK:
+		return (value & HOLDER_MASK) && !lock_is_orphaned(end, value);
+	default:
+		return false;
+	}
+}
+
 bool ring_sleep(const struct ring_end *end, enum ring_wake what, struct ring_sleep *ret)
 {
 	struct ring *ring = end->ring;
-	uint32_t head, tail, lock;
 	_Atomic uint32_t *word, *flag;
 
 	switch (what) {
@@ -361,27 +384,19 @@ bool ring_sleep(const struct ring_end *end, enum ring_wake what, struct ring_sle
 		return false;
 	}
 
-	atomic_store_explicit(flag, 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_seq_cst); /* R6 */
 	ret->word = word;
 	ret->value = atomic_load_explicit(word, memory_order_acquire);
-	switch (what) {
-	case RING_WAKE_ITEM:
-		head = atomic_load_explicit(&ring->receive.head, memory_order_acquire);
-		lock = atomic_load_explicit(&ring->send.lock, memory_order_acquire);
-		tail = ret->value;
-		if (mutant(ring_sleep_late))
-			ret->value = atomic_load_explicit(word, memory_order_acquire);
-		return tail == head && !lock_is_orphaned(end, lock);
-	case RING_WAKE_ROOM:
-		tail = atomic_load_explicit(&ring->send.tail, memory_order_acquire);
-		return tail - ret->value == end->capacity;
-	case RING_WAKE_SEND_LOCK:
-	case RING_WAKE_RECEIVE_LOCK:
-		return (ret->value & HOLDER_MASK) && !lock_is_orphaned(end, ret->value);
-	default:
+	if (!is_idle(end, what, ret->value))
 		return false;
-	}
+	/*
+	 * In this order: whoever takes the flag away after it was set has changed the word before,
+	 * so that the last look, or the kernel's, sees another value.
+	 */
+	atomic_store_explicit(flag, 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst); /* R6 */
+	if (mutant(ring_sleep_late))
+		ret->value = atomic_load_explicit(word, memory_order_acquire);
+	return atomic_load_explicit(word, memory_order_acquire) == ret->value;
 }
 
 uint32_t ring_count(const struct ring_end *end)

@@ -37,9 +37,11 @@
  *     `head` are to the slots.
  * R5  A lock is taken over only from an id that is dead, and the id is given again only after
  *     a sweep that has made the locks it held RING_ORPHAN. Time never takes a lock away.
- * R6  Nobody sleeps through what it waits for: who sleeps sets its flag, then a full fence, then
- *     looks again; who acts stores, then a full fence, then reads the flag. One of the two
- *     sees the other. Who dies between acting and waking wakes nobody; the `deaths` of the
+ * R6  Nobody sleeps through what it waits for: who sleeps looks, then sets its flag, then a full
+ *     fence, then looks whether the word is still the same, and so does the kernel; who acts
+ *     changes the word, then a full fence, then reads the flag. One of the two sees the other.
+ *     (A flag that is set before the first look may be taken away by a change that is part of
+ *     that look: then nobody would tell of the next.) Who dies between acting and waking wakes nobody; the `deaths` of the
  *     root file does, which all sleepers wait on, too.
  * R7  Nothing here is believed: what is loaded, is loaded once; slots are masked by a capacity
  *     that the daemon told; loops run at most once over the slots. A spoiled ring loses blocks
