@@ -246,24 +246,27 @@ static int enter(struct varbos_channel *channel, enum varbos_channel_roles role)
 			 role == VARBOS_CHANNEL_SEND ? "send" : "receive");
 }
 
-/* With the lock held, and `channel` no longer listed: the roles that no other handle has. */
-static uint32_t last_roles(const struct varbos_channel *channel)
+/* It is no longer listed: the roles that no other handle has are closed. */
+static void end_free(struct varbos_channel *channel)
 {
-	uint32_t roles = channel->roles;
+	uint32_t roles = channel->roles, now = fork_count();
 
-	for (struct varbos_channel *other = channel->space->channels; other;
-	     other = other->next)
-		if (other->end.channel == channel->end.channel &&
-		    atomic_load_explicit(&other->stamp, memory_order_relaxed) == fork_count())
-			roles &= ~other->roles;
-	return roles;
+	if (atomic_load_explicit(&channel->stamp, memory_order_relaxed) == now) {
+		for (struct varbos_channel *other = channel->space->channels; other;
+		     other = other->next)
+			if (other->end.channel == channel->end.channel &&
+			    atomic_load_explicit(&other->stamp, memory_order_relaxed) == now)
+				roles &= ~other->roles;
+		if (roles)
+			send_close(channel->space, channel->end.channel, roles);
+	}
+	free(channel);
 }
 
 _public_ void varbos_channel_close(struct varbos_channel *channel)
 {
 	struct varbos_channel **at;
 	struct varbos_space *space;
-	uint32_t roles;
 
 	if (!channel)
 		return;
@@ -273,12 +276,8 @@ _public_ void varbos_channel_close(struct varbos_channel *channel)
 	for (at = &space->channels; *at != channel; at = &(*at)->next)
 		;
 	*at = channel->next;
-	roles = last_roles(channel);
-	if (roles &&
-	    atomic_load_explicit(&channel->stamp, memory_order_relaxed) == fork_count())
-		send_close(space, channel->end.channel, roles);
+	end_free(channel);
 	lock_release(&space->channels_lock);
-	free(channel);
 	varbos_space_close(space);
 }
 
@@ -288,7 +287,7 @@ void channels_free(struct varbos_space *space)
 
 	while ((channel = space->channels)) {
 		space->channels = channel->next;
-		free(channel);
+		end_free(channel);
 	}
 }
 

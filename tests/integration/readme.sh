@@ -1,6 +1,6 @@
 #!/bin/sh
-# The first C program of README.md is the one in examples/, and the command lines printed after it
-# do what they are printed to do. Arguments: the source root, the build root, and what else the
+# The first C program of README.md is the one in examples/, the second a part of another there, and
+# the command lines printed after them do what they are printed to do. Arguments: the source root, the build root, and what else the
 # compiler is to be told (-fsanitize=..., where the library was built so).
 #
 # They run in a folder that looks like a clone in which `./dev build` has just been run: that one
@@ -24,6 +24,10 @@ awk '/^```c$/ && !done { inside = 1; next }
      inside' "$root/README.md" >"$folder/hello.c"
 [ -s "$folder/hello.c" ] || fail "no C program"
 diff -u "$root/examples/hello.c" "$folder/hello.c"
+awk '/^```c$/ { n++; inside = n == 2; next } /^```$/ { inside = 0 } inside' "$root/README.md" >"$folder/part"
+while IFS= read -r line; do
+	grep -Fxq "$line" "$root/examples/pipeline.c" || fail "not in examples/pipeline.c: $line"
+done <"$folder/part"
 awk '/^```/ { inside = first = !inside; next }
      first { wanted = /^\$ \.\/dev build$/; first = 0 }
      inside && wanted' "$root/README.md" >"$folder/session"
