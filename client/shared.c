@@ -201,7 +201,8 @@ static bool find_head(struct shared *shared, const struct place *place, uint32_t
  */
 static void tell_if_last(struct varbos_space *space, const struct place *place, void *words)
 {
-	struct wire_extent_free note = {.space = space->handle, .tag = place->info.tag};
+	struct wire_extent_free note = {
+		.space = space->handle, .tag = place->info.tag, .maybe = true};
 	struct shared *shared = &space->shared;
 	uint64_t used = atomic_load_explicit(&shared->used, memory_order_relaxed);
 	struct slice_info head;
@@ -223,7 +224,8 @@ static void tell_if_last(struct varbos_space *space, const struct place *place, 
 static int free_found(struct varbos_space *space, const struct place *place)
 {
 	uint32_t id = atomic_load_explicit(&space->shared.id, memory_order_relaxed);
-	struct wire_extent_free note = {.space = space->handle, .offset = place->offset};
+	struct wire_extent_free note = {
+		.space = space->handle, .offset = place->offset, .maybe = true};
 	struct words_block block;
 	_Atomic uint32_t nobody;
 	uint32_t word;

@@ -456,6 +456,33 @@ START_TEST(a_free_without_an_answer_that_is_refused_comes_back_as_a_note)
 }
 END_TEST
 
+START_TEST(who_frees_what_a_sweep_may_have_freed_first_is_not_refused)
+{
+	struct wire_extent_free late = {.space = space, .offset = 65536, .tag = 5};
+	struct wire_extent_alloced a;
+
+	late.maybe = true;
+	peer_note(&peer, WIRE_EXTENT_FREE, &late);
+	ck_assert(peer_call(&peer, WIRE_EXTENT_FREE, &late));
+	ck_assert(alloc(MIB, 0));
+	a = peer.answer.body.extent_alloced;
+	/* not what is there by now, and not from within */
+	late.offset = a.offset;
+	late.tag = (uint32_t)a.tag ^ 1;
+	ck_assert(peer_call(&peer, WIRE_EXTENT_FREE, &late));
+	late.tag = a.tag;
+	late.offset = a.offset + 65536;
+	ck_assert(!peer_call(&peer, WIRE_EXTENT_FREE, &late));
+	expect_fault(FAULT_REFERENCE, "interior");
+	ck_assert_uint_eq(peer_status(&peer).used, MIB);
+	late.offset = a.offset;
+	ck_assert(peer_call(&peer, WIRE_EXTENT_FREE, &late));
+	ck_assert_uint_eq(peer_status(&peer).used, 0);
+	late.space = 77;
+	ck_assert(!peer_call(&peer, WIRE_EXTENT_FREE, &late));
+}
+END_TEST
+
 /* ---- at the start ---- */
 
 static int run_daemon(const char *const *args, char *said, size_t size)
@@ -653,6 +680,7 @@ static Suite *suite(void)
 	tcase_add_test(t, descriptors_from_a_client_are_not_taken);
 	tcase_add_test(t, a_client_that_never_reads_is_dropped_alone);
 	tcase_add_test(t, a_free_without_an_answer_that_is_refused_comes_back_as_a_note);
+	tcase_add_test(t, who_frees_what_a_sweep_may_have_freed_first_is_not_refused);
 	tcase_add_test(t, a_second_daemon_on_the_same_socket_is_refused);
 	tcase_add_test(t, sixteen_tebibytes_are_refused_with_asked_available_and_cap);
 	tcase_add_test(t, options_that_make_no_sense_are_refused);
