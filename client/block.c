@@ -8,6 +8,7 @@
 #include <varbos/varbos.h>
 
 #include "base/base.h"
+#include "client/debug.h"
 #include "client/error.h"
 #include "client/extent.h"
 #include "client/note.h"
@@ -151,7 +152,12 @@ static int blocks_open(struct blocks *blocks)
 	blocks->heaps.lookup = lookup_of(blocks);
 	blocks->heaps.store = &blocks->store;
 	blocks->heaps.freed_twice = freed_twice;
-	r = thread_open(&blocks->heaps);
+	if (blocks->kind == EXTENT_PRIVATE && debug_wanted()) {
+		blocks->debug = debug_new(space->name, space->base);
+		r = blocks->debug ? 0 : -ENOMEM;
+	}
+	if (!r)
+		r = thread_open(&blocks->heaps, blocks->debug);
 	if (r)
 		blocks_close(blocks);
 	return r;
@@ -161,6 +167,7 @@ void blocks_close(struct blocks *blocks)
 {
 	if (!blocks->heaps.spans)
 		return;
+	debug_free(blocks->debug);
 	thread_close(&blocks->heaps);
 	munmap((void *)blocks->heaps.spans, blocks->spans_bytes);
 	store_deinit(&blocks->store);
@@ -177,13 +184,24 @@ void blocks_forget(struct blocks *blocks)
 	blocks_init(blocks, space, kind, watch);
 }
 
+static bool is_open(const struct blocks *blocks)
+{
+	return atomic_load_explicit(&blocks->heaps.id, memory_order_acquire) != HEAPS_UNOPENED;
+}
+
+static struct heap *own_heap(const struct blocks *blocks)
+{
+	return thread_heap_find(
+		atomic_load_explicit(&blocks->heaps.number, memory_order_relaxed));
+}
+
 uint64_t blocks_trim(struct blocks *blocks)
 {
-	uint64_t id = atomic_load_explicit(&blocks->heaps.id, memory_order_acquire), n = 0;
+	uint64_t n = 0;
 
-	if (id == HEAPS_UNOPENED)
+	if (!is_open(blocks))
 		return 0;
-	heaps_trim(&blocks->heaps, thread_heap_find(id));
+	heaps_trim(&blocks->heaps, own_heap(blocks));
 	for (uint32_t i = 0; i < BLOCK_NODES; i++)
 		n += leases_trim(&blocks->near[i].leases) + leases_trim(&blocks->on[i].leases);
 	return n;
@@ -283,7 +301,7 @@ static uint32_t class_aligned(const struct class_lookup *lookup, size_t size, si
 	return class < CLASSES_SPACED ? class : CLASSES;
 }
 
-int block_alloc(struct varbos_space *space, const struct block_wish *wish, void **ret)
+static int alloc_plain(struct varbos_space *space, const struct block_wish *wish, void **ret)
 {
 	uint32_t class = class_aligned(lookup_of(&space->blocks), wish->size, wish->align);
 	const struct varbos_alloc_options options = {
@@ -301,15 +319,177 @@ int block_alloc(struct varbos_space *space, const struct block_wish *wish, void 
 	return r ? r : alloc_on(space, class, wish->on - 1, ret);
 }
 
+/* ---- freeing, looking ---- */
+
+/* A span's block that `memory` lies in is not what it should be. */
+static int error_trouble(struct varbos_space *space, const void *memory, int trouble,
+			 const struct span *span)
+{
+	unsigned long long offset = (unsigned long long)((const char *)memory - space->base);
+	int r;
+
+	if (!span->blocks)
+		r = error_set(VARBOS_E_REFERENCE, "freed",
+			      "the block at %p (offset 0x%llx of space %s) has been freed "
+			      "already, and so have its neighbours",
+			      memory, offset, space->name);
+	else if (trouble == HEAP_E_FREED)
+		r = error_set(VARBOS_E_REFERENCE, "freed",
+			      "the block at %p (offset 0x%llx of space %s, class %u) has been "
+			      "freed already",
+			      memory, offset, space->name, span->size);
+	else
+		r = error_set(VARBOS_E_REFERENCE, "interior",
+			      "%p (offset 0x%llx of space %s) lies inside a block of class %u, "
+			      "not at its start",
+			      memory, offset, space->name, span->size);
+	note_print("%s", varbos_error()->message);
+	return r;
+}
+
+int blocks_free(struct blocks *blocks, struct span *span, const void *memory)
+{
+	struct heap *heap = own_heap(blocks);
+
+	if (!heap || span->heap != heap)
+		return heap_free_remote(span, memory);
+	if (span->owner)
+		return heap_free_own(heap, span, memory);
+	return heap_free_large(heap, span, memory);
+}
+
+static int free_plain(struct varbos_space *space, const void *memory)
+{
+	struct span *span = blocks_span(&space->blocks, memory);
+	int r;
+
+	if (!span)
+		return extent_free(space, memory);
+	r = blocks_free(&space->blocks, span, memory);
+	return r ? error_trouble(space, memory, r, span) : 0;
+}
+
+/* Of a block of ours. */
+static int size_in(struct varbos_space *space, struct span *span, const void *memory,
+		   size_t *ret)
+{
+	uint32_t block;
+
+	if (!span_block(span, memory, &block))
+		return error_trouble(space, memory, HEAP_E_INTERIOR, span);
+	if (heap_is_free(own_heap(&space->blocks), span, block))
+		return error_trouble(space, memory, HEAP_E_FREED, span);
+	*ret = span->size;
+	return 0;
+}
+
+static int size_plain(struct varbos_space *space, const void *memory, size_t *ret)
+{
+	struct span *span = blocks_span(&space->blocks, memory);
+
+	if (span)
+		return size_in(space, span, memory, ret);
+	*ret = extent_size_private(space, memory);
+	return *ret ? 0 : (int)varbos_error()->code;
+}
+
+/* ---- watched ---- */
+
+static struct debug *debug_of(const struct varbos_space *space)
+{
+	return is_open(&space->blocks) ? space->blocks.debug : NULL;
+}
+
+static int error_debug_freed(struct varbos_space *space, const void *memory)
+{
+	int r = error_set(VARBOS_E_REFERENCE, "freed",
+			  "the block at %p (offset 0x%llx of space %s) has been freed already",
+			  memory, (unsigned long long)((const char *)memory - space->base),
+			  space->name);
+
+	note_print("%s", varbos_error()->message);
+	return r;
+}
+
+/* What waits in the queue of freed blocks is freed indeed, down to so many bytes. */
+static void debug_drain(struct varbos_space *space, size_t most)
+{
+	void *memory;
+
+	while ((memory = debug_leave(space->blocks.debug, most)))
+		free_plain(space, memory);
+}
+
+static int alloc_debug(struct varbos_space *space, const struct block_wish *wish, void **ret)
+{
+	struct block_wish larger = *wish;
+	size_t usable = 0;
+	int r;
+
+	if (__builtin_add_overflow(wish->size, DEBUG_REST, &larger.size))
+		larger.size = SIZE_MAX;
+	r = alloc_plain(space, &larger, ret);
+	if (r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) {
+		debug_drain(space, 0);
+		r = alloc_plain(space, &larger, ret);
+	}
+	if (!r)
+		r = size_plain(space, *ret, &usable);
+	if (r || debug_note(space->blocks.debug, *ret, wish->size, usable))
+		return r;
+	free_plain(space, *ret);
+	return error_system(ENOMEM, "a note of a block");
+}
+
+/* As a program that is watched is to see it: what it asked, and not a byte more. */
+static int size_debug(struct varbos_space *space, const void *memory, size_t *ret)
+{
+	struct debug *debug = debug_of(space);
+	int r = debug ? debug_size(debug, memory, ret) : DEBUG_E_UNKNOWN;
+
+	return r == DEBUG_E_FREED ? error_debug_freed(space, memory) : r;
+}
+
+/* ---- a block ---- */
+
+int block_alloc(struct varbos_space *space, const struct block_wish *wish, void **ret)
+{
+	int r;
+
+	if (!is_open(&space->blocks) && debug_wanted()) {
+		r = open_need(&space->blocks);
+		if (r)
+			return r;
+	}
+	return debug_of(space) ? alloc_debug(space, wish, ret) : alloc_plain(space, wish, ret);
+}
+
+int block_free(struct varbos_space *space, const void *memory)
+{
+	struct debug *debug = debug_of(space);
+	int r = debug ? debug_freed(debug, memory) : DEBUG_E_UNKNOWN;
+
+	if (r == DEBUG_E_FREED)
+		return error_debug_freed(space, memory);
+	if (r) /* it is not watched, or no block: that is told better there */
+		return free_plain(space, memory);
+	debug_drain(space, DEBUG_QUEUE);
+	return 0;
+}
+
+int block_size(struct varbos_space *space, const void *memory, size_t *ret)
+{
+	int r = size_debug(space, memory, ret);
+
+	return r == DEBUG_E_UNKNOWN ? size_plain(space, memory, ret) : r;
+}
+
+/* ---- calls ---- */
+
 /* The calling thread's heap, or NULL: at once, or wherever it is noted. */
 static inline struct heap *heap_at_hand(const struct varbos_space *space)
 {
 	return thread_heap(&space->blocks.heaps);
-}
-
-static struct heap *own_heap(const struct blocks *blocks)
-{
-	return thread_heap_find(atomic_load_explicit(&blocks->heaps.id, memory_order_relaxed));
 }
 
 /* Apart, so that what is rare costs the rest no registers. */
@@ -378,56 +558,6 @@ _public_ void *varbos_alloc_on(struct varbos_space *space, size_t size, uint32_t
 	return block_alloc(space, &wish, &memory) ? NULL : memory;
 }
 
-/* ---- freeing ---- */
-
-/* A span's block that `memory` lies in is not what it should be. */
-static int error_trouble(struct varbos_space *space, const void *memory, int trouble,
-			 const struct span *span)
-{
-	unsigned long long offset = (unsigned long long)((const char *)memory - space->base);
-	int r;
-
-	if (!span->blocks)
-		r = error_set(VARBOS_E_REFERENCE, "freed",
-			      "the block at %p (offset 0x%llx of space %s) has been freed "
-			      "already, and so have its neighbours",
-			      memory, offset, space->name);
-	else if (trouble == HEAP_E_FREED)
-		r = error_set(VARBOS_E_REFERENCE, "freed",
-			      "the block at %p (offset 0x%llx of space %s, class %u) has been "
-			      "freed already",
-			      memory, offset, space->name, span->size);
-	else
-		r = error_set(VARBOS_E_REFERENCE, "interior",
-			      "%p (offset 0x%llx of space %s) lies inside a block of class %u, "
-			      "not at its start",
-			      memory, offset, space->name, span->size);
-	note_print("%s", varbos_error()->message);
-	return r;
-}
-
-int blocks_free(struct blocks *blocks, struct span *span, const void *memory)
-{
-	struct heap *heap = own_heap(blocks);
-
-	if (!heap || span->heap != heap)
-		return heap_free_remote(span, memory);
-	if (span->owner)
-		return heap_free_own(heap, span, memory);
-	return heap_free_large(heap, span, memory);
-}
-
-int block_free(struct varbos_space *space, const void *memory)
-{
-	struct span *span = blocks_span(&space->blocks, memory);
-	int r;
-
-	if (!span)
-		return extent_free(space, memory);
-	r = blocks_free(&space->blocks, span, memory);
-	return r ? error_trouble(space, memory, r, span) : 0;
-}
-
 static __attribute__((noinline)) int free_slow(struct varbos_space *space, const void *memory)
 {
 	int r;
@@ -468,40 +598,18 @@ _public_ int varbos_trim(struct varbos_space *space)
 	return r;
 }
 
-/* ---- sizes ---- */
-
-/* Of a block of ours. */
-static int size_in(struct varbos_space *space, struct span *span, const void *memory,
-		   size_t *ret)
-{
-	uint32_t block;
-
-	if (!span_block(span, memory, &block))
-		return error_trouble(space, memory, HEAP_E_INTERIOR, span);
-	if (heap_is_free(own_heap(&space->blocks), span, block))
-		return error_trouble(space, memory, HEAP_E_FREED, span);
-	*ret = span->size;
-	return 0;
-}
-
-int block_size(struct varbos_space *space, const void *memory, size_t *ret)
-{
-	struct span *span = blocks_span(&space->blocks, memory);
-
-	if (span)
-		return size_in(space, span, memory, ret);
-	*ret = extent_size_private(space, memory);
-	return *ret ? 0 : (int)varbos_error()->code;
-}
-
 _public_ size_t varbos_usable_size(struct varbos_space *space, const void *memory)
 {
 	struct span *span;
-	size_t size;
+	size_t size = 0;
+	int r;
 
 	error_enter("varbos_usable_size");
 	if (space_enter(space))
 		return 0;
+	r = size_debug(space, memory, &size);
+	if (r != DEBUG_E_UNKNOWN)
+		return r ? 0 : size;
 	span = blocks_span(&space->blocks, memory);
 	if (!span)
 		return extent_size(space, memory);

@@ -36,6 +36,7 @@ struct blocks {
 	struct origin near[BLOCK_NODES], on[BLOCK_NODES];
 	struct store store;
 	uint64_t spans_bytes;
+	struct debug *debug; /* or NULL */
 	struct varbos_space *space;
 	enum extent_kind kind; /* of the leases: EXTENT_PRIVATE, EXTENT_BLOCKS */
 };

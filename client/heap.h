@@ -22,6 +22,7 @@
 #include "proto/size_class.h"
 
 #define HEAPS_UNOPENED UINT64_MAX
+#define HEAPS_WATCHED (UINT64_MAX - 1)
 
 enum {
 	HEAP_BIN_MAX = 32 << 10,
@@ -91,12 +92,17 @@ struct heap_watch {
 
 /* What the heaps of one space in this process share; what every call looks at comes first. */
 struct heaps {
-	_Atomic uint64_t id;    /* thread.h; HEAPS_UNOPENED: there are none yet */
+	/*
+	 * By which a thread finds its heap (thread.h); HEAPS_UNOPENED: there are none yet;
+	 * HEAPS_WATCHED: only by their number, which else is the same.
+	 */
+	_Atomic uint64_t id;
 	_Atomic uintptr_t slot; /* likewise */
 	char *base;             /* of the space's range */
 	uint64_t slices;
 	struct span *_Atomic
-		*spans; /* of each slice: NULL, span_none, or the span it is part of */
+		*spans;          /* of each slice: NULL, span_none, or the span it is part of */
+	_Atomic uint64_t number; /* 0: not open */
 	const struct class_lookup *lookup;
 	struct store *store;
 	struct heaps *next;             /* among all that are open in this process */

@@ -28,7 +28,7 @@ static struct heaps *find_open(uint64_t id)
 {
 	struct heaps *heaps = open_first;
 
-	while (heaps && atomic_load_explicit(&heaps->id, memory_order_relaxed) != id)
+	while (heaps && atomic_load_explicit(&heaps->number, memory_order_relaxed) != id)
 		heaps = heaps->next;
 	return heaps;
 }
@@ -66,7 +66,7 @@ static uintptr_t slot_of(uint64_t id)
 	return (uintptr_t)&thread_heaps[id % THREAD_HEAPS] - pointer;
 }
 
-int thread_open(struct heaps *heaps)
+int thread_open(struct heaps *heaps, bool watched)
 {
 	pthread_once(&once, make_key);
 	if (key_result)
@@ -74,9 +74,12 @@ int thread_open(struct heaps *heaps)
 	lock_acquire(&open_lock);
 	heaps->next = open_first;
 	open_first = heaps;
+	atomic_store_explicit(&heaps->number, next_id, memory_order_relaxed);
 	atomic_store_explicit(&heaps->slot, slot_of(next_id), memory_order_relaxed);
 	/* Whoever sees it sees all that was set before. */
-	atomic_store_explicit(&heaps->id, next_id++, memory_order_release);
+	atomic_store_explicit(&heaps->id, watched ? HEAPS_WATCHED : next_id,
+			      memory_order_release);
+	next_id++;
 	lock_release(&open_lock);
 	return 0;
 }
@@ -91,6 +94,7 @@ void thread_close(struct heaps *heaps)
 	if (*at)
 		*at = heaps->next;
 	atomic_store_explicit(&heaps->id, HEAPS_UNOPENED, memory_order_relaxed);
+	atomic_store_explicit(&heaps->number, 0, memory_order_relaxed);
 	lock_release(&open_lock);
 }
 
@@ -128,6 +132,8 @@ struct heap *thread_heap_find(uint64_t id)
 {
 	struct had *had;
 
+	if (!id)
+		return NULL;
 	for (had = had_first; had && had->has.id != id; had = had->next)
 		;
 	if (!had)
@@ -138,7 +144,7 @@ struct heap *thread_heap_find(uint64_t id)
 
 struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases)
 {
-	uint64_t id = atomic_load_explicit(&heaps->id, memory_order_relaxed);
+	uint64_t id = atomic_load_explicit(&heaps->number, memory_order_relaxed);
 	struct heap *heap = thread_heap_find(id);
 	struct had *had;
 

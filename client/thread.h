@@ -25,8 +25,8 @@ struct thread_heap {
 extern _Thread_local struct thread_heap thread_heaps[THREAD_HEAPS]
 	__attribute__((visibility("hidden")));
 
-/* The heaps of an opened space, from now on found by heaps->id. 0 or -errno. */
-int thread_open(struct heaps *heaps);
+/* The heaps of an opened space, from now on found, unless watched by heaps->id. 0 or -errno. */
+int thread_open(struct heaps *heaps, bool watched);
 /* Nobody allocates any more, no thread's end touches them any more. */
 void thread_close(struct heaps *heaps);
 
@@ -60,7 +60,7 @@ static inline struct heap *thread_heap(const struct heaps *heaps)
 }
 
 /* The calling thread's heap, wherever it is noted; NULL: it has none. */
-struct heap *thread_heap_find(uint64_t id);
+struct heap *thread_heap_find(uint64_t number);
 
 /* The same, made if need be: one with these leases. NULL: no memory. */
 struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases);

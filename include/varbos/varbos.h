@@ -20,7 +20,9 @@
  * library learns of fork() through pthread_atfork(): a raw clone() goes unnoticed.)
  *
  * Environment: VARBOS_SOCKET (varbos_connect), VARBOS_DAEMON (varbos_connect_private),
- * VARBOS_QUIET (if set, nothing is ever written to standard error).
+ * VARBOS_QUIET (if set, nothing is ever written to standard error), VARBOS_DEBUG (if 1, private
+ * memory is watched: writes past its end or after its free, second frees, and what is left when
+ * the space closes or the program ends are said on standard error).
  */
 #ifndef VARBOS_H
 #define VARBOS_H
