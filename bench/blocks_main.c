@@ -7,8 +7,8 @@ static const struct contender_row rows[] = {
 	{"churn", churn_start, churn_round, 10},
 	{"larson", larson_start, larson_round, 3},
 	{"prodcons", prodcons_start, prodcons_round, 3},
-	{"rss", rss_start, rss_round, 10},
-	{"rss_rounded", rss_start, rss_rounded_round, 10},
+	{"rss", rss_start, rss_round, 4},
+	{"rss_rounded", rss_start, rss_rounded_round, 4},
 };
 
 int main(int argc, char **argv)

@@ -13,7 +13,7 @@
 #include "bench/clock.h"
 #include "bench/dice.h"
 
-enum { LIVE = 10000, SIZE_LEAST = 16, SIZE_MOST = 4096, OPERATIONS = 100000 };
+enum { LIVE = 10000, SIZE_LEAST = 16, SIZE_MOST = 4096, OPERATIONS = 50000 };
 
 static void *blocks[LIVE];
 static uint32_t sizes[LIVE];

@@ -11,7 +11,7 @@
 #include "bench/dice.h"
 #include "bench/handover.h"
 
-enum { SIZE_LEAST = 64, SIZE_MOST = 1087, BLOCKS = 96000 };
+enum { SIZE_LEAST = 64, SIZE_MOST = 1087, BLOCKS = 19200 };
 
 static uint64_t state = 1, sent;
 static size_t batch;

@@ -11,7 +11,7 @@
 #include "bench/clock.h"
 #include "bench/dice.h"
 
-enum { SIZE_LEAST = 64, SIZE_MOST = 1087, BLOCKS = 100000, RING = 1024 };
+enum { SIZE_LEAST = 64, SIZE_MOST = 1087, BLOCKS = 20000, RING = 1024 };
 
 static struct {
 	_Alignas(64) _Atomic uint64_t tail; /* written by the producer */
