@@ -9,8 +9,7 @@
 
 #include "client/error.h"
 #include "client/fork.h"
-
-#define always_inline inline __attribute__((always_inline))
+#include "client/idle.h"
 
 #define ALIGN_MAX ((uint64_t)1 << 30)
 #define SIZE_LIMIT ((uint64_t)1 << 34) /* a window is no larger */
@@ -18,34 +17,11 @@
 enum {
 	GROWTH_DEFAULT = 150,
 	TIDY_SLOTS = 64, /* that one put looks at */
-	LOOKS = 64,      /* at shards that change meanwhile */
 };
 
 static void pool_freep(struct varbos_pool **pool)
 {
 	pool_free(*pool);
-}
-
-/* ---- slots ---- */
-
-static bool is_local(const struct varbos_pool *pool)
-{
-	return pool->options.kind == VARBOS_POOL_LOCAL;
-}
-
-/* One of several may do this at once; false if the state is another. */
-static always_inline bool slot_turn(struct slot *slot, enum slot_state from, enum slot_state to,
-				    bool local)
-{
-	uint32_t state = from;
-
-	if (!local)
-		return atomic_compare_exchange_strong_explicit(
-			&slot->state, &state, to, memory_order_acq_rel, memory_order_relaxed);
-	if (atomic_load_explicit(&slot->state, memory_order_relaxed) != from)
-		return false;
-	atomic_store_explicit(&slot->state, to, memory_order_relaxed);
-	return true;
 }
 
 static uint64_t now_ms(const struct varbos_pool *pool)
@@ -56,122 +32,6 @@ static uint64_t now_ms(const struct varbos_pool *pool)
 		return pool->options.clock_ms(pool->options.context);
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- stacks ---- */
-
-/* Which of `n` (a power of two) is the calling thread's. */
-static uint32_t own_shard(uint32_t n)
-{
-	static _Atomic uint32_t threads;
-	static _Thread_local uint32_t mine __attribute__((tls_model("initial-exec")));
-
-	if (n == 1)
-		return 0;
-	if (!mine)
-		mine = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) + 1;
-	return mine & (n - 1);
-}
-
-/* Does somebody wait who has announced it before this? */
-static always_inline bool push(struct varbos_pool *pool, uint32_t id,
-			       enum varbos_pool_kind kind)
-{
-	struct shard *shard = &pool->shards[0];
-	bool waited;
-
-	switch (kind) {
-	case VARBOS_POOL_LOCAL:
-		stack_push_alone(&shard->idle, &pool->slabs, id);
-		return false;
-	case VARBOS_POOL_LOCKED:
-		lock_acquire(&shard->lock);
-		stack_push_alone(&shard->idle, &pool->slabs, id);
-		waited = atomic_load_explicit(&pool->waiting, memory_order_relaxed);
-		lock_release(&shard->lock);
-		return waited;
-	case VARBOS_POOL_STEALING:
-		shard += own_shard(pool->n_shards);
-		break;
-	case VARBOS_POOL_LOCK_FREE:
-		break;
-	}
-	stack_push(&shard->idle, &pool->slabs, id);
-	return atomic_load_explicit(&pool->waiting, memory_order_seq_cst);
-}
-
-static always_inline uint32_t pop(struct varbos_pool *pool, enum varbos_pool_kind kind)
-{
-	struct shard *shard = &pool->shards[0];
-	uint32_t id = ID_NONE, mine, mask = pool->n_shards - 1;
-
-	switch (kind) {
-	case VARBOS_POOL_LOCAL:
-		return stack_pop_alone(&shard->idle, &pool->slabs);
-	case VARBOS_POOL_LOCKED:
-		lock_acquire(&shard->lock);
-		id = stack_pop_alone(&shard->idle, &pool->slabs);
-		lock_release(&shard->lock);
-		return id;
-	case VARBOS_POOL_LOCK_FREE:
-		return stack_pop(&shard->idle, &pool->slabs, false);
-	case VARBOS_POOL_STEALING:
-		mine = own_shard(pool->n_shards);
-		for (uint32_t i = 0; i <= mask && id == ID_NONE; i++)
-			id = stack_pop(&pool->shards[(mine + i) & mask].idle, &pool->slabs, i);
-		break;
-	}
-	return id;
-}
-
-/* ---- waiting ---- */
-
-static void wake(struct varbos_pool *pool, bool all)
-{
-	atomic_fetch_add_explicit(&pool->event, 1, memory_order_seq_cst);
-	futex_wake(&pool->event, all);
-}
-
-/* With the change made that who waits may hope for. */
-static void wake_waiting(struct varbos_pool *pool, bool all)
-{
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&pool->waiting, memory_order_relaxed))
-		wake(pool, all);
-}
-
-static void announce(struct varbos_pool *pool, uint32_t more)
-{
-	struct shard *shard = &pool->shards[0];
-	bool locked = pool->options.kind == VARBOS_POOL_LOCKED;
-
-	if (locked)
-		lock_acquire(&shard->lock);
-	atomic_fetch_add_explicit(&pool->waiting, more, memory_order_seq_cst);
-	if (locked)
-		lock_release(&shard->lock);
-}
-
-/* ---- slots without an object ---- */
-
-static void slow_enter(struct varbos_pool *pool)
-{
-	if (!is_local(pool))
-		lock_acquire(&pool->lock);
-}
-
-static void slow_leave(struct varbos_pool *pool)
-{
-	if (!is_local(pool))
-		lock_release(&pool->lock);
-}
-
-/* With the lock. */
-static void hollow(struct varbos_pool *pool, uint32_t id)
-{
-	atomic_store_explicit(&slot_of(&pool->slabs, id)->state, SLOT_EMPTY,
-			      memory_order_relaxed);
-	slabs_return(&pool->slabs, id);
 }
 
 /* ---- objects come and go ---- */
@@ -257,57 +117,6 @@ static int fill(struct varbos_pool *pool, uint32_t total)
 }
 
 /* ---- getting ---- */
-
-/* An idle object, LIVE from now on, or ID_NONE. `locked`: the caller has the lock. */
-static always_inline uint32_t take_idle(struct varbos_pool *pool, bool locked,
-					enum varbos_pool_kind kind)
-{
-	struct slot *slot;
-	uint32_t id;
-
-	while ((id = pop(pool, kind)) != ID_NONE) {
-		slot = slot_of(&pool->slabs, id);
-		if (!pool->evicts) {
-			atomic_store_explicit(&slot->state, SLOT_LIVE, memory_order_relaxed);
-			break;
-		}
-		if (slot_turn(slot, SLOT_IDLE, SLOT_LIVE, kind == VARBOS_POOL_LOCAL))
-			break;
-		/* It was evicted where it lay. */
-		if (!locked)
-			slow_enter(pool);
-		hollow(pool, id);
-		if (!locked)
-			slow_leave(pool);
-	}
-	return id;
-}
-
-static uint64_t tops_sum(struct varbos_pool *pool)
-{
-	uint64_t sum = 0;
-
-	/* Turns only grow: no two changes make up for each other. */
-	for (uint32_t i = 0; i < pool->n_shards; i++)
-		sum += top_turn(
-			atomic_load_explicit(&pool->shards[i].idle.top, memory_order_seq_cst));
-	return sum;
-}
-
-/* O6, with the lock. */
-static uint32_t take_surely(struct varbos_pool *pool)
-{
-	uint32_t id = ID_NONE;
-	uint64_t before;
-
-	for (int i = 0; i < LOOKS && id == ID_NONE; i++) {
-		before = tops_sum(pool);
-		id = take_idle(pool, true, pool->options.kind);
-		if (id == ID_NONE && tops_sum(pool) == before)
-			break;
-	}
-	return id;
-}
 
 static int error_exhausted(const struct varbos_pool *pool)
 {
@@ -424,15 +233,19 @@ static int get_waiting(struct varbos_pool *pool, int timeout_ms, uint32_t *ret)
 	return r;
 }
 
-static int check(const struct varbos_pool *pool, const char *function)
+/* Apart, so that what is rare costs the rest no registers. */
+static __attribute__((noinline)) int check_failed(const struct varbos_pool *pool,
+						  const char *function)
 {
-	if (pool && pool->stamp == fork_count())
-		return 0;
 	error_enter(function);
 	return pool ? error_parents("the pool") : error_null("pool");
 }
 
-/* Apart, so that what is rare costs the rest no registers. */
+static inline int check(const struct varbos_pool *pool, const char *function)
+{
+	return pool && pool->stamp == fork_count() ? 0 : check_failed(pool, function);
+}
+
 static __attribute__((noinline)) void *get_rare(struct varbos_pool *pool, int timeout_ms)
 {
 	struct varbos_error before = *varbos_error();
@@ -459,31 +272,6 @@ static always_inline void *get_as(struct varbos_pool *pool, int timeout_ms,
 		return get_rare(pool, timeout_ms);
 	id = take_idle(pool, false, kind);
 	return id != ID_NONE ? got(pool, id) : get_rare(pool, timeout_ms);
-}
-
-static always_inline void *get(struct varbos_pool *pool, int timeout_ms)
-{
-	switch (pool->options.kind) {
-	case VARBOS_POOL_LOCAL:
-		return get_as(pool, timeout_ms, VARBOS_POOL_LOCAL);
-	case VARBOS_POOL_LOCK_FREE:
-		return get_as(pool, timeout_ms, VARBOS_POOL_LOCK_FREE);
-	case VARBOS_POOL_STEALING:
-		return get_as(pool, timeout_ms, VARBOS_POOL_STEALING);
-	case VARBOS_POOL_LOCKED:
-		break;
-	}
-	return get_as(pool, timeout_ms, VARBOS_POOL_LOCKED);
-}
-
-_public_ void *varbos_pool_get(struct varbos_pool *pool)
-{
-	return check(pool, "varbos_pool_get") ? NULL : get(pool, 0);
-}
-
-_public_ void *varbos_pool_get_within(struct varbos_pool *pool, int timeout_ms)
-{
-	return check(pool, "varbos_pool_get_within") ? NULL : get(pool, timeout_ms);
 }
 
 /* ---- letting go ---- */
@@ -551,12 +339,6 @@ static __attribute__((noinline)) void tidy_some(struct varbos_pool *pool, uint64
 		wake_waiting(pool, true);
 }
 
-static always_inline void tidy_maybe(struct varbos_pool *pool, uint64_t now)
-{
-	if (now >= atomic_load_explicit(&pool->tidy_at, memory_order_relaxed))
-		tidy_some(pool, now);
-}
-
 _public_ int varbos_pool_tidy(struct varbos_pool *pool, uint64_t *ret_evicted)
 {
 	uint64_t evicted = 0;
@@ -592,37 +374,84 @@ static __attribute__((noinline)) int error_object(const void *object, const char
 			 object);
 }
 
-static always_inline int put_as(struct varbos_pool *pool, void *object,
-				enum varbos_pool_kind kind)
+/* It is BUSY, and ours. */
+static __attribute__((noinline)) int put_careful(struct varbos_pool *pool, uint32_t id)
 {
 	const struct varbos_pool_options *options = &pool->options;
-	struct slot *slot;
-	uint64_t now = 0;
+	struct slot *slot = slot_of(&pool->slabs, id);
+	uint64_t now;
+
+	if (options->reset)
+		options->reset(object_of(&pool->slabs, id), options->context);
+	if (!is_valid(pool, id, VARBOS_POOL_VALIDATE_PUT))
+		return 0;
+	now = pool->evicts ? now_ms(pool) : 0;
+	atomic_store_explicit(&slot->since, now, memory_order_relaxed);
+	/* Release: who evicts it sees the object. */
+	atomic_store_explicit(&slot->state, SLOT_IDLE, memory_order_release);
+	if (push(pool, id, options->kind))
+		wake(pool, false);
+	if (pool->evicts && now >= atomic_load_explicit(&pool->tidy_at, memory_order_relaxed))
+		tidy_some(pool, now);
+	return 0;
+}
+
+static always_inline int put_as(struct varbos_pool *pool, const void *object,
+				enum varbos_pool_kind kind)
+{
+	enum slot_state next = pool->careful ? SLOT_BUSY : SLOT_IDLE;
 	bool inside;
 	uint32_t id = slabs_find(&pool->slabs, object, &inside);
 
 	if (id == ID_NONE)
 		return error_object(object, inside ? "interior" : "foreign");
-	slot = slot_of(&pool->slabs, id);
-	if (!slot_turn(slot, SLOT_LIVE, SLOT_BUSY, kind == VARBOS_POOL_LOCAL) &&
+	if (!slot_turn(slot_of(&pool->slabs, id), SLOT_LIVE, next, kind == VARBOS_POOL_LOCAL) &&
 	    !mutant(pool_twice_unchecked))
 		return error_object(object, "twice");
-	if (options->reset)
-		options->reset(object, options->context);
-	if (!is_valid(pool, id, VARBOS_POOL_VALIDATE_PUT))
-		return 0;
-
-	if (pool->evicts) {
-		now = now_ms(pool);
-		atomic_store_explicit(&slot->since, now, memory_order_relaxed);
-	}
-	/* Release: who evicts it sees the object. */
-	atomic_store_explicit(&slot->state, SLOT_IDLE, memory_order_release);
+	if (next == SLOT_BUSY)
+		return put_careful(pool, id);
 	if (push(pool, id, kind))
 		wake(pool, false);
-	if (pool->evicts)
-		tidy_maybe(pool, now);
 	return 0;
+}
+
+/* ---- the four kinds ---- */
+
+#define WAYS(name, kind)                                                    \
+	static void *name##_get(struct varbos_pool *pool, int timeout_ms)   \
+	{                                                                   \
+		return get_as(pool, timeout_ms, kind);                      \
+	}                                                                   \
+	static int name##_put(struct varbos_pool *pool, const void *object) \
+	{                                                                   \
+		return put_as(pool, object, kind);                          \
+	}
+
+WAYS(locked, VARBOS_POOL_LOCKED)
+WAYS(local, VARBOS_POOL_LOCAL)
+WAYS(lock_free, VARBOS_POOL_LOCK_FREE)
+WAYS(stealing, VARBOS_POOL_STEALING)
+
+static const struct {
+	void *(*get)(struct varbos_pool *pool, int timeout_ms);
+	int (*put)(struct varbos_pool *pool, const void *object);
+} ways[] = {
+	[VARBOS_POOL_LOCKED] = {locked_get, locked_put},
+	[VARBOS_POOL_LOCAL] = {local_get, local_put},
+	[VARBOS_POOL_LOCK_FREE] = {lock_free_get, lock_free_put},
+	[VARBOS_POOL_STEALING] = {stealing_get, stealing_put},
+};
+
+_public_ void *varbos_pool_get(struct varbos_pool *pool)
+{
+	return check(pool, "varbos_pool_get") ? NULL : ways[pool->options.kind].get(pool, 0);
+}
+
+_public_ void *varbos_pool_get_within(struct varbos_pool *pool, int timeout_ms)
+{
+	return check(pool, "varbos_pool_get_within")
+		       ? NULL
+		       : ways[pool->options.kind].get(pool, timeout_ms);
 }
 
 _public_ int varbos_pool_put(struct varbos_pool *pool, void *object)
@@ -632,19 +461,7 @@ _public_ int varbos_pool_put(struct varbos_pool *pool, void *object)
 	if (!object)
 		return 0;
 	r = check(pool, "varbos_pool_put");
-	if (r)
-		return r;
-	switch (pool->options.kind) {
-	case VARBOS_POOL_LOCAL:
-		return put_as(pool, object, VARBOS_POOL_LOCAL);
-	case VARBOS_POOL_LOCK_FREE:
-		return put_as(pool, object, VARBOS_POOL_LOCK_FREE);
-	case VARBOS_POOL_STEALING:
-		return put_as(pool, object, VARBOS_POOL_STEALING);
-	case VARBOS_POOL_LOCKED:
-		break;
-	}
-	return put_as(pool, object, VARBOS_POOL_LOCKED);
+	return r ? r : ways[pool->options.kind].put(pool, object);
 }
 
 /* ---- looking ---- */
@@ -764,6 +581,8 @@ int pool_new(struct varbos_pool **ret, const struct source *source,
 	pool->stamp = fork_count();
 	pool->tie = (struct tie){.handle = pool, .end = end_tied};
 	pool->evicts = checked.idle_ms;
+	pool->careful =
+		checked.idle_ms || checked.reset || (checked.flags & VARBOS_POOL_VALIDATE_PUT);
 	slabs_init(&pool->slabs, source, checked.size, checked.align, checked.max);
 	pool->n_shards = n;
 	for (uint32_t i = 0; i < n; i++)

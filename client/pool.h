@@ -8,7 +8,8 @@
  *       EMPTY --construct (lock)--> IDLE | LIVE
  *       IDLE  --get--> LIVE                  who popped the id
  *       IDLE  --evict (lock)--> GONE         while its id is still on a stack
- *       LIVE  --put--> BUSY --> IDLE         who puts; BUSY while callbacks look at it
+ *       LIVE  --put--> BUSY --> IDLE         who puts; straight to IDLE, but for callbacks and
+ *                                            where there is eviction
  *       BUSY  --invalid (lock)--> EMPTY
  *       GONE  --popped (lock)--> EMPTY
  *
@@ -50,6 +51,7 @@ struct varbos_pool {
 	uint32_t stamp;                     /* fork count of all this */
 	uint32_t n_shards;                  /* a power of two */
 	bool evicts;
+	bool careful; /* there is more to a put than to check and to push */
 	struct slabs slabs;
 
 	struct lock lock; /* of what follows, and of the slabs */
