@@ -179,10 +179,11 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 	if (!drain(core, &member->extents, last, steps))
 		return CORE_MORE;
 	if (last) {
-		if (!drain_space(core, space, steps))
-			return CORE_MORE;
+		/* A sweep may be looking at channels' memory. */
 		if (space->n_plans)
 			return CORE_E_BUSY;
+		if (!drain_space(core, space, steps))
+			return CORE_MORE;
 		r = end_add(plan, space);
 		if (r)
 			return r;
