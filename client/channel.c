@@ -44,16 +44,9 @@ static int word_of(void *userdata, uint64_t ref, _Atomic uint32_t **ret)
 
 static void wake(const struct varbos_channel *channel, uint32_t what)
 {
-	struct ring *ring = channel->end.ring;
-
-	if (what & RING_WAKE_ITEM)
-		wait_wake(&ring->send.tail);
-	if (what & RING_WAKE_ROOM)
-		wait_wake(&ring->receive.head);
-	if (what & RING_WAKE_SEND_LOCK)
-		wait_wake(&ring->send.lock);
-	if (what & RING_WAKE_RECEIVE_LOCK)
-		wait_wake(&ring->receive.lock);
+	for (uint32_t i = 0; i < RING_WAKES; i++)
+		if (what & 1U << i)
+			wait_wake(ring_bell(channel->end.ring, 1U << i));
 }
 
 /* ---- opening ---- */

@@ -14,12 +14,15 @@
 
 #define HOLDER_MASK ((uint32_t)(2 * BLOCK_IDS - 1))
 
-static void wake_if(_Atomic uint32_t *flag, enum ring_wake what, uint32_t *wake)
+/* After what the sleepers wait for. Odd: there is one. It counts on, so that none sleeps again. */
+static void ring_the_bell(struct ring *ring, enum ring_wake what, uint32_t *wake)
 {
-	if (!atomic_load_explicit(flag, memory_order_relaxed))
-		return;
-	atomic_store_explicit(flag, 0, memory_order_relaxed);
-	*wake |= what;
+	_Atomic uint32_t *bell = ring_bell(ring, what);
+	uint32_t old = atomic_load_explicit(bell, memory_order_relaxed);
+
+	if (old & 1 && atomic_compare_exchange_strong_explicit(
+			       bell, &old, old + 1, memory_order_relaxed, memory_order_relaxed))
+		*wake |= what;
 }
 
 /* ---- locks ---- */
@@ -70,8 +73,8 @@ static void send_let_go(const struct ring_end *end, uint32_t holder, struct ring
 	lock_let_go(&ring->send.lock, holder);
 	atomic_thread_fence(memory_order_seq_cst); /* R6 */
 	if (!mutant(ring_wake_early))
-		wake_if(&ring->sleepers.item, RING_WAKE_ITEM, &ret->wake);
-	wake_if(&ring->sleepers.send_lock, RING_WAKE_SEND_LOCK, &ret->wake);
+		ring_the_bell(ring, RING_WAKE_ITEM, &ret->wake);
+	ring_the_bell(ring, RING_WAKE_SEND_LOCK, &ret->wake);
 }
 
 static void receive_let_go(const struct ring_end *end, struct ring_result *ret)
@@ -80,8 +83,8 @@ static void receive_let_go(const struct ring_end *end, struct ring_result *ret)
 
 	lock_let_go(&ring->receive.lock, 0);
 	atomic_thread_fence(memory_order_seq_cst); /* R6 */
-	wake_if(&ring->sleepers.room, RING_WAKE_ROOM, &ret->wake);
-	wake_if(&ring->sleepers.receive_lock, RING_WAKE_RECEIVE_LOCK, &ret->wake);
+	ring_the_bell(ring, RING_WAKE_ROOM, &ret->wake);
+	ring_the_bell(ring, RING_WAKE_RECEIVE_LOCK, &ret->wake);
 }
 
 /* ---- slots ---- */
@@ -205,7 +208,7 @@ int ring_send(const struct ring_end *end, const uint64_t *refs, uint32_t n,
 		return r;
 	r = room(end, n, &tail, &free);
 	if (mutant(ring_wake_early))
-		wake_if(&end->ring->sleepers.item, RING_WAKE_ITEM, &ret->wake);
+		ring_the_bell(end->ring, RING_WAKE_ITEM, &ret->wake);
 	if (!r && mutant(ring_published_early))
 		atomic_store_explicit(&end->ring->send.tail, tail + (uint32_t)u64_min(n, free),
 				      memory_order_release);
@@ -334,25 +337,25 @@ int ring_receive(const struct ring_end *end, uint64_t *refs, uint32_t n,
 
 /* ---- sleeping ---- */
 
-/* Is there nothing to do for who waits for this, whose word is `value`? */
-static bool is_idle(const struct ring_end *end, enum ring_wake what, uint32_t value)
+/* Is there nothing to do for who waits for this? */
+static bool is_idle(const struct ring_end *end, enum ring_wake what)
 {
 	struct ring *ring = end->ring;
-	uint32_t other;
+	uint32_t tail, head, lock;
 
+	tail = atomic_load_explicit(&ring->send.tail, memory_order_acquire);
+	head = atomic_load_explicit(&ring->receive.head, memory_order_acquire);
+	lock = atomic_load_explicit(what == RING_WAKE_RECEIVE_LOCK ? &ring->receive.lock
+								   : &ring->send.lock,
+				    memory_order_acquire);
 	switch (what) {
 	case RING_WAKE_ITEM:
-		other = atomic_load_explicit(&ring->receive.head, memory_order_acquire);
-		if (value != other)
-			return false;
-		other = atomic_load_explicit(&ring->send.lock, memory_order_acquire);
-		return !lock_is_orphaned(end, other);
+		return tail == head && !lock_is_orphaned(end, lock);
 	case RING_WAKE_ROOM:
-		other = atomic_load_explicit(&ring->send.tail, memory_order_acquire);
-		return other - value == end->capacity;
+		return tail - head == end->capacity;
 	case RING_WAKE_SEND_LOCK:
 	case RING_WAKE_RECEIVE_LOCK:
-		return (value & HOLDER_MASK) && !lock_is_orphaned(end, value);
+		return (lock & HOLDER_MASK) && !lock_is_orphaned(end, lock);
 	default:
 		return false;
 	}
@@ -360,43 +363,22 @@ static bool is_idle(const struct ring_end *end, enum ring_wake what, uint32_t va
 
 bool ring_sleep(const struct ring_end *end, enum ring_wake what, struct ring_sleep *ret)
 {
-	struct ring *ring = end->ring;
-	_Atomic uint32_t *word, *flag;
+	_Atomic uint32_t *bell = ring_bell(end->ring, what);
+	uint32_t value;
 
-	switch (what) {
-	case RING_WAKE_ITEM:
-		word = &ring->send.tail;
-		flag = &ring->sleepers.item;
-		break;
-	case RING_WAKE_ROOM:
-		word = &ring->receive.head;
-		flag = &ring->sleepers.room;
-		break;
-	case RING_WAKE_SEND_LOCK:
-		word = &ring->send.lock;
-		flag = &ring->sleepers.send_lock;
-		break;
-	case RING_WAKE_RECEIVE_LOCK:
-		word = &ring->receive.lock;
-		flag = &ring->sleepers.receive_lock;
-		break;
-	default:
+	if (!bell || (mutant(ring_sleep_late) && !is_idle(end, what)))
 		return false;
+	value = atomic_load_explicit(bell, memory_order_acquire);
+	if (!(value & 1)) {
+		if (!atomic_compare_exchange_strong_explicit(bell, &value, value + 1,
+							     memory_order_relaxed,
+							     memory_order_relaxed))
+			return false; /* much is going on */
+		value++;
 	}
-
-	ret->word = word;
-	ret->value = atomic_load_explicit(word, memory_order_acquire);
-	if (!is_idle(end, what, ret->value))
-		return false;
-	/*
-	 * In this order: whoever takes the flag away after it was set has changed the word before,
-	 * so that the last look, or the kernel's, sees another value.
-	 */
-	atomic_store_explicit(flag, 1, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst); /* R6 */
-	if (mutant(ring_sleep_late))
-		ret->value = atomic_load_explicit(word, memory_order_acquire);
-	return atomic_load_explicit(word, memory_order_acquire) == ret->value;
+	*ret = (struct ring_sleep){.word = bell, .value = value};
+	return mutant(ring_sleep_late) || is_idle(end, what);
 }
 
 uint32_t ring_count(const struct ring_end *end)

@@ -5,17 +5,17 @@
  *   field          written by                     read by
  *   send.lock      senders, by CAS; the daemon's  the same, and receivers of an empty ring
  *                  sweep
- *   send.tail      who has send.lock, after the   receivers; who sleeps until there is
- *                  slots and words it publishes   something
+ *   send.tail      who has send.lock, after the   receivers
+ *                  slots and words it publishes
  *   send.head      who has send.lock: `head` as   who has send.lock
  *                  it was read last
  *   receive.lock   receivers, by CAS; the sweep   the same
- *   receive.head   who has receive.lock, after    senders; who sleeps until there is room
+ *   receive.head   who has receive.lock, after    senders
  *                  the slots have been cleared
  *   receive.tail   who has receive.lock: `tail`   who has receive.lock
  *                  as it was read last
- *   sleepers.*     1: by who is about to sleep;   who has just done what it waits for
- *                  0: by who wakes
+ *   bells.*        odd: by who is about to     who has just done what it waits for; who
+ *                  sleep; even: by who wakes   sleeps until it changes
  *   slots[n]       a reference: who has send.lock who has receive.lock; who takes send.lock
  *                  0: who has receive.lock, or    over
  *                  send.lock for those it wrote
@@ -37,12 +37,13 @@
  *     `head` are to the slots.
  * R5  A lock is taken over only from an id that is dead, and the id is given again only after
  *     a sweep that has made the locks it held RING_ORPHAN. Time never takes a lock away.
- * R6  Nobody sleeps through what it waits for: who sleeps looks, then sets its flag, then a full
- *     fence, then looks whether the word is still the same, and so does the kernel; who acts
- *     changes the word, then a full fence, then reads the flag. One of the two sees the other.
- *     (A flag that is set before the first look may be taken away by a change that is part of
- *     that look: then nobody would tell of the next.) Who dies between acting and waking wakes nobody; the `deaths` of the
- *     root file does, which all sleepers wait on, too.
+ * R6  Nobody sleeps through what it waits for: who sleeps makes the bell odd, then a full fence,
+ *     then looks, then sleeps while the bell is the same; who acts stores, then a full fence,
+ *     then looks at the bell, makes an odd one even by counting on, and wakes. One of the two
+ *     sees the other. (A flag would not do: who is slow to take it away, for something that
+ *     has been seen long ago, takes it from one who has just looked.) Who dies between acting
+ *     and waking wakes nobody; the `deaths` of the root file does, which all sleepers wait on,
+ *     too.
  * R7  Nothing here is believed: what is loaded, is loaded once; slots are masked by a capacity
  *     that the daemon told; loops run at most once over the slots. A spoiled ring loses blocks
  *     (to the sweep after its end), and gives RING_E_SPOILED, or wrong references, that words
@@ -76,7 +77,7 @@ struct ring {
 	struct {
 		_Alignas(64) _Atomic uint32_t item;
 		_Atomic uint32_t room, send_lock, receive_lock;
-	} sleepers;
+	} bells;
 	_Alignas(64) _Atomic uint64_t slots[];
 };
 
@@ -112,13 +113,24 @@ enum {
 	RING_E_SPOILED,
 };
 
-/* What a living process must do once its call has returned: FUTEX_WAKE all on that word. */
+/* What is waited for; whoever returns with some of it in `wake` does FUTEX_WAKE all on its bell. */
 enum ring_wake {
-	RING_WAKE_ITEM = 1 << 0,         /* send.tail */
-	RING_WAKE_ROOM = 1 << 1,         /* receive.head */
-	RING_WAKE_SEND_LOCK = 1 << 2,    /* send.lock */
-	RING_WAKE_RECEIVE_LOCK = 1 << 3, /* receive.lock */
+	RING_WAKE_ITEM = 1 << 0,
+	RING_WAKE_ROOM = 1 << 1,
+	RING_WAKE_SEND_LOCK = 1 << 2,
+	RING_WAKE_RECEIVE_LOCK = 1 << 3,
+	RING_WAKES = 4,
 };
+
+/* NULL: that is none. */
+static inline _Atomic uint32_t *ring_bell(struct ring *ring, enum ring_wake what)
+{
+	return what == RING_WAKE_ITEM           ? &ring->bells.item
+	       : what == RING_WAKE_ROOM         ? &ring->bells.room
+	       : what == RING_WAKE_SEND_LOCK    ? &ring->bells.send_lock
+	       : what == RING_WAKE_RECEIVE_LOCK ? &ring->bells.receive_lock
+						: NULL;
+}
 
 /* One process's way to a ring. */
 struct ring_end {
@@ -156,9 +168,8 @@ int ring_send(const struct ring_end *end, const uint64_t *refs, uint32_t n,
 int ring_receive(const struct ring_end *end, uint64_t *refs, uint32_t n,
 		 struct ring_result *ret);
 
-/* What a call waits for: the same four. */
 struct ring_sleep {
-	_Atomic uint32_t *word;
+	_Atomic uint32_t *word; /* the bell */
 	uint32_t value;
 };
 

@@ -391,11 +391,11 @@ START_TEST(who_sleeps_is_woken_by_what_it_waits_for)
 	for (uint32_t i = 0; i < BLOCKS; i++)
 		refs[i] = block(i, A);
 	ck_assert(ring_sleep(&b, RING_WAKE_ITEM, &sleep));
-	ck_assert_ptr_eq(sleep.word, &ring->send.tail);
-	ck_assert_uint_eq(sleep.value, ring->send.tail);
+	ck_assert_ptr_eq(sleep.word, &ring->bells.item);
+	ck_assert_uint_eq(sleep.value, ring->bells.item);
 	ck_assert_int_eq(ring_send(&a, refs, 2, &result), 0);
 	ck_assert_uint_eq(result.wake, RING_WAKE_ITEM);
-	ck_assert_uint_ne(sleep.value, ring->send.tail);
+	ck_assert_uint_ne(sleep.value, ring->bells.item);
 	ck_assert_int_eq(ring_send(&a, refs + 2, 2, &result), 0);
 	ck_assert_uint_eq(result.wake, 0); /* nobody has come back to sleep */
 	ck_assert(!ring_sleep(&b, RING_WAKE_ITEM, &sleep));
@@ -403,10 +403,30 @@ START_TEST(who_sleeps_is_woken_by_what_it_waits_for)
 	ck_assert(!ring_sleep(&a, RING_WAKE_ROOM, &sleep));
 	ck_assert_int_eq(ring_send(&a, refs + 4, 9, &result), 0);
 	ck_assert(ring_sleep(&a, RING_WAKE_ROOM, &sleep));
-	ck_assert_ptr_eq(sleep.word, &ring->receive.head);
+	ck_assert_ptr_eq(sleep.word, &ring->bells.room);
 	ck_assert_int_eq(ring_receive(&b, got, 1, &result), 0);
 	ck_assert_uint_eq(result.wake, RING_WAKE_ROOM);
-	ck_assert_uint_ne(sleep.value, ring->receive.head);
+	ck_assert_uint_ne(sleep.value, ring->bells.room);
+}
+END_TEST
+
+/* Found by tests/spin: a flag that is taken away late is taken from one who has just looked. */
+START_TEST(who_wakes_late_wakes_those_who_have_looked_since)
+{
+	uint64_t refs[2] = {block(1, A), block(2, A)};
+	struct ring_result result;
+	struct ring_sleep first, second;
+
+	ck_assert(ring_sleep(&b, RING_WAKE_ITEM, &first));
+	ck_assert(ring_sleep(&c, RING_WAKE_ITEM, &second));
+	ck_assert_int_eq(ring_send(&a, refs, 1, &result), 0);
+	ck_assert_uint_eq(receive_one(&b), refs[0]);
+	/* Between its look and its sleep somebody else has come and gone: it must not sleep. */
+	ck_assert_uint_ne(atomic_load(second.word), second.value);
+	ck_assert(ring_sleep(&c, RING_WAKE_ITEM, &second));
+	ck_assert_uint_eq(atomic_load(second.word), second.value);
+	ck_assert_int_eq(ring_send(&a, refs + 1, 1, &result), 0);
+	ck_assert_uint_eq(result.wake, RING_WAKE_ITEM);
 }
 END_TEST
 
@@ -419,7 +439,7 @@ START_TEST(who_waits_for_a_lock_is_woken_when_it_is_let_go)
 	ck_assert(!ring_sleep(&b, RING_WAKE_SEND_LOCK, &sleep)); /* nobody has it */
 	ring->send.lock = 2 * BLOCK_IDS + C;
 	ck_assert(ring_sleep(&b, RING_WAKE_SEND_LOCK, &sleep));
-	ck_assert_ptr_eq(sleep.word, &ring->send.lock);
+	ck_assert_ptr_eq(sleep.word, &ring->bells.send_lock);
 	dead[C] = true;
 	ck_assert(!ring_sleep(&b, RING_WAKE_SEND_LOCK, &sleep));
 	ck_assert_int_eq(ring_send(&a, refs, 1, &result), 0);
@@ -427,7 +447,7 @@ START_TEST(who_waits_for_a_lock_is_woken_when_it_is_let_go)
 
 	ring->receive.lock = 2 * BLOCK_IDS + B;
 	ck_assert(ring_sleep(&a, RING_WAKE_RECEIVE_LOCK, &sleep));
-	ck_assert_ptr_eq(sleep.word, &ring->receive.lock);
+	ck_assert_ptr_eq(sleep.word, &ring->bells.receive_lock);
 	dead[B] = true;
 	ck_assert_int_eq(ring_receive(&a, &got, 1, &result), 0);
 	ck_assert(result.wake & RING_WAKE_RECEIVE_LOCK);
@@ -506,14 +526,9 @@ static void futex_wake(_Atomic uint32_t *word)
 
 static void wake(uint32_t what)
 {
-	if (what & RING_WAKE_ITEM)
-		futex_wake(&ring->send.tail);
-	if (what & RING_WAKE_ROOM)
-		futex_wake(&ring->receive.head);
-	if (what & RING_WAKE_SEND_LOCK)
-		futex_wake(&ring->send.lock);
-	if (what & RING_WAKE_RECEIVE_LOCK)
-		futex_wake(&ring->receive.lock);
+	for (uint32_t i = 0; i < RING_WAKES; i++)
+		if (what & 1U << i)
+			futex_wake(ring_bell(ring, 1U << i));
 }
 
 /* Without futex_waitv: in slices, for somebody may die. */
@@ -555,10 +570,7 @@ static void bury(uint32_t id)
 		} while (!block_exchange(locks[i], &old, new));
 	}
 	pthread_mutex_unlock(&world.daemon);
-	futex_wake(&ring->send.tail);
-	futex_wake(&ring->receive.head);
-	futex_wake(&ring->send.lock);
-	futex_wake(&ring->receive.lock);
+	wake((1U << RING_WAKES) - 1);
 }
 
 /* Dies in the middle of sending `ref`, if the lock can be had: as far as `how` says. */
@@ -728,6 +740,7 @@ int main(void)
 	tcase_add_test(tests, who_is_slow_to_take_over_takes_nothing_from_a_living_namesake);
 	tcase_add_test(tests, a_receiver_that_dies_anywhere_is_followed_by_the_next);
 	tcase_add_test(tests, who_sleeps_is_woken_by_what_it_waits_for);
+	tcase_add_test(tests, who_wakes_late_wakes_those_who_have_looked_since);
 	tcase_add_test(tests, who_waits_for_a_lock_is_woken_when_it_is_let_go);
 	tcase_add_test(tests, a_ring_of_garbage_ends_every_call_within_its_memory);
 	tcase_add_test(tests, no_block_is_lost_or_received_twice_by_threads_that_die);
