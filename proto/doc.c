@@ -192,6 +192,7 @@ static void print_layouts(FILE *out)
 	MEMBER(stats_space, sessions);
 	MEMBER(stats_space, windows);
 	MEMBER(stats_space, removed);
+	MEMBER(stats_space, ids);
 	MEMBER(stats_space, placement);
 	MEMBER(stats_space, limit);
 	MEMBER(stats_space, reserve);
@@ -205,6 +206,7 @@ static void print_layouts(FILE *out)
 	MEMBER(stats_space, refused);
 	MEMBER(stats_space, failures);
 	MEMBER(stats_space, surplus);
+	MEMBER(stats_space, swept);
 
 	TABLE(stats_client, "a row of `clients`");
 	MEMBER(stats_client, session);

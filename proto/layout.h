@@ -403,12 +403,13 @@ struct stats_failures {
 struct stats_space {
 	char name[SPACE_NAME_MAX + 1];
 	uint32_t space, uid, gid, mode;
-	uint32_t sessions, windows, removed, reserved;
+	uint32_t sessions, windows, removed, ids; /* of holders and channels */
 	char placement[16];
 	uint64_t limit, reserve, used, peak, committed, largest;
 	uint64_t extents, allocs, frees, refused;
 	struct stats_failures failures;
 	uint64_t surplus; /* bytes taken back that stood where nothing was committed */
+	uint64_t swept;   /* shared blocks freed that their holders had left when they ended */
 };
 
 struct stats_node {

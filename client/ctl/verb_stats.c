@@ -51,6 +51,8 @@ static const struct table_column space_columns[] = {
 	SPACE(frees, NULL, "frees", SHOW_COUNT),
 	SPACE(refused, NULL, "refused", SHOW_COUNT),
 	SPACE(surplus, NULL, "surplus", SHOW_BYTES),
+	SPACE(ids, NULL, "ids", SHOW_COUNT),
+	SPACE(swept, NULL, "swept", SHOW_COUNT),
 	SPACE(removed, NULL, "removed", SHOW_YES_NO),
 #undef SPACE
 };

@@ -312,6 +312,8 @@ int core_sweep_begin(struct core *core, uint32_t space, uint64_t *ret_dead);
 /* At most `max`, maybe none. CORE_MORE: call again; 0: that was all. */
 int core_sweep_next(struct core *core, uint32_t space, struct extent_place *ret, uint32_t max,
 		    uint32_t *ret_n);
+/* So many words of it were the dead's, and are FREED. */
+void core_swept(struct core *core, uint32_t space, uint64_t words);
 /* As it was listed. False: it is another by now, or not to be freed. */
 bool core_sweep_free(struct core *core, uint32_t space, const struct extent_place *place);
 /* Not `done`: it did not get through all, so what was dead stays dead. */
@@ -391,6 +393,7 @@ void core_surplus(struct core *core, uint32_t space, uint64_t bytes);
 struct space_counts {
 	uint64_t allocs, frees, refused;
 	uint64_t surplus; /* bytes */
+	uint64_t swept;   /* blocks that the dead had */
 	struct stats_failures failures;
 };
 

@@ -85,6 +85,14 @@ int core_sweep_next(struct core *core, uint32_t slot, struct extent_place *ret, 
 	return 0;
 }
 
+void core_swept(struct core *core, uint32_t slot, uint64_t words)
+{
+	struct space *space = core_space_at(core, slot);
+
+	if (space)
+		space->counts.swept += words;
+}
+
 bool core_sweep_free(struct core *core, uint32_t slot, const struct extent_place *place)
 {
 	struct space *space = core_space_at(core, slot);

@@ -10,6 +10,7 @@ void space_counts_add(struct space_counts *sum, const struct space_counts *more)
 	sum->frees += more->frees;
 	sum->refused += more->refused;
 	sum->surplus += more->surplus;
+	sum->swept += more->swept;
 	sum->failures.memory += more->failures.memory;
 	sum->failures.too_large += more->failures.too_large;
 	sum->failures.budget_region += more->failures.budget_region;

@@ -173,6 +173,7 @@ static void fill_space(struct stats_copy *copy, uint32_t slot, const struct spac
 		.sessions = view->sessions,
 		.windows = view->windows,
 		.removed = view->removed,
+		.ids = view->ids,
 		.limit = view->limit,
 		.reserve = view->reserve,
 		.used = view->used,
@@ -185,6 +186,7 @@ static void fill_space(struct stats_copy *copy, uint32_t slot, const struct spac
 		.refused = view->counts.refused,
 		.failures = view->counts.failures,
 		.surplus = view->counts.surplus,
+		.swept = view->counts.swept,
 	};
 	snprintf(row->name, sizeof(row->name), "%s", view->name);
 	snprintf(row->placement, sizeof(row->placement), "%s", view->placement);

@@ -35,7 +35,8 @@ struct sweeper {
 	uint32_t beats;
 	uint32_t at;          /* slot of the space that is swept, or was last */
 	bool running, listed; /* all of its extents have been */
-	uint64_t started_ns, freed;
+	bool news;            /* something was swept, or freed */
+	uint64_t started_ns;
 	struct words_job job;
 };
 
@@ -94,7 +95,7 @@ static void end(struct sweeper *sweeper)
 		(error ? (uint64_t)FAILED_REST_MS : u64_min(took_ms * REST_TIMES, REST_MAX_MS));
 	server_apply(server);
 	files_tell_deaths(&server->files, server->sys, sweeper->at);
-	if (sweeper->freed)
+	if (sweeper->news)
 		publisher_touch(server->publisher);
 	request_retry(server);
 	sweeper_look(sweeper);
@@ -136,10 +137,14 @@ static void parts_done(struct words_job *job)
 	struct server *server = sweeper->server;
 
 	/* Those before the one that failed are true. */
-	for (uint32_t i = 0; i < job->at && !server->stopping; i++)
-		if (is_empty(&job->parts[i]))
-			sweeper->freed += core_sweep_free(server->core, sweeper->at,
-							  &job->parts[i].place);
+	for (uint32_t i = 0; i < job->at && !server->stopping; i++) {
+		const struct words_part *part = &job->parts[i];
+
+		core_swept(server->core, sweeper->at, part->found.swept);
+		if (is_empty(part))
+			core_sweep_free(server->core, sweeper->at, &part->place);
+		sweeper->news |= part->found.swept || is_empty(part);
+	}
 	server_apply(server);
 	if (job->error || sweeper->listed)
 		end(sweeper);
@@ -158,7 +163,7 @@ static void begin(struct sweeper *sweeper, uint32_t space)
 		return;
 	sweeper->running = true;
 	sweeper->at = space;
-	sweeper->freed = 0;
+	sweeper->news = false;
 	sweeper->started_ns = server->sys->table->now_ns(server->sys);
 	sweeper->rests[space].begun = ++sweeper->count;
 	sweeper->rests[space].wanted = false;

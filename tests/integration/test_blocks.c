@@ -22,6 +22,7 @@
 #include "proto/layout.h"
 #include "proto/ring.h"
 #include "proto/size_class.h"
+#include "proto/stats_file.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
 #include "tests/suite.h"
@@ -405,6 +406,26 @@ static void kill_member(pid_t pid)
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
 }
 
+/* What the statistics say of the space, brought up to date. */
+static const struct stats_space *stats(void)
+{
+	static struct stats_copy copy;
+	const struct stats_file *file;
+	char path[128];
+	int fd, r;
+
+	peer_status(&watcher);
+	snprintf(path, sizeof(path), "%s.stats", daemon_.socket);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	file = map_file(fd, sizeof(*file), PROT_READ);
+	r = stats_file_read(file, &copy);
+	munmap((void *)(uintptr_t)file, sizeof(*file));
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_eq(copy.n_spaces, 1);
+	return &copy.spaces[0];
+}
+
 START_TEST(an_id_is_given_once_and_the_root_file_says_to_whom)
 {
 	struct member one, two, reader;
@@ -493,6 +514,8 @@ START_TEST(blocks_of_a_process_that_is_killed_are_freed_and_their_owner_is_told)
 	ck_assert_uint_eq(words_note(one.words, SLICES, slice_of(extent))->freed, 1);
 	ck_assert_uint_ne(atomic_load(&one.root->deaths), deaths);
 	ck_assert_uint_eq(used(), 64 * KIB);
+	ck_assert_uint_eq(stats()->swept, 2);
+	ck_assert_uint_eq(stats()->ids, 1);
 	close_member(&one);
 }
 END_TEST
