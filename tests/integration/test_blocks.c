@@ -965,6 +965,27 @@ START_TEST(a_sender_that_is_killed_leaves_its_channel_what_it_sent_and_no_lock)
 }
 END_TEST
 
+START_TEST(a_ring_is_zeros_where_others_bytes_have_been)
+{
+	struct wire_channel_opened opened;
+	struct wire_extent_alloced extent;
+	struct member one;
+
+	open_member(&one, "a", false);
+	holder(&one);
+	extent = alloc_blocks(&one, 64 * KIB);
+	open_files(&one, false);
+	memset(one.data + offset_position(extent.offset), 0xa5, 64 * KIB);
+	ck_assert(try_free(&one, extent));
+	opened = channel(&one, "pipe", CHANNEL_SENDS);
+	ck_assert_uint_eq(opened.offset, extent.offset);
+	for (size_t i = 0; i < opened.size; i++)
+		ck_assert_int_eq(one.data[offset_position(opened.offset) + i], 0);
+	close_member(&one);
+	wait_until_used(0);
+}
+END_TEST
+
 /* A ring is its members' memory: whatever is in it, sweeps pass by. */
 START_TEST(a_ring_of_garbage_stops_no_sweep)
 {
@@ -1084,6 +1105,7 @@ int main(void)
 	tcase_add_test(tests, all_channels_of_a_space_are_listed);
 	tcase_add_test(tests,
 		       a_sender_that_is_killed_leaves_its_channel_what_it_sent_and_no_lock);
+	tcase_add_test(tests, a_ring_is_zeros_where_others_bytes_have_been);
 	tcase_add_test(tests, a_ring_of_garbage_stops_no_sweep);
 	return suite_run(suite);
 }
