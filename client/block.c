@@ -78,6 +78,9 @@ static int source_take(struct lease_source *source, uint32_t slices, char **ret)
 		return error_restore(&why);
 	}
 	mark(&blocks->heaps, memory, slices, &span_none);
+	/* Only now: a daemon that is slow to answer has kept nobody waiting twice in vain. */
+	call_open_returns(&blocks->space->vb->calls);
+	tallies_lease(&blocks->tallies, slices);
 	*ret = memory;
 	return 0;
 }
@@ -87,6 +90,7 @@ static void source_give(struct lease_source *source, char *base, uint32_t slices
 	struct origin *origin = container_of(source, struct origin, source);
 
 	mark(&origin->blocks->heaps, base, slices, NULL);
+	tallies_lease(&origin->blocks->tallies, -(int64_t)slices);
 	extent_give(origin->blocks->space, base);
 }
 
@@ -111,6 +115,11 @@ static void freed_twice(struct heaps *heaps, const void *memory, uint32_t size)
 		   "%u)",
 		   memory, (unsigned long long)((const char *)memory - heaps->base),
 		   space->name, size);
+}
+
+static void tell(struct heaps *heaps, uint32_t class, int32_t slices, int32_t live)
+{
+	tallies_cut(&container_of(heaps, struct blocks, heaps)->tallies, class, slices, live);
 }
 
 /* Each word of shared blocks stands for 64 bytes: they are never packed. */
@@ -152,6 +161,9 @@ static int blocks_open(struct blocks *blocks)
 	blocks->heaps.lookup = lookup_of(blocks);
 	blocks->heaps.store = &blocks->store;
 	blocks->heaps.freed_twice = freed_twice;
+	blocks->heaps.tell = tell;
+	tallies_open(&blocks->tallies, &space->vb->calls.reporter, space->handle,
+		     blocks->kind == EXTENT_BLOCKS);
 	if (blocks->kind == EXTENT_PRIVATE && debug_wanted()) {
 		blocks->debug = debug_new(space->name, space->base);
 		r = blocks->debug ? 0 : -ENOMEM;
@@ -169,6 +181,7 @@ void blocks_close(struct blocks *blocks)
 		return;
 	debug_free(blocks->debug);
 	thread_close(&blocks->heaps);
+	tallies_close(&blocks->tallies);
 	munmap((void *)blocks->heaps.spans, blocks->spans_bytes);
 	store_deinit(&blocks->store);
 	blocks_forget(blocks);
@@ -205,6 +218,16 @@ uint64_t blocks_trim(struct blocks *blocks)
 	for (uint32_t i = 0; i < BLOCK_NODES; i++)
 		n += leases_trim(&blocks->near[i].leases) + leases_trim(&blocks->on[i].leases);
 	return n;
+}
+
+struct tallies_sum blocks_sum(struct blocks *blocks)
+{
+	uint64_t id = atomic_load_explicit(&blocks->heaps.id, memory_order_acquire);
+
+	if (id == HEAPS_UNOPENED)
+		return (struct tallies_sum){};
+	heaps_tell(&blocks->heaps, thread_heap_find(id));
+	return tallies_sum(&blocks->tallies);
 }
 
 /* Of the node that the calling thread runs on, if the space asks for that. */
@@ -596,6 +619,28 @@ _public_ int varbos_trim(struct varbos_space *space)
 		blocks_trim(&space->shared.blocks);
 	}
 	return r;
+}
+
+_public_ int varbos_space_usage(struct varbos_space *space, struct varbos_usage *ret)
+{
+	struct tallies_sum sum, shared;
+	int r;
+
+	error_enter("varbos_space_usage");
+	r = space_enter(space);
+	if (r)
+		return r;
+	if (!ret)
+		return error_null("ret");
+	sum = blocks_sum(&space->blocks);
+	shared = blocks_sum(&space->shared.blocks);
+	sum.leased += shared.leased;
+	sum.live += shared.live;
+	/* Other threads allocate meanwhile: what cannot be is left out. */
+	ret->leased = atomic_load_explicit(&space->leased, memory_order_relaxed);
+	ret->cached = u64_min(sum.leased > sum.live ? sum.leased - sum.live : 0, ret->leased);
+	ret->live = ret->leased - ret->cached;
+	return 0;
 }
 
 _public_ size_t varbos_usable_size(struct varbos_space *space, const void *memory)

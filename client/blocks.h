@@ -16,6 +16,7 @@
 
 #include "client/heap.h"
 #include "client/lease.h"
+#include "client/reporter.h"
 #include "client/store.h"
 
 struct varbos_space;
@@ -35,6 +36,7 @@ struct blocks {
 	struct heaps heaps; /* first: what every call looks at */
 	struct origin near[BLOCK_NODES], on[BLOCK_NODES];
 	struct store store;
+	struct tallies tallies;
 	uint64_t spans_bytes;
 	struct debug *debug; /* or NULL */
 	struct varbos_space *space;
@@ -60,6 +62,9 @@ void blocks_forget(struct blocks *blocks);
 int blocks_alloc(struct blocks *blocks, uint32_t class, void **ret);
 /* It was of that span, which is not NULL: 0 or HEAP_E_. */
 int blocks_free(struct blocks *blocks, struct span *span, const void *memory);
+
+/* What they lease and have in use: of this thread, and of threads that have ended, exactly. */
+struct tallies_sum blocks_sum(struct blocks *blocks);
 
 /* What this process holds and does not use goes back to the daemon; how many slices that was. */
 uint64_t blocks_trim(struct blocks *blocks);

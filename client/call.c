@@ -41,6 +41,7 @@ int calls_init(struct calls *calls)
 void calls_deinit(struct calls *calls)
 {
 	socket_close(&calls->socket);
+	reporter_forget(&calls->reporter);
 	returns_deinit(&calls->returns);
 	if (calls->buffers)
 		munmap(calls->buffers, (size_t)BUFFERS * WIRE_MESSAGE_MAX);
@@ -59,6 +60,7 @@ void calls_start(struct calls *calls, const struct socket *socket, uint32_t time
 	calls->queued = 0;
 	calls->refused = 0;
 	returns_forget(&calls->returns);
+	reporter_forget(&calls->reporter);
 	calls->limit = 1; /* until HELLO has agreed on more */
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
 		calls->slots[i].state = CALL_FREE;
@@ -632,6 +634,19 @@ static void open_returns(struct calls *calls)
 	lock_acquire(&calls->lock);
 	calls->returns.ring = ring;
 	lock_release(&calls->lock);
+	reporter_open(&calls->reporter, &ring->report);
+}
+
+void call_open_returns(struct calls *calls)
+{
+	bool first;
+
+	lock_acquire(&calls->lock);
+	first = !calls->returns.asked;
+	calls->returns.asked = true;
+	lock_release(&calls->lock);
+	if (first)
+		open_returns(calls);
 }
 
 bool call_return(struct calls *calls, uint64_t space, uint64_t ref)

@@ -21,6 +21,7 @@
 #include <varbos/varbos.h>
 
 #include "client/lock.h"
+#include "client/reporter.h"
 #include "client/returns.h"
 #include "client/socket.h"
 #include "proto/wire.h"
@@ -69,6 +70,7 @@ struct calls {
 	uint32_t giving;                  /* slots in CALL_GIVING */
 	_Atomic uint64_t refused;         /* extent.refused notes so far */
 	struct returns returns;
+	struct reporter reporter; /* has a lock of its own */
 	char *buffers; /* one for each slot, and the spare one; pages come on first use */
 	char *spare;
 	struct call slots[WIRE_INFLIGHT_MAX];
@@ -102,6 +104,9 @@ static inline void call_endp(struct call **call)
 
 /* One way: no answer is waited for. */
 int call_note(struct calls *calls, enum wire_method method, const void *params);
+
+/* Have the return ring and the report behind it, if they can be had: the first call asks. */
+void call_open_returns(struct calls *calls);
 
 /*
  * Give a private extent back through the return ring, which the first call opens: no system

@@ -191,7 +191,10 @@ int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind k
 		return error_extent(&extent, "size");
 	if (!extent.tag || extent.tag > TAG_MASK)
 		return error_extent(&extent, "tag");
-	return take_extent(space, &extent, kind, ret);
+	r = take_extent(space, &extent, kind, ret);
+	if (!r && kind != EXTENT_SHARED)
+		atomic_fetch_add_explicit(&space->leased, extent.size, memory_order_relaxed);
+	return r;
 }
 
 int extent_alloc(struct varbos_space *space, size_t size, enum extent_kind kind,
@@ -219,6 +222,7 @@ static bool freed_exchange(_Atomic uint32_t *word, uint32_t tag, uint32_t *ret_b
 /* This process's own goes back; that needs nobody's attention now. */
 static int give(struct varbos_space *space, const struct place *place)
 {
+	uint64_t size = (uint64_t)place->info.count << SLICE_SHIFT;
 	_Atomic uint32_t *freed;
 	uint32_t before, tag;
 	int r;
@@ -228,6 +232,7 @@ static int give(struct varbos_space *space, const struct place *place)
 		return error_system(r, "remembering what is freed");
 	if (!freed_exchange(&freed[place->slice], place->info.tag, &before))
 		return error_freed(space, place);
+	atomic_fetch_sub_explicit(&space->leased, size, memory_order_relaxed);
 	if (call_return(&space->vb->calls, space->handle,
 			ref_make(place->info.tag, place->offset)))
 		return 0;
@@ -235,6 +240,7 @@ static int give(struct varbos_space *space, const struct place *place)
 	if (r) { /* the daemon has not heard of it: it may be freed again */
 		tag = place->info.tag;
 		atomic_compare_exchange_strong(&freed[place->slice], &tag, before);
+		atomic_fetch_add_explicit(&space->leased, size, memory_order_relaxed);
 	}
 	return r;
 }

@@ -13,6 +13,40 @@ static_assert(sizeof(struct bin) == 32 && sizeof(struct spare) == 16, "found by 
 static_assert(sizeof(struct heap) < 1 << 16, "bins are known by 16 bits");
 static_assert(offsetof(struct span, next) == 64, "what a free looks at is one line");
 
+/* ---- telling ---- */
+
+static void tell(struct heap *heap, uint32_t class, int32_t slices, uint32_t used)
+{
+	int32_t live = (int32_t)(used - heap->sums[class].told);
+
+	if (!slices && !live)
+		return;
+	heap->sums[class].told = used;
+	heap->heaps->tell(heap->heaps, class, slices, live);
+}
+
+/* Unless it is less than is worth telling. */
+static void tell_change(struct heap *heap, uint32_t class)
+{
+	uint32_t used = heap->sums[class].used;
+	int32_t live = (int32_t)(used - heap->sums[class].told);
+	uint64_t blocks = (uint64_t)(live < 0 ? -(int64_t)live : live);
+
+	if (blocks >= GROUP_BLOCKS || blocks * size_classes[class].size >= SLICE_BYTES)
+		tell(heap, class, 0, used);
+}
+
+void heap_tell(struct heap *heap)
+{
+	for (uint32_t class = 0; class < CLASSES; class ++) {
+		const struct bin *bin = &heap->bins[class];
+		uint32_t at_hand =
+			(uint32_t)(bin->top - bin->bottom) + (heap->last_bin == bin_at(class));
+
+		tell(heap, class, 0, heap->sums[class].used - at_hand);
+	}
+}
+
 /* ---- records ---- */
 
 const struct span span_none;
@@ -176,6 +210,7 @@ static int span_new(struct heap *heap, uint32_t class)
 	if (heap->heaps->watch)
 		heap->heaps->watch->cut(heap, span);
 	span_map(heap->heaps, span, span);
+	tell(heap, class, type->slices, heap->sums[class].used);
 	list_insert(span_bin(span), span);
 	return 0;
 }
@@ -195,6 +230,7 @@ static void span_free(struct heap *heap, struct span *span)
 	span_map(heap->heaps, span, &span_none);
 	if (heap->heaps->watch)
 		heap->heaps->watch->uncut(heap, span);
+	tell(heap, span->class, -(int32_t)span->run.slices, heap->sums[span->class].used);
 	run_give(&span->run);
 	span_record_free(heap, span);
 }
@@ -214,6 +250,13 @@ static void span_opened(struct heap *heap, struct span *span)
 	}
 }
 
+/* So many of its blocks more, or less, are in use. */
+static void span_count(struct heap *heap, struct span *span, int32_t blocks)
+{
+	span->used += (uint32_t)blocks;
+	heap->sums[span->class].used += (uint32_t)blocks;
+}
+
 /* Take out of it what is ready in its first open group, `most` at most. */
 static uint64_t span_take(struct heap *heap, struct span *span, uint32_t most,
 			  uint32_t *ret_group)
@@ -225,7 +268,7 @@ static uint64_t span_take(struct heap *heap, struct span *span, uint32_t most,
 		bits &= ~((uint64_t)1 << (63 - __builtin_clzll(bits)));
 	span_unkeep(heap, span);
 	span->ready[group] &= ~bits;
-	span->used += (uint32_t)__builtin_popcountll(bits);
+	span_count(heap, span, __builtin_popcountll(bits));
 	if (!span->ready[group])
 		span->open &= span->open - 1;
 	if (!span->open)
@@ -238,7 +281,7 @@ static void span_put(struct heap *heap, struct span *span, uint32_t group, uint6
 {
 	span->ready[group] |= bits;
 	span->open |= (uint64_t)1 << group;
-	span->used -= (uint32_t)__builtin_popcountll(bits);
+	span_count(heap, span, -__builtin_popcountll(bits));
 	if (!span->listed || !span->used)
 		span_opened(heap, span);
 }
@@ -347,6 +390,7 @@ static int bin_fill(struct heap *heap, uint32_t class)
 					  .live = span->live + block};
 	}
 	bin->top = spare;
+	tell_change(heap, class);
 	return 0;
 }
 
@@ -380,6 +424,7 @@ int heap_alloc_large(struct heap *heap, uint32_t class, void **ret)
 		return r;
 	block = (uint32_t)__builtin_ctzll(span_take(heap, span, 1, &group));
 	span->live[block] = 1;
+	tell_change(heap, class);
 	*ret = span->base + (uint64_t)block * span->size;
 	return 0;
 }
@@ -398,8 +443,10 @@ int heap_free_own(struct heap *heap, struct span *span, const void *memory)
 	if (last_is(heap, memory) && !mutant(heap_freed_last))
 		return HEAP_E_FREED;
 	bin = heap_bin(heap, heap->last_bin);
-	if (heap->last_bin && bin->top == bin->limit)
+	if (heap->last_bin && bin->top == bin->limit) {
 		bin_flush(heap, bin, (size_t)(bin->limit - bin->bottom + 1) / 2);
+		tell_change(heap, (uint32_t)(bin - heap->bins));
+	}
 	heap_free_quick(heap, span, (char *)(uintptr_t)memory);
 	return 0;
 }
@@ -414,6 +461,7 @@ int heap_free_large(struct heap *heap, struct span *span, const void *memory)
 		return HEAP_E_FREED;
 	span->live[block] = 0;
 	span_put(heap, span, 0, (uint64_t)1 << block);
+	tell_change(heap, span->class);
 	return 0;
 }
 
@@ -464,6 +512,8 @@ static void collect_group(struct heap *heap, struct span *span, uint32_t group)
 		return;
 	span->ready[group] |= good;
 	span->used -= (uint32_t)__builtin_popcountll(good);
+	if (!mutant(heap_collected_untold))
+		heap->sums[span->class].used -= (uint32_t)__builtin_popcountll(good);
 	span->open |= (uint64_t)1 << group;
 }
 
@@ -482,6 +532,7 @@ static void collect_span(struct heap *heap, struct span *span)
 	}
 	if (span->open && !span->kept)
 		span_opened(heap, span);
+	tell_change(heap, span->class);
 }
 
 void heap_collect(struct heap *heap)
@@ -583,6 +634,7 @@ void heap_trim(struct heap *heap)
 				span_free(heap, span);
 		}
 	}
+	heap_tell(heap);
 }
 
 void heap_put(struct heap *heap)
@@ -601,26 +653,51 @@ void heap_leave(struct heap *heap)
 	heap_put(heap);
 }
 
-void heaps_trim(struct heaps *heaps, struct heap *heap)
+/* Those that no thread has: off the list, they are the caller's alone. */
+static struct heap *idle_take(struct heaps *heaps)
 {
-	struct heap *idle, *last = NULL;
+	struct heap *idle;
 
-	atomic_fetch_add_explicit(&heaps->trims, 1, memory_order_relaxed);
-	if (heap)
-		heap_trim(heap);
-	/* Off the list, they are ours alone. */
 	lock_acquire(&heaps->lock);
 	idle = heaps->idle;
 	heaps->idle = NULL;
 	lock_release(&heaps->lock);
-	for (heap = idle; heap; heap = heap->next) {
-		heap_trim(heap);
-		last = heap;
-	}
-	if (!last)
-		return;
+	return idle;
+}
+
+static void idle_put(struct heaps *heaps, struct heap *idle)
+{
+	struct heap **last = &idle;
+
+	while (*last)
+		last = &(*last)->next;
 	lock_acquire(&heaps->lock);
-	last->next = heaps->idle;
+	*last = heaps->idle;
 	heaps->idle = idle;
 	lock_release(&heaps->lock);
+}
+
+void heaps_trim(struct heaps *heaps, struct heap *heap)
+{
+	struct heap *idle;
+
+	atomic_fetch_add_explicit(&heaps->trims, 1, memory_order_relaxed);
+	if (heap)
+		heap_trim(heap);
+	idle = idle_take(heaps);
+	for (heap = idle; heap; heap = heap->next)
+		heap_trim(heap);
+	idle_put(heaps, idle);
+}
+
+void heaps_tell(struct heaps *heaps, struct heap *heap)
+{
+	struct heap *idle;
+
+	if (heap)
+		heap_tell(heap);
+	idle = idle_take(heaps);
+	for (heap = idle; heap; heap = heap->next)
+		heap_tell(heap);
+	idle_put(heaps, idle);
 }

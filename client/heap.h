@@ -11,6 +11,10 @@
  *     Where two threads free one block at once, that is found when the owner collects.
  * H4  A span without a block in use goes back to the leases, but for half a MiB of them. A bin
  *     holds 64 KiB at most. Blocks of more than 32 KiB are in no bin: nothing of them is kept.
+ * H5  What a heap has of a class is told (heaps->tell) when runs come or go, and when it has
+ *     changed by 64 blocks or 64 KiB, by what fills or empties a bin. What is in a bin counts as
+ *     in use, but for heap_tell() and trims: what they tell is exact, save for what others have
+ *     freed and this thread has not collected.
  */
 #pragma once
 
@@ -64,6 +68,10 @@ struct heap {
 		struct span *spans;
 		uint32_t n;
 	} peers[CLASSES];
+	/* Of each class: blocks in use or at hand, the sum of its spans' (modulo 2^32); as told. */
+	struct {
+		uint32_t used, told;
+	} sums[CLASSES];
 
 	struct heaps *heaps;
 	struct leases
@@ -112,6 +120,8 @@ struct heaps {
 	const struct heap_watch *watch; /* or NULL */
 	/* Found when collecting. */
 	void (*freed_twice)(struct heaps *heaps, const void *memory, uint32_t size);
+	/* So much more, or less, are a class's runs and its blocks in use: H5. */
+	void (*tell)(struct heaps *heaps, uint32_t class, int32_t slices, int32_t live);
 };
 
 /* One that a thread left, with these leases, or a new one. NULL: no memory. */
@@ -142,6 +152,11 @@ void heap_trim(struct heap *heap);
  * they next need more than they have at hand.
  */
 void heaps_trim(struct heaps *heaps, struct heap *heap);
+
+/* Tell what there is of each class, exactly (H5). */
+void heap_tell(struct heap *heap);
+/* The same of `heap` (may be NULL) and those that no thread has. */
+void heaps_tell(struct heaps *heaps, struct heap *heap);
 
 /* Is the block free, as far as this thread can see? */
 bool heap_is_free(const struct heap *heap, const struct span *span, uint32_t block);

@@ -24,6 +24,7 @@ static void forget(struct varbos_space *space)
 {
 	space->root = NULL;
 	blocks_forget(&space->blocks);
+	atomic_store_explicit(&space->leased, 0, memory_order_relaxed);
 	shared_forget(&space->shared, space);
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		space->windows[i] = (struct window){};

@@ -2,8 +2,8 @@
  * Layout - every byte that two processes share by mapping it.
  *
  * L1  Shared memory never holds a pointer: places are 44-bit offsets within a space.
- * L2  Each word has one writer: the daemon, and clients map read-only; but for return rings,
- *     which a client writes, and words files, which all writers of a space and the daemon
+ * L2  Each word has one writer: the daemon, and clients map read-only; but for return rings
+ *     and reports, which a client writes, and words files, which all writers of a space and the daemon
  *     write by compare-and-swap. Of either the daemon reads guarded, and believes nothing.
  * L3  Layouts only grow, at the end; LAYOUT_VERSION is agreed on by HELLO.
  * L4  Each word is meaningful alone (root file, slice map) or stands in one of two copies that
@@ -364,11 +364,69 @@ struct return_record {
 	uint64_t reserved;
 };
 
-struct return_ring {
-	struct return_record records[RETURNS_MAX];
+/*
+ * Report - what of a session's memory its blocks are in, which only the session knows. Behind the
+ * records of its return ring; written by the client, read by the daemon.
+ *
+ *   field   written                                 read
+ *   turn    last, after any change of what follows  at each beat: has anything changed?
+ *   used    as many rows have been in use           when it has: rows[0..used)
+ *   key     when a class of a space is first used;  each word once, in any order
+ *           0 once the space is closed: the row
+ *           may then become another's
+ *   slices  } whenever the class has changed by
+ *   live    } more than a little (client/heap.h)
+ *
+ * One thread of the client writes at a time. Each word is what it was at some moment; together
+ * they may be of moments that differ a little. What a client says of its memory, it says of
+ * itself alone: the daemon takes no figure beyond what it knows the session to lease, and a client
+ * that dies or is stopped anywhere leaves words that were true.
+ */
+enum { REPORT_ROWS = 340 };
+
+struct report_row {
+	_Atomic uint64_t key;    /* report_key_pack(); 0: in no use */
+	_Atomic uint64_t slices; /* cut into blocks of the class; of spare ones: not cut yet */
+	_Atomic uint64_t live;   /* blocks that are in use, or at a thread's hand */
 };
 
-static_assert(sizeof(struct return_ring) == 4096, "one page");
+struct report {
+	_Atomic uint64_t turn;
+	_Atomic uint64_t used;
+	uint64_t reserved[2];
+	struct report_row rows[REPORT_ROWS];
+};
+
+static_assert(sizeof(struct report) == 8192, "two pages");
+
+/* space:32  0:15  shared:1  class_plus_1:16 */
+struct report_key {
+	uint32_t space; /* handle */
+	bool shared;
+	uint32_t class_plus_1; /* 0: spare slices */
+};
+
+static inline uint64_t report_key_pack(struct report_key key)
+{
+	return (uint64_t)key.space << 32 | (uint64_t)key.shared << 16 | key.class_plus_1;
+}
+
+static inline struct report_key report_key_unpack(uint64_t word)
+{
+	return (struct report_key){
+		.space = (uint32_t)(word >> 32),
+		.shared = word >> 16 & 1,
+		.class_plus_1 = (uint32_t)word & 0xffff,
+	};
+}
+
+struct return_ring {
+	struct return_record records[RETURNS_MAX];
+	struct report report;
+};
+
+static_assert(offsetof(struct return_ring, report) == 4096, "a page of records");
+static_assert(sizeof(struct return_ring) == 3 * 4096, "three pages");
 
 /*
  * Statistics file - beside the socket (PATH.stats), readable by the group: what `varbosctl

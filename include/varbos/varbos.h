@@ -260,6 +260,21 @@ int varbos_free(struct varbos_space *space, void *memory);
  */
 int varbos_trim(struct varbos_space *space);
 
+/* What this process has in a space, in bytes; shared memory above 256 KiB is not in it. */
+struct varbos_usage {
+	uint64_t leased; /* that is this process's to allocate from */
+	uint64_t live;   /* of these, in use; of shared blocks, by anybody */
+	uint64_t cached; /* the rest: free, or too small to be a block */
+};
+
+/*
+ * What this thread has, and what threads that have ended left, is exact; of another thread's blocks
+ * a few may be counted as live that are not, or not as live that are: up to 64 of a size, or 64 KiB
+ * of larger ones, and what was freed by others than who allocated it. Brings what `varbosctl stats
+ * --classes` shows of this process up to date.
+ */
+int varbos_space_usage(struct varbos_space *space, struct varbos_usage *ret);
+
 /* A reference to any byte inside an allocation; 0 on failure. */
 varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory);
 

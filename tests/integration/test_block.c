@@ -484,6 +484,55 @@ START_TEST(memory_of_elsewhere_is_foreign)
 }
 END_TEST
 
+/* ---- what a process has ---- */
+
+static struct varbos_usage usage(void)
+{
+	struct varbos_usage ret;
+
+	ck_assert_msg(!varbos_space_usage(space, &ret), "%s", varbos_error()->message);
+	ck_assert_uint_eq(ret.leased, ret.live + ret.cached);
+	ck_assert_uint_eq(ret.leased, used());
+	return ret;
+}
+
+START_TEST(a_process_knows_what_it_leases_and_what_of_it_is_in_use)
+{
+	static const size_t sizes[] = {100, 1000, 5000};
+	enum { BLOCKS = 1000 };
+	static void *blocks[3][BLOCKS];
+	uint64_t live = 0;
+	void *large;
+
+	ck_assert_uint_eq(usage().leased, 0);
+	for (int i = 0; i < 3; i++)
+		for (int k = 0; k < BLOCKS; k++) {
+			blocks[i][k] = varbos_alloc(space, sizes[i]);
+			ck_assert_ptr_nonnull(blocks[i][k]);
+			live += varbos_usable_size(space, blocks[i][k]);
+		}
+	ck_assert_uint_eq(usage().live, live);
+	large = varbos_alloc(space, MIB);
+	ck_assert_ptr_nonnull(large);
+	ck_assert_uint_eq(usage().live, live + MIB);
+	ck_assert_int_eq(varbos_free(space, large), 0);
+	live -= BLOCKS * varbos_usable_size(space, blocks[1][0]);
+	for (int k = 0; k < BLOCKS; k++)
+		ck_assert_int_eq(varbos_free(space, blocks[1][k]), 0);
+	ck_assert_uint_eq(usage().live, live);
+	ck_assert_int_eq(varbos_trim(space), 0);
+	ck_assert_uint_eq(usage().live, live);
+	for (int k = 0; k < BLOCKS; k++) {
+		ck_assert_int_eq(varbos_free(space, blocks[0][k]), 0);
+		ck_assert_int_eq(varbos_free(space, blocks[2][k]), 0);
+	}
+	ck_assert_uint_eq(usage().live, 0);
+	ck_assert_int_eq(varbos_trim(space), 0);
+	ck_assert_uint_eq(usage().leased, 0);
+	expect(varbos_space_usage(space, NULL), VARBOS_E_INVALID, "ret");
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("block");
@@ -508,6 +557,7 @@ static Suite *suite(void)
 	tcase_add_test(
 		t, a_second_free_by_another_thread_is_refused_or_found_when_it_is_collected);
 	tcase_add_test(t, memory_of_elsewhere_is_foreign);
+	tcase_add_test(t, a_process_knows_what_it_leases_and_what_of_it_is_in_use);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -32,6 +32,18 @@ static struct store store;
 static struct heaps heaps;
 static _Atomic uint32_t freed_twice;
 
+/* What was told. */
+static struct {
+	_Atomic int64_t slices, live;
+} told[CLASSES];
+
+static void on_tell(struct heaps *of, uint32_t class, int32_t slices, int32_t live)
+{
+	(void)of;
+	atomic_fetch_add(&told[class].slices, slices);
+	atomic_fetch_add(&told[class].live, live);
+}
+
 static void mark(const char *base, uint32_t slices, const struct span *span)
 {
 	for (uint32_t i = 0; i < slices; i++)
@@ -108,7 +120,9 @@ static void setup(const struct class_lookup *lookup)
 		.lookup = lookup,
 		.store = &store,
 		.freed_twice = on_freed_twice,
+		.tell = on_tell,
 	};
+	memset((void *)told, 0, sizeof(told));
 	heaps.spans = calloc(SLICES, sizeof(heaps.spans[0]));
 }
 
@@ -155,6 +169,10 @@ static void check_all_back(struct heap *heap)
 	ck_assert_uint_eq(leases.held, 0);
 	ck_assert_uint_eq(leases.free, 0);
 	ck_assert_uint_eq(leases.idle, 0);
+	for (uint32_t class = 0; class < CLASSES; class ++) {
+		ck_assert_int_eq(told[class].slices, 0);
+		ck_assert_int_eq(told[class].live, 0);
+	}
 }
 
 static uint64_t random_state;
@@ -519,6 +537,124 @@ START_TEST(a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it)
 }
 END_TEST
 
+/* ---- what is told ---- */
+
+static const size_t told_sizes[] = {64, 100, 1000, 4096, 30000, 40000, 200000};
+
+/* Blocks of one thread, counted by hand. */
+struct teller {
+	pthread_t thread;
+	struct heap *heap;
+	struct {
+		void *block;
+		uint32_t class;
+	} slots[400];
+	uint32_t live[CLASSES];
+	uint64_t random;
+};
+
+static void teller_step(struct teller *teller)
+{
+	uint32_t slot, class;
+	size_t size;
+
+	teller->random ^= teller->random << 13;
+	teller->random ^= teller->random >> 7;
+	teller->random ^= teller->random << 17;
+	slot = (uint32_t)(teller->random >> 8) % ARRAY_SIZE(teller->slots);
+	size = told_sizes[(teller->random >> 40) % ARRAY_SIZE(told_sizes)];
+	class = class_of(heaps.lookup, size);
+	if (teller->slots[slot].block) {
+		if (release(teller->heap, teller->slots[slot].block))
+			ck_abort_msg("a free is refused");
+		teller->live[teller->slots[slot].class]--;
+		teller->slots[slot].block = NULL;
+		return;
+	}
+	teller->slots[slot].block = alloc(teller->heap, size);
+	if (!teller->slots[slot].block)
+		ck_abort_msg("there is no memory");
+	teller->slots[slot].class = class;
+	teller->live[class]++;
+}
+
+static void *teller_run(void *arg)
+{
+	struct teller *teller = arg;
+
+	for (int i = 0; i < 30000; i++)
+		teller_step(teller);
+	heap_tell(teller->heap);
+	return NULL;
+}
+
+START_TEST(what_threads_tell_adds_up_to_what_they_have)
+{
+	enum { TELLERS = 3 };
+	static struct teller tellers[TELLERS];
+	uint32_t slices[CLASSES] = {};
+
+	random_seed();
+	memset(tellers, 0, sizeof(tellers));
+	for (int i = 0; i < TELLERS; i++) {
+		tellers[i].heap = heap_take(&heaps, &leases);
+		tellers[i].random = random_next() | 1;
+		ck_assert(!pthread_create(&tellers[i].thread, NULL, teller_run, &tellers[i]));
+	}
+	for (int i = 0; i < TELLERS; i++)
+		pthread_join(tellers[i].thread, NULL);
+	for (uint32_t i = 0; i < SLICES; i++) {
+		const struct span *span = heaps.spans[i];
+
+		if (span && span != &span_none)
+			slices[span->class]++;
+	}
+	for (uint32_t class = 0; class < CLASSES; class ++) {
+		uint32_t live = 0;
+
+		for (int i = 0; i < TELLERS; i++)
+			live += tellers[i].live[class];
+		ck_assert_int_eq(told[class].live, live);
+		ck_assert_int_eq(told[class].slices, slices[class]);
+	}
+	for (int i = 0; i < TELLERS; i++) {
+		for (uint32_t k = 0; k < ARRAY_SIZE(tellers[i].slots); k++)
+			if (tellers[i].slots[k].block)
+				release(tellers[i].heap, tellers[i].slots[k].block);
+		heap_trim(tellers[i].heap);
+	}
+	check_all_back(tellers[0].heap);
+}
+END_TEST
+
+/* Without anybody asking: in use by as many as could be at hand, or not worth telling. */
+START_TEST(what_is_told_unasked_is_off_by_little)
+{
+	static struct teller teller;
+
+	random_seed();
+	memset(&teller, 0, sizeof(teller));
+	teller.heap = heap_take(&heaps, &leases);
+	teller.random = random_next() | 1;
+	for (int i = 0; i < 50000; i++) {
+		teller_step(&teller);
+		for (uint32_t k = 0; k < ARRAY_SIZE(told_sizes); k++) {
+			uint32_t class = class_of(heaps.lookup, told_sizes[k]);
+			int64_t off = told[class].live - (int64_t)teller.live[class];
+
+			if (off < -(GROUP_BLOCKS + 1) || off > 2 * GROUP_BLOCKS + 1)
+				ck_abort_msg("step %d, blocks of %u: told %ld, there are %u", i,
+					     size_classes[class].size, (long)told[class].live,
+					     teller.live[class]);
+		}
+	}
+	for (uint32_t k = 0; k < ARRAY_SIZE(teller.slots); k++)
+		if (teller.slots[k].block)
+			release(teller.heap, teller.slots[k].block);
+	check_all_back(teller.heap);
+}
+END_TEST
+
 static Suite *heap_suite(void)
 {
 	Suite *suite = suite_create("heap");
@@ -541,6 +677,8 @@ static Suite *heap_suite(void)
 	tcase_add_test(tcase,
 		       a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it);
 	tcase_add_test(tcase, a_trim_reaches_other_heaps_when_they_next_run_short);
+	tcase_add_test(tcase, what_threads_tell_adds_up_to_what_they_have);
+	tcase_add_test(tcase, what_is_told_unasked_is_off_by_little);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
