@@ -585,7 +585,7 @@ static __attribute__((noinline)) int free_slow(struct varbos_space *space, const
 {
 	int r;
 
-	if (!memory)
+	if (!memory || (space && shared_free_quick(space, memory)))
 		return 0;
 	error_enter("varbos_free");
 	r = block_enter(space);

@@ -31,6 +31,10 @@ static int word_of(void *userdata, uint64_t ref, _Atomic uint32_t **ret)
 	const struct varbos_channel *channel = userdata;
 	struct words_block block;
 
+	if (words_quick(channel->space, ref_offset(ref), &block)) {
+		*ret = block.word;
+		return 0;
+	}
 	switch (words_peek(channel->space, ref, &block)) {
 	case 0:
 		*ret = block.word;
@@ -286,10 +290,11 @@ void channels_free(struct varbos_space *space)
 
 /* ---- waiting ---- */
 
-static uint64_t deadline_of(int timeout_ms)
-{
-	return timeout_ms < 0 ? 0 : clock_ns() + (uint64_t)timeout_ms * 1000000;
-}
+/* Who does not wait does not look at the clock: it begins with the first wait. */
+struct patience {
+	int timeout_ms;
+	uint64_t deadline_ns; /* 0: not looked yet */
+};
 
 static bool is_alone(void)
 {
@@ -357,25 +362,38 @@ static bool spin(struct varbos_channel *channel, enum ring_wake what)
 	return come;
 }
 
+static int error_timeout(const struct varbos_channel *channel, enum ring_wake what,
+			 int timeout_ms)
+{
+	const char *which = what == RING_WAKE_ITEM   ? "empty"
+			    : what == RING_WAKE_ROOM ? "full"
+						     : "busy";
+
+	return error_set(VARBOS_E_TIMEOUT, which, "channel %s has been %s for %d ms",
+			 channel->name, which, timeout_ms);
+}
+
 /* Until `what` may have come, or the deadline: VARBOS_E_TIMEOUT. */
 static int await(struct varbos_channel *channel, enum ring_wake what, uint32_t deaths,
-		 int timeout_ms, uint64_t deadline_ns)
+		 struct patience *patience)
 {
 	struct wait_word died = {&channel->space->root->deaths, deaths};
 	struct ring_sleep sleep;
-	const char *which;
+	uint64_t now;
 
-	if (timeout_ms && spin(channel, what))
-		return 0;
-	if (timeout_ms < 0 || clock_ns() < deadline_ns) {
-		if (ring_sleep(&channel->end, what, &sleep))
-			wait_either((struct wait_word){sleep.word, sleep.value}, died,
-				    deadline_ns);
-		return 0;
+	if (!patience->timeout_ms)
+		return error_timeout(channel, what, 0);
+	if (patience->timeout_ms > 0) {
+		now = clock_ns();
+		if (!patience->deadline_ns)
+			patience->deadline_ns = now + (uint64_t)patience->timeout_ms * 1000000;
+		if (now >= patience->deadline_ns)
+			return error_timeout(channel, what, patience->timeout_ms);
 	}
-	which = what == RING_WAKE_ITEM ? "empty" : what == RING_WAKE_ROOM ? "full" : "busy";
-	return error_set(VARBOS_E_TIMEOUT, which, "channel %s has been %s for %d ms",
-			 channel->name, which, timeout_ms);
+	if (!spin(channel, what) && ring_sleep(&channel->end, what, &sleep))
+		wait_either((struct wait_word){sleep.word, sleep.value}, died,
+			    patience->deadline_ns);
+	return 0;
 }
 
 static struct id_info look(const struct varbos_channel *channel)
@@ -419,7 +437,7 @@ static int error_refused(const struct varbos_channel *channel, uint64_t ref, int
 
 /* All of them, or as many as there is room for before the deadline: *ret_sent. */
 static int send_refs(struct varbos_channel *channel, const uint64_t *refs, uint32_t n,
-		     int timeout_ms, uint64_t deadline_ns, uint32_t *ret_sent)
+		     struct patience *patience, uint32_t *ret_sent)
 {
 	const _Atomic uint32_t *deaths = &channel->space->root->deaths;
 	struct ring_result result;
@@ -441,10 +459,10 @@ static int send_refs(struct varbos_channel *channel, const uint64_t *refs, uint3
 		case 0:
 			break;
 		case RING_E_FULL:
-			r = await(channel, RING_WAKE_ROOM, seen, timeout_ms, deadline_ns);
+			r = await(channel, RING_WAKE_ROOM, seen, patience);
 			break;
 		case RING_E_BUSY:
-			r = await(channel, RING_WAKE_SEND_LOCK, seen, timeout_ms, deadline_ns);
+			r = await(channel, RING_WAKE_SEND_LOCK, seen, patience);
 			break;
 		case RING_E_UNMAPPED:
 			r = map_ref(channel, result.unmapped);
@@ -464,28 +482,30 @@ static int send_refs(struct varbos_channel *channel, const uint64_t *refs, uint3
 static int send_many(struct varbos_channel *channel, void *const *memory, size_t n,
 		     int timeout_ms, size_t *ret_sent)
 {
-	uint64_t refs[BATCH], deadline_ns = timeout_ms > 0 ? deadline_of(timeout_ms) : 0;
+	struct patience patience = {.timeout_ms = timeout_ms};
 	struct varbos_error why;
 	_Atomic uint32_t *word;
+	uint64_t refs[BATCH];
 	uint32_t count, sent;
+	bool wrong = false;
 	int r;
 
-	for (size_t done = 0; done < n; done += count) {
+	for (size_t done = 0; done < n && !wrong; done += count) {
 		for (count = 0; count < BATCH && done + count < n; count++) {
 			refs[count] = shared_held(channel->space, memory[done + count],
 						  channel->end.self, &word);
-			if (!refs[count])
+			wrong = !refs[count];
+			if (wrong) {
+				why = *varbos_error(); /* once those before it are sent */
 				break;
+			}
 		}
-		why = *varbos_error();
-		r = send_refs(channel, refs, count, timeout_ms, deadline_ns, &sent);
+		r = send_refs(channel, refs, count, &patience, &sent);
 		*ret_sent += sent;
 		if (r)
 			return r;
-		if (count < BATCH && done + count < n)
-			return error_restore(&why);
 	}
-	return 0;
+	return wrong ? error_restore(&why) : 0;
 }
 
 _public_ int varbos_channel_send(struct varbos_channel *channel, void *memory, int timeout_ms)
@@ -531,7 +551,7 @@ static int receive_refs(struct varbos_channel *channel, uint64_t *refs, uint32_t
 			int timeout_ms, uint32_t *ret_count)
 {
 	const _Atomic uint32_t *deaths = &channel->space->root->deaths;
-	uint64_t deadline_ns = 0;
+	struct patience patience = {.timeout_ms = timeout_ms};
 	struct ring_result result;
 	struct id_info info;
 	bool gone = false;
@@ -564,10 +584,8 @@ static int receive_refs(struct varbos_channel *channel, uint64_t *refs, uint32_t
 		default:
 			return error_spoiled(channel);
 		}
-		if (timeout_ms > 0 && !deadline_ns)
-			deadline_ns = deadline_of(timeout_ms);
 		r = await(channel, r == RING_E_EMPTY ? RING_WAKE_ITEM : RING_WAKE_RECEIVE_LOCK,
-			  seen, timeout_ms, deadline_ns);
+			  seen, &patience);
 		if (r)
 			return r;
 	}

@@ -10,7 +10,8 @@
 #include "base/size.h"
 
 static _Thread_local struct varbos_error last;
-static _Thread_local const char *entered = "varbos";
+/* Written by each call, so where no function has to be asked for its address. */
+static _Thread_local const char *entered __attribute__((tls_model("initial-exec"))) = "varbos";
 
 #define ERROR(name, number, status, text) \
 	static_assert(VARBOS_E_##name == (number), "the public copy of proto/errors.def");

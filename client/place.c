@@ -40,18 +40,18 @@ int place_of(struct varbos_space *space, const void *memory, struct place *ret)
 	return place_at(space, at - base, ret);
 }
 
-bool place_head(const struct place *place, uint32_t *ret, struct slice_info *ret_info)
+bool place_head(const struct window *window, uint32_t slice, enum extent_kind kind,
+		uint32_t tag, uint32_t *ret, struct slice_info *ret_info)
 {
-	struct slice_info info = place->info;
-	uint32_t slice = place->slice;
+	struct slice_info info;
 
-	while (!info.head) {
-		if (!slice)
+	for (;; slice--) {
+		info = slice_word_unpack(
+			atomic_load_explicit(&window->map[slice], memory_order_acquire));
+		if (info.kind != kind || info.tag != tag || (!info.head && !slice))
 			return false;
-		info = slice_word_unpack(atomic_load_explicit(&place->window->map[--slice],
-							      memory_order_acquire));
-		if (info.kind != place->info.kind || info.tag != place->info.tag)
-			return false;
+		if (info.head)
+			break;
 	}
 	*ret = slice;
 	*ret_info = info;

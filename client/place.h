@@ -34,5 +34,9 @@ static inline bool place_is_shared(const struct place *place)
 	return place->info.kind == EXTENT_SHARED || place->info.kind == EXTENT_BLOCKS;
 }
 
-/* The first slice of the extent that the place lies in; false: it has just been freed. */
-bool place_head(const struct place *place, uint32_t *ret, struct slice_info *ret_info);
+/*
+ * The first slice of the extent of that kind and tag that the slice is part of; false: it has just
+ * been freed.
+ */
+bool place_head(const struct window *window, uint32_t slice, enum extent_kind kind,
+		uint32_t tag, uint32_t *ret, struct slice_info *ret_info);

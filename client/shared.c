@@ -171,24 +171,24 @@ static int check_kind(const struct varbos_space *space, const struct place *plac
  * The extent that a block was freed in. Its first slice is remembered: the slices of an extent
  * have one tag, and no other extent has it.
  */
-static bool find_head(struct shared *shared, const struct place *place, uint32_t *ret,
+static bool find_head(struct shared *shared, const struct words_block *block, uint32_t *ret,
 		      struct slice_info *ret_info)
 {
-	uint32_t at = place->slice / SHARED_HEADS % SHARED_HEADS;
+	uint32_t at = block->slice / SHARED_HEADS % SHARED_HEADS;
 	uint32_t first = atomic_load_explicit(&shared->heads[at], memory_order_relaxed);
 
-	if (first <= place->slice) {
+	if (first <= block->slice) {
 		struct slice_info info = slice_word_unpack(
-			atomic_load_explicit(&place->window->map[first], memory_order_acquire));
+			atomic_load_explicit(&block->window->map[first], memory_order_acquire));
 
-		if (info.head && info.kind == place->info.kind && info.tag == place->info.tag &&
-		    place->slice - first < info.count) {
+		if (info.head && info.kind == EXTENT_BLOCKS && info.tag == block->tag &&
+		    block->slice - first < info.count) {
 			*ret = first;
 			*ret_info = info;
 			return true;
 		}
 	}
-	if (!place_head(place, ret, ret_info))
+	if (!place_head(block->window, block->slice, EXTENT_BLOCKS, block->tag, ret, ret_info))
 		return false;
 	atomic_store_explicit(&shared->heads[at], *ret, memory_order_relaxed);
 	return true;
@@ -196,23 +196,25 @@ static bool find_head(struct shared *shared, const struct place *place, uint32_t
 
 /*
  * A block that is not this process's own slice's has been freed. If the owner of its slices has
- * ended, and it was the last, nobody will free another: the daemon has to hear of it. (Where
- * the owner ends only now, the sweep that follows finds the word freed.)
+ * ended, and it was the last, nobody will free another: the daemon has to hear of it. (Where the
+ * owner ends only now, the sweep that follows finds the word freed.)
  */
-static void tell_if_last(struct varbos_space *space, const struct place *place, void *words)
+static void tell_if_last(struct varbos_space *space, const struct words_block *block)
 {
-	struct wire_extent_free note = {
-		.space = space->handle, .tag = place->info.tag, .maybe = true};
+	struct wire_extent_free note = {.space = space->handle, .tag = block->tag};
 	struct shared *shared = &space->shared;
-	uint64_t used = atomic_load_explicit(&shared->used, memory_order_relaxed);
+	uint64_t used;
 	struct slice_info head;
 	uint32_t first = 0;
+	void *words;
 
-	if (!find_head(shared, place, &first, &head) || head.session ||
-	    head.count > place->window->n_slices - first)
+	if (!find_head(shared, block, &first, &head) || likely(head.session) ||
+	    head.count > block->window->n_slices - first)
 		return;
-	if (words_all_free(place->window, words, first, head.count, &used)) {
-		note.offset = offset_make(offset_window(place->offset),
+	used = atomic_load_explicit(&shared->used, memory_order_relaxed);
+	words = atomic_load_explicit(&block->window->words, memory_order_relaxed);
+	if (words_all_free(block->window, words, first, head.count, &used)) {
+		note.offset = offset_make(offset_window(block->offset),
 					  (uint64_t)first << SLICE_SHIFT);
 		call_note(&space->vb->calls, WIRE_EXTENT_FREE, &note);
 	} else {
@@ -224,10 +226,9 @@ static void tell_if_last(struct varbos_space *space, const struct place *place, 
 static int free_found(struct varbos_space *space, const struct place *place)
 {
 	uint32_t id = atomic_load_explicit(&space->shared.id, memory_order_relaxed);
-	struct wire_extent_free note = {
-		.space = space->handle, .offset = place->offset, .maybe = true};
+	struct wire_extent_free note = {.space = space->handle, .offset = place->offset};
 	struct words_block block;
-	_Atomic uint32_t nobody;
+	_Atomic uint32_t nobody = 0;
 	uint32_t word;
 	int r;
 
@@ -242,8 +243,7 @@ static int free_found(struct varbos_space *space, const struct place *place)
 		return error_pointer(space, place->offset,
 				     atomic_load_explicit(block.word, memory_order_acquire), r);
 	if (block.hint) {
-		tell_if_last(space, place,
-			     atomic_load_explicit(&place->window->words, memory_order_relaxed));
+		tell_if_last(space, &block);
 		return 0;
 	}
 	/* It is free, whether the daemon hears of it now or finds it. */
@@ -296,6 +296,37 @@ static int free_own(struct varbos_space *space, struct span *span, const struct 
 	if (blocks_free(&space->shared.blocks, span, memory))
 		note_spoiled(space, memory);
 	return 0;
+}
+
+bool shared_free_quick(struct varbos_space *space, const void *memory)
+{
+	uint32_t id = atomic_load_explicit(&space->shared.id, memory_order_relaxed), word,
+		 block;
+	struct words_block found;
+	struct span *span;
+
+	/* An id of before a fork is the parent's. */
+	if (!id || atomic_load_explicit(&space->stamp, memory_order_acquire) != fork_count())
+		return false;
+	span = blocks_span(&space->shared.blocks, memory);
+	if (!span) {
+		if (!words_quick(space, (uint64_t)((const char *)memory - space->base), &found))
+			return false;
+		word = atomic_load_explicit(found.word, memory_order_acquire);
+		if (block_free(found.word, block_word_unpack(word).generation, id, found.hint))
+			return false;
+		tell_if_last(space, &found);
+		return true;
+	}
+	if (!span_block(span, memory, &block))
+		return false;
+	found.word = own_word(space, span, block);
+	word = atomic_load_explicit(found.word, memory_order_acquire);
+	if (block_free_own(found.word, block_word_unpack(word).generation, id))
+		return false;
+	if (blocks_free(&space->shared.blocks, span, memory))
+		note_spoiled(space, memory);
+	return true;
 }
 
 int shared_free(struct varbos_space *space, const struct place *place)
@@ -584,8 +615,10 @@ int shared_alloc_extent(struct varbos_space *space, size_t size,
 
 /* ---- handing over ---- */
 
-varbos_ref shared_held(struct varbos_space *space, const void *memory, uint32_t id,
-		       _Atomic uint32_t **ret_word)
+/* Says why, if it is not. */
+static __attribute__((noinline)) varbos_ref held_slow(struct varbos_space *space,
+						      const void *memory, uint32_t id,
+						      _Atomic uint32_t **ret_word)
 {
 	struct words_block block;
 	uint32_t word, generation;
@@ -608,6 +641,24 @@ varbos_ref shared_held(struct varbos_space *space, const void *memory, uint32_t 
 	}
 	*ret_word = block.word;
 	return ref_make(generation, place.offset);
+}
+
+varbos_ref shared_held(struct varbos_space *space, const void *memory, uint32_t id,
+		       _Atomic uint32_t **ret_word)
+{
+	uint64_t offset = (uint64_t)((const char *)memory - space->base);
+	struct words_block block;
+	struct block_info info;
+
+	if (likely(words_quick(space, offset, &block))) {
+		info = block_word_unpack(
+			atomic_load_explicit(block.word, memory_order_acquire));
+		if (likely(info.state == BLOCK_HELD && info.id == id && info.generation)) {
+			*ret_word = block.word;
+			return ref_make(info.generation, offset);
+		}
+	}
+	return held_slow(space, memory, id, ret_word);
 }
 
 static int error_dead(const struct varbos_space *space, uint32_t to)

@@ -61,6 +61,8 @@ bool shared_is_dead(const struct varbos_space *space, uint32_t id);
  * 0 or VARBOS_E_REFERENCE; sizes and references are 0 on failure.
  */
 int shared_free(struct varbos_space *space, const struct place *place);
+/* The same, without a word of why not: then nothing has happened. */
+bool shared_free_quick(struct varbos_space *space, const void *memory);
 size_t shared_size(struct varbos_space *space, const struct place *place);
 varbos_ref shared_ref(struct varbos_space *space, const struct place *place);
 int shared_check(struct varbos_space *space, const struct place *place, varbos_ref ref);

@@ -96,11 +96,14 @@ static bool seek_extent(const struct place *place, void *words, struct words_blo
 	struct slice_info head;
 	uint32_t first = 0;
 
-	if (!place_head(place, &first, &head) || head.count > place->window->n_slices - first ||
-	    place->slice - first >= head.count)
+	if (!place_head(place->window, place->slice, EXTENT_SHARED, place->info.tag, &first,
+			&head) ||
+	    head.count > place->window->n_slices - first || place->slice - first >= head.count)
 		return false;
 	*ret = (struct words_block){
 		.word = words_at(words, words_index(first, 0)),
+		.window = place->window,
+		.slice = place->slice,
 		.offset = place->offset - (place->position - ((uint64_t)first << SLICE_SHIFT)),
 		.size = (uint64_t)head.count << SLICE_SHIFT,
 		.tag = head.tag,
@@ -154,6 +157,8 @@ static bool seek_block(const struct place *place, void *words, struct words_bloc
 	*ret = (struct words_block){
 		.word = words_at(words, words_index(first, block)),
 		.hint = &words_note(words, window->n_slices, first)->freed,
+		.window = place->window,
+		.slice = place->slice,
 		.offset = place->offset - within + (uint64_t)block * class->size,
 		.size = class->size,
 		.tag = place->info.tag,

@@ -16,12 +16,16 @@
 #include <stdint.h>
 
 #include "client/place.h"
+#include "client/space.h"
+#include "proto/size_class.h"
 
 /* A shared block: one of a run of slices, or an extent. */
 struct words_block {
 	_Atomic uint32_t *word;
 	_Atomic uint32_t *hint; /* `freed` of its run; NULL: it is an extent */
-	uint64_t offset;        /* of its first byte */
+	struct window *window;
+	uint32_t slice;  /* that was looked at */
+	uint64_t offset; /* of its first byte */
 	uint64_t size;
 	uint32_t tag; /* of its extent */
 };
@@ -37,6 +41,47 @@ void words_release(struct window *window);
  * in none that was ever given out. Whether somebody has it, its word knows.
  */
 int words_find(struct varbos_space *space, const struct place *place, struct words_block *ret);
+
+/*
+ * The most common case, first of all: the first byte of a block that is no longer than a slice, or
+ * the first of its run, in a window whose words are mapped here. False: the others know more.
+ */
+static inline bool words_quick(struct varbos_space *space, uint64_t offset,
+			       struct words_block *ret)
+{
+	uint64_t position = offset_position(offset), within = offset & (SLICE_BYTES - 1), map;
+	uint32_t slice = (uint32_t)(position >> SLICE_SHIFT), info, block;
+	const struct size_class *class;
+	struct slice_note *note;
+	struct window *window;
+	void *words;
+
+	if (offset >= space->n_windows * WINDOW_BYTES_MAX)
+		return false;
+	window = &space->windows[offset_window(offset)];
+	words = atomic_load_explicit(&window->words, memory_order_acquire);
+	if (!words || position >= window->size)
+		return false;
+	map = atomic_load_explicit(&window->map[slice], memory_order_acquire);
+	note = words_note(words, window->n_slices, slice);
+	info = atomic_load_explicit(&note->info, memory_order_acquire);
+	if ((map >> 20 & 7) != EXTENT_BLOCKS || info - 1 >= CLASSES_SPACED)
+		return false;
+	class = &size_classes[info - 1];
+	block = (uint32_t)(within * class->reciprocal >> 32);
+	if ((uint64_t)block * class->size != within || block >= class->blocks)
+		return false;
+	*ret = (struct words_block){
+		.word = words_at(words, words_index(slice, block)),
+		.hint = &note->freed,
+		.window = window,
+		.slice = slice,
+		.offset = offset,
+		.size = class->size,
+		.tag = (uint32_t)map & TAG_MASK,
+	};
+	return class->slices <= window->n_slices - slice;
+}
 
 /* Why a reference names no word that could be read at once. */
 enum words_trouble {

@@ -287,6 +287,20 @@ static inline int block_free_own(_Atomic uint32_t *word, uint32_t generation, ui
 	return 0;
 }
 
+/*
+ * After the word. Where it is set already, its line is left alone: who looks blocks up reads it.
+ * The owner who takes it afterwards reads the words after that, and sees the exchange before
+ * this load: a fence on either side, which an exchange is on x86.
+ */
+static inline void block_hint_set(_Atomic uint32_t *hint)
+{
+#if !defined(__x86_64__)
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+	if (!atomic_load(hint))
+		atomic_store_explicit(hint, 1, memory_order_release);
+}
+
 /* By any other holder; `hint` is `freed` of the slice. */
 static inline int block_free(_Atomic uint32_t *word, uint32_t generation, uint32_t self,
 			     _Atomic uint32_t *hint)
@@ -303,7 +317,7 @@ static inline int block_free(_Atomic uint32_t *word, uint32_t generation, uint32
 			return r;
 	} while (!block_exchange(word, &old, new));
 	if (!mutant(block_hint_first))
-		atomic_store_explicit(hint, 1, memory_order_release);
+		block_hint_set(hint);
 	return 0;
 }
 
@@ -323,6 +337,8 @@ static inline bool block_collect(_Atomic uint32_t *word)
 /* Was the hint set? From here on it is not; read the words after this. */
 static inline bool block_hint_take(_Atomic uint32_t *hint)
 {
-	return atomic_load_explicit(hint, memory_order_relaxed) &&
-	       atomic_exchange_explicit(hint, 0, memory_order_acq_rel);
+	if (!atomic_load_explicit(hint, memory_order_relaxed) || !atomic_exchange(hint, 0))
+		return false;
+	atomic_thread_fence(memory_order_seq_cst); /* partner: block_hint_set() */
+	return true;
 }
