@@ -164,6 +164,27 @@ static void write_stories(void)
 	story_call(OTHER | SETTLE, WIRE_SPACE_CLOSE, &(struct wire_space_handle){.space = 1});
 	story_end("story-blocks");
 
+	story_space(ONE, SETTLE, "a", 8 << 20);
+	story_call(OTHER | SETTLE, WIRE_SPACE_OPEN,
+		   &(struct wire_space_open){.name = wire_str("a")});
+	story_call(ONE | SETTLE, WIRE_HOLDER_OPEN, &(struct wire_space_handle){.space = 1});
+	story_call(OTHER | SETTLE, WIRE_HOLDER_OPEN, &(struct wire_space_handle){.space = 1});
+	for (int i = 0; i < 2; i++)
+		story_call(i ? ONE : OTHER, WIRE_CHANNEL_OPEN, /* the second while it is made */
+			   &(struct wire_channel_open){.space = 1,
+						       .name = wire_str("c"),
+						       .roles = 1 + (uint64_t)i,
+						       .capacity = 9});
+	story_call(ONE | SETTLE, WIRE_CHANNEL_LIST, &(struct wire_space_page){.space = 1});
+	story_call(ONE | SETTLE, WIRE_CHANNEL_CLOSE,
+		   &(struct wire_channel_close){.space = 1, .id = 3, .roles = 3});
+	story_step(OTHER | CLOSE | SETTLE, NULL, 0);
+	story_call(ONE, WIRE_CHANNEL_OPEN,
+		   &(struct wire_channel_open){
+			   .space = 1, .name = wire_str("c"), .roles = 3, .exclusive = true});
+	story_call(ONE, WIRE_SPACE_CLOSE, &(struct wire_space_handle){.space = 1});
+	story_end("story-channels");
+
 	story_call(ROOT | SETTLE, WIRE_SPACE_CREATE,
 		   &(struct wire_space_create){.name = wire_str("r"), .reserve = 4 << 20});
 	story_space(ONE, 0, "b", 16 << 20);

@@ -631,6 +631,29 @@ START_TEST(before_memory_is_refused_what_is_empty_is_looked_for)
 }
 END_TEST
 
+/* The limit would do, but for one slice in the midst of what is free. */
+START_TEST(before_a_long_run_is_refused_what_is_empty_in_it_is_looked_for)
+{
+	struct wire_extent_alloced first, extent;
+	struct member one, two;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	ck_assert(try_alloc(&one, 7 * MIB, false, false));
+	first = one.peer.answer.body.extent_alloced;
+	extent = alloc_blocks(&one, 64 * KIB);
+	ck_assert_uint_eq(extent.offset, first.offset + 7 * MIB);
+	open_files(&two, false);
+	atomic_store(word_of(&two, extent, 0), word(BLOCK_HELD, holder(&two), 1));
+	close_member(&one);
+	ck_assert(!try_alloc(&two, 12 * MIB, false, false));
+	ck_assert_uint_eq(two.peer.answer.fault.code, 1);
+	atomic_store(word_of(&two, extent, 0), word(BLOCK_FREED, 0, 1));
+	ck_assert(try_alloc(&two, 12 * MIB, false, false));
+	close_member(&two);
+}
+END_TEST
+
 /* ---- whose is it? ---- */
 
 static bool who(struct member *member, uint64_t ref)
@@ -1107,5 +1130,6 @@ int main(void)
 		       a_sender_that_is_killed_leaves_its_channel_what_it_sent_and_no_lock);
 	tcase_add_test(tests, a_ring_is_zeros_where_others_bytes_have_been);
 	tcase_add_test(tests, a_ring_of_garbage_stops_no_sweep);
+	tcase_add_test(tests, before_a_long_run_is_refused_what_is_empty_in_it_is_looked_for);
 	return suite_run(suite);
 }
