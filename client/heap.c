@@ -320,6 +320,7 @@ static void last_clear(struct heap *heap)
 	heap->last_bin = 0;
 	*heap->last_live = 0;
 	spare_put(heap, heap->last);
+	heap->last = HEAP_NO_BLOCK;
 }
 
 static bool last_is(const struct heap *heap, const void *memory)
@@ -505,6 +506,8 @@ static void collect_group(struct heap *heap, struct span *span, uint32_t group)
 			heap->heaps->freed_twice(heap->heaps, memory, span->size);
 			continue;
 		}
+		if (heap->last == memory && !mutant(heap_last_kept))
+			heap->last = HEAP_NO_BLOCK;
 		span->live[block] = 0;
 		good |= bits & -bits;
 	}
@@ -592,6 +595,7 @@ static struct heap *heap_new(struct heaps *heaps)
 	for (size_t i = 0; i < sizeof(heaps->lookup->of); i++)
 		heap->bin_of[i] = bin_at(heaps->lookup->of[i]);
 	heap->heaps = heaps;
+	heap->last = HEAP_NO_BLOCK;
 	return heap;
 }
 

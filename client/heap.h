@@ -6,7 +6,8 @@
  * H2  To allocate is to take a block from its bin, and to free here, to put it there; neither
  *     takes an atomic instruction. Another thread's free is one atomic OR (span.h). The block
  *     freed last is in no bin but is `last`, and live by its byte: what is freed and allocated in
- *     turn touches neither byte nor bin.
+ *     turn touches neither byte nor bin. While it is in use again it still is `last`, unless it
+ *     was freed by others: so programs can do both by themselves (varbos.h).
  * H3  What is freed is checked: it must be the start of a block that is live, and not `last`.
  *     Where two threads free one block at once, that is found when the owner collects.
  * H4  A span without a block in use goes back to the leases, but for half a MiB of them. A bin
@@ -18,8 +19,11 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <varbos/varbos.h>
 
 #include "client/lease.h"
 #include "client/span.h"
@@ -43,6 +47,9 @@ enum heap_trouble {
 	HEAP_E_FREED,        /* free already */
 };
 
+/* No block, and not what who frees NULL means either. */
+#define HEAP_NO_BLOCK ((char *)1)
+
 /* A free block, and its byte in its span. */
 struct spare {
 	char *block; /* NULL: the bottom of a bin */
@@ -57,9 +64,13 @@ struct bin {
 };
 
 struct heap {
-	/* Apart, lest both be loaded at once from where they were stored one by one: that waits. */
-	char *last;
-	uint16_t last_bin; /* heap_bin(); 0: there is none */
+	/*
+	 * Apart, lest both be loaded at once from where they were stored one by one: that waits.
+	 * As programs know it (struct varbos_latest_heap), down to `bin_of`.
+	 */
+	char *last;        /* free, or in use as far as this thread can see; or HEAP_NO_BLOCK */
+	uint16_t last_bin; /* heap_bin(), while it is free; else 0 */
+	uint16_t last_home; /* the same, also while it is in use */
 	uint8_t *last_live;
 	uint16_t bin_of[(CLASS_SMALL >> CLASS_GRAIN_SHIFT) + 1]; /* likewise, by size */
 	struct bin bins[CLASSES];
@@ -85,6 +96,17 @@ struct heap {
 	_Alignas(64) struct span *_Atomic pending;
 	struct heap *next; /* among the heaps that no thread has */
 };
+
+static_assert(offsetof(struct heap, last) == offsetof(struct varbos_latest_heap, last) &&
+		      offsetof(struct heap, last_bin) ==
+			      offsetof(struct varbos_latest_heap, free_class) &&
+		      offsetof(struct heap, last_home) ==
+			      offsetof(struct varbos_latest_heap, last_class) &&
+		      offsetof(struct heap, bin_of) ==
+			      offsetof(struct varbos_latest_heap, class_of) &&
+		      sizeof(((struct heap *)0)->bin_of) ==
+			      sizeof(((struct varbos_latest_heap *)0)->class_of),
+	      "programs look at it");
 
 /* Who else has a hand in the blocks (shared.h); nobody has in private ones. */
 struct heap_watch {
@@ -232,5 +254,6 @@ static inline bool heap_free_quick(struct heap *heap, const struct span *span, v
 	heap->last = memory;
 	heap->last_live = live;
 	heap->last_bin = span->bin;
+	heap->last_home = span->bin;
 	return true;
 }

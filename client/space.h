@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@
 enum { WINDOWS_DEFAULT = 64 };
 
 struct varbos_space {
+	struct blocks blocks; /* first, as programs know (struct varbos_latest) */
 	struct varbos *vb;
 	struct varbos_space *_Atomic next; /* in vb->spaces, under its lock */
 	uint32_t uses;                     /* likewise */
@@ -30,7 +32,6 @@ struct varbos_space {
 	struct lock lock;                  /* who maps a window, or opens it anew */
 	uint32_t handle;                   /* the daemon's */
 	const struct root_file *root;
-	struct blocks blocks;
 	struct shared shared;
 	struct lock channels_lock; /* of the list, and of who opens or closes an end */
 	struct varbos_channel *channels;
@@ -45,6 +46,8 @@ struct varbos_space {
 	uint32_t n_windows;
 	struct window windows[];
 };
+
+static_assert(offsetof(struct varbos_space, blocks.heaps.id) == 0, "programs look at it");
 
 /* Do these go together? VARBOS_E_INVALID. Whether the nodes are there only the daemon knows. */
 int space_check_numa(enum varbos_numa numa, uint64_t nodes);

@@ -13,6 +13,8 @@ struct had {
 };
 
 _Thread_local struct thread_heap thread_heaps[THREAD_HEAPS];
+/* One of these, for programs to look at. */
+_public_ _Thread_local struct varbos_latest varbos_latest;
 static _Thread_local struct had *had_first;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -49,11 +51,20 @@ static void thread_end(void *list)
 	had_first = NULL;
 	for (uint32_t i = 0; i < THREAD_HEAPS; i++)
 		thread_heaps[i] = (struct thread_heap){};
+	varbos_latest = (struct varbos_latest){};
 }
 
 static void make_key(void)
 {
 	key_result = -pthread_key_create(&key, thread_end);
+}
+
+static struct heap *remember(struct thread_heap has)
+{
+	thread_heaps[has.id % THREAD_HEAPS] = has;
+	varbos_latest = (struct varbos_latest){
+		.opening = has.id, .heap = (struct varbos_latest_heap *)(void *)has.heap};
+	return has.heap;
 }
 
 static uintptr_t slot_of(uint64_t id)
@@ -136,10 +147,7 @@ struct heap *thread_heap_find(uint64_t id)
 		return NULL;
 	for (had = had_first; had && had->has.id != id; had = had->next)
 		;
-	if (!had)
-		return NULL;
-	thread_heaps[id % THREAD_HEAPS] = had->has;
-	return had->has.heap;
+	return had ? remember(had->has) : NULL;
 }
 
 struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases)
@@ -157,8 +165,7 @@ struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases)
 	if (!heap)
 		return NULL;
 	had->has = (struct thread_heap){.id = id, .heap = heap};
-	thread_heaps[id % THREAD_HEAPS] = had->has;
-	return heap;
+	return remember(had->has);
 }
 
 void thread_forget(void)
@@ -167,5 +174,6 @@ void thread_forget(void)
 		had->has = (struct thread_heap){};
 	for (uint32_t i = 0; i < THREAD_HEAPS; i++)
 		thread_heaps[i] = (struct thread_heap){};
+	varbos_latest = (struct varbos_latest){};
 	open_first = NULL;
 }

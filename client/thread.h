@@ -3,6 +3,7 @@
  *
  * T1  A thread finds its heap by the number of the space's opening, which is never given twice:
  *     what it remembers of a space that was closed, or of the parent's after a fork, matches none.
+ *     Programs find the one that was noted last by themselves (varbos.h).
  * T2  When a thread ends, its heaps go back to those of their spaces that are still open.
  */
 #pragma once

@@ -323,6 +323,67 @@ size_t varbos_usable_size(struct varbos_space *space, const void *memory);
  */
 uint64_t varbos_frees_refused(struct varbos *vb);
 
+/*
+ * A block that is allocated right after one of its size was freed, and freed right after that,
+ * is the same one: where a program is compiled with optimization it needs not call the library
+ * for that. Both functions are there all the same, to be called without this or from elsewhere.
+ */
+#if defined(__GNUC__) && defined(__ELF__)
+
+/* What the two look at, no program does: the calling thread's blocks of the space it used last. */
+struct varbos_latest {
+	uint64_t opening; /* which opening of a space: what a handle begins with */
+	struct varbos_latest_heap {
+		void *last; /* freed last */
+		/* Its class while it is free, else 0; and its class. */
+		uint16_t free_class, last_class;
+		void *reserved;
+		uint16_t class_of[257]; /* by (size + 15) / 16 */
+	} * heap;
+};
+
+__extension__ extern __thread struct varbos_latest varbos_latest
+	__attribute__((tls_model("initial-exec")));
+
+#if defined(__OPTIMIZE__) && !defined(VARBOS_NO_INLINE)
+
+void *library_varbos_alloc(struct varbos_space *space, size_t size) __asm__("varbos_alloc");
+int library_varbos_free(struct varbos_space *space, void *memory) __asm__("varbos_free");
+
+extern __inline__ __attribute__((gnu_inline, always_inline)) void *
+varbos_alloc(struct varbos_space *space, size_t size)
+{
+	if (space && size <= 4096 &&
+	    varbos_latest.opening ==
+		    __atomic_load_n((uint64_t *)(void *)space, __ATOMIC_RELAXED)) {
+		struct varbos_latest_heap *heap = varbos_latest.heap;
+
+		if (heap->free_class == heap->class_of[(size + 15) / 16]) {
+			heap->free_class = 0;
+			return heap->last;
+		}
+	}
+	return library_varbos_alloc(space, size);
+}
+
+extern __inline__ __attribute__((gnu_inline, always_inline)) int
+varbos_free(struct varbos_space *space, void *memory)
+{
+	if (space && varbos_latest.opening ==
+			     __atomic_load_n((uint64_t *)(void *)space, __ATOMIC_RELAXED)) {
+		struct varbos_latest_heap *heap = varbos_latest.heap;
+
+		if (memory == heap->last && !heap->free_class) {
+			heap->free_class = heap->last_class;
+			return 0;
+		}
+	}
+	return library_varbos_free(space, memory);
+}
+
+#endif
+#endif
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,11 +8,13 @@ import sys
 import tree
 
 FUNCTION = re.compile(r"\b(varbos_\w+)\s*\([^;{}]*\)\s*;")
+VARIABLE = re.compile(r"\bextern\s+__thread\s[^;(){}]*\b(varbos_\w+)\s+__attribute__")
 
 
 def declared(text):
-    """Functions that a header declares: a name, its arguments, a semicolon."""
-    return set(FUNCTION.findall(tree.uncommented(text)))
+    """Functions that a header declares: a name, its arguments, a semicolon; and variables."""
+    text = tree.uncommented(text)
+    return set(FUNCTION.findall(text)) | set(VARIABLE.findall(text))
 
 
 def exported(nm_output):
@@ -43,12 +45,15 @@ def check(root, library):
 def self_test():
     header = ("int varbos_one(struct varbos_two *two);\n/* varbos_no(); */\nvoid\n"
               "varbos_three(void);\nstruct varbos_four { int a; };\n"
-              "void varbos_five(int a,\n\t\t int b);\n")
+              "void varbos_five(int a,\n\t\t int b);\n"
+              "extern __thread struct varbos_four varbos_six\n\t__attribute__((unused));\n"
+              "int other_varbos_one(int a) __asm__(\"varbos_one\");\n")
     nm_output = ("varbos_one@@VARBOS_1 T 1 1\nVARBOS_1 A 0\nvarbos_three T 1 1\nhelper T 1 1\n"
                  "varbos_data D 8 8\n")
-    want = [] if declared(header) == {"varbos_one", "varbos_three", "varbos_five"} else ["header"]
+    want = [] if declared(header) == {"varbos_one", "varbos_three", "varbos_five",
+                                           "varbos_six"} else ["header"]
     found = {problem.split(":")[0] for problem in compare(declared(header), exported(nm_output))}
-    want += [] if found == {"varbos_five", "helper", "varbos_data"} else [f"found {found}"]
+    want += [] if found == {"varbos_five", "varbos_six", "helper", "varbos_data"} else [f"found {found}"]
     tree.verdict("exported symbols, tried on themselves", 2, want)
 
 

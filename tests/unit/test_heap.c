@@ -500,6 +500,43 @@ START_TEST(a_block_that_two_threads_free_is_found_when_it_is_collected)
 }
 END_TEST
 
+/* As programs do by themselves (varbos.h). */
+static bool program_free(struct heap *heap, const void *block)
+{
+	struct varbos_latest_heap *known = (struct varbos_latest_heap *)(void *)heap;
+
+	if (known->last != block || known->free_class)
+		return false;
+	known->free_class = known->last_class;
+	return true;
+}
+
+START_TEST(what_was_freed_last_is_freed_again_only_while_it_is_in_use)
+{
+	struct heap *heap = heap_take(&heaps, &leases);
+	struct span *span;
+	void *block;
+
+	ck_assert(!program_free(heap, NULL));
+	block = alloc(heap, 64);
+	span = heaps_span(&heaps, block);
+	ck_assert(!program_free(heap, block));
+	ck_assert_int_eq(release(heap, block), 0);
+	ck_assert(!program_free(heap, block));
+	ck_assert_ptr_eq(alloc(heap, 64), block);
+	ck_assert(program_free(heap, block));
+	ck_assert_int_eq(release(heap, block), HEAP_E_FREED);
+
+	/* Another thread frees it: it may be anyone's next. */
+	ck_assert_ptr_eq(alloc(heap, 64), block);
+	ck_assert_int_eq(heap_free_remote(span, block), 0);
+	heap_collect(heap);
+	ck_assert(!program_free(heap, block));
+	ck_assert(!program_free(heap, NULL));
+	check_all_back(heap);
+}
+END_TEST
+
 START_TEST(a_trim_reaches_other_heaps_when_they_next_run_short)
 {
 	struct heap *heap = heap_take(&heaps, &leases), *other = heap_take(&heaps, &leases);
@@ -674,6 +711,7 @@ static Suite *heap_suite(void)
 	tcase_add_test(tcase, what_another_thread_frees_comes_back);
 	tcase_add_test(tcase, no_free_is_missed_by_who_collects_meanwhile);
 	tcase_add_test(tcase, a_block_that_two_threads_free_is_found_when_it_is_collected);
+	tcase_add_test(tcase, what_was_freed_last_is_freed_again_only_while_it_is_in_use);
 	tcase_add_test(tcase,
 		       a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it);
 	tcase_add_test(tcase, a_trim_reaches_other_heaps_when_they_next_run_short);
