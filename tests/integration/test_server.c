@@ -125,6 +125,13 @@ static int note_orphan_locks(struct sys *sys, int fd, uint32_t page_shift, uint6
 	return noted.fake->orphan_locks(sys, fd, page_shift, position, dead);
 }
 
+static int note_zero(struct sys *sys, int fd, uint32_t page_shift, uint64_t offset,
+		     uint64_t size)
+{
+	note(FAKE_ZERO);
+	return noted.fake->zero(sys, fd, page_shift, offset, size);
+}
+
 static int note_reopen(struct sys *sys, int fd, enum sys_access access, int *ret_fd)
 {
 	note(FAKE_REOPEN);
@@ -160,6 +167,7 @@ static void prepare(uint64_t size, enum config_pages pages, bool hugepages)
 	noted.noting.words_sweep = note_words_sweep;
 	noted.noting.words_read = note_words_read;
 	noted.noting.orphan_locks = note_orphan_locks;
+	noted.noting.zero = note_zero;
 	noted.noting.reopen = note_reopen;
 	host.fake.sys.table = &noted.noting;
 
@@ -360,7 +368,7 @@ static uint64_t blocks(struct peer *peer, uint64_t space)
 START_TEST(words_are_read_and_swept_by_workers)
 {
 	static const enum fake_call workers[] = {FAKE_WORDS_SWEEP, FAKE_WORDS_READ,
-						 FAKE_ORPHAN_LOCKS};
+						 FAKE_ORPHAN_LOCKS, FAKE_ZERO};
 	struct peer peer, other;
 	uint64_t space, theirs;
 
@@ -390,6 +398,34 @@ START_TEST(words_are_read_and_swept_by_workers)
 		ck_assert_msg(!noted.on_loop[workers[i]], "call %d ran on the loop",
 			      workers[i]);
 	}
+}
+END_TEST
+
+START_TEST(a_channel_whose_memory_a_client_punches_is_not_there)
+{
+	struct wire_channel_open open = {.name = wire_str("c"), .roles = 1};
+	struct wire_daemon_status before;
+	struct peer peer;
+	uint64_t space;
+
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
+	peer_create_space(&peer, "a", 16 * MIB);
+	space = open.space = peer_open_space(&peer, "a");
+	holder(&peer, space);
+	ck_assert(alloc(&peer, space, 4 * MIB));
+	before = peer_status(&peer);
+	fake_sys_fail(&host.fake, FAKE_ZERO, 1, EFAULT);
+	ck_assert(!peer_call(&peer, WIRE_CHANNEL_OPEN, &open));
+	ck_assert_uint_gt(peer.answer.fault.message.size, 0);
+	ck_assert_uint_eq(peer_status(&peer).used, before.used);
+	ck_assert(
+		peer_call(&peer, WIRE_CHANNEL_LIST, &(struct wire_space_page){.space = space}));
+	ck_assert_uint_eq(peer.answer.body.channel_rows.rows.count, 0);
+	ck_assert(peer_call(&peer, WIRE_CHANNEL_OPEN, &open));
+	ck_assert_uint_eq(peer_status(&peer).used, before.used + 64 * KIB);
+	peer_close(&peer);
+	stop();
 }
 END_TEST
 
@@ -964,6 +1000,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_file_that_cannot_be_made_leaves_nothing_behind);
 	tcase_add_test(t, words_that_cannot_be_made_leave_nothing_behind);
 	tcase_add_test(t, words_are_read_and_swept_by_workers);
+	tcase_add_test(t, a_channel_whose_memory_a_client_punches_is_not_there);
 	tcase_add_test(t, a_sweep_that_fails_gives_no_id_again);
 	tcase_add_test(t, a_descriptor_that_cannot_be_opened_leaves_nothing_behind);
 	tcase_add_test(t, a_peer_that_cannot_be_identified_is_refused_and_may_try_again);
