@@ -19,6 +19,8 @@
  * memory that the parent had is good after, say, varbos_ref_get() of a reference to it. (The
  * library learns of fork() through pthread_atfork(): a raw clone() goes unnoticed.)
  *
+ * Arenas, pools of objects and scopes are in <varbos/arena.h>, <varbos/pool.h>, <varbos/scope.h>.
+ *
  * Environment: VARBOS_SOCKET (varbos_connect), VARBOS_DAEMON (varbos_connect_private),
  * VARBOS_QUIET (if set, nothing is ever written to standard error), VARBOS_DEBUG (if 1, private
  * memory is watched: writes past its end or after its free, second frees, and what is left when

@@ -25,7 +25,9 @@ meson install -C "$built" --no-rebuild --quiet --destdir "$folder/to"
 daemon=$(installed varbosd '*/sbin/*')
 ctl=$(installed varbosctl '*/bin/*')
 library=$(installed libvarbos.so.0 '*')
-installed varbos.h '*/include/varbos/*' >/dev/null
+for header in varbos arena pool scope source; do
+	installed $header.h '*/include/varbos/*' >/dev/null
+done
 description=$(installed varbos.pc '*/pkgconfig/*')
 readelf -d "$library" | grep -q 'SONAME.*\[libvarbos\.so\.0\]' || fail "$library: another soname"
 

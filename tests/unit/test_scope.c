@@ -3,7 +3,10 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <varbos/arena.h>
 #include <varbos/scope.h>
@@ -371,6 +374,109 @@ START_TEST(an_arena_in_an_arena_is_exhausted_with_it_and_both_are_named)
 }
 END_TEST
 
+/* ---- at random, against a naive twin: every thing there is, and in which scope ---- */
+
+enum { THINGS = 4000, STEPS = 3000 };
+
+enum kind { GONE, SCOPE, BLOCK, CALL };
+
+static struct thing {
+	enum kind kind;
+	int in; /* which thing is its scope; -1: none */
+	size_t size;
+	void *what; /* the scope or the block */
+} things[THINGS];
+
+static int n_things, called[THINGS], n_called, wanted[THINGS], n_wanted;
+
+static void call(void *thing)
+{
+	called[n_called++] = (int)((struct thing *)thing - things);
+}
+
+/* What ends with a thing, newest first. */
+static void end_twin(int at)
+{
+	struct thing *thing = &things[at];
+
+	if (thing->kind == SCOPE)
+		for (int i = n_things; i-- > 0;)
+			if (things[i].kind != GONE && things[i].in == at)
+				end_twin(i);
+	if (thing->kind == CALL)
+		wanted[n_wanted++] = at;
+	thing->kind = GONE;
+}
+
+static int pick(enum kind kind)
+{
+	for (int tries = 0; n_things && tries < 50; tries++) {
+		int at = rand() % n_things;
+
+		if (things[at].kind == kind)
+			return at;
+	}
+	return -1;
+}
+
+static struct thing *add(enum kind kind, int in)
+{
+	things[n_things] = (struct thing){.kind = kind, .in = in};
+	return &things[n_things++];
+}
+
+static void step(void)
+{
+	int scope = pick(SCOPE), block = pick(BLOCK), dice = rand() % 100;
+	struct source source = fake_in(&fake);
+	struct thing *thing;
+
+	if (scope < 0) {
+		add(SCOPE, -1)->what = scope_in_fake();
+	} else if (dice < 20) {
+		add(SCOPE, scope)->what = scope_in(varbos_in_scope(things[scope].what));
+	} else if (dice < 60) {
+		thing = add(BLOCK, scope);
+		thing->size = (size_t)rand() % 100 + 1;
+		thing->what = must(varbos_scope_alloc(things[scope].what, thing->size));
+	} else if (dice < 85) {
+		thing = add(CALL, scope);
+		ck_assert_int_eq(varbos_scope_defer(things[scope].what, call, thing), 0);
+	} else if (dice < 92 && block >= 0) {
+		ck_assert_int_eq(
+			varbos_scope_release(things[things[block].in].what, things[block].what),
+			0);
+		source_give(&source, things[block].what);
+		things[block].kind = GONE;
+	} else if (dice > 97) {
+		varbos_scope_end(things[scope].what);
+		end_twin(scope);
+	}
+}
+
+START_TEST(whatever_is_nested_ends_as_in_a_naive_twin)
+{
+	const char *given = getenv("VARBOS_SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+	uint64_t held;
+
+	printf("VARBOS_SEED=%u\n", seed);
+	srand(seed);
+	for (int i = 0; i < STEPS; i++) {
+		step();
+		held = 0;
+		for (int j = 0; j < n_things; j++)
+			held += things[j].kind == BLOCK ? things[j].size : 0;
+		ck_assert_uint_eq(fake.held, held);
+		ck_assert_int_eq(n_called, n_wanted);
+		ck_assert_mem_eq(called, wanted, (size_t)n_called * sizeof(called[0]));
+	}
+	for (int i = 0; i < n_things; i++)
+		if (things[i].kind == SCOPE && things[i].in < 0)
+			varbos_scope_end(things[i].what);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("scope");
@@ -394,6 +500,7 @@ int main(void)
 	tcase_add_test(t, memory_of_an_arena_cannot_be_moved_out_of_a_scope);
 	tcase_add_test(t, what_several_threads_use_and_what_goes_back_do_not_mix);
 	tcase_add_test(t, an_arena_in_an_arena_is_exhausted_with_it_and_both_are_named);
+	tcase_add_test(t, whatever_is_nested_ends_as_in_a_naive_twin);
 	suite_add_tcase(s, t);
 	return suite_run(s);
 }
