@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "client/debug.h"
 #include "client/error.h"
 #include "client/fork.h"
-#include "client/poison.h"
 
 enum { ROOM_FIRST = 8 };
 
@@ -405,10 +405,11 @@ static uint64_t used_of(const struct arena *arena, uint32_t at)
 static void poison_above(const struct arena *arena, uint32_t at, uint64_t used, uint64_t above)
 {
 	for (struct overflow *o = arena->overflow.first; o && o->number > above; o = o->next)
-		poison(o->memory, o->size);
+		memset(o->memory, DEBUG_FREED, o->size);
 	for (uint32_t i = at; i <= arena->front.at; i++, used = 0)
 		if (used_of(arena, i) > used)
-			poison(arena->chunks[i]->memory + used, used_of(arena, i) - used);
+			memset(arena->chunks[i]->memory + used, DEBUG_FREED,
+			       used_of(arena, i) - used);
 }
 
 static int check(const struct varbos_arena *front, const char *function)
@@ -602,7 +603,7 @@ int arena_new(struct arena **ret, const struct source *source,
 	/* From 1: a zeroed mark is nobody's. */
 	arena->front.epoch = (uint64_t)(atomic_fetch_add(&ids, 1) + 1) << 32;
 	arena->tie = (struct tie){.handle = &arena->front, .end = end_tied};
-	arena->poisons = poison_is_on();
+	arena->poisons = debug_wanted();
 
 	r = check_options(&arena->options);
 	if (!r)

@@ -14,7 +14,7 @@
 enum {
 	TABLE_MIN = 256,
 	PAST = 0xfa,  /* beyond what was asked */
-	FREED = 0xdb, /* of a freed block */
+	FREED = DEBUG_FREED, /* of a freed block */
 	KINDS_SAID = 20,
 };
 

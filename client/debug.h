@@ -3,7 +3,7 @@
  *
  * G1  Every block is noted with the size that was asked, and has at least DEBUG_REST bytes more,
  *     which hold a pattern: a write past the end is found when the block is freed.
- * G2  A freed block is filled with another pattern and waits in a queue of DEBUG_QUEUE bytes at
+ * G2  A freed block is filled with another (DEBUG_FREED) and waits in a queue of DEBUG_QUEUE bytes at
  *     most before its memory is anyone's again: a write to it is found when it leaves, a second
  *     free at once.
  * G3  What was not freed when its space closes, or the program ends, is said by size and class.
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { DEBUG_REST = 16, DEBUG_QUEUE = 4 << 20 };
+enum { DEBUG_REST = 16, DEBUG_QUEUE = 4 << 20, DEBUG_FREED = 0xdb };
 
 struct debug;
 

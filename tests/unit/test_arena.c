@@ -11,7 +11,7 @@
 #include <varbos/arena.h>
 
 #include "client/arena.h"
-#include "client/poison.h"
+#include "client/debug.h"
 #include "tests/suite.h"
 #include "tests/unit/fake_source.h"
 
@@ -451,10 +451,10 @@ START_TEST(what_is_given_up_is_overwritten_for_those_who_debug)
 	large = memset(must(varbos_arena_alloc(arena, 5000)), 'l', 5000);
 	ck_assert_int_eq(varbos_arena_rewind(arena, mark), 0);
 	ck_assert_int_eq(before[99], 'b');
-	ck_assert_uint_eq((unsigned char)small[99], POISON);
-	ck_assert_uint_eq((unsigned char)large[4999], POISON);
+	ck_assert_uint_eq((unsigned char)small[99], DEBUG_FREED);
+	ck_assert_uint_eq((unsigned char)large[4999], DEBUG_FREED);
 	ck_assert_int_eq(varbos_arena_reset(arena), 0);
-	ck_assert_uint_eq((unsigned char)before[99], POISON);
+	ck_assert_uint_eq((unsigned char)before[99], DEBUG_FREED);
 	varbos_arena_destroy(arena);
 }
 END_TEST
