@@ -13,7 +13,7 @@
 
 enum {
 	TABLE_MIN = 256,
-	PAST = 0xfa,  /* beyond what was asked */
+	PAST = 0xfa,         /* beyond what was asked */
 	FREED = DEBUG_FREED, /* of a freed block */
 	KINDS_SAID = 20,
 };
