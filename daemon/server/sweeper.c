@@ -227,13 +227,13 @@ void sweeper_beat(struct sweeper *sweeper)
 	sweeper_look(sweeper);
 }
 
-/* It rests: what it could free was seen a moment ago. */
+/* One that rests is waited for; but not for one that could not be swept. */
 static bool helps(struct sweeper *sweeper, uint32_t space, uint64_t since)
 {
 	struct rest *rest = &sweeper->rests[space];
 
 	if (!core_sweep_pays(sweeper->server->core, space) || rest->begun > since ||
-	    rest->until_ms > uv_now(&sweeper->server->loop))
+	    rest->until_ms > uv_now(&sweeper->server->loop) + REST_MAX_MS)
 		return false;
 	rest->wanted = true;
 	sweeper_look(sweeper);
