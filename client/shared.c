@@ -338,6 +338,13 @@ int shared_free(struct varbos_space *space, const struct place *place)
 
 /* ---- looking ---- */
 
+/* A shared extent whose users keep no word is what its tag says (proto/layout.h). */
+static bool has_no_word(const struct place *place, uint32_t word)
+{
+	return place->info.kind == EXTENT_SHARED &&
+	       block_word_unpack(word).generation != place->info.tag;
+}
+
 size_t shared_size(struct varbos_space *space, const struct place *place)
 {
 	struct words_block block;
@@ -348,7 +355,7 @@ size_t shared_size(struct varbos_space *space, const struct place *place)
 		return 0;
 	word = atomic_load_explicit(block.word, memory_order_acquire);
 	r = block_word_check(word, block_word_unpack(word).generation);
-	if (r) {
+	if (r && !has_no_word(place, word)) {
 		error_pointer(space, place->offset, word, r);
 		return 0;
 	}
@@ -365,6 +372,8 @@ varbos_ref shared_ref(struct varbos_space *space, const struct place *place)
 		return 0;
 	word = atomic_load_explicit(block.word, memory_order_acquire);
 	generation = block_word_unpack(word).generation;
+	if (has_no_word(place, word))
+		return ref_make(place->info.tag, place->offset);
 	r = block_word_check(word, generation);
 	if (r) {
 		error_pointer(space, place->offset, word, r);
@@ -383,7 +392,10 @@ int shared_check(struct varbos_space *space, const struct place *place, varbos_r
 	if (r)
 		return r;
 	word = atomic_load_explicit(block.word, memory_order_acquire);
-	r = block_word_check(word, ref_tag(ref));
+	if (has_no_word(place, word))
+		r = ref_tag(ref) == place->info.tag ? 0 : BLOCK_E_STALE;
+	else
+		r = block_word_check(word, ref_tag(ref));
 	return r ? error_word(space, place->offset, word, r) : 0;
 }
 
