@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include <varbos/varbos.h>
 
@@ -52,23 +53,20 @@ static int writable(struct heaps *heaps, const char *base, uint64_t size)
 	return 0;
 }
 
-static int source_take(struct lease_source *source, uint32_t slices, char **ret)
+static struct varbos_alloc_options origin_options(const struct origin *origin)
 {
-	struct origin *origin = container_of(source, struct origin, source);
-	struct blocks *blocks = origin->blocks;
-	const struct varbos_alloc_options options = {
+	return (struct varbos_alloc_options){
 		.numa = origin->bound ? VARBOS_NUMA_BIND : VARBOS_NUMA_DEFAULT,
 		.nodes = origin->bound ? (uint64_t)1 << origin->node : 0,
 	};
-	uint64_t size = (uint64_t)slices << SLICE_SHIFT;
-	void *memory;
+}
+
+/* Slices that have come: ours, to be cut. */
+static int take_slices(struct blocks *blocks, void *memory, uint32_t slices)
+{
 	int r;
 
-	r = extent_alloc_for(blocks->space, size, blocks->kind, &options, origin->node + 1,
-			     &memory);
-	if (r)
-		return r;
-	r = writable(&blocks->heaps, memory, size);
+	r = writable(&blocks->heaps, memory, (uint64_t)slices << SLICE_SHIFT);
 	if (!r && blocks->kind == EXTENT_BLOCKS)
 		r = words_map(blocks->space, (uint64_t)((char *)memory - blocks->heaps.base));
 	if (r) {
@@ -81,8 +79,65 @@ static int source_take(struct lease_source *source, uint32_t slices, char **ret)
 	/* Only now: a daemon that is slow to answer has kept nobody waiting twice in vain. */
 	call_open_returns(&blocks->space->vb->calls);
 	tallies_lease(&blocks->tallies, slices);
-	*ret = memory;
 	return 0;
+}
+
+static int source_take(struct lease_source *source, uint32_t slices, char **ret)
+{
+	struct origin *origin = container_of(source, struct origin, source);
+	const struct varbos_alloc_options options = origin_options(origin);
+	struct blocks *blocks = origin->blocks;
+	void *memory;
+	int r;
+
+	r = extent_alloc_for(blocks->space, (uint64_t)slices << SLICE_SHIFT, blocks->kind,
+			     &options, origin->node + 1, &memory);
+	if (!r)
+		r = take_slices(blocks, memory, slices);
+	if (!r)
+		*ret = memory;
+	return r;
+}
+
+static bool source_ask(struct lease_source *source, uint32_t slices)
+{
+	struct origin *origin = container_of(source, struct origin, source);
+	const struct varbos_alloc_options options = origin_options(origin);
+	struct blocks *blocks = origin->blocks;
+
+	origin->asked = extent_ask(blocks->space, (uint64_t)slices << SLICE_SHIFT, blocks->kind,
+				   &options, origin->node + 1);
+	return origin->asked;
+}
+
+/* Who asks himself if this fails has the refusal then. */
+static int source_collect(struct lease_source *source, uint32_t slices, char **ret)
+{
+	struct origin *origin = container_of(source, struct origin, source);
+	struct varbos_error before = *varbos_error();
+	struct call *asked = origin->asked;
+	void *memory;
+	int r;
+
+	origin->asked = NULL;
+	r = extent_collect(origin->blocks->space, asked, (uint64_t)slices << SLICE_SHIFT,
+			   origin->blocks->kind, &memory);
+	if (!r)
+		r = take_slices(origin->blocks, memory, slices);
+	if (r)
+		error_restore(&before);
+	else
+		*ret = memory;
+	return r;
+}
+
+static uint64_t source_now(struct lease_source *source)
+{
+	struct timespec now;
+
+	(void)source;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 static void source_give(struct lease_source *source, char *base, uint32_t slices)
@@ -96,7 +151,13 @@ static void source_give(struct lease_source *source, char *base, uint32_t slices
 
 static void origin_init(struct origin *origin, struct blocks *blocks, uint32_t node, bool bound)
 {
-	origin->source = (struct lease_source){.take = source_take, .give = source_give};
+	origin->source = (struct lease_source){
+		.take = source_take,
+		.give = source_give,
+		.ask = source_ask,
+		.collect = source_collect,
+		.now_ns = source_now,
+	};
 	origin->blocks = blocks;
 	origin->node = node;
 	origin->bound = bound;
@@ -175,6 +236,13 @@ static int blocks_open(struct blocks *blocks)
 	return r;
 }
 
+static void forget_asked(struct origin *origin)
+{
+	if (origin->asked)
+		call_forget(origin->asked);
+	origin->asked = NULL;
+}
+
 void blocks_close(struct blocks *blocks)
 {
 	if (!blocks->heaps.spans)
@@ -182,6 +250,10 @@ void blocks_close(struct blocks *blocks)
 	debug_free(blocks->debug);
 	thread_close(&blocks->heaps);
 	tallies_close(&blocks->tallies);
+	for (uint32_t i = 0; i < BLOCK_NODES; i++) {
+		forget_asked(&blocks->near[i]);
+		forget_asked(&blocks->on[i]);
+	}
 	munmap((void *)blocks->heaps.spans, blocks->spans_bytes);
 	store_deinit(&blocks->store);
 	blocks_forget(blocks);

@@ -28,6 +28,7 @@ struct origin {
 	struct leases leases;
 	struct lease_source source;
 	struct blocks *blocks;
+	struct call *asked; /* the lease asked ahead, or NULL */
 	uint32_t node;
 	bool bound;
 };

@@ -407,7 +407,7 @@ static int send_message(struct calls *calls, const void *data, size_t size,
 static bool waiting_locked(const struct calls *calls)
 {
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
-		if (calls->slots[i].state == CALL_WAITING)
+		if (calls->slots[i].state == CALL_WAITING && !calls->slots[i].ahead)
 			return true;
 	return false;
 }
@@ -422,6 +422,31 @@ static void read_late_locked(struct calls *calls, uint64_t deadline_ns)
 	lock_acquire(&calls->lock);
 	give_back_locked(calls);
 	give_role_locked(calls);
+}
+
+/* With the lock held: there is a free slot. */
+static struct call *new_call_locked(struct calls *calls, enum wire_method method,
+				    uint64_t deadline_ns)
+{
+	struct call *call = NULL;
+
+	for (unsigned i = 0; !call; i++) {
+		assert(i < WIRE_INFLIGHT_MAX);
+		if (calls->slots[i].state == CALL_FREE)
+			call = &calls->slots[i];
+	}
+	calls->inflight++;
+	call->state = CALL_WAITING;
+	call->method = method;
+	call->id = calls->next_id++;
+	call->deadline_ns = deadline_ns;
+	call->returned = calls->returns.written;
+	call->ahead = false;
+	call->asleep = false;
+	call->n_fds = 0;
+	call->fds_lost = false;
+	call->decoded = false;
+	return call;
 }
 
 static int take_slot(struct call **ret, struct calls *calls, enum wire_method method,
@@ -451,23 +476,8 @@ static int take_slot(struct call **ret, struct calls *calls, enum wire_method me
 	}
 	if (!r && calls->broken)
 		r = error_broken(calls);
-	if (!r) {
-		for (unsigned i = 0; !call; i++) {
-			assert(i < WIRE_INFLIGHT_MAX);
-			if (calls->slots[i].state == CALL_FREE)
-				call = &calls->slots[i];
-		}
-		calls->inflight++;
-		call->state = CALL_WAITING;
-		call->method = method;
-		call->id = calls->next_id++;
-		call->deadline_ns = deadline_ns;
-		call->returned = calls->returns.written;
-		call->asleep = false;
-		call->n_fds = 0;
-		call->fds_lost = false;
-		call->decoded = false;
-	}
+	if (!r)
+		call = new_call_locked(calls, method, deadline_ns);
 	lock_release(&calls->lock);
 
 	if (!r)
@@ -599,6 +609,85 @@ void call_end(struct call *call)
 	call->n_fds = 0;
 	free_slot_locked(call);
 	lock_release(&calls->lock);
+}
+
+/* With the lock held: may another be asked ahead? */
+static bool may_ask_locked(const struct calls *calls)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
+		n += calls->slots[i].state != CALL_FREE && calls->slots[i].ahead;
+	return !calls->broken && calls->inflight < calls->limit && n < calls->limit / 2;
+}
+
+struct call *call_ask(struct calls *calls, enum wire_method method, const void *params)
+{
+	char request[REQUEST_MAX];
+	struct call *call = NULL;
+	int size;
+
+	lock_acquire(&calls->lock);
+	if (may_ask_locked(calls)) {
+		call = new_call_locked(calls, method, 0);
+		call->ahead = true;
+	}
+	lock_release(&calls->lock);
+	if (!call)
+		return NULL;
+
+	call->space = late_space(method, params);
+	size = wire_encode_request(request, sizeof(request), call->id, method, params);
+	if (size > 0 &&
+	    send(calls->socket.fd, request, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) == size)
+		return call;
+	call_end(call);
+	return NULL;
+}
+
+int call_collect(struct call **call, unsigned n_fds)
+{
+	struct call *asked = *call;
+	struct calls *calls = asked->calls;
+	int r;
+
+	lock_acquire(&calls->lock);
+	asked->ahead = false;
+	asked->deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+	lock_release(&calls->lock);
+	r = wait_answer(calls, call);
+	if (!r)
+		r = check_answer(*call, n_fds);
+	if (r && *call) {
+		call_end(*call);
+		*call = NULL;
+	}
+	return r;
+}
+
+void call_forget(struct call *call)
+{
+	struct calls *calls = call->calls;
+	struct wire_message answer = {};
+	struct wire_trouble trouble;
+	int r = -1;
+
+	lock_acquire(&calls->lock);
+	if (call->state == CALL_ANSWERED)
+		r = wire_decode_answer(&answer, call->buffer, call->size, own_method, call,
+				       &trouble);
+	call->ahead = false;
+	if (call->state == CALL_ANSWERED) {
+		for (unsigned i = 0; i < call->n_fds; i++)
+			closep(&call->fds[i]);
+		call->n_fds = 0;
+		late_locked(call, r ? NULL : &answer);
+	} else {
+		call->state = CALL_LATE;
+	}
+	lock_release(&calls->lock);
+	if (!r)
+		wire_message_deinit(&answer);
 }
 
 int call_note(struct calls *calls, enum wire_method method, const void *params)

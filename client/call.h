@@ -4,6 +4,8 @@
  * Q1  At most `inflight` requests are unanswered; who comes then waits for one to end.
  * Q2  Nobody reads for nobody: one of the threads that wait for an answer reads, for all, and
  *     hands that role on when its own answer is there. Alone, a call is one send and one recv.
+ *     What is asked ahead has no thread that waits: its answer is taken in by whoever reads, and
+ *     stays in its slot until it is collected. At most half of the slots are taken for that.
  * Q3  Every call ends by its deadline. Its request stays unanswered (Q1), and what a later answer
  *     grants is given back (client/late.h).
  * Q4  Every received descriptor is close-on-exec, and ends either with the call that expects it
@@ -43,6 +45,7 @@ struct call {
 	uint64_t space; /* late_space() */
 	uint64_t deadline_ns;
 	uint64_t returned; /* records of the return ring before it was sent */
+	bool ahead;        /* nobody waits for it yet */
 	bool asleep;       /* its thread waits on `wake`, and may be handed the reader's role */
 
 	char *buffer; /* WIRE_MESSAGE_MAX */
@@ -101,6 +104,16 @@ static inline void call_endp(struct call **call)
 	if (*call)
 		call_end(*call);
 }
+
+/*
+ * A request whose answer is collected later: never waits. NULL: there are too many unanswered
+ * ones, or no room to send it.
+ */
+struct call *call_ask(struct calls *calls, enum wire_method method, const void *params);
+/* Its answer, as call_begin() has it, waited for if need be. What fails has ended. */
+int call_collect(struct call **call, unsigned n_fds);
+/* Nobody collects it: what it grants, or will, is given back. */
+void call_forget(struct call *call);
 
 /* One way: no answer is waited for. */
 int call_note(struct calls *calls, enum wire_method method, const void *params);

@@ -152,10 +152,13 @@ static int ask_extent(struct varbos_space *space, const struct wire_extent_alloc
 	return r;
 }
 
-int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind kind,
-		     const struct varbos_alloc_options *options, uint64_t caller, void **ret)
+static struct wire_extent_alloc make_request(const struct varbos_space *space, size_t size,
+					     enum extent_kind kind,
+					     const struct varbos_alloc_options *options,
+					     uint64_t caller)
 {
 	struct wire_extent_alloc request = {
+		.space = space->handle,
 		.size = size ? size : 1,
 		.align = options->align,
 		.shared = kind == EXTENT_SHARED,
@@ -163,6 +166,33 @@ int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind k
 		.numa = wire_str(options->numa ? numa_kind_name(options->numa) : NULL),
 		.nodes = options->nodes,
 	};
+
+	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
+		request.caller = caller ? caller : caller_node();
+	return request;
+}
+
+static int take_answer(struct varbos_space *space, const struct wire_extent_alloced *extent,
+		       size_t size, enum extent_kind kind, void **ret)
+{
+	int r;
+
+	if (extent->offset >> OFFSET_BITS || extent->offset % SLICE_BYTES)
+		return error_extent(extent, "offset");
+	if (!extent->size || extent->size < size || extent->size % SLICE_BYTES)
+		return error_extent(extent, "size");
+	if (!extent->tag || extent->tag > TAG_MASK)
+		return error_extent(extent, "tag");
+	r = take_extent(space, extent, kind, ret);
+	if (!r && kind != EXTENT_SHARED)
+		atomic_fetch_add_explicit(&space->leased, extent->size, memory_order_relaxed);
+	return r;
+}
+
+int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind kind,
+		     const struct varbos_alloc_options *options, uint64_t caller, void **ret)
+{
+	struct wire_extent_alloc request;
 	struct wire_extent_alloced extent;
 	int r;
 
@@ -175,26 +205,34 @@ int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind k
 	if (r)
 		return r;
 
-	request.space = space->handle;
-	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
-		request.caller = caller ? caller : caller_node();
+	request = make_request(space, size, kind, options, caller);
 	r = ask_extent(space, &request, &extent);
 	if ((r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) &&
 	    blocks_trim(&space->blocks) + blocks_trim(&space->shared.blocks))
 		r = ask_extent(space, &request, &extent);
+	return r ? r : take_answer(space, &extent, size, kind, ret);
+}
+
+struct call *extent_ask(struct varbos_space *space, size_t size, enum extent_kind kind,
+			const struct varbos_alloc_options *options, uint64_t caller)
+{
+	struct wire_extent_alloc request = make_request(space, size, kind, options, caller);
+
+	return call_ask(&space->vb->calls, WIRE_EXTENT_ALLOC, &request);
+}
+
+int extent_collect(struct varbos_space *space, struct call *call, size_t size,
+		   enum extent_kind kind, void **ret)
+{
+	struct wire_extent_alloced extent;
+	int r;
+
+	r = call_collect(&call, 0);
 	if (r)
 		return r;
-
-	if (extent.offset >> OFFSET_BITS || extent.offset % SLICE_BYTES)
-		return error_extent(&extent, "offset");
-	if (extent.size < request.size || extent.size % SLICE_BYTES)
-		return error_extent(&extent, "size");
-	if (!extent.tag || extent.tag > TAG_MASK)
-		return error_extent(&extent, "tag");
-	r = take_extent(space, &extent, kind, ret);
-	if (!r && kind != EXTENT_SHARED)
-		atomic_fetch_add_explicit(&space->leased, extent.size, memory_order_relaxed);
-	return r;
+	extent = call->message.body.extent_alloced;
+	call_end(call);
+	return take_answer(space, &extent, size, kind, ret);
 }
 
 int extent_alloc(struct varbos_space *space, size_t size, enum extent_kind kind,

@@ -19,6 +19,8 @@
 
 #include "proto/layout.h"
 
+struct call;
+
 /* After space_enter(). 0 or a VARBOS_E_ code. (What `options` say of sharing, `kind` does.) */
 int extent_alloc(struct varbos_space *space, size_t size, enum extent_kind kind,
 		 const struct varbos_alloc_options *options, void **ret);
@@ -30,6 +32,13 @@ void extent_give(struct varbos_space *space, const void *memory);
 /* The same for a caller on node `caller` - 1, where the policy asks; 0: as the caller is. */
 int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind kind,
 		     const struct varbos_alloc_options *options, uint64_t caller, void **ret);
+
+/* The same, asked ahead; nothing is waited for. NULL: not now. */
+struct call *extent_ask(struct varbos_space *space, size_t size, enum extent_kind kind,
+			const struct varbos_alloc_options *options, uint64_t caller);
+/* What was asked so. The call has ended. */
+int extent_collect(struct varbos_space *space, struct call *call, size_t size,
+		   enum extent_kind kind, void **ret);
 
 /* Of the extent that starts there; 0 on failure. */
 size_t extent_size(struct varbos_space *space, const void *memory);

@@ -27,7 +27,7 @@ static struct varbos_space *space;
 static struct varbos_space *open_space(const char *name, uint64_t limit, uint32_t flags)
 {
 	const struct varbos_space_options options = {
-		.limit = limit, .client_limit = limit, .flags = flags};
+		.limit = limit, .client_limit = limit, .flags = flags, .windows = 1};
 	struct varbos_space *opened;
 
 	ck_assert_msg(!varbos_space_open(&opened, vb, name, &options), "%s",
@@ -492,7 +492,9 @@ static struct varbos_usage usage(void)
 
 	ck_assert_msg(!varbos_space_usage(space, &ret), "%s", varbos_error()->message);
 	ck_assert_uint_eq(ret.leased, ret.live + ret.cached);
-	ck_assert_uint_eq(ret.leased, used());
+	/* What was asked ahead, an eighth at most, the daemon counts before it is collected. */
+	ck_assert_uint_le(ret.leased, used());
+	ck_assert_uint_ge(ret.leased + ret.leased / 8, used());
 	return ret;
 }
 

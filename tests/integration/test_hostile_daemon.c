@@ -513,6 +513,115 @@ START_TEST(a_block_given_out_again_can_be_freed_again)
 }
 END_TEST
 
+/* ---- asked ahead ---- */
+
+static struct call *ask_extent(struct set *set)
+{
+	const struct wire_extent_alloc request = {.space = set->space->handle,
+						  .size = SLICE_BYTES};
+
+	return call_ask(&set->vb->calls, WIRE_EXTENT_ALLOC, &request);
+}
+
+START_TEST(what_is_asked_ahead_is_taken_in_by_whoever_reads)
+{
+	struct call *call;
+	struct set set;
+
+	set_up(&set);
+	call = ask_extent(&set);
+	ck_assert_ptr_nonnull(call);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	set.fake.lie = LIE_CLOSE; /* nothing comes any more */
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_UNAVAILABLE);
+	ck_assert_int_eq(call_collect(&call, 0), 0);
+	ck_assert_uint_eq(call->message.body.extent_alloced.size, SLICE_BYTES);
+	call_end(call);
+	tear_down(&set);
+}
+END_TEST
+
+START_TEST(what_is_collected_too_early_is_waited_for_until_the_deadline)
+{
+	struct call *call;
+	struct set set;
+
+	set_up(&set);
+	call = ask_extent(&set);
+	ck_assert_ptr_nonnull(call);
+	ck_assert_int_eq(call_collect(&call, 0), 0);
+	call_end(call);
+	set.fake.lie = LIE_SILENT;
+	call = ask_extent(&set);
+	ck_assert_ptr_nonnull(call);
+	varbos_set_timeout(set.vb, 20);
+	ck_assert_int_eq(call_collect(&call, 0), VARBOS_E_TIMEOUT);
+	ck_assert_ptr_null(call);
+	tear_down(&set);
+}
+END_TEST
+
+START_TEST(what_is_asked_ahead_leaves_half_of_the_requests_to_others)
+{
+	struct call *asked[WIRE_INFLIGHT_MAX];
+	struct set set;
+	unsigned n = 0;
+
+	set_up(&set);
+	while (n < WIRE_INFLIGHT_MAX && (asked[n] = ask_extent(&set)))
+		n++;
+	ck_assert_uint_eq(n, set.vb->calls.limit / 2);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	ck_assert_ptr_null(ask_extent(&set)); /* answered, but not collected */
+	for (unsigned i = 0; i < n; i++)
+		call_forget(asked[i]);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	ck_assert_ptr_nonnull(ask_extent(&set));
+	tear_down(&set);
+}
+END_TEST
+
+START_TEST(what_is_forgotten_is_given_back_whether_it_has_come_or_not)
+{
+	struct call *call;
+	struct set set;
+
+	set_up(&set);
+	call = ask_extent(&set);
+	ck_assert_ptr_nonnull(call);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	call_forget(call);
+	expect_soon(&set.fake.frees, 1);
+
+	set.fake.lie = LIE_LATE; /* with the next request's */
+	call = ask_extent(&set);
+	ck_assert_ptr_nonnull(call);
+	call_forget(call);
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), 0);
+	set.fake.lie = LIE_NONE;
+	expect_soon(&set.fake.frees, 2);
+	tear_down(&set);
+}
+END_TEST
+
+START_TEST(what_is_asked_ahead_when_the_daemon_goes_fails)
+{
+	struct call *call;
+	struct set set;
+
+	set_up(&set);
+	set.fake.lie = LIE_SILENT;
+	call = ask_extent(&set);
+	ck_assert_ptr_nonnull(call);
+	set.fake.lie = LIE_CLOSE;
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_UNAVAILABLE);
+	ck_assert_int_eq(call_collect(&call, 0), VARBOS_E_UNAVAILABLE);
+	ck_assert_ptr_null(call);
+	ck_assert_ptr_null(ask_extent(&set));
+	tear_down(&set);
+}
+END_TEST
+
 /* ---- many threads over one socket ---- */
 
 enum { THREADS = 12, CHURNERS = CHUNK_BYTES / EXTENT };
@@ -673,6 +782,11 @@ static Suite *suite(void)
 	tcase_add_test(calls, frees_name_what_is_wrong_with_the_pointer);
 	tcase_add_test(calls, references_name_every_byte_and_go_stale);
 	tcase_add_test(calls, a_block_given_out_again_can_be_freed_again);
+	tcase_add_test(calls, what_is_asked_ahead_is_taken_in_by_whoever_reads);
+	tcase_add_test(calls, what_is_collected_too_early_is_waited_for_until_the_deadline);
+	tcase_add_test(calls, what_is_asked_ahead_leaves_half_of_the_requests_to_others);
+	tcase_add_test(calls, what_is_forgotten_is_given_back_whether_it_has_come_or_not);
+	tcase_add_test(calls, what_is_asked_ahead_when_the_daemon_goes_fails);
 	tcase_add_test(calls, threads_share_one_socket_and_each_gets_its_own_answer);
 	tcase_add_test(calls, threads_allocate_and_free_at_once);
 	tcase_add_test(calls, who_has_its_answer_hands_the_reading_on);

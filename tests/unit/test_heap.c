@@ -392,6 +392,140 @@ START_TEST(leases_grow_with_what_is_held)
 }
 END_TEST
 
+/* ---- ahead, and with time ---- */
+
+static struct {
+	uint32_t asked, collected, slices, takes;
+	uint64_t now_ns;
+	bool refuses;
+} ahead;
+
+static bool ask(struct lease_source *source, uint32_t slices)
+{
+	ck_assert_ptr_eq(source, &memory.source);
+	ck_assert_uint_eq(ahead.asked, ahead.collected); /* one at a time */
+	ahead.asked++;
+	ahead.slices = slices;
+	return true;
+}
+
+static int collect(struct lease_source *source, uint32_t slices, char **ret)
+{
+	ck_assert_uint_eq(slices, ahead.slices);
+	ahead.collected++;
+	return ahead.refuses ? -ENOSPC : take(source, slices, ret);
+}
+
+static int take_counted(struct lease_source *source, uint32_t slices, char **ret)
+{
+	ahead.takes++;
+	return take(source, slices, ret);
+}
+
+static uint64_t now_ns(struct lease_source *source)
+{
+	(void)source;
+	return ahead.now_ns;
+}
+
+static struct heap *heap_that_asks_ahead(void)
+{
+	memset(&ahead, 0, sizeof(ahead));
+	memory.source.take = take_counted;
+	memory.source.ask = ask;
+	memory.source.collect = collect;
+	return heap_take(&heaps, &leases);
+}
+
+START_TEST(in_steady_growth_nobody_waits_for_a_lease)
+{
+	struct heap *heap = heap_that_asks_ahead();
+	char *blocks[600];
+	uint32_t before;
+
+	for (int i = 0; i < 20; i++)
+		blocks[i] = alloc(heap, 65536);
+	before = ahead.takes;
+	for (int i = 20; i < 600; i++) {
+		blocks[i] = alloc(heap, 65536);
+		ck_assert_ptr_nonnull(blocks[i]);
+	}
+	ck_assert_uint_gt(ahead.asked, 5);
+	ck_assert_uint_eq(ahead.takes, before);
+	for (int i = 0; i < 600; i++)
+		ck_assert_int_eq(release(heap, blocks[i]), 0);
+	check_all_back(heap);
+}
+END_TEST
+
+START_TEST(who_holds_little_asks_for_nothing_ahead)
+{
+	struct heap *heap = heap_that_asks_ahead();
+
+	for (int i = 0; i < 15; i++)
+		ck_assert_ptr_nonnull(alloc(heap, 65536));
+	ck_assert_uint_eq(ahead.asked, 0);
+	ck_assert_uint_eq(memory.held, 15);
+}
+END_TEST
+
+START_TEST(what_was_refused_ahead_is_asked_again_by_who_needs_it)
+{
+	struct heap *heap = heap_that_asks_ahead();
+
+	ahead.refuses = true;
+	for (int i = 0; i < 100; i++)
+		ck_assert_ptr_nonnull(alloc(heap, 65536));
+	ck_assert_uint_gt(ahead.asked, 0);
+	ck_assert_uint_gt(ahead.takes, 16);
+}
+END_TEST
+
+START_TEST(what_comes_ahead_and_is_not_needed_goes_back_with_the_rest)
+{
+	struct heap *heap = heap_that_asks_ahead();
+	char *blocks[600];
+	int n = 0;
+
+	while (ahead.asked == ahead.collected && n < 600)
+		blocks[n++] = alloc(heap, 65536);
+	while (n)
+		ck_assert_int_eq(release(heap, blocks[--n]), 0);
+	check_all_back(heap);
+	ck_assert_uint_eq(ahead.asked, ahead.collected);
+}
+END_TEST
+
+START_TEST(what_was_idle_for_a_second_goes_back)
+{
+	struct heap *heap = heap_that_asks_ahead();
+	char *blocks[400], *block;
+	uint32_t kept;
+
+	memory.source.ask = NULL;
+	memory.source.now_ns = now_ns;
+	ahead.now_ns = 5000000000;
+	for (int i = 0; i < 400; i++)
+		blocks[i] = alloc(heap, 65536);
+	for (int i = 0; i < 100; i++)
+		ck_assert_int_eq(release(heap, blocks[i]), 0);
+	kept = memory.held;
+	ck_assert_uint_ge(kept, 300 + 32); /* for what comes next */
+	block = alloc(heap, 65536);
+	ck_assert_int_eq(release(heap, block), 0);
+	ck_assert_uint_eq(memory.held, kept); /* no time has passed */
+	for (int i = 0; i < 2; i++) { /* seconds: the first says what was idle in the next */
+		ahead.now_ns += 1000000000;
+		block = alloc(heap, 65536);
+		ck_assert_int_eq(release(heap, block), 0);
+	}
+	ck_assert_uint_le(memory.held, kept - 24);
+	for (int i = 100; i < 400; i++)
+		ck_assert_int_eq(release(heap, blocks[i]), 0);
+	check_all_back(heap);
+}
+END_TEST
+
 /* ---- several threads ---- */
 
 /* That its bin holds, and `last`: a span counts all of them as used. */
@@ -717,6 +851,11 @@ static Suite *heap_suite(void)
 	tcase_add_test(tcase, a_trim_reaches_other_heaps_when_they_next_run_short);
 	tcase_add_test(tcase, what_threads_tell_adds_up_to_what_they_have);
 	tcase_add_test(tcase, what_is_told_unasked_is_off_by_little);
+	tcase_add_test(tcase, in_steady_growth_nobody_waits_for_a_lease);
+	tcase_add_test(tcase, who_holds_little_asks_for_nothing_ahead);
+	tcase_add_test(tcase, what_was_refused_ahead_is_asked_again_by_who_needs_it);
+	tcase_add_test(tcase, what_comes_ahead_and_is_not_needed_goes_back_with_the_rest);
+	tcase_add_test(tcase, what_was_idle_for_a_second_goes_back);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
