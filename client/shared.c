@@ -495,7 +495,9 @@ static bool collect_class(struct heap *heap, uint32_t class, uint32_t most, bool
 		void *words = words_of(space, span, &first, &slices);
 
 		*next = span->peer;
-		if (block_hint_take(&words_note(words, slices, first)->freed) || unhinted)
+		if ((block_hint_take(&words_note(words, slices, first)->freed) &&
+		     !mutant(shared_hints_unread)) ||
+		    unhinted)
 			found |= collect_words(heap, span,
 					       words_at(words, words_index(first, 0)));
 	}
@@ -510,7 +512,7 @@ static bool collect(struct heap *heap, uint32_t class, bool all)
 
 	if (!all)
 		return collect_class(heap, class, LOOK_SPANS, false);
-	if (heap->seen == deaths)
+	if (heap->seen == deaths || mutant(shared_words_unread))
 		return collect_class(heap, class, UINT32_MAX, false);
 	for (uint32_t i = 0; i < CLASSES_SPACED; i++) {
 		bool some = collect_class(heap, i, UINT32_MAX, true);

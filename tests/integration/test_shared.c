@@ -545,6 +545,41 @@ START_TEST(what_the_dead_held_or_were_sent_is_allocated_again)
 }
 END_TEST
 
+/* As one leaves it who dies between freeing a block and telling where. */
+static void free_silently(char *memory)
+{
+	uint64_t position = (uint64_t)(memory - space->base);
+	_Atomic uint32_t *word = words_at(space->windows[0].words, position >> BLOCK_SHIFT);
+	struct block_info info = block_word_unpack(*word);
+
+	info.state = BLOCK_FREED;
+	*word = block_word_pack(info);
+}
+
+START_TEST(a_hint_that_was_lost_with_its_process_is_made_good)
+{
+	char *blocks[SLICE_OF_64];
+	uint64_t before;
+	uint32_t deaths;
+
+	start(hold_and_wait);
+	other_hear(&other);
+	other_hear(&other);
+	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++)
+		blocks[i] = alloc(64);
+	before = used();
+	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++)
+		free_silently(blocks[i]);
+	deaths = space->root->deaths;
+	other_kill(&other);
+	for (int i = 0; i < WAIT_TRIES && space->root->deaths == deaths; i++)
+		usleep(10000);
+	for (size_t i = 0; i < ARRAY_SIZE(blocks); i++)
+		alloc(64);
+	ck_assert_uint_le(used(), before);
+}
+END_TEST
+
 static void send_and_end(struct other *me)
 {
 	uint32_t to = (uint32_t)other_hear(me);
@@ -676,6 +711,7 @@ int main(void)
 
 	tcase_add_checked_fixture(ends, set_up, tear_down);
 	tcase_set_timeout(ends, 60);
+	tcase_add_test(ends, a_hint_that_was_lost_with_its_process_is_made_good);
 	tcase_add_test(ends, what_the_dead_held_or_were_sent_is_allocated_again);
 	tcase_add_loop_test(
 		ends, what_was_sent_survives_its_sender_and_goes_with_its_last_block, 0, 2);
