@@ -251,6 +251,8 @@ static inline bool heap_free_quick(struct heap *heap, const struct span *span, v
 		*heap->last_live = 0;
 		bin->top = spare;
 	}
+	/* It is cold, most likely, and the next of its class that is asked for, and written to. */
+	__builtin_prefetch(memory, 1);
 	heap->last = memory;
 	heap->last_live = live;
 	heap->last_bin = span->bin;
