@@ -451,6 +451,7 @@ enum {
 	STATS_SPACES_MAX = 256, /* rows; totals go on beyond */
 	STATS_CLIENTS_MAX = 1024,
 	STATS_NODES_MAX = 64,
+	STATS_SHARES_MAX = 1024,
 };
 
 /* Why requests for memory failed. */
@@ -468,10 +469,20 @@ struct stats_space {
 	struct stats_failures failures;
 	uint64_t surplus; /* bytes taken back that stood where nothing was committed */
 	uint64_t swept;   /* shared blocks freed that their holders had left when they ended */
+	uint64_t cached;  /* of what is used, not in use by any block, as its clients say */
+	uint64_t nodes;   /* that it named, bit by bit, with its policy */
+	uint32_t numa;    /* enum numa_kind of base/numa.h */
+	uint32_t page_shift;
 };
 
 struct stats_node {
 	uint64_t node, capacity, committed, used;
+};
+
+/* What a space has on a node; no row of a space that has nothing. */
+struct stats_share {
+	uint32_t space, node;
+	uint64_t committed, used;
 };
 
 struct stats_client {
@@ -479,6 +490,7 @@ struct stats_client {
 	uint64_t used, peak, allocs, frees, failed;
 	uint32_t absent, reserved;
 	char name[32];
+	uint64_t cached; /* as in struct stats_space */
 };
 
 struct stats_copy {
@@ -487,10 +499,11 @@ struct stats_copy {
 	uint64_t spaces_total, sessions_total; /* may exceed the rows below */
 	uint64_t allocs, frees, refused, requests;
 	struct stats_failures failures;
-	uint32_t n_nodes, n_spaces, n_clients, reserved;
+	uint32_t n_nodes, n_spaces, n_clients, n_shares;
 	struct stats_node nodes[STATS_NODES_MAX];
 	struct stats_space spaces[STATS_SPACES_MAX];
 	struct stats_client clients[STATS_CLIENTS_MAX];
+	struct stats_share shares[STATS_SHARES_MAX];
 };
 
 struct stats_file {

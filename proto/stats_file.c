@@ -24,6 +24,8 @@ static_assert(sizeof(struct stats_client) % WORD == 0, "copied by words");
 static_assert(offsetof(struct stats_copy, nodes) % WORD == 0, "copied by words");
 static_assert(offsetof(struct stats_copy, spaces) % WORD == 0, "copied by words");
 static_assert(offsetof(struct stats_copy, clients) % WORD == 0, "copied by words");
+static_assert(sizeof(struct stats_share) % WORD == 0, "copied by words");
+static_assert(offsetof(struct stats_copy, shares) % WORD == 0, "copied by words");
 static_assert(offsetof(struct stats_file, copies) % WORD == 0, "copied by words");
 
 typedef void words_copy(void *to, const void *from, size_t size);
@@ -61,6 +63,8 @@ static void rows_copy(words_copy *copy, struct stats_copy *to, const struct stat
 	     at_most(counts->n_spaces, STATS_SPACES_MAX) * sizeof(struct stats_space));
 	copy(to->clients, from->clients,
 	     at_most(counts->n_clients, STATS_CLIENTS_MAX) * sizeof(struct stats_client));
+	copy(to->shares, from->shares,
+	     at_most(counts->n_shares, STATS_SHARES_MAX) * sizeof(struct stats_share));
 }
 
 void stats_file_publish(struct stats_file *file, const struct stats_copy *next)
@@ -83,6 +87,7 @@ static void copy_confine(struct stats_copy *copy)
 	copy->n_nodes = at_most(copy->n_nodes, STATS_NODES_MAX);
 	copy->n_spaces = at_most(copy->n_spaces, STATS_SPACES_MAX);
 	copy->n_clients = at_most(copy->n_clients, STATS_CLIENTS_MAX);
+	copy->n_shares = at_most(copy->n_shares, STATS_SHARES_MAX);
 
 	for (uint32_t i = 0; i < copy->n_spaces; i++) {
 		copy->spaces[i].name[sizeof(copy->spaces[i].name) - 1] = '\0';

@@ -20,8 +20,9 @@
 static enum answer verb_help(struct call *call);
 
 static const struct verb verbs[] = {
-	{"stats", NULL, "memory by space, node and client; also while the daemon is stopped",
-	 GLOBAL | BIT(WATCH), verb_stats},
+	{"stats", "[SPACE|CLIENT]",
+	 "memory by space, node and client; also while the daemon is stopped",
+	 GLOBAL | BIT(WATCH) | BIT(CLASSES), verb_stats},
 	{"status", NULL, "the daemon about itself", GLOBAL | BIT(WATCH), verb_status},
 	{"spaces", NULL, "which spaces there are", GLOBAL | BIT(WATCH), verb_spaces},
 	{"spaces create", "NAME", "make a space", GLOBAL | CREATING, verb_spaces_create},

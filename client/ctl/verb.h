@@ -30,6 +30,7 @@ struct verb {
 };
 
 enum answer verb_stats(struct call *call);
+enum answer verb_stats_classes(struct call *call); /* of its --classes */
 enum answer verb_status(struct call *call);
 enum answer verb_spaces(struct call *call);
 enum answer verb_spaces_create(struct call *call);

@@ -6,7 +6,7 @@
 
 struct client_line {
 	char name[64];
-	uint64_t session, pid, uid, spaces, used;
+	uint64_t session, pid, uid, spaces, used, live, cached;
 	bool absent;
 };
 
@@ -15,7 +15,8 @@ static const struct table_column columns[] = {
 	CLIENT(session, "CLIENT", SHOW_COUNT), CLIENT(pid, "PID", SHOW_COUNT),
 	CLIENT(uid, "USER", SHOW_USER),        CLIENT(name, "NAME", SHOW_TEXT),
 	CLIENT(spaces, "SPACES", SHOW_COUNT),  CLIENT(used, "USED", SHOW_BYTES),
-	CLIENT(absent, "ABSENT", SHOW_YES_NO),
+	CLIENT(absent, "ABSENT", SHOW_YES_NO), CLIENT(live, "LIVE", SHOW_BYTES),
+	CLIENT(cached, "CACHED", SHOW_BYTES),
 #undef CLIENT
 };
 
@@ -30,6 +31,8 @@ static void line_fill(void *to, const void *from)
 		.uid = row->uid,
 		.spaces = row->spaces,
 		.used = row->used,
+		.live = row->used > row->cached ? row->used - row->cached : 0,
+		.cached = row->cached,
 		.absent = row->absent,
 	};
 	wire_str_copy(line->name, sizeof(line->name), row->name);

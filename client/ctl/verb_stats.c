@@ -7,13 +7,26 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/numa.h"
 #include "client/ctl/snapshot.h"
 #include "client/ctl/verb.h"
 
 /* A space's row and what is added up for it. */
 struct space_line {
 	struct stats_space space;
-	uint64_t failed;
+	uint64_t failed, live;
+	char numa[NUMA_TEXT_MAX];
+};
+
+struct client_line {
+	struct stats_client client;
+	uint64_t live;
+};
+
+struct share_line {
+	struct stats_share share;
+	char name[SPACE_NAME_MAX + 1];
+	char numa[NUMA_TEXT_MAX];
 };
 
 struct daemon_line {
@@ -54,6 +67,9 @@ static const struct table_column space_columns[] = {
 	SPACE(ids, NULL, "ids", SHOW_COUNT),
 	SPACE(swept, NULL, "swept", SHOW_COUNT),
 	SPACE(removed, NULL, "removed", SHOW_YES_NO),
+	TABLE_COLUMN(struct space_line, live, "LIVE", "live", SHOW_BYTES),
+	SPACE(cached, "CACHED", "cached", SHOW_BYTES),
+	TABLE_COLUMN(struct space_line, numa, "NUMA", "numa", SHOW_TEXT),
 #undef SPACE
 };
 
@@ -66,14 +82,34 @@ static const struct table_column node_columns[] = {
 #undef NODE
 };
 
+/* What each space asked for, and where its memory is. */
+static const struct table_column share_columns[] = {
+#define SHARE(field, title, key, show) TABLE_COLUMN(struct share_line, field, title, key, show)
+	SHARE(name, "SPACE", "name", SHOW_TEXT),
+	SHARE(share.space, NULL, "space", SHOW_COUNT),
+	SHARE(numa, "ASKED", "asked", SHOW_TEXT),
+	SHARE(share.node, "NODE", "node", SHOW_COUNT),
+	SHARE(share.used, "USED", "used", SHOW_BYTES),
+	SHARE(share.committed, "COMMITTED", "committed", SHOW_BYTES),
+#undef SHARE
+};
+
 static const struct table_column client_columns[] = {
-#define CLIENT(field, title, show) TABLE_COLUMN(struct stats_client, field, title, #field, show)
-	CLIENT(session, "CLIENT", SHOW_COUNT), CLIENT(pid, "PID", SHOW_COUNT),
-	CLIENT(uid, "USER", SHOW_USER),        CLIENT(name, "NAME", SHOW_TEXT),
-	CLIENT(spaces, "SPACES", SHOW_COUNT),  CLIENT(used, "USED", SHOW_BYTES),
-	CLIENT(peak, "PEAK", SHOW_BYTES),      CLIENT(allocs, "ALLOCS", SHOW_COUNT),
-	CLIENT(frees, "FREES", SHOW_COUNT),    CLIENT(failed, "FAILED", SHOW_COUNT),
+#define CLIENT(field, title, show) \
+	TABLE_COLUMN(struct client_line, client.field, title, #field, show)
+	CLIENT(session, "CLIENT", SHOW_COUNT),
+	CLIENT(pid, "PID", SHOW_COUNT),
+	CLIENT(uid, "USER", SHOW_USER),
+	CLIENT(name, "NAME", SHOW_TEXT),
+	CLIENT(spaces, "SPACES", SHOW_COUNT),
+	CLIENT(used, "USED", SHOW_BYTES),
+	CLIENT(peak, "PEAK", SHOW_BYTES),
+	CLIENT(allocs, "ALLOCS", SHOW_COUNT),
+	CLIENT(frees, "FREES", SHOW_COUNT),
+	CLIENT(failed, "FAILED", SHOW_COUNT),
 	CLIENT(absent, "ABSENT", SHOW_YES_NO),
+	TABLE_COLUMN(struct client_line, live, "LIVE", "live", SHOW_BYTES),
+	CLIENT(cached, "CACHED", SHOW_BYTES),
 #undef CLIENT
 };
 
@@ -112,17 +148,64 @@ static const struct table_column daemon_columns[] = {
 #undef DAEMON
 };
 
+static uint64_t rest_of(uint64_t used, uint64_t cached)
+{
+	return used > cached ? used - cached : 0;
+}
+
+static void asked_format(char *ret, size_t size, const struct stats_space *space)
+{
+	const struct numa asked = {(enum numa_kind)space->numa, space->nodes};
+
+	if (numa_kind_name(space->numa))
+		numa_format(ret, size, asked);
+}
+
 static struct space_line *space_lines_new(const struct stats_copy *copy)
 {
 	struct space_line *lines = calloc(copy->n_spaces + 1, sizeof(*lines));
 
 	for (uint32_t i = 0; lines && i < copy->n_spaces; i++) {
-		const struct stats_failures *failures = &copy->spaces[i].failures;
+		const struct stats_space *space = &copy->spaces[i];
+		const struct stats_failures *failures = &space->failures;
 
-		lines[i].space = copy->spaces[i];
+		lines[i].space = *space;
+		lines[i].live = rest_of(space->used, space->cached);
 		lines[i].failed = failures->memory + failures->too_large +
 				  failures->budget_region + failures->budget_space +
 				  failures->budget_client;
+		asked_format(lines[i].numa, sizeof(lines[i].numa), space);
+	}
+	return lines;
+}
+
+static struct client_line *client_lines_new(const struct stats_copy *copy)
+{
+	struct client_line *lines = calloc(copy->n_clients + 1, sizeof(*lines));
+
+	for (uint32_t i = 0; lines && i < copy->n_clients; i++) {
+		lines[i].client = copy->clients[i];
+		lines[i].live = rest_of(copy->clients[i].used, copy->clients[i].cached);
+	}
+	return lines;
+}
+
+static struct share_line *share_lines_new(const struct stats_copy *copy,
+					  const struct space_line *spaces)
+{
+	struct share_line *lines = calloc(copy->n_shares + 1, sizeof(*lines));
+	uint32_t space = 0; /* both are in the order of the spaces' numbers */
+
+	for (uint32_t i = 0; lines && i < copy->n_shares; i++) {
+		lines[i].share = copy->shares[i];
+		while (space < copy->n_spaces &&
+		       spaces[space].space.space < lines[i].share.space)
+			space++;
+		if (space == copy->n_spaces ||
+		    spaces[space].space.space != lines[i].share.space)
+			continue;
+		memcpy(lines[i].name, spaces[space].space.name, sizeof(lines[i].name));
+		memcpy(lines[i].numa, spaces[space].numa, sizeof(lines[i].numa));
 	}
 	return lines;
 }
@@ -165,10 +248,17 @@ enum answer verb_stats(struct call *call)
 {
 	_cleanup_(freep) struct snapshot *snapshot = NULL;
 	_cleanup_(freep) struct space_line *spaces = NULL;
+	_cleanup_(freep) struct client_line *clients = NULL;
+	_cleanup_(freep) struct share_line *shares = NULL;
 	struct table_page *page = &call->page;
 	const struct stats_copy *copy;
 	enum answer answer;
 
+	if (call->options->given[OPTION_CLASSES])
+		return verb_stats_classes(call);
+	if (call->words[0])
+		return answer_say(ANSWER_USAGE, "stats of \"%s\" alone need --classes",
+				  call->words[0]);
 	answer = snapshot_new(&snapshot, call->socket);
 	if (answer)
 		return answer;
@@ -180,7 +270,9 @@ enum answer verb_stats(struct call *call)
 				  snapshot->age_ms % 1000 / 100);
 	copy = &snapshot->copy;
 	spaces = space_lines_new(copy);
-	if (!spaces)
+	clients = client_lines_new(copy);
+	shares = spaces ? share_lines_new(copy, spaces) : NULL;
+	if (!spaces || !clients || !shares)
 		return answer_say(ANSWER_FAILED, "%s", strerror(ENOMEM));
 
 	if (page->form == TABLE_JSON)
@@ -189,8 +281,12 @@ enum answer verb_stats(struct call *call)
 		   copy->n_spaces, sizeof(*spaces));
 	table_rows(page, "nodes", node_columns, ARRAY_SIZE(node_columns), copy->nodes,
 		   copy->n_nodes, sizeof(*copy->nodes));
-	table_rows(page, "clients", client_columns, ARRAY_SIZE(client_columns), copy->clients,
-		   copy->n_clients, sizeof(*copy->clients));
+	/* Where there is one node, there is no more to say. */
+	if (copy->n_nodes > 1 || page->form == TABLE_JSON)
+		table_rows(page, "shares", share_columns, ARRAY_SIZE(share_columns), shares,
+			   copy->n_shares, sizeof(*shares));
+	table_rows(page, "clients", client_columns, ARRAY_SIZE(client_columns), clients,
+		   copy->n_clients, sizeof(*clients));
 	table_record(page, "totals", total_columns, ARRAY_SIZE(total_columns), copy);
 	table_record(page, "failures", failure_columns, ARRAY_SIZE(failure_columns),
 		     &copy->failures);

@@ -448,6 +448,13 @@ bool core_space_view(const struct core *core, uint32_t space, struct space_view 
 /* Has this session the space open? */
 bool core_session_has(const struct core *core, uint32_t session, uint32_t space);
 bool core_session_view(const struct core *core, uint32_t session, struct session_view *ret);
+/*
+ * What a session has in a space: bytes that are charged to it. False: it has not opened it. And
+ * the first space at or after slot `space` that it has open; UINT32_MAX if none.
+ */
+bool core_member_view(const struct core *core, uint32_t session, uint32_t space,
+		      uint64_t *ret_used);
+uint32_t core_member_next(const struct core *core, uint32_t session, uint32_t space);
 bool core_window_view(const struct core *core, uint32_t window, struct window_view *ret);
 /* The first slot in use (of what is there: no plan creates or destroys it) at or after `slot`;
    UINT32_MAX if none. */

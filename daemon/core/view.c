@@ -159,6 +159,36 @@ bool core_session_view(const struct core *core, uint32_t slot, struct session_vi
 	return true;
 }
 
+bool core_member_view(const struct core *core, uint32_t session, uint32_t space,
+		      uint64_t *ret_used)
+{
+	struct core_fault fault;
+	const struct member *member = core_member_at(core, session, space, &fault);
+
+	if (!member)
+		return false;
+	*ret_used = member->budget.used;
+	return true;
+}
+
+uint32_t core_member_next(const struct core *core, uint32_t session_slot, uint32_t space)
+{
+	const struct session *session = core_session_at(core, session_slot);
+	uint32_t next = UINT32_MAX;
+
+	if (!session)
+		return next;
+	for (const struct link *at = session->members.next; at != &session->members;
+	     at = at->next) {
+		const struct member *member = list_entry(at, struct member, in_session);
+
+		if (!member->closing && member->space->slot >= space &&
+		    member->space->slot < next)
+			next = member->space->slot;
+	}
+	return next;
+}
+
 bool core_window_view(const struct core *core, uint32_t slot, struct window_view *ret)
 {
 	const struct window *window;

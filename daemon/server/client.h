@@ -13,6 +13,7 @@
 
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
+#include "daemon/server/report.h"
 #include "daemon/server/returns.h"
 #include "daemon/sys/sys.h"
 #include "proto/wire.h"
@@ -38,6 +39,7 @@ struct client {
 	uint32_t jobs;       /* of them, those with a plan or a grant under way */
 	struct returns returns;
 	struct link in_rings; /* of the server, while it has a ring */
+	struct report_sums cached;
 	bool opening_returns;
 	bool opening_space;  /* its descriptors are on their way */
 	uint32_t undo_space; /* slot: they were not to be had, so it closes again; 0: none */

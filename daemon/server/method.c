@@ -104,6 +104,7 @@ static int run_status(struct request *request, const union wire_body *params)
 
 	(void)params;
 	returns_take_all(server);
+	reports_look(server);
 	publisher_publish(server->publisher);
 	core = core_view(server->core);
 	for (uint64_t rest = server->large.page_shift ? server->topology.memory : 0; rest;
@@ -498,6 +499,7 @@ static int run_client_list(struct request *request, const union wire_body *param
 	uint32_t n = 0,
 		 slot = core_session_next(server->core, method_page(params->page_after.after));
 
+	reports_look(server);
 	for (; slot != UINT32_MAX && n < METHOD_ROWS;
 	     slot = core_session_next(server->core, slot + 1)) {
 		const struct client *client = server->clients[slot];
@@ -513,6 +515,7 @@ static int run_client_list(struct request *request, const union wire_body *param
 			.spaces = view.spaces,
 			.used = view.used,
 			.absent = !client->connection,
+			.cached = report_cached(client),
 		};
 	}
 	request->result.client_rows = (struct wire_client_rows){
@@ -552,6 +555,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CHANNEL_CLOSE] = run_channel_close,
 	[WIRE_CHANNEL_LIST] = run_channel_list,
 	[WIRE_BLOCK_WHO] = run_block_who,
+	[WIRE_CLIENT_BLOCKS] = run_client_blocks,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

@@ -186,17 +186,59 @@ static void fill_space(struct stats_copy *copy, uint32_t slot, const struct spac
 		.refused = view->counts.refused,
 		.failures = view->counts.failures,
 		.surplus = view->counts.surplus,
+		.nodes = view->numa.nodes,
+		.numa = view->numa.kind,
+		.page_shift = view->page_shift,
 		.swept = view->counts.swept,
 	};
 	snprintf(row->name, sizeof(row->name), "%s", view->name);
 	snprintf(row->placement, sizeof(row->placement), "%s", view->placement);
 }
 
+/* Its memory by nodes. */
+static void fill_shares(struct stats_copy *copy, const struct server *server, uint32_t slot)
+{
+	for (uint64_t rest = server->topology.nodes; rest; rest &= rest - 1) {
+		struct stats_share share = {.space = slot,
+					    .node = (uint32_t)__builtin_ctzll(rest)};
+
+		core_share_view(server->core, slot, share.node, &share.committed, &share.used);
+		if ((share.committed || share.used) && copy->n_shares < STATS_SHARES_MAX)
+			copy->shares[copy->n_shares++] = share;
+	}
+}
+
+/* They are in the order of their slots. NULL: there was no room for it. */
+static struct stats_space *space_row(struct stats_copy *copy, uint32_t slot)
+{
+	uint32_t first = 0, end = copy->n_spaces;
+
+	while (first < end) {
+		uint32_t middle = (first + end) / 2;
+
+		if (copy->spaces[middle].space < slot)
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return first < copy->n_spaces && copy->spaces[first].space == slot
+		       ? &copy->spaces[first]
+		       : NULL;
+}
+
 static void fill_client(struct stats_copy *copy, const struct client *client,
 			const struct session_view *view)
 {
+	const struct report_sums *sums = &client->cached;
 	struct stats_client *row;
 
+	for (uint32_t i = 0; i < sums->n; i++) {
+		struct stats_space *space = space_row(copy, sums->of[i].space);
+
+		if (space)
+			space->cached = u64_min(space->used,
+						space->cached + report_cached_in(client, i));
+	}
 	if (copy->n_clients == STATS_CLIENTS_MAX)
 		return;
 	row = &copy->clients[copy->n_clients++];
@@ -211,6 +253,7 @@ static void fill_client(struct stats_copy *copy, const struct client *client,
 		.frees = view->frees,
 		.failed = view->failed,
 		.absent = !client->connection,
+		.cached = report_cached(client),
 	};
 	snprintf(row->name, sizeof(row->name), "%s", client->name);
 }
@@ -241,8 +284,10 @@ static void fill(struct stats_copy *copy, struct server *server)
 	     slot = core_space_next(core, slot + 1)) {
 		struct space_view space;
 
-		if (core_space_view(core, slot, &space))
-			fill_space(copy, slot, &space);
+		if (!core_space_view(core, slot, &space))
+			continue;
+		fill_space(copy, slot, &space);
+		fill_shares(copy, server, slot);
 	}
 	for (uint32_t slot = core_session_next(core, 0); slot != UINT32_MAX;
 	     slot = core_session_next(core, slot + 1)) {

@@ -129,6 +129,7 @@ void returns_close(struct client *client)
 	if (client->returns.fd < 0)
 		return;
 	list_remove(&client->in_rings);
+	client->cached = (struct report_sums){};
 	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	closing = calloc(1, sizeof(*closing));
 	if (!closing) { /* a page, and better here than never */

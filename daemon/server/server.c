@@ -28,6 +28,7 @@
 #include "daemon/server/publisher.h"
 #include "daemon/server/region.h"
 #include "daemon/server/reload.h"
+#include "daemon/server/report.h"
 #include "daemon/server/request.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/scrub.h"
@@ -80,6 +81,7 @@ static void beat(uv_timer_t *timer)
 	publisher_beat(server->publisher);
 	notify_beat(server->notify);
 	returns_take_all(server);
+	reports_look(server);
 	request_retry(server); /* what waited for memory of the daemon's own */
 	listener_resume(server);
 	scrub_beat(server->scrub);

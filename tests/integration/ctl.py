@@ -5,6 +5,7 @@ The daemon is $VARBOSD, the tool $VARBOSCTL. A second, fake daemon answers with 
 says rarely."""
 
 import json
+import mmap
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -93,13 +95,16 @@ class Client:
         self.next = 0
         self.ask("hello", protocol=1, layout_min=1, layout_max=1, name=name)
 
-    def ask(self, method, **params):
+    def ask(self, method, keep=None, **params):
         self.next += 1
         self.socket.send(msgpack.packb([0, self.next, method, params]))
         while True:
             data, fds, _, _ = socket.recv_fds(self.socket, 65536, 4)
             for fd in fds:
-                os.close(fd)
+                if keep is None:
+                    os.close(fd)
+                else:
+                    keep.append(fd)
             message = msgpack.unpackb(data)
             if message[0] == 1 and message[1] == self.next:
                 break
@@ -720,6 +725,60 @@ class WithDaemon(unittest.TestCase):
         self.assertGreaterEqual(row["peak"], 1 << 20)
         self.assertIn(os.getpid(), [r["pid"] for r in stats["clients"]])
 
+    def test_blocks_are_shown_by_class_of_a_space_and_of_a_client(self):
+        self.space("classy", "--limit", "8M", "--numa", "local")
+        self.space("plain", "--limit", "8M")
+        client = self.client("cutter")
+        spaces = [client.ask("space.open", name=name)["space"] for name in ("classy", "plain")]
+        for space in spaces:
+            client.ask("extent.alloc", space=space, size=1 << 20)
+        fds = []
+        client.ask("returns.open", keep=fds)
+        # The report behind the ring's records: turn, rows; each row key, slices, live blocks.
+        with mmap.mmap(fds[0], 12288) as ring:
+            struct.pack_into("<6Q", ring, 4096 + 32, spaces[0] << 32, 4, 0,
+                             spaces[0] << 32 | 1, 8, 1000)
+            struct.pack_into("<3Q", ring, 4096 + 80, spaces[0] << 32 | 1 << 16 | 2, 1, 100)
+            struct.pack_into("<2Q", ring, 4096, 1, 3)
+        os.close(fds[0])
+        sums = {"all": (1 << 20, (3 << 16) + 64000 + 12800, 1100),
+                "extents": (3 << 16, 3 << 16, 0), "spare": (4 << 16, 0, 0),
+                "64": (8 << 16, 64000, 1000), "128 shared": (1 << 16, 12800, 100)}
+        shown = self.json("stats", "--classes", "classy")
+        self.assertEqual([list(shown), list(shown["spaces"][0]), list(shown["clients"][0])], [
+            ["spaces", "clients"],
+            ["name", "space", "class", "kind", "size", "leased", "live", "cached", "blocks"],
+            ["session", "pid", "client", "name", "space", "class", "kind", "size", "leased",
+             "live", "cached", "blocks"]])
+        rows = {r["class"]: (r["leased"], r["live"], r["blocks"]) for r in shown["clients"]}
+        self.assertEqual(list(rows), ["all", "extents", "spare", "64", "128 shared"])
+        self.assertEqual(rows, sums)
+        self.assertEqual({r["class"]: (r["leased"], r["live"], r["blocks"])
+                          for r in shown["spaces"]}, sums)
+        self.assertTrue(all(r["leased"] == r["live"] + r["cached"] for r in shown["clients"]))
+        session = shown["clients"][0]["session"]
+        out = self.ok("stats", "--classes", str(session))
+        self.assertTrue(out.startswith("SPACE\tCLASS\tLEASED\tLIVE\tCACHED\tBLOCKS\n"), out)
+        self.assertIn("\nclassy\t64\t524288\t64000\t460288\t1000\n", out)
+        self.assertIn("%d\t%d\tcutter\tplain\textents\t1048576\t1048576\t0\t0\n" %
+                      (session, os.getpid()), out)
+        self.json("status")
+        stats = self.json("stats")
+        (row,) = [r for r in stats["spaces"] if r["name"] == "classy"]
+        cached = (1 << 20) - sums["all"][1]
+        self.assertEqual((row["live"], row["cached"], row["numa"]),
+                         (sums["all"][1], cached, "local"))
+        (share,) = [r for r in stats["shares"] if r["name"] == "classy"]
+        self.assertEqual((share["asked"], share["used"]), ("local", 1 << 20))
+        for rows in stats["clients"], self.json("clients")["clients"]:
+            (row,) = [r for r in rows if r["name"] == "cutter"]
+            self.assertEqual((row["live"], row["cached"]), ((2 << 20) - cached, cached))
+
+    def test_whose_classes_are_asked_for_must_be_there(self):
+        self.assertIn("nosuch", self.refused(3, "stats", "--classes", "nosuch"))
+        self.assertIn("--classes", self.refused(2, "stats", "nosuch"))
+        self.assertEqual(ctl("clients", "--classes", path=self.path)[0], 2)
+
     def test_a_name_is_escaped_in_each_form(self):
         name = 'evil "name\\'
         self.client(name)
@@ -747,7 +806,7 @@ class WithDaemon(unittest.TestCase):
         self.json("status")
         out = self.ok("stats")
         self.assertTrue(out.startswith(
-            "SPACE\tOWNER\tUSED\tPEAK\tLIMIT\tCOMMITTED\tLARGEST\tFAILED\n"), out)
+            "SPACE\tOWNER\tUSED\tPEAK\tLIMIT\tCOMMITTED\tLARGEST\tFAILED\tLIVE\tCACHED\tNUMA\n"), out)
         self.assertRegex(out, r"(?m)^shown\t[^\t]+\t0\t0\t8388608\t")
         self.assertRegex(out, r"(?m)^NODE\tUSED\tCOMMITTED\tCAPACITY\n0\t\d+\t\d+\t\d+$")
         self.assertRegex(out, r"(?m)^REGION\t%d$" % REGION)
@@ -755,8 +814,8 @@ class WithDaemon(unittest.TestCase):
 
     def test_the_schema_of_stats_is_stable(self):
         stats = self.json("stats")
-        self.assertEqual(list(stats), ["daemon", "spaces", "nodes", "clients", "totals",
-                                       "failures"])
+        self.assertEqual(list(stats), ["daemon", "spaces", "nodes", "shares", "clients",
+                                       "totals", "failures"])
         self.assertEqual(list(stats["daemon"]), ["pid", "version", "socket", "epoch", "page",
                                                  "isolates", "beat_age_ms", "alive"])
         self.assertEqual(stats["daemon"]["pid"], self.daemon.process.pid)

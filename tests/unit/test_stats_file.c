@@ -67,9 +67,11 @@ static void publish(uint64_t n, uint32_t spaces, uint32_t clients)
 	filled.n_nodes = 1;
 	filled.n_spaces = spaces;
 	filled.n_clients = clients;
+	filled.n_shares = spaces;
 	words_set(filled.nodes, sizeof(filled.nodes[0]), n);
 	words_set(filled.spaces, spaces * sizeof(filled.spaces[0]), n);
 	words_set(filled.clients, clients * sizeof(filled.clients[0]), n);
+	words_set(filled.shares, spaces * sizeof(filled.shares[0]), n);
 	stats_file_publish(file, &filled);
 }
 
@@ -85,6 +87,9 @@ static bool is_whole(const struct stats_copy *copy, uint64_t n)
 			return false;
 	for (uint32_t i = 0; i < copy->n_clients; i++)
 		if (copy->clients[i].used != n || copy->clients[i].failed != n)
+			return false;
+	for (uint32_t i = 0; i < copy->n_shares; i++)
+		if (copy->shares[i].committed != n || copy->shares[i].used != n)
 			return false;
 	return true;
 }
