@@ -62,8 +62,9 @@ static int find_block(struct asking *asking, uint64_t *ret_index)
 	class = &size_classes[cut.class_plus_1 - 1];
 	first = slice - cut.back;
 	block = (uint32_t)((asking->position - first * SLICE_BYTES) / class->size);
-	if (cut.back >= class->slices || block >= class->blocks ||
-	    first + class->slices > place->first + place->count) {
+	if ((cut.back >= class->slices || block >= class->blocks ||
+	     first + class->slices > place->first + place->count) &&
+	    !mutant(who_note_believed)) {
 		asking->why = "interior"; /* what is left over at the end of a run */
 		return 0;
 	}
