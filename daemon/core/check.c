@@ -50,7 +50,8 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	const struct window *window = extent->window;
 	struct extent_owner owner = {.holder = member ? member->session->slot + 1 : 0,
 				     .tag = extent->tag,
-				     .kind = extent->kind};
+				     .kind = extent->kind,
+				     .worded = extent->worded};
 	struct extent_run run = {window->slot, extent->first, extent->count};
 
 	MUST(window->space == space && extent->member == member,

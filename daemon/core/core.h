@@ -262,6 +262,7 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
 struct extent_place {
 	enum extent_kind kind;
 	uint32_t session;           /* 0: nobody's: adopted, or a channel's */
+	bool worded;                /* a shared one that a holder has allocated */
 	uint32_t window;            /* slot */
 	uint32_t first, count, tag; /* slices */
 };

@@ -79,7 +79,8 @@ void extent_store(struct core *core, uint32_t slot)
 		(struct extent_owner){
 			.holder = extent->member ? extent->member->session->slot + 1 : 0,
 			.tag = extent->tag,
-			.kind = extent->kind},
+			.kind = extent->kind,
+			.worded = extent->worded},
 		(struct extent_run){.window = extent->window->slot,
 				    .first = extent->first,
 				    .count = extent->count});
@@ -128,9 +129,10 @@ void extent_adopt(struct core *core, uint32_t slot)
 
 	assert(extent->kind != EXTENT_PRIVATE && !extent->pending);
 	if (!mutant(extent_not_adopted))
-		record_extent_owner(
-			core->records, slot,
-			(struct extent_owner){.tag = extent->tag, .kind = extent->kind});
+		record_extent_owner(core->records, slot,
+				    (struct extent_owner){.tag = extent->tag,
+							  .kind = extent->kind,
+							  .worded = extent->worded});
 	extent->member->session->used -= extent->charge.bytes;
 	charge_move(&extent->charge, &space->budget);
 	core_give(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
@@ -260,8 +262,10 @@ static int extent_make(struct core *core, struct member *member, const struct ex
 {
 	bool own = wish->kind != EXTENT_CHANNEL;
 	struct space *space = member->space;
-	struct extent extent = {
-		.member = own ? member : NULL, .kind = wish->kind, .pending = true};
+	struct extent extent = {.member = own ? member : NULL,
+				.kind = wish->kind,
+				.worded = wish->kind == EXTENT_SHARED && member->id,
+				.pending = true};
 	_cleanup_(charge_release) struct charge charge = {0};
 	uint64_t nodes = wish->choice.order->all;
 	struct budget_refusal refusal = {0};
@@ -413,6 +417,7 @@ struct extent_place extent_place(const struct extent *extent)
 	return (struct extent_place){
 		.kind = extent->kind,
 		.session = extent->member ? extent->member->session->slot : 0,
+		.worded = extent->worded,
 		.window = extent->window->slot,
 		.first = extent->first,
 		.count = extent->count,

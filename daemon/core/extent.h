@@ -28,6 +28,7 @@ struct extent {
 	uint32_t first, count;
 	uint32_t tag;
 	enum extent_kind kind;
+	bool worded;  /* as in its record */
 	bool pending; /* a plan makes it: not recorded */
 };
 

@@ -236,11 +236,13 @@ struct extent_owner {
 	uint32_t holder; /* session slot + 1; 0: none */
 	uint32_t tag;
 	enum extent_kind kind;
+	bool worded; /* a shared one: its holder takes its word before anyone hears of it */
 };
 
 static inline uint64_t extent_owner_pack(struct extent_owner owner)
 {
-	return (uint64_t)owner.holder | (uint64_t)owner.tag << 24 | (uint64_t)owner.kind << 44;
+	return (uint64_t)owner.holder | (uint64_t)owner.tag << 24 | (uint64_t)owner.kind << 44 |
+	       (uint64_t)owner.worded << 47;
 }
 
 static inline struct extent_owner extent_owner_unpack(uint64_t word)
@@ -249,6 +251,7 @@ static inline struct extent_owner extent_owner_unpack(uint64_t word)
 		.holder = (uint32_t)word & 0xffffff,
 		.tag = (uint32_t)(word >> 24) & TAG_MASK,
 		.kind = (enum extent_kind)(word >> 44 & 7),
+		.worded = word >> 47 & 1,
 	};
 }
 

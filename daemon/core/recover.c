@@ -310,6 +310,7 @@ static bool owner_read(const struct core *core, const struct space *space,
 	struct session *session;
 
 	if (!owner.tag || owner.kind < EXTENT_PRIVATE || owner.kind > EXTENT_CHANNEL ||
+	    (owner.worded && owner.kind != EXTENT_SHARED) ||
 	    (owner.kind == EXTENT_CHANNEL && owner.holder))
 		return false;
 	*ret = NULL;
@@ -338,6 +339,7 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 		.count = run.count,
 		.tag = owner.tag,
 		.kind = owner.kind,
+		.worded = owner.worded,
 	};
 	r = changes_owe(&core->changes, extent_owes(extent));
 	if (r)

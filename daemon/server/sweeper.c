@@ -101,10 +101,17 @@ static void end(struct sweeper *sweeper)
 	sweeper_look(sweeper);
 }
 
+/* Its holder has died between the daemon's answer and its word: nobody has heard of it. */
+static bool is_abandoned(const struct words_part *part)
+{
+	return part->place.worded && !part->place.session && !part->found.taken &&
+	       !mutant(sweep_untaken_kept);
+}
+
 static bool is_empty(const struct words_part *part)
 {
 	if (part->place.kind == EXTENT_SHARED)
-		return part->found.freed;
+		return part->found.freed || is_abandoned(part);
 	return part->place.kind == EXTENT_BLOCKS && !part->place.session && !part->found.live;
 }
 

@@ -49,6 +49,7 @@ static int sweep_piece(struct words_job *job, struct words_part *part, uint32_t 
 				    &found);
 	part->found.swept += found.swept;
 	part->found.live |= found.live;
+	part->found.taken |= found.taken;
 	part->found.freed |= found.freed;
 	*budget -= one ? 1 : run.count;
 	job->slice = one ? part->place.count : job->slice + run.count;

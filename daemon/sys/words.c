@@ -86,6 +86,7 @@ static int sweep_word(struct sweep *sweep, uint64_t offset, uint32_t word)
 		uint32_t next = word, seen;
 		_Atomic uint32_t *at;
 
+		sweep->found.taken |= info.generation == sweep->run->tag;
 		if (info.state != BLOCK_HELD && info.state != BLOCK_SENT) {
 			sweep->found.freed |= info.state == BLOCK_FREED &&
 					      (info.generation == sweep->run->tag ||

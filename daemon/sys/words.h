@@ -24,7 +24,8 @@ struct words_run {
 struct words_found {
 	uint64_t swept; /* words of the dead that are free now */
 	bool live;      /* there is a block that somebody holds, or that was sent to somebody */
-	bool freed; /* of a shared extent: it was freed, in this life (generation is `tag`) */
+	bool taken; /* of a shared extent: it has had a holder in this life (generation `tag`) */
+	bool freed; /* ... who has freed it */
 };
 
 /* Mode 0600, nothing but holes, its size sealed. */

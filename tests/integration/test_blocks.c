@@ -587,6 +587,22 @@ START_TEST(adopted_blocks_go_with_the_last_who_held_any)
 }
 END_TEST
 
+/* Until the sweep that follows somebody's death has ended. */
+static void hold_and_go(struct member *watching)
+{
+	uint32_t deaths = atomic_load(&watching->root->deaths);
+	struct member other;
+
+	open_member(&other, "a", false);
+	holder(&other);
+	close_member(&other);
+	/* It is given, it dies, and it is swept. */
+	for (int i = 0; i < WAIT_TRIES && atomic_load(&watching->root->deaths) - deaths < 3;
+	     i++)
+		usleep(10000);
+	ck_assert_uint_ge(atomic_load(&watching->root->deaths) - deaths, 3);
+}
+
 START_TEST(a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays)
 {
 	struct member one, two;
@@ -607,6 +623,32 @@ START_TEST(a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays)
 	ck_assert_uint_eq(used(), 384 * KIB);
 	close_member(&two);
 	wait_until_used(128 * KIB);
+}
+END_TEST
+
+/* Between the answer and the word: nobody could have heard of it. */
+START_TEST(a_shared_extent_whose_holder_died_before_it_took_its_word_goes)
+{
+	struct member one, two;
+	struct wire_extent_alloced taken;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	holder(&one);
+	ck_assert(try_alloc(&one, 256 * KIB, false, true));
+	ck_assert(try_alloc(&one, 128 * KIB, false, true));
+	taken = one.peer.answer.body.extent_alloced;
+	open_files(&two, false);
+	/* What one sends to anyone stays. */
+	atomic_store(word_of(&two, taken, 0),
+		     word(BLOCK_SENT, BLOCK_ANYONE, (uint32_t)taken.tag));
+	hold_and_go(&two);
+	ck_assert_uint_eq(used(), 384 * KIB); /* a sweep has passed, and its holder lives */
+	close_member(&one);
+	wait_until_used(128 * KIB);
+	hold_and_go(&two);
+	ck_assert_uint_eq(used(), 128 * KIB);
+	close_member(&two);
 }
 END_TEST
 
@@ -1119,6 +1161,7 @@ int main(void)
 	tcase_add_test(tests, adopted_blocks_go_with_the_last_who_held_any);
 	tcase_add_test(tests,
 		       a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays);
+	tcase_add_test(tests, a_shared_extent_whose_holder_died_before_it_took_its_word_goes);
 	tcase_add_test(tests, before_memory_is_refused_what_is_empty_is_looked_for);
 	tcase_add_test(tests, garbage_in_the_words_is_its_own_spaces_loss);
 	tcase_add_test(tests, whose_a_block_is_can_be_asked);

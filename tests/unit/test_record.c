@@ -19,7 +19,7 @@ START_TEST(words_come_apart_as_they_were_put_together)
 		struct end_word end = end_word_unpack(any);
 
 		ck_assert_uint_eq(extent_run_pack(run), any);
-		ck_assert_uint_eq(extent_owner_pack(owner), any & (((uint64_t)1 << 47) - 1));
+		ck_assert_uint_eq(extent_owner_pack(owner), any & (((uint64_t)1 << 48) - 1));
 		ck_assert_uint_eq(window_place_pack(place), any | RECORD_VALID);
 		ck_assert_uint_eq(space_word_pack(space), (any & 0xffffffff) | 1);
 		ck_assert_uint_eq(member_word_pack(member),
