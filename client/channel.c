@@ -423,16 +423,15 @@ static int map_ref(struct varbos_channel *channel, uint64_t ref)
 
 /* ---- sending ---- */
 
+/* It was held a moment ago: another thread was first, or it is in the batch twice. */
 static int error_refused(const struct varbos_channel *channel, uint64_t ref, int why)
 {
-	if (why == BLOCK_E_SENT || why == BLOCK_E_HELD)
-		return error_set(VARBOS_E_REFERENCE, "not-owner",
-				 "another thread has just sent the block at offset 0x%llx of "
-				 "space %s",
-				 (unsigned long long)ref_offset(ref), channel->space->name);
-	return error_set(VARBOS_E_REFERENCE, "freed",
-			 "another thread has just freed the block at offset 0x%llx of space %s",
-			 (unsigned long long)ref_offset(ref), channel->space->name);
+	bool sent = why == BLOCK_E_SENT || why == BLOCK_E_HELD;
+
+	return error_set(VARBOS_E_REFERENCE, sent ? "not-owner" : "freed",
+			 "the block at offset 0x%llx of space %s has just been %s",
+			 (unsigned long long)ref_offset(ref), channel->space->name,
+			 sent ? "sent" : "freed");
 }
 
 /* All of them, or as many as there is room for before the deadline: *ret_sent. */

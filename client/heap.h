@@ -78,6 +78,7 @@ struct heap {
 	struct {
 		struct span *spans;
 		uint32_t n;
+		uint32_t unread; /* the watch's: of so many, from `spans` on */
 	} peers[CLASSES];
 	/* Of each class: blocks in use or at hand, the sum of its spans' (modulo 2^32); as told. */
 	struct {

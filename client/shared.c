@@ -13,7 +13,7 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 
-enum { LOOK_SPANS = 64 }; /* for hints, each time that a class has nothing at hand */
+enum { LOOK_SPANS = 64 }; /* each time that a class has nothing at hand */
 
 /* ---- who is who ---- */
 
@@ -481,23 +481,30 @@ static bool collect_words(struct heap *heap, struct span *span, _Atomic uint32_t
 }
 
 /*
+ * Where there is a hint; and where none was looked for since somebody died, who may have been about
+ * to leave one. Not all at once: as many as pay for the span that is not cut, if one has something.
  * The ring goes on from where it stopped. Freeing its last block ends a span, but no other one.
  */
-static bool collect_class(struct heap *heap, uint32_t class, uint32_t most, bool unhinted)
+static bool collect_class(struct heap *heap, uint32_t class, bool all)
 {
 	struct varbos_space *space = space_of(heap);
 	struct span **next = &heap->peers[class].spans;
+	uint32_t *unread = &heap->peers[class].unread;
 	uint32_t n = heap->peers[class].n, first, slices;
 	bool found = false;
 
-	for (uint32_t i = 0; i < n && *next && (i < most || !found); i++) {
+	for (uint32_t i = 0; i < n && *next && (all || (i < LOOK_SPANS && !found)); i++) {
 		struct span *span = *next;
 		void *words = words_of(space, span, &first, &slices);
+		bool read = block_hint_take(&words_note(words, slices, first)->freed) &&
+			    !mutant(shared_hints_unread);
 
 		*next = span->peer;
-		if ((block_hint_take(&words_note(words, slices, first)->freed) &&
-		     !mutant(shared_hints_unread)) ||
-		    unhinted)
+		if (*unread) {
+			--*unread;
+			read |= !mutant(shared_words_unread);
+		}
+		if (read)
 			found |= collect_words(heap, span,
 					       words_at(words, words_index(first, 0)));
 	}
@@ -508,20 +515,12 @@ static bool collect(struct heap *heap, uint32_t class, bool all)
 {
 	uint32_t deaths =
 		atomic_load_explicit(&space_of(heap)->root->deaths, memory_order_acquire);
-	bool found = false;
 
-	if (!all)
-		return collect_class(heap, class, LOOK_SPANS, false);
-	if (heap->seen == deaths || mutant(shared_words_unread))
-		return collect_class(heap, class, UINT32_MAX, false);
-	for (uint32_t i = 0; i < CLASSES_SPACED; i++) {
-		bool some = collect_class(heap, i, UINT32_MAX, true);
-
-		if (i == class)
-			found = some;
-	}
+	if (heap->seen != deaths)
+		for (uint32_t i = 0; i < CLASSES_SPACED; i++)
+			heap->peers[i].unread = heap->peers[i].n;
 	heap->seen = deaths;
-	return found;
+	return collect_class(heap, class, all);
 }
 
 const struct heap_watch shared_watch = {.cut = cut, .uncut = uncut, .collect = collect};

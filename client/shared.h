@@ -8,8 +8,8 @@
  *     its threads as private ones are (heap.h). Words are FREE when a slice is cut; a block
  *     whose bit is free, and whose word is not, somebody has spoiled: it is left alone.
  * H3  What others free of these slices is collected where they hint, before another slice is
- *     cut; of all slices, before more are leased. A hint is lost only with a process: when one
- *     has died since, all words are read.
+ *     cut: a few slices in turn, and all of them where none is leased to be cut. A hint is lost
+ *     only with a process: when one has died, all words are read once, in the same turn.
  * H4  A slice whose process has ended is the daemon's. Who frees the last block of such an
  *     extent tells it; who dies before that leaves it to the next sweep.
  * H5  Larger ones are extents of the daemon's, each with a word of its own.
