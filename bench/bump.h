@@ -79,13 +79,13 @@ static inline void bump_reset(struct bump *bump)
 
 /* The same 4 KiB again and again. */
 struct bump {
-	char bytes[4096];
+	_Alignas(64) char bytes[4096];
 	size_t at;
 };
 
 static inline void *bump(struct bump *from, size_t size)
 {
-	from->at = (from->at + size) % (sizeof(from->bytes) / 2);
+	from->at = (from->at + ((size + 7) & ~(size_t)7)) % (sizeof(from->bytes) / 2);
 	return &from->bytes[from->at];
 }
 

@@ -6,6 +6,8 @@
  * then a reset, which alone is timed. After ten of them the clock would take as long as a reset:
  * there 64 arenas are filled, and then reset in a row. `empty` says what the clock takes. ns a reset.
  */
+#include <assert.h>
+
 #include "base/base.h"
 #include "bench/bump.h"
 #include "bench/clock.h"
@@ -67,6 +69,7 @@ static uint64_t reset_round(void)
 {
 	uint64_t ns = 0;
 
+	assert(n_arenas && n_resets);
 	for (unsigned reset = 0; reset < n_resets; reset++) {
 		uint64_t start_ns;
 

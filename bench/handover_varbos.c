@@ -1,3 +1,4 @@
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -83,9 +84,8 @@ size_t handover_receive(size_t n, uint64_t first)
 	check(!n);
 	for (size_t i = 0; i < n; i++) {
 		if (*(uint64_t *)blocks[i] != first + i)
-			contender_die("handover: block %llu came as %llu",
-				      (unsigned long long)(first + i),
-				      *(unsigned long long *)blocks[i]);
+			contender_die("handover: block %" PRIu64 " came as %" PRIu64, first + i,
+				      *(uint64_t *)blocks[i]);
 		check(varbos_free(space, blocks[i]));
 	}
 	return n;
