@@ -618,7 +618,8 @@ static bool may_ask_locked(const struct calls *calls)
 
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
 		n += calls->slots[i].state != CALL_FREE && calls->slots[i].ahead;
-	return !calls->broken && calls->inflight < calls->limit && n < calls->limit / 2;
+	return !calls->broken && calls->inflight < calls->limit &&
+	       (n < calls->limit / 2 || mutant(call_ahead_takes_all));
 }
 
 struct call *call_ask(struct calls *calls, enum wire_method method, const void *params)

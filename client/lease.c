@@ -253,7 +253,7 @@ static struct lease *drop_old(struct leases *leases)
 	now = leases->source->now_ns(leases->source);
 	if (now - leases->looked_ns < LOOK_NS)
 		return NULL;
-	if (leases->looked_ns && leases->low)
+	if (leases->looked_ns && leases->low && !mutant(lease_idle_kept))
 		dropped = drop_idle(leases, leases->idle - leases->low);
 	leases->looked_ns = now;
 	leases->low = leases->idle;

@@ -90,7 +90,8 @@ int thread_open(struct heaps *heaps, bool watched)
 	/* Whoever sees it sees all that was set before. */
 	atomic_store_explicit(&heaps->id, watched ? HEAPS_WATCHED : next_id,
 			      memory_order_release);
-	next_id++;
+	if (!mutant(thread_id_again))
+		next_id++;
 	lock_release(&open_lock);
 	return 0;
 }

@@ -108,7 +108,8 @@ struct fake_daemon {
 	_Atomic uint64_t *words;
 	uint32_t tag_next;
 	char late[4096], held[16][256];
-	int late_size, held_size[16];
+	_Atomic int late_size;
+	int held_size[16];
 	uint32_t n_held;
 };
 
