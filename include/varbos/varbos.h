@@ -7,7 +7,8 @@
  * 0 or a VARBOS_E_ code, a pointer is NULL on failure, a reference or size 0; varbos_error()
  * then tells the calling thread why, with numbers. Options that are zero, or NULL, mean the
  * defaults; a handle or a `ret` that is NULL is refused (VARBOS_E_INVALID), unless NULL is said
- * to be fine.
+ * to be fine. Nothing here may be called by a signal handler; what a thread's exit calls (of
+ * pthread_key_create(), say) may allocate and free.
  *
  * A call that needs the daemon waits 5 s at most, or as varbos_set_timeout() says, and then
  * fails with VARBOS_E_TIMEOUT. If the daemon ends, such
@@ -327,21 +328,28 @@ uint64_t varbos_frees_refused(struct varbos *vb);
 
 /*
  * A block that is allocated right after one of its size was freed, and freed right after that,
- * is the same one: where a program is compiled with optimization it needs not call the library
- * for that. Both functions are there all the same, to be called without this or from elsewhere.
+ * is the same one: where a program is compiled by GCC with optimization it needs not call the
+ * library for that. Both functions are there all the same, to be called without this (as by
+ * clang's programs, or with VARBOS_NO_INLINE defined) or from elsewhere.
  */
 #if defined(__GNUC__) && defined(__ELF__)
 
-/* What the two look at, no program does: the calling thread's blocks of the space it used last. */
+/*
+ * What the two look at, no program does. Like all that is inline in these headers it is compiled
+ * into programs: these structs, and what their fields mean, change with the library's soversion.
+ */
+struct varbos_latest_heap {
+	void *last; /* freed last */
+	/* Its class while it is free, else 0; and its class. */
+	uint16_t free_class, last_class;
+	void *reserved;
+	uint16_t class_of[257]; /* by (size + 15) / 16 */
+};
+
+/* The calling thread's blocks of the space it used last. */
 struct varbos_latest {
 	uint64_t opening; /* which opening of a space: what a handle begins with */
-	struct varbos_latest_heap {
-		void *last; /* freed last */
-		/* Its class while it is free, else 0; and its class. */
-		uint16_t free_class, last_class;
-		void *reserved;
-		uint16_t class_of[257]; /* by (size + 15) / 16 */
-	} * heap;
+	struct varbos_latest_heap *heap;
 };
 
 __extension__ extern __thread struct varbos_latest varbos_latest

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Does each public header stand alone, as C11 and C++17: headers.py ROOT, or --self-test"""
+"""Does each public header stand alone, as C11 and C++17, optimized or not: headers.py ROOT, or
+--self-test"""
 
 import os
 import shutil
@@ -9,7 +10,9 @@ import tempfile
 
 import tree
 
-STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
+STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fsyntax-only"]
+# Some functions are there with optimization only.
+LEVELS = ["-O0", "-O2"]
 
 
 def compile_header(folder, root, compiler, standard, language, header):
@@ -17,9 +20,13 @@ def compile_header(folder, root, compiler, standard, language, header):
     with open(source, "w", encoding="utf-8") as file:
         # Twice: it guards itself. The second declaration keeps the unit from being empty.
         file.write(f"#include <{header}>\n#include <{header}>\nextern int alone;\n")
-    run = subprocess.run([compiler, f"-std={standard}", *STRICT, "-I", os.path.join(root, "include"),
-                          source], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return run.stdout if run.returncode else None
+    for level in LEVELS:
+        run = subprocess.run([compiler, f"-std={standard}", level, *STRICT, "-I",
+                              os.path.join(root, "include"), source],
+                             text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if run.returncode:
+            return f"{level}: {run.stdout}"
+    return None
 
 
 def check(root):
@@ -44,6 +51,8 @@ def self_test():
         "twice.h": "struct twice { int a; };",
         "gnu.h": "#define G(x) ({ x; })\nstatic inline int g(void) { return G(1); }",
         "new.h": "struct n { int class; };\nint f(struct n *restrict a);",
+        "inner.h": "#pragma once\n#ifdef __OPTIMIZE__\nstruct o { struct i { int a; } *to; };\n"
+                   "static inline int f(struct o *o) { struct i *i = o->to; return i->a; }\n#endif",
     }
     with tempfile.TemporaryDirectory() as root:
         os.mkdir(os.path.join(root, "include"))
