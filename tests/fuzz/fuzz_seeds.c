@@ -141,6 +141,7 @@ static void write_stories(void)
 	story_call(ONE, WIRE_SPACE_REMOVE,
 		   &(struct wire_space_remove){.name = wire_str("a"), .force = true});
 	story_call(ROOT, WIRE_CLIENT_LIST, &(struct wire_page_after){});
+	story_call(ROOT, WIRE_CLIENT_BLOCKS, &(struct wire_page_after){});
 	story_call(ROOT, WIRE_SPACE_LIST, &(struct wire_page_after){});
 	story_call(ROOT | SETTLE, WIRE_STATUS, &(struct wire_empty){});
 	story_step(ONE | CLOSE, NULL, 0);

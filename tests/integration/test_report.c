@@ -324,6 +324,13 @@ START_TEST(garbage_in_a_report_harms_nobody)
 	look();
 	ck_assert_int_eq(ftruncate(hostile.fds[0], 0), -1);
 	look();
+	/* As far as there can be rows, they count. */
+	memset((void *)&ring->report, 0, sizeof(ring->report));
+	say(0, (struct report_key){.space = (uint32_t)space, .class_plus_1 = 1}, 4, 100);
+	ring->report.used = UINT64_MAX;
+	look();
+	ck_assert_uint_eq(find("private", 64).blocks, 100);
+	ck_assert_uint_eq(find("private", 64).leased, 4 * SLICE_BYTES);
 	hostile_close();
 }
 END_TEST
