@@ -367,6 +367,8 @@ struct channel_view {
 uint32_t core_channel_next(const struct core *core, uint32_t space, uint32_t id);
 bool core_channel_view(const struct core *core, uint32_t space, uint32_t id,
 		       struct channel_view *ret);
+/* The id of the one whose memory the byte at `offset` lies in; 0: of none. */
+uint32_t core_channel_at(const struct core *core, uint32_t space, uint64_t offset);
 
 /* ---- giving back ---- */
 

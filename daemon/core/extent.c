@@ -437,6 +437,16 @@ bool core_extent_at(const struct core *core, uint32_t space_slot, uint64_t offse
 	return true;
 }
 
+uint32_t core_channel_at(const struct core *core, uint32_t space_slot, uint64_t offset)
+{
+	const struct space *space = core_space_at(core, space_slot);
+	uint32_t slot;
+
+	if (!space || extent_around(space, offset, &slot) || !core->extents[slot].channel)
+		return 0;
+	return core->extents[slot].channel->id;
+}
+
 /* May this member give it back, whatever is in it? */
 static bool may_free(const struct extent *extent, const struct member *member)
 {

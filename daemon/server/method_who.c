@@ -132,19 +132,6 @@ static void name_channel(struct wire_block_holder *holder, const struct server *
 	holder->channel = wire_str(name);
 }
 
-/* The channel whose memory this is. */
-static void name_ring(struct wire_block_holder *holder, const struct asking *asking)
-{
-	const struct server *server = asking->request->server;
-	struct channel_view view;
-	uint32_t id = core_channel_next(server->core, asking->space, 1);
-
-	for (; id; id = core_channel_next(server->core, asking->space, id + 1))
-		if (core_channel_view(server->core, asking->space, id, &view) &&
-		    view.info.offset == holder->offset)
-			name_channel(holder, server, asking->space, id);
-}
-
 static void name_id(struct wire_block_holder *holder, const struct server *server,
 		    uint32_t space, uint32_t id)
 {
@@ -192,7 +179,8 @@ static void answer_from(struct asking *asking)
 	else if (asking->place.session)
 		name_client(holder, server->clients[asking->place.session]);
 	else if (asking->place.kind == EXTENT_CHANNEL)
-		name_ring(holder, asking);
+		name_channel(holder, server, asking->space,
+			     core_channel_at(server->core, asking->space, holder->offset));
 }
 
 static int refuse(struct request *request, const char *why)
