@@ -387,6 +387,9 @@ static int channel_begin(struct core *core, struct member *member,
 			       : FAULT(fault, CORE_E_LIMIT, .which = "channels", .requested = 1,
 				       .max = core->slots[RECORD_CHANNEL].total,
 				       .held = core->slots[RECORD_CHANNEL].total, .all = true);
+	r = ids_may(space, member, fault);
+	if (r)
+		return r;
 	id = ids_take(&space->ids);
 	if (!id)
 		return ids_refuse(space, fault);

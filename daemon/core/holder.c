@@ -15,6 +15,29 @@ int ids_refuse(const struct space *space, struct core_fault *fault)
 		     .held = ids_alive(&space->ids), .all = true);
 }
 
+int ids_may(const struct space *space, const struct member *member, struct core_fault *fault)
+{
+	const struct quota *quota = member->session->quota;
+	uint32_t held = 0;
+
+	if (ids_free(&space->ids) > IDS_MAX / 8 || !quota->bound ||
+	    quota->uid == space->owner.uid || mutant(ids_last_taken))
+		return 0;
+	list_for_each(at, &space->members)
+	{
+		const struct member *other = list_entry(at, struct member, in_space);
+
+		held += other->id && other->session->quota == quota;
+	}
+	if (!held)
+		return 0;
+	if (ids_dead(&space->ids))
+		return FAULT(fault, CORE_E_BUSY, .which = "sweep");
+	return FAULT(fault, CORE_E_LIMIT, .which = "ids", .requested = 1,
+		     .max = IDS_MAX - 1 - IDS_MAX / 8, .held = ids_alive(&space->ids),
+		     .all = true);
+}
+
 static uint64_t holder_word(const struct member *member, bool dead)
 {
 	return id_word_pack((struct id_info){
@@ -51,6 +74,9 @@ int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32
 	if (member->read_only)
 		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
 	if (!member->id) {
+		r = ids_may(member->space, member, fault);
+		if (r)
+			return r;
 		r = changes_owe(&core->changes, 1 + CHANGES_HOLDER);
 		if (r)
 			return r;

@@ -84,6 +84,11 @@ uint32_t ids_alive(const struct ids *ids)
 	return count(ids->taken) - count(ids->dead) - 1;
 }
 
+uint32_t ids_free(const struct ids *ids)
+{
+	return IDS_MAX - count(ids->taken);
+}
+
 void ids_sweep_begin(struct ids *ids)
 {
 	memcpy(ids->swept, ids->dead, sizeof(ids->swept));

@@ -5,6 +5,8 @@
  *     space that began after it died: until then some word may name it.
  * I2  Who has which is in the records. What nobody has counts as dead after a recovery, unless
  *     the space has no extent with words.
+ * I3  The last eighth is for uids that have none yet, for the space's owner, root and the daemon's
+ *     own uid: no member keeps the others from holding blocks.
  */
 #pragma once
 
@@ -34,6 +36,7 @@ void ids_die(struct ids *ids, uint32_t id);
 void ids_doubt(struct ids *ids);
 uint32_t ids_dead(const struct ids *ids);
 uint32_t ids_alive(const struct ids *ids);
+uint32_t ids_free(const struct ids *ids);
 
 /* I1. Was it dead when the sweep began? */
 void ids_sweep_begin(struct ids *ids);

@@ -141,6 +141,8 @@ int member_new(struct member **ret, struct core *core, struct space *space,
 void member_free(struct core *core, struct member *member);
 /* All ids are taken: CORE_E_BUSY, or CORE_E_LIMIT. */
 int ids_refuse(const struct space *space, struct core_fault *fault);
+/* I3: may this member take one more? */
+int ids_may(const struct space *space, const struct member *member, struct core_fault *fault);
 /* Its ends are closed, and its id is dead, if it has any. */
 void holder_die(struct core *core, struct member *member);
 struct member *member_find(const struct session *session, const struct space *space);

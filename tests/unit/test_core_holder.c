@@ -164,6 +164,69 @@ START_TEST(when_all_ids_are_taken_a_sweep_helps_only_if_some_are_dead)
 }
 END_TEST
 
+/* I3. By its channels: one process is enough. */
+START_TEST(the_last_ids_are_for_who_has_none_and_for_the_owner)
+{
+	struct record_capacity capacity = WORLD_SLOTS;
+	struct world world = {.config = world_config(12, 128 * MIB)};
+	uint32_t owner, greedy, another, same, a, id, made = 0;
+	struct channel_request request = {.roles = CHANNEL_SENDS};
+	struct channel_info info;
+	struct plan *plan;
+	char name[16];
+	int r;
+
+	capacity.slots[RECORD_CHANNEL] = IDS_MAX;
+	capacity.slots[RECORD_END] = IDS_MAX;
+	world.size = records_size(&capacity);
+	world.records = world_table(&capacity);
+	ck_assert_int_eq(core_new(&world.core, &world.config, world.records), 0);
+	a = world_create(&world, (struct space_request){.name = "a",
+							.limit = 128 * MIB,
+							.mode = 0666,
+							.owner = {.uid = 1, .gid = 1}});
+	greedy = world_session(&world, 2);
+	same = world_session(&world, 2);
+	another = world_session(&world, 3);
+	owner = world_session(&world, 1);
+	world_open(&world, greedy, "a");
+	world_open(&world, same, "a");
+	world_open(&world, another, "a");
+	world_open(&world, owner, "a");
+	holder(&world, greedy, a);
+	for (;; made++) {
+		snprintf(name, sizeof(name), "%u", made);
+		request.name = name;
+		r = core_channel_open(world.core, greedy, a, &request, &info, &plan,
+				      &world.fault);
+		if (r)
+			break;
+		plan_commit(world.core, plan);
+	}
+	ck_assert_int_eq(r, CORE_E_LIMIT);
+	ck_assert_str_eq(world.fault.which, "ids");
+	ck_assert_uint_eq(made, IDS_MAX - 1 - IDS_MAX / 8 - 1);
+	ck_assert_int_eq(try_holder(&world, same, a, &id), CORE_E_LIMIT);
+	holder(&world, another, a);
+	request.name = "more";
+	ck_assert_int_eq(
+		core_channel_open(world.core, another, a, &request, &info, &plan, &world.fault),
+		CORE_E_LIMIT);
+	holder(&world, owner, a);
+	ck_assert_int_eq(
+		core_channel_open(world.core, owner, a, &request, &info, &plan, &world.fault),
+		0);
+	plan_commit(world.core, plan);
+	world_check(&world, false);
+
+	/* What is dead is free when it has been swept. */
+	end(&world, greedy);
+	ck_assert_int_eq(try_holder(&world, same, a, &id), 0);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
 START_TEST(one_id_is_not_two_holders)
 {
 	struct world world = world_new(12, 64 * MIB);
@@ -206,6 +269,7 @@ int main(void)
 	tcase_add_test(tcase, who_may_not_write_holds_nothing);
 	tcase_add_test(tcase, an_id_dies_with_its_member_and_waits_for_a_sweep);
 	tcase_add_test(tcase, when_all_ids_are_taken_a_sweep_helps_only_if_some_are_dead);
+	tcase_add_test(tcase, the_last_ids_are_for_who_has_none_and_for_the_owner);
 	tcase_add_test(tcase, one_id_is_not_two_holders);
 	return world_run(suite);
 }
