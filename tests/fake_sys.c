@@ -393,13 +393,15 @@ static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 	return leave(fake, r);
 }
 
-static void fake_wake(struct sys *sys, const _Atomic uint32_t *word)
+static uint32_t fake_wake(struct sys *sys, const _Atomic uint32_t *word, uint32_t most)
 {
 	struct fake_sys *fake = fake_of(sys);
+	uint32_t n;
 
 	enter(fake, FAKE_WAKE);
-	wake_all(word);
+	n = wake_some(word, most);
 	leave(fake, 0);
+	return n;
 }
 
 static uint64_t fake_now_ns(struct sys *sys)

@@ -4,6 +4,8 @@
 
 #include "base/base.h"
 
+enum { WAKE_FEW = 16 }; /* some 2 us each */
+
 int files_init(struct files *files, uint32_t n_roots, uint32_t n_windows)
 {
 	*files = (struct files){
@@ -159,8 +161,10 @@ void files_tell_deaths(struct files *files, struct sys *sys, uint32_t space)
 	if (!root)
 		return; /* the space is going, and its root file with it */
 	atomic_fetch_add_explicit(&root->deaths, 1, memory_order_release);
-	if (!mutant(deaths_unwoken))
-		sys->table->wake(sys, &root->deaths);
+	if (mutant(deaths_unwoken) || sys->table->wake(sys, &root->deaths, WAKE_FEW) < WAKE_FEW)
+		return;
+	files->roots[space].crowded = !mutant(crowd_left);
+	files->crowded = true;
 }
 
 void files_apply(struct files *files, struct sys *sys, const struct core *core,

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/core/core.h"
@@ -16,6 +17,7 @@
 /* What a space's clients read of it. fd is -1 where there is none. */
 struct root_files {
 	int fd;
+	bool crowded; /* there may be more who wait on `deaths` than the loop has woken */
 	struct root_file *root;
 };
 
@@ -33,6 +35,7 @@ struct files {
 	struct root_files *roots;     /* by space slot */
 	struct window_files *windows; /* by window slot */
 	uint32_t n_roots, n_windows;
+	bool crowded; /* some root file is */
 };
 
 int files_init(struct files *files, uint32_t n_roots, uint32_t n_windows);
@@ -49,5 +52,8 @@ void window_files_destroy(struct window_files *files, struct sys *sys);
 void files_apply(struct files *files, struct sys *sys, const struct core *core,
 		 const struct change *changes, uint32_t n_changes);
 
-/* `deaths` of a space's root file goes on, and whoever waits on it is woken. */
+/*
+ * `deaths` of a space's root file goes on, and who waits on it is woken: a few here, a crowd by
+ * waker_look(), which has to follow.
+ */
 void files_tell_deaths(struct files *files, struct sys *sys, uint32_t space);

@@ -33,6 +33,7 @@
 #include "daemon/server/returns.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/sweeper.h"
+#include "daemon/server/waker.h"
 #include "daemon/sys/guard.h"
 
 enum {
@@ -50,6 +51,7 @@ void server_apply(struct server *server)
 		return;
 	files_apply(&server->files, server->sys, server->core, changes, n);
 	core_changes_clear(server->core);
+	waker_look(server->waker);
 }
 
 static void backlog(uv_idle_t *idle)
@@ -265,6 +267,8 @@ static int server_start(struct server *server)
 		r = scrub_new(&server->scrub, server);
 	if (!r)
 		r = sweeper_new(&server->sweeper, server);
+	if (!r)
+		r = waker_new(&server->waker, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
@@ -330,6 +334,7 @@ static void server_deinit(struct server *server)
 		munmap(server->records, server->records_bytes);
 	scrub_free(server->scrub);
 	sweeper_free(server->sweeper);
+	waker_free(server->waker);
 	inbox_free(server->inbox);
 	free(server->clients);
 	quota_deinit(&server->quotas);

@@ -32,6 +32,7 @@ struct parked;
 struct publisher;
 struct scrub;
 struct sweeper;
+struct waker;
 
 struct server {
 	struct config config; /* as of the last reload */
@@ -87,6 +88,7 @@ struct server {
 	struct publisher *publisher;
 	struct scrub *scrub;
 	struct sweeper *sweeper;
+	struct waker *waker;
 	struct connection *connections; /* doubly linked */
 	struct connection *waiting,
 		**waiting_tail; /* of them, those without HELLO: waiting.h */

@@ -10,6 +10,7 @@
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
 #include "daemon/server/server.h"
+#include "daemon/server/waker.h"
 #include "daemon/server/words_job.h"
 
 enum {
@@ -95,6 +96,7 @@ static void end(struct sweeper *sweeper)
 		(error ? (uint64_t)FAILED_REST_MS : u64_min(took_ms * REST_TIMES, REST_MAX_MS));
 	server_apply(server);
 	files_tell_deaths(&server->files, server->sys, sweeper->at);
+	waker_look(server->waker);
 	if (sweeper->news)
 		publisher_touch(server->publisher);
 	request_retry(server);

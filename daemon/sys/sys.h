@@ -136,8 +136,11 @@ struct sys_table {
 	 */
 	int (*peer)(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		    uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth);
-	/* Whoever waits on a futex in a file that clients map. */
-	void (*wake)(struct sys *sys, const _Atomic uint32_t *word);
+	/*
+	 * So many of those who wait on a futex in a file that clients map: how many there were. Each
+	 * costs time: all of them are a worker's to wake.
+	 */
+	uint32_t (*wake)(struct sys *sys, const _Atomic uint32_t *word, uint32_t most);
 	uint64_t (*now_ns)(struct sys *sys); /* CLOCK_MONOTONIC */
 };
 

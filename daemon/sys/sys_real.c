@@ -306,10 +306,10 @@ static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 	return 0;
 }
 
-static void real_wake(struct sys *sys, const _Atomic uint32_t *word)
+static uint32_t real_wake(struct sys *sys, const _Atomic uint32_t *word, uint32_t most)
 {
 	(void)sys;
-	wake_all(word);
+	return wake_some(word, most);
 }
 
 static uint64_t real_now_ns(struct sys *sys)

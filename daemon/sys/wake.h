@@ -6,5 +6,5 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* Everyone who waits on it, in whatever process. */
-void wake_all(const _Atomic uint32_t *word);
+/* So many of those who wait on it, in whatever process: how many there were. */
+uint32_t wake_some(const _Atomic uint32_t *word, uint32_t most);

@@ -561,6 +561,32 @@ START_TEST(who_waits_for_somebody_is_woken_by_his_death)
 }
 END_TEST
 
+/* More than the loop wakes itself. */
+START_TEST(however_many_wait_for_somebody_all_are_woken_by_his_death)
+{
+	enum { MANY = 100 };
+	pthread_t threads[MANY];
+	struct member one;
+	void *why;
+	pid_t pid;
+
+	open_member(&one, "a", true);
+	pid = fork_member(hold_nothing, (struct wire_extent_alloced){});
+	deaths_before = atomic_load(&one.root->deaths);
+	for (uint32_t i = 0; i < MANY; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, wait_for_a_death,
+						(void *)(uintptr_t)one.root),
+				 0);
+	usleep(100000); /* to let them sleep; awake they would see the same */
+	kill_member(pid);
+	for (uint32_t i = 0; i < MANY; i++) {
+		ck_assert_int_eq(pthread_join(threads[i], &why), 0);
+		ck_assert_ptr_null(why);
+	}
+	close_member(&one);
+}
+END_TEST
+
 START_TEST(adopted_blocks_go_with_the_last_who_held_any)
 {
 	struct member one, two, three;
@@ -1158,6 +1184,7 @@ int main(void)
 	tcase_add_test(tests,
 		       blocks_of_a_process_that_is_killed_are_freed_and_their_owner_is_told);
 	tcase_add_test(tests, who_waits_for_somebody_is_woken_by_his_death);
+	tcase_add_test(tests, however_many_wait_for_somebody_all_are_woken_by_his_death);
 	tcase_add_test(tests, adopted_blocks_go_with_the_last_who_held_any);
 	tcase_add_test(tests,
 		       a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays);
