@@ -16,7 +16,7 @@
 enum {
 	ROUND_BEATS = 60,
 	REST_TIMES = 3,
-	REST_MAX_MS = 1000,
+	REST_MAX_MS = 60000,
 	FAILED_REST_MS = 60000,
 	LISTS_A_TURN = 8, /* calls of core_sweep_next() */
 };

@@ -6,7 +6,7 @@
  *     each space in its turn.
  * Z2  A sweep begins when an id has died, before somebody is refused memory that it might free,
  *     and every minute where there are adopted extents. A space that has been swept rests
- *     for as long as three times what that took, a second at most: so nobody's dying keeps a
+ *     for as long as three times what that took, a minute at most: so nobody's dying keeps a
  *     worker busy.
  * Z3  Whoever waits on `deaths` of the space's root file is woken when a sweep has ended.
  */
