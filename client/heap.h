@@ -11,7 +11,7 @@
  * H3  What is freed is checked: it must be the start of a block that is live, and not `last`.
  *     Where two threads free one block at once, that is found when the owner collects.
  * H4  A span without a block in use goes back to the leases, but for half a MiB of them. A bin
- *     holds 64 KiB at most. Blocks of more than 32 KiB are in no bin: nothing of them is kept.
+ *     holds 128 KiB at most. Blocks of more than 32 KiB are in no bin: nothing of them is kept.
  * H5  What a heap has of a class is told (heaps->tell) when runs come or go, and when it has
  *     changed by 64 blocks or 64 KiB, by what fills or empties a bin. What is in a bin counts as
  *     in use, but for heap_tell() and trims: what they tell is exact, save for what others have
@@ -34,8 +34,8 @@
 
 enum {
 	HEAP_BIN_MAX = 32 << 10,
-	BIN_BYTES = 64 << 10,
-	BIN_BLOCKS_MAX = 64,
+	BIN_BYTES = 128 << 10,
+	BIN_BLOCKS_MAX = 128,
 	BIN_BLOCKS_MIN = 2,
 };
 
