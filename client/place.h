@@ -35,8 +35,8 @@ static inline bool place_is_shared(const struct place *place)
 }
 
 /*
- * The first slice of the extent of that kind and tag that the slice is part of; false: it has just
- * been freed.
+ * The first slice of the extent of that kind and tag that the slice is part of; false: it has
+ * just been freed.
  */
 bool place_head(const struct window *window, uint32_t slice, enum extent_kind kind,
 		uint32_t tag, uint32_t *ret, struct slice_info *ret_info);

@@ -7,9 +7,7 @@
  * H2  Blocks of up to 256 KiB come out of slices that this process leases, cut by the heaps of
  *     its threads as private ones are (heap.h). Words are FREE when a slice is cut; a block
  *     whose bit is free, and whose word is not, somebody has spoiled: it is left alone.
- * H3  What others free of these slices is collected where they hint, before another slice is
- *     cut: a few slices in turn, and all of them where none is leased to be cut. A hint is lost
- *     only with a process: when one has died, all words are read once, in the same turn.
+ * H3  What others free of these slices is collected before more are taken (collect.h).
  * H4  A slice whose process has ended is the daemon's. Who frees the last block of such an
  *     extent tells it; who dies before that leaves it to the next sweep.
  * H5  Larger ones are extents of the daemon's, each with a word of its own.
@@ -23,6 +21,7 @@
 #include <varbos/varbos.h>
 
 #include "client/blocks.h"
+#include "client/collect.h"
 #include "client/place.h"
 
 enum { SHARED_HEADS = 64 };
@@ -36,12 +35,10 @@ struct shared {
 	struct blocks blocks;
 };
 
-extern const struct heap_watch shared_watch;
-
 /* Zeroed, then this; of the space's opening, and of a forked child's. */
 static inline void shared_init(struct shared *shared, struct varbos_space *space)
 {
-	blocks_init(&shared->blocks, space, EXTENT_BLOCKS, &shared_watch);
+	blocks_init(&shared->blocks, space, EXTENT_BLOCKS, &collect_watch);
 }
 
 static inline void shared_forget(struct shared *shared, struct varbos_space *space)

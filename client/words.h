@@ -43,8 +43,9 @@ void words_release(struct window *window);
 int words_find(struct varbos_space *space, const struct place *place, struct words_block *ret);
 
 /*
- * The most common case, first of all: the first byte of a block that is no longer than a slice, or
- * the first of its run, in a window whose words are mapped here. False: the others know more.
+ * The most common case, first of all: the first byte of a block that is no longer than a slice,
+ * or the first of its run, in a window whose words are mapped here. False: the others know
+ * more.
  */
 static inline bool words_quick(struct varbos_space *space, uint64_t offset,
 			       struct words_block *ret)

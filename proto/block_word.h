@@ -20,7 +20,8 @@
  * B3  Each allocation takes the next generation, never 0. A word keeps its generation when it
  *     is freed, and when its slice changes hands: so a reference, which bears it, goes stale
  *     with the block and stays so for 2^20 - 1 allocations.
- * B4  Only the holder frees or sends, only an addressee receives. Everybody else is told why not.
+ * B4  Only the holder frees or sends, only an addressee receives. Everybody else is told why
+ *     not.
  * B5  FREED is the truth, the hint (`freed` of the slice) only says where to look: it is set
  *     after the word, exchanged for 0 before the words are read, and lost with a holder who
  *     dies between the two. So an owner reads all words before it takes more memory.
@@ -288,9 +289,9 @@ static inline int block_free_own(_Atomic uint32_t *word, uint32_t generation, ui
 }
 
 /*
- * After the word. Where it is set already, its line is left alone: who looks blocks up reads it.
- * The owner who takes it afterwards reads the words after that, and sees the exchange before
- * this load: a fence on either side, which an exchange is on x86.
+ * After the word. Where it is set already, its line is left alone: who looks blocks up reads
+ * it. The owner who takes it afterwards reads the words after that, and sees the exchange
+ * before this load: a fence on either side, which an exchange is on x86.
  */
 static inline void block_hint_set(_Atomic uint32_t *hint)
 {
