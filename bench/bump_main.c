@@ -67,9 +67,9 @@ static void reset_start(const struct contender *contender)
 
 static uint64_t reset_round(void)
 {
-	uint64_t ns = 0;
+	uint64_t ns = 0, n = (uint64_t)n_resets * n_arenas;
 
-	assert(n_arenas && n_resets);
+	assert(n);
 	for (unsigned reset = 0; reset < n_resets; reset++) {
 		uint64_t start_ns;
 
@@ -81,7 +81,7 @@ static uint64_t reset_round(void)
 			bump_reset(&arenas[i]);
 		ns += now_ns() - start_ns;
 	}
-	return ns * 1000 / ((uint64_t)n_resets * n_arenas);
+	return ns * 1000 / n;
 }
 
 static const struct contender_row rows[] = {
