@@ -85,11 +85,13 @@ static int wait_sure(struct bottle *bottle)
 	return signal;
 }
 
-/* Goes off now and then, so that no wait is for ever. */
-static void timer_start(void)
+static unsigned n_open;
+
+/* While there are bottles it goes off now and then, so that no wait is for ever. */
+static void timer_set(time_t seconds)
 {
 	struct sigaction action = {.sa_handler = alarmed}; /* no SA_RESTART */
-	struct itimerval timer = {.it_value.tv_sec = PATIENCE, .it_interval.tv_sec = PATIENCE};
+	struct itimerval timer = {.it_value.tv_sec = seconds, .it_interval.tv_sec = seconds};
 
 	check(!sigaction(SIGALRM, &action, NULL), "sigaction");
 	check(!setitimer(ITIMER_REAL, &timer, NULL), "setitimer");
@@ -100,7 +102,8 @@ void bottle_open(struct bottle *bottle)
 	bottle->memory = mmap(NULL, BOTTLE_PRIVATE + BOTTLE_STACK, PROT_READ | PROT_WRITE,
 			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	check(bottle->memory != MAP_FAILED, "mmap");
-	timer_start();
+	if (!n_open++)
+		timer_set(PATIENCE);
 	fflush(NULL);
 	bottle->pid = fork();
 	check(bottle->pid >= 0, "fork");
@@ -126,6 +129,8 @@ void bottle_close(struct bottle *bottle)
 	check(r == bottle->pid && WIFSIGNALED(status), "SIGKILL");
 	munmap(bottle->memory, BOTTLE_PRIVATE + BOTTLE_STACK);
 	*bottle = (struct bottle){};
+	if (!--n_open)
+		timer_set(0);
 }
 
 void bottle_start(struct bottle *bottle, bottle_f *f)
