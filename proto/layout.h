@@ -353,8 +353,8 @@ static inline struct slice_note *words_note(void *file, uint32_t n_slices, uint3
  * comes, the records from before its request have been taken: that is how the client knows
  * which of them it may overwrite. Where there is no room it sends extent.free.
  *
- * The daemon believes none of it: a record is an extent.free like any other, and one whose turn
- * is wrong is not there. A client that dies inside a record has not written its turn.
+ * The daemon believes none of it: a record is an extent.free like any other (but of what is this
+ * session's, or shared: nobody's blocks are refused), and one whose turn is wrong is not there. A client that dies inside a record has not written its turn.
  */
 enum { RETURNS_MAX = 128 };
 

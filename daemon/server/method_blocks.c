@@ -62,8 +62,12 @@ static void emptying_done(struct words_job *job)
 static int free_adopted(struct request *request, uint32_t space,
 			const struct wire_extent_free *args, const struct extent_place *place)
 {
-	struct emptying *emptying = calloc(1, sizeof(*emptying));
+	struct emptying *emptying;
 
+	if (request->record && !mutant(returns_of_adopted))
+		return fault_set(request, FAULT_REFERENCE, "not-owner",
+				 "nobody's blocks do not go back through a return ring");
+	emptying = calloc(1, sizeof(*emptying));
 	if (emptying)
 		emptying->request = request_keep(request);
 	if (!emptying || !emptying->request) {

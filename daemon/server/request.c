@@ -76,6 +76,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.method = WIRE_EXTENT_FREE;
 	request.id = 0;
 	request.note = true;
+	request.record = true;
 	request.since = 0;
 	request.fault = (struct wire_fault){};
 	r = method_run(&request, &(union wire_body){.extent_free = *args});
@@ -206,6 +207,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	request.connection = connection;
 	request.client = client;
 	request.note = false;
+	request.record = false;
 	request.since = parked ? parked->since : sweeper_count(server->sweeper);
 	request.fault = (struct wire_fault){};
 

@@ -27,6 +27,7 @@ struct request {
 	enum wire_method method;
 	uint64_t id;
 	bool note;      /* wants no answer */
+	bool record;    /* of a return ring: uncounted, so it may neither wait nor have a job */
 	uint64_t since; /* sweeps that had begun when it came */
 	union wire_body result;
 	struct wire_fault fault;

@@ -3,7 +3,9 @@
  *
  * T1  The daemon looks before each message of the session, before it refuses memory to anyone,
  *     before it counts, and at each beat; at most RETURNS_MAX records a ring each time.
- * T2  A ring is memory that a client writes: it is read through guard_copy() alone, each field
+ * T2  What is taken is done or refused at once: a client writes records faster than any worker
+ *     works, and after its last message, too.
+ * T3  A ring is memory that a client writes: it is read through guard_copy() alone, each field
  *     once, and a record is worth what an extent.free would be.
  */
 #pragma once

@@ -652,6 +652,38 @@ START_TEST(a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays)
 }
 END_TEST
 
+/* Each would be a job for a worker, and nobody counts a ring's records. */
+START_TEST(nobodys_blocks_do_not_go_back_through_a_return_ring)
+{
+	struct wire_extent_alloced extent;
+	struct return_ring *ring;
+	struct member one, two;
+
+	open_member(&one, "a", false);
+	open_member(&two, "a", false);
+	extent = alloc_blocks(&one, 64 * KIB);
+	open_files(&two, false);
+	atomic_store(word_of(&two, extent, 0), word(BLOCK_HELD, holder(&two), 1));
+	close_member(&one);
+	ck_assert(peer_call(&two.peer, WIRE_RETURNS_OPEN, &(struct wire_empty){}));
+	ring = map_file(TAKE_FD(two.peer.fds[0]), sizeof(*ring), PROT_READ | PROT_WRITE);
+	atomic_store(word_of(&two, extent, 0), word(BLOCK_FREED, 0, 1));
+	ring->records[0].space = two.space;
+	ring->records[0].ref = ref_make((uint32_t)extent.tag, extent.offset);
+	atomic_store(&ring->records[0].turn, 1);
+	peer_send(&two.peer, WIRE_PING, &(struct wire_empty){});
+	ck_assert(peer_receive(&two.peer)); /* the refusal comes before the answer */
+	ck_assert_int_eq(two.peer.answer.kind, WIRE_NOTE);
+	ck_assert_uint_eq(two.peer.answer.body.extent_refused.code, 4);
+	ck_assert(peer_receive(&two.peer));
+	ck_assert_uint_eq(used(), 64 * KIB);
+	ck_assert(try_free(&two, extent));
+	ck_assert_uint_eq(used(), 0);
+	munmap(ring, sizeof(*ring));
+	close_member(&two);
+}
+END_TEST
+
 /* Between the answer and the word: nobody could have heard of it. */
 START_TEST(a_shared_extent_whose_holder_died_before_it_took_its_word_goes)
 {
@@ -1188,6 +1220,7 @@ int main(void)
 	tcase_add_test(tests, adopted_blocks_go_with_the_last_who_held_any);
 	tcase_add_test(tests,
 		       a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays);
+	tcase_add_test(tests, nobodys_blocks_do_not_go_back_through_a_return_ring);
 	tcase_add_test(tests, a_shared_extent_whose_holder_died_before_it_took_its_word_goes);
 	tcase_add_test(tests, before_memory_is_refused_what_is_empty_is_looked_for);
 	tcase_add_test(tests, garbage_in_the_words_is_its_own_spaces_loss);
