@@ -23,7 +23,6 @@
 
 enum {
 	WINDOW_SPANS = 1 << (POSITION_BITS - SLICE_SHIFT),
-	STORE_SLICE_SHIFT = 10, /* spans of the smallest class take that much */
 };
 
 #define ALIGN_MAX ((size_t)1 << 30)
@@ -82,9 +81,10 @@ static int take_slices(struct blocks *blocks, void *memory, uint32_t slices)
 	return 0;
 }
 
-static int source_take(struct lease_source *source, uint32_t slices, char **ret)
+static int source_take(struct lease_source *source, uint32_t slices, bool or_less, char **ret)
 {
 	struct origin *origin = container_of(source, struct origin, source);
+	const struct varbos_error before = *varbos_error();
 	const struct varbos_alloc_options options = origin_options(origin);
 	struct blocks *blocks = origin->blocks;
 	void *memory;
@@ -96,6 +96,8 @@ static int source_take(struct lease_source *source, uint32_t slices, char **ret)
 		r = take_slices(blocks, memory, slices);
 	if (!r)
 		*ret = memory;
+	else if (or_less)
+		error_restore(&before);
 	return r;
 }
 
@@ -196,6 +198,8 @@ static int blocks_open(struct blocks *blocks)
 	struct varbos_space *space = blocks->space;
 	uint64_t slices = (uint64_t)space->n_windows * WINDOW_SPANS;
 	uint64_t bytes = slices * sizeof(blocks->heaps.spans[0]);
+	uint32_t shift =
+		lookup_of(blocks) == &class_packed ? STORE_PACKED_SHIFT : STORE_SLICE_SHIFT;
 	void *spans;
 	int r;
 
@@ -206,7 +210,7 @@ static int blocks_open(struct blocks *blocks)
 		return -errno;
 	r = reserve_hide(spans, bytes);
 	if (!r)
-		r = store_init(&blocks->store, slices << STORE_SLICE_SHIFT);
+		r = store_init(&blocks->store, slices << shift);
 	if (r) {
 		munmap(spans, bytes);
 		return r;
@@ -351,13 +355,15 @@ static int alloc_from(struct heap *heap, uint32_t class, void **ret)
 	return r < 0 ? error_system(r, "what this process notes of its blocks") : r;
 }
 
-static int alloc_on(struct varbos_space *space, uint32_t class, uint32_t node, void **ret)
+/* From a heap that the calling thread has for the moment. */
+static int alloc_passing(struct blocks *blocks, struct leases *leases, uint32_t class,
+			 void **ret)
 {
-	struct heap *heap = heap_take(&space->blocks.heaps, &space->blocks.on[node].leases);
+	struct heap *heap = heap_take(&blocks->heaps, leases);
 	int r;
 
 	if (!heap)
-		return error_system(ENOMEM, "a heap for node %u", node);
+		return error_system(ENOMEM, "a heap for one block");
 	r = alloc_from(heap, class, ret);
 	heap_put(heap);
 	return r;
@@ -369,6 +375,8 @@ int blocks_alloc(struct blocks *blocks, uint32_t class, void **ret)
 	int r;
 
 	r = open_need(blocks);
+	if (!r && thread_ended())
+		return alloc_passing(blocks, leases_here(blocks), class, ret);
 	if (!r)
 		r = heap_need(blocks, &heap);
 	return r ? r : alloc_from(heap, class, ret);
@@ -411,7 +419,9 @@ static int alloc_plain(struct varbos_space *space, const struct block_wish *wish
 	if (!wish->on)
 		return blocks_alloc(&space->blocks, class, ret);
 	r = open_need(&space->blocks);
-	return r ? r : alloc_on(space, class, wish->on - 1, ret);
+	return r ? r
+		 : alloc_passing(&space->blocks, &space->blocks.on[wish->on - 1].leases, class,
+				 ret);
 }
 
 /* ---- freeing, looking ---- */
@@ -517,6 +527,7 @@ static void debug_drain(struct varbos_space *space, size_t most)
 
 static int alloc_debug(struct varbos_space *space, const struct block_wish *wish, void **ret)
 {
+	const struct varbos_error before = *varbos_error();
 	struct block_wish larger = *wish;
 	size_t usable = 0;
 	int r;
@@ -527,6 +538,8 @@ static int alloc_debug(struct varbos_space *space, const struct block_wish *wish
 	if (r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) {
 		debug_drain(space, 0);
 		r = alloc_plain(space, &larger, ret);
+		if (!r)
+			error_restore(&before);
 	}
 	if (!r)
 		r = size_plain(space, *ret, &usable);

@@ -21,7 +21,12 @@
 
 struct varbos_space;
 
-enum { BLOCK_NODES = 64 };
+enum {
+	BLOCK_NODES = 64,
+	/* No span takes more of the store for each of its slices; nor one of packed blocks. */
+	STORE_SLICE_SHIFT = 11,
+	STORE_PACKED_SHIFT = 13,
+};
 
 /* Where leases come from: near a node (in a space that is not local, anywhere), or of a node. */
 struct origin {

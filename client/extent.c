@@ -192,6 +192,7 @@ static int take_answer(struct varbos_space *space, const struct wire_extent_allo
 int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind kind,
 		     const struct varbos_alloc_options *options, uint64_t caller, void **ret)
 {
+	const struct varbos_error before = *varbos_error();
 	struct wire_extent_alloc request;
 	struct wire_extent_alloced extent;
 	int r;
@@ -208,8 +209,12 @@ int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind k
 	request = make_request(space, size, kind, options, caller);
 	r = ask_extent(space, &request, &extent);
 	if ((r == VARBOS_E_BUDGET || r == VARBOS_E_MEMORY) &&
-	    blocks_trim(&space->blocks) + blocks_trim(&space->shared.blocks))
+	    blocks_trim(&space->blocks) + blocks_trim(&space->shared.blocks)) {
 		r = ask_extent(space, &request, &extent);
+		if (!r)
+			error_restore(
+				&before); /* what went wrong on the way is nobody's concern */
+	}
 	return r ? r : take_answer(space, &extent, size, kind, ret);
 }
 

@@ -7,7 +7,10 @@
 
 #include "base/base.h"
 
-enum { KEPT_SLICES = 8 };
+enum {
+	KEPT_SLICES = 8,
+	IDLE_COLLECTED = 64, /* heaps, before one lease */
+};
 
 static_assert(sizeof(struct bin) == 32 && sizeof(struct spare) == 16, "found by shifts");
 static_assert(sizeof(struct heap) < 1 << 16, "bins are known by 16 bits");
@@ -335,18 +338,51 @@ static void follow_trims(struct heap *heap)
 		heap_trim(heap);
 }
 
+/* One that no thread has, and of which others have freed blocks; NULL: there is none. */
+static struct heap *idle_take_pending(struct heaps *heaps)
+{
+	struct heap *heap, **at;
+
+	lock_acquire(&heaps->lock);
+	for (at = &heaps->idle;
+	     *at && !atomic_load_explicit(&(*at)->pending, memory_order_relaxed);
+	     at = &(*at)->next)
+		;
+	heap = *at;
+	if (heap)
+		*at = heap->next;
+	lock_release(&heaps->lock);
+	return heap;
+}
+
+/* One at a time, so that a thread that begins finds the others. */
+static void idle_collect(struct heaps *heaps)
+{
+	struct heap *heap;
+
+	for (int i = 0; i < IDLE_COLLECTED && (heap = idle_take_pending(heaps)); i++) {
+		heap_trim(heap);
+		heap_put(heap);
+	}
+}
+
 /* What others have freed, before a span is cut. */
 static void collect_for(struct heap *heap, uint32_t class)
 {
 	const struct heap_watch *watch = heap->heaps->watch;
+	bool lease;
 
 	if (heap->bins[class].open)
 		return;
 	if (atomic_load_explicit(&heap->pending, memory_order_relaxed))
 		heap_collect(heap);
-	if (watch && !heap->bins[class].open)
-		watch->collect(heap, class,
-			       !leases_have(heap->leases, size_classes[class].slices));
+	if (heap->bins[class].open)
+		return;
+	lease = !leases_have(heap->leases, size_classes[class].slices);
+	if (watch)
+		watch->collect(heap, class, lease);
+	if (lease && !heap->bins[class].open && !mutant(heap_idle_uncollected))
+		idle_collect(heap->heaps);
 }
 
 /* A span with something ready. */

@@ -2,7 +2,8 @@
  * Heap - what one thread at a time allocates blocks from.
  *
  * H1  One thread has a heap. When it ends, another may take the heap over whole; a heap is never
- *     split or merged, and its spans stay its own.
+ *     split or merged, and its spans stay its own. Before more is leased, what others have freed
+ *     of heaps that no thread has goes back to the leases.
  * H2  To allocate is to take a block from its bin, and to free here, to put it there; neither
  *     takes an atomic instruction. Another thread's free is one atomic OR (span.h). The block
  *     freed last is in no bin but is `last`, and live by its byte: what is freed and allocated in
@@ -47,8 +48,8 @@ enum heap_trouble {
 	HEAP_E_FREED,        /* free already */
 };
 
-/* No block, and not what who frees NULL means either. */
-#define HEAP_NO_BLOCK ((char *)1)
+/* No block, by an address that no program can have: what it frees is compared with it. */
+#define HEAP_NO_BLOCK ((char *)(uintptr_t)&span_none)
 
 /* A free block, and its byte in its span. */
 struct spare {

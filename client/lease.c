@@ -278,11 +278,11 @@ static int take_new(struct leases *leases, uint32_t want, uint32_t need, struct 
 	int r;
 
 	ret->slices = want;
-	r = source->take(source, want, &ret->base);
+	r = source->take(source, want, want != need, &ret->base);
 	if (!r || (!leases_trim(leases) && want == need))
 		return r;
 	ret->slices = need;
-	return source->take(source, need, &ret->base);
+	return source->take(source, need, false, &ret->base);
 }
 
 static bool take_held(struct leases *leases, uint32_t slices, uint32_t *ret_want,

@@ -21,8 +21,8 @@
 
 /* Where they come from: the daemon, or a test. */
 struct lease_source {
-	/* 0, or why not, as the caller is to have it. */
-	int (*take)(struct lease_source *source, uint32_t slices, char **ret);
+	/* 0, or why not, as the caller is to have it; `or_less`: he does with fewer then. */
+	int (*take)(struct lease_source *source, uint32_t slices, bool or_less, char **ret);
 	void (*give)(struct lease_source *source, char *base, uint32_t slices);
 	/* Or NULL: a lease asked ahead, one at a time. Asked: true. Collected: as take(). */
 	bool (*ask)(struct lease_source *source, uint32_t slices);

@@ -19,6 +19,7 @@ static bool fits(size_t size, size_t usable)
 static int resize(struct varbos_space *space, void *memory, size_t size, void **ret)
 {
 	const struct block_wish wish = {.size = size};
+	struct varbos_error before;
 	size_t usable = 0;
 	void *other;
 	int r;
@@ -32,8 +33,10 @@ static int resize(struct varbos_space *space, void *memory, size_t size, void **
 			return 0;
 		}
 	}
+	before = *varbos_error();
 	r = block_alloc(space, &wish, &other);
 	if (r && size <= usable) { /* it may as well stay */
+		error_restore(&before);
 		*ret = memory;
 		return 0;
 	}

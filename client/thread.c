@@ -16,6 +16,7 @@ _Thread_local struct thread_heap thread_heaps[THREAD_HEAPS];
 /* One of these, for programs to look at. */
 _public_ _Thread_local struct varbos_latest varbos_latest;
 static _Thread_local struct had *had_first;
+static _Thread_local bool ended;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
@@ -52,6 +53,12 @@ static void thread_end(void *list)
 	for (uint32_t i = 0; i < THREAD_HEAPS; i++)
 		thread_heaps[i] = (struct thread_heap){};
 	varbos_latest = (struct varbos_latest){};
+	ended = !mutant(thread_end_unseen);
+}
+
+bool thread_ended(void)
+{
+	return ended;
 }
 
 static void make_key(void)

@@ -4,10 +4,13 @@
  * T1  A thread finds its heap by the number of the space's opening, which is never given twice:
  *     what it remembers of a space that was closed, or of the parent's after a fork, matches none.
  *     Programs find the one that was noted last by themselves (varbos.h).
- * T2  When a thread ends, its heaps go back to those of their spaces that are still open.
+ * T2  When a thread ends, its heaps go back to those of their spaces that are still open. What it
+ *     calls after that (other keys' destructors may) gets no heap to keep: nobody would take it
+ *     back.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/heap.h"
@@ -62,6 +65,9 @@ static inline struct heap *thread_heap(const struct heaps *heaps)
 
 /* The calling thread's heap, wherever it is noted; NULL: it has none. */
 struct heap *thread_heap_find(uint64_t number);
+
+/* Has the calling thread given its heaps back, since it ends? */
+bool thread_ended(void);
 
 /* The same, made if need be: one with these leases. NULL: no memory. */
 struct heap *thread_heap_need(struct heaps *heaps, struct leases *leases);

@@ -3,6 +3,8 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -362,6 +364,117 @@ START_TEST(a_space_that_is_opened_again_has_nothing_of_what_was_there)
 }
 END_TEST
 
+/* Of a thread's exit, each time it may: what it leaves it has allocated after all others. */
+static pthread_key_t late_key;
+
+static void allocate_late(void *block)
+{
+	char *fresh = varbos_alloc(space, 200);
+
+	ck_assert_msg(fresh, "%s", varbos_error()->message);
+	memset(fresh, 1, 200);
+	ck_assert_int_eq(varbos_free(space, block), 0);
+	pthread_setspecific(late_key, fresh);
+}
+
+static void *end_late(void *kept)
+{
+	pthread_setspecific(late_key, varbos_alloc(space, 100));
+	*(void **)kept = varbos_alloc(space, 100);
+	return NULL;
+}
+
+START_TEST(what_a_threads_exit_calls_allocates_and_holds_no_more_for_it)
+{
+	uint64_t at_first = 0;
+	pthread_t thread;
+	void *kept;
+
+	ck_assert_ptr_nonnull(varbos_alloc(space, 1)); /* the library's own key is older */
+	ck_assert_int_eq(pthread_key_create(&late_key, allocate_late), 0);
+	for (int i = 0; i < 300; i++) {
+		ck_assert_int_eq(pthread_create(&thread, NULL, end_late, &kept), 0);
+		ck_assert_int_eq(pthread_join(thread, NULL), 0);
+		ck_assert_int_eq(varbos_free(space, kept), 0);
+		if (i == 20)
+			at_first = used();
+	}
+	/* But for the last block of each thread, which its own exit has left. */
+	ck_assert_uint_le(used(), at_first + 300 * 256 + 2 * SLICE);
+	ck_assert_int_eq(pthread_key_delete(late_key), 0);
+}
+END_TEST
+
+static struct {
+	void *_Atomic blocks[64];
+} passed;
+
+static void *pass_and_end(void *unused)
+{
+	(void)unused;
+	for (size_t i = 0; i < ARRAY_SIZE(passed.blocks); i++)
+		atomic_store(&passed.blocks[i], varbos_alloc(space, 1 + 700 * i));
+	return NULL;
+}
+
+START_TEST(what_is_freed_while_its_thread_ends_comes_back)
+{
+	pthread_t thread;
+	void *block;
+
+	for (int round = 0; round < 300; round++) {
+		ck_assert_int_eq(pthread_create(&thread, NULL, pass_and_end, NULL), 0);
+		for (size_t i = 0; i < ARRAY_SIZE(passed.blocks); i++) {
+			while (!(block = atomic_exchange(&passed.blocks[i], NULL)))
+				sched_yield();
+			ck_assert_int_eq(varbos_free(space, block), 0);
+		}
+		ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	}
+	ck_assert_int_eq(varbos_trim(space), 0);
+	wait_used(0);
+}
+END_TEST
+
+/* Freed, and so in bins, runs and leases of all kinds; and the last error. */
+static void cache_much(void)
+{
+	static void *blocks[200];
+
+	for (size_t kind = 0; kind < 3; kind++)
+		for (size_t size = 64; size <= 8192; size *= 2) {
+			for (size_t i = 0; i < ARRAY_SIZE(blocks); i++)
+				blocks[i] = !kind       ? varbos_alloc(space, size)
+					    : kind == 1 ? varbos_alloc_on(space, size, 0)
+							: varbos_alloc_shared(space, size);
+			for (size_t i = 0; i < ARRAY_SIZE(blocks); i++) {
+				ck_assert_ptr_nonnull(blocks[i]);
+				ck_assert_int_eq(varbos_free(space, blocks[i]), 0);
+			}
+		}
+}
+
+START_TEST(what_is_cached_makes_room_and_no_error_is_left_of_that)
+{
+	void *large;
+	int n = 0;
+
+	expect_null(varbos_alloc(NULL, 1), VARBOS_E_INVALID, "space");
+	cache_much();
+	ck_assert_uint_ge(used(), 2 * MIB);
+	large = varbos_alloc(space, 15 * MIB);
+	ck_assert_msg(large, "%s", varbos_error()->message);
+	expect((int)varbos_error()->code, VARBOS_E_INVALID, "space");
+	ck_assert_int_eq(varbos_free(space, large), 0);
+	/* Likewise where a lease is refused that was larger than what is needed. */
+	while (varbos_alloc(space, 60000)) {
+		expect((int)varbos_error()->code, VARBOS_E_INVALID, "space");
+		n++;
+	}
+	ck_assert_int_ge(n, (int)(15 * MIB / SLICE));
+}
+END_TEST
+
 /* ---- mistakes ---- */
 
 static void expect_said(const char *text)
@@ -484,6 +597,36 @@ START_TEST(memory_of_elsewhere_is_foreign)
 }
 END_TEST
 
+START_TEST(no_wild_address_is_taken_for_a_block)
+{
+	char *block = varbos_alloc(space, 100), local;
+	const uintptr_t wild[] = {1,
+				  2,
+				  8,
+				  64,
+				  4096,
+				  UINTPTR_MAX,
+				  UINTPTR_MAX - 63,
+				  (uintptr_t)block - 1,
+				  (uintptr_t)block - SLICE,
+				  (uintptr_t)&local,
+				  (uintptr_t)&daemon_,
+				  (uintptr_t)space};
+
+	/* The second time nothing is left that was freed last. */
+	for (int round = 0; round < 2; round++) {
+		ck_assert_int_eq(varbos_free(space, block), 0);
+		if (round)
+			ck_assert_int_eq(varbos_trim(space), 0);
+		for (size_t i = 0; i < ARRAY_SIZE(wild); i++)
+			ck_assert_msg(varbos_free(space, (void *)wild[i]) == VARBOS_E_REFERENCE,
+				      "0x%lx", (unsigned long)wild[i]);
+		block = varbos_alloc(space, 100);
+		memset(block, 1, 100);
+	}
+}
+END_TEST
+
 /* ---- what a process has ---- */
 
 static struct varbos_usage usage(void)
@@ -559,6 +702,10 @@ static Suite *suite(void)
 	tcase_add_test(
 		t, a_second_free_by_another_thread_is_refused_or_found_when_it_is_collected);
 	tcase_add_test(t, memory_of_elsewhere_is_foreign);
+	tcase_add_test(t, no_wild_address_is_taken_for_a_block);
+	tcase_add_test(t, what_a_threads_exit_calls_allocates_and_holds_no_more_for_it);
+	tcase_add_test(t, what_is_freed_while_its_thread_ends_comes_back);
+	tcase_add_test(t, what_is_cached_makes_room_and_no_error_is_left_of_that);
 	tcase_add_test(t, a_process_knows_what_it_leases_and_what_of_it_is_in_use);
 	suite_add_tcase(s, t);
 	return s;

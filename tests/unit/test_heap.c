@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "base/base.h"
+#include "client/blocks.h"
 #include "client/heap.h"
 
 enum {
@@ -51,10 +52,11 @@ static void mark(const char *base, uint32_t slices, const struct span *span)
 			     (struct span *)(uintptr_t)span);
 }
 
-static int take(struct lease_source *source, uint32_t slices, char **ret)
+static int take(struct lease_source *source, uint32_t slices, bool or_less, char **ret)
 {
 	int r = -ENOSPC;
 
+	(void)or_less;
 	ck_assert_ptr_eq(source, &memory.source);
 	pthread_mutex_lock(&memory.lock);
 	for (uint32_t first = 0, n = 0;
@@ -413,13 +415,13 @@ static int collect(struct lease_source *source, uint32_t slices, char **ret)
 {
 	ck_assert_uint_eq(slices, ahead.slices);
 	ahead.collected++;
-	return ahead.refuses ? -ENOSPC : take(source, slices, ret);
+	return ahead.refuses ? -ENOSPC : take(source, slices, false, ret);
 }
 
-static int take_counted(struct lease_source *source, uint32_t slices, char **ret)
+static int take_counted(struct lease_source *source, uint32_t slices, bool or_less, char **ret)
 {
 	ahead.takes++;
-	return take(source, slices, ret);
+	return take(source, slices, or_less, ret);
 }
 
 static uint64_t now_ns(struct lease_source *source)
@@ -708,6 +710,39 @@ START_TEST(a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it)
 }
 END_TEST
 
+START_TEST(what_others_free_of_an_ended_threads_blocks_is_used_before_more_is_leased)
+{
+	enum { BLOCKS = 4000, SIZE = 4096 };
+	struct heap *heap = heap_take(&heaps, &leases), *other = heap_take(&heaps, &leases);
+	static char *blocks[BLOCKS];
+	uint32_t most;
+
+	for (int i = 0; i < BLOCKS; i++)
+		blocks[i] = alloc(other, SIZE);
+	heap_leave(other);
+	most = memory.most;
+	for (int i = 0; i < BLOCKS; i++)
+		ck_assert_int_eq(heap_free_remote(heaps_span(&heaps, blocks[i]), blocks[i]), 0);
+	for (int i = 0; i < BLOCKS; i++)
+		blocks[i] = alloc(heap, SIZE);
+	/* What else it needs, it has of its own. */
+	ck_assert_uint_le(memory.most, most + RUN_SLICES_MAX);
+	for (int i = 0; i < BLOCKS; i++)
+		ck_assert_int_eq(release(heap, blocks[i]), 0);
+	check_all_back(heap);
+}
+END_TEST
+
+START_TEST(what_is_noted_of_any_span_fits_into_what_is_set_aside_for_it)
+{
+	for (uint32_t class = 0; class < CLASSES; class ++)
+		ck_assert_uint_le(span_size(&size_classes[class]),
+				  (size_t)size_classes[class].slices
+					  << (class < CLASSES_SPACED ? STORE_SLICE_SHIFT
+								     : STORE_PACKED_SHIFT));
+}
+END_TEST
+
 /* ---- what is told ---- */
 
 static const size_t told_sizes[] = {64, 100, 1000, 4096, 30000, 40000, 200000};
@@ -848,6 +883,10 @@ static Suite *heap_suite(void)
 	tcase_add_test(tcase, what_was_freed_last_is_freed_again_only_while_it_is_in_use);
 	tcase_add_test(tcase,
 		       a_heap_that_a_thread_left_is_the_next_ones_with_all_that_is_in_it);
+	tcase_add_test(
+		tcase,
+		what_others_free_of_an_ended_threads_blocks_is_used_before_more_is_leased);
+	tcase_add_test(tcase, what_is_noted_of_any_span_fits_into_what_is_set_aside_for_it);
 	tcase_add_test(tcase, a_trim_reaches_other_heaps_when_they_next_run_short);
 	tcase_add_test(tcase, what_threads_tell_adds_up_to_what_they_have);
 	tcase_add_test(tcase, what_is_told_unasked_is_off_by_little);
