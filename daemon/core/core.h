@@ -262,7 +262,7 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
 struct extent_place {
 	enum extent_kind kind;
 	uint32_t session;           /* 0: nobody's: adopted, or a channel's */
-	bool worded;                /* a shared one that a holder has allocated */
+	bool worded;                /* a shared one, of a session that had an id then */
 	uint32_t window;            /* slot */
 	uint32_t first, count, tag; /* slices */
 };
@@ -305,7 +305,10 @@ void core_id_words(const struct core *core, uint32_t space, uint64_t *ret);
  * nothing of dead ids, if who leases slices makes their words FREE before he uses them.
  */
 
-/* Are there dead ids, and no sweep? Is there else what it might free: adopted extents? */
+/*
+ * Are there dead ids, or extents adopted since the last sweep began, and no sweep? Is there else
+ * what it might free: adopted extents?
+ */
 bool core_sweep_due(const struct core *core, uint32_t space);
 bool core_sweep_pays(const struct core *core, uint32_t space);
 /* CORE_E_BUSY: one is running. CORE_E_NOT_FOUND: no such space. */

@@ -37,6 +37,11 @@ uint32_t extent_owes(const struct extent *extent)
 	return 1U + extent->pending + owes_adoption(extent);
 }
 
+bool extent_may_be_empty(const struct extent *extent)
+{
+	return extent->kind == EXTENT_BLOCKS || extent->worded;
+}
+
 static struct core_node *extent_node(const struct extent *extent)
 {
 	const struct window *window = extent->window;
@@ -141,6 +146,7 @@ void extent_adopt(struct core *core, uint32_t slot)
 	list_remove(&extent->link);
 	list_append(&space->extents, &extent->link);
 	++space->n_adopted;
+	space->sweep.owed |= extent_may_be_empty(extent) && !mutant(adopted_unswept);
 	if (said && !mutant(extent_adopted_unsaid))
 		extent_say(core, extent, true);
 }

@@ -52,6 +52,8 @@ void extent_adopt(struct core *core, uint32_t slot);
 struct extent_place extent_place(const struct extent *extent);
 /* The account that it is in: its session's, or its space's owner's. */
 struct quota *extent_quota(const struct extent *extent);
+/* Adopted, is it a sweep's to free if its words say that it holds nothing? */
+bool extent_may_be_empty(const struct extent *extent);
 /* X3 */
 uint32_t extent_owes(const struct extent *extent);
 uint32_t extent_slot(const struct core *core, const struct extent *extent);

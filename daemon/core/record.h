@@ -97,7 +97,7 @@ struct member_record {
 };
 
 /*
- *   owner: session slot + 1:24 (0: none)  tag:20  kind:3  0:17
+ *   owner: session slot + 1:24 (0: none)  tag:20  kind:3  worded:1  0:16
  *   run:   window slot:24  first slice:20  count:20        (a count is never 0)
  */
 struct extent_record {

@@ -353,6 +353,7 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_append(member ? &member->extents : &space->extents, &extent->link);
 	space->n_adopted += !member;
+	space->sweep.owed |= !member && extent_may_be_empty(extent);
 	++space->n_extents;
 	space->rung->nodes[window->place.info.node].used += extent->charge.bytes;
 	space->used_on[window->place.info.node] += extent->charge.bytes;

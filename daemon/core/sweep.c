@@ -11,7 +11,7 @@ bool core_sweep_due(const struct core *core, uint32_t slot)
 {
 	const struct space *space = core_space_at(core, slot);
 
-	return space && !space->sweep.running && ids_dead(&space->ids);
+	return space && !space->sweep.running && (ids_dead(&space->ids) || space->sweep.owed);
 }
 
 bool core_sweep_pays(const struct core *core, uint32_t slot)
@@ -129,6 +129,7 @@ void core_sweep_end(struct core *core, uint32_t slot, bool done)
 	if (!space || !space->sweep.running)
 		return;
 	space->sweep.running = false;
+	space->sweep.owed |= !done;
 	--space->n_plans;
 	if (done)
 		channels_reap(core, space);

@@ -710,6 +710,24 @@ START_TEST(a_shared_extent_whose_holder_died_before_it_took_its_word_goes)
 }
 END_TEST
 
+static void hold_no_words(struct member *member, struct wire_extent_alloced extent)
+{
+	(void)extent;
+	ck_assert(try_alloc(member, 512 * KIB, false, true)); /* kept by its tag alone */
+	holder(member);
+	ck_assert(try_alloc(member, 256 * KIB, false, true));
+}
+
+START_TEST(what_was_allocated_without_an_id_outlives_who_is_killed_and_nothing_else_does)
+{
+	pid_t pid = fork_member(hold_no_words, (struct wire_extent_alloced){0});
+
+	ck_assert_uint_eq(used(), 768 * KIB);
+	kill_member(pid);
+	wait_until_used(512 * KIB);
+}
+END_TEST
+
 /* Freed by who could not say so: it died, or nobody was there to hear. */
 START_TEST(before_memory_is_refused_what_is_empty_is_looked_for)
 {
@@ -1222,6 +1240,9 @@ int main(void)
 		       a_shared_extent_goes_with_its_holder_and_one_without_a_word_stays);
 	tcase_add_test(tests, nobodys_blocks_do_not_go_back_through_a_return_ring);
 	tcase_add_test(tests, a_shared_extent_whose_holder_died_before_it_took_its_word_goes);
+	tcase_add_test(
+		tests,
+		what_was_allocated_without_an_id_outlives_who_is_killed_and_nothing_else_does);
 	tcase_add_test(tests, before_memory_is_refused_what_is_empty_is_looked_for);
 	tcase_add_test(tests, garbage_in_the_words_is_its_own_spaces_loss);
 	tcase_add_test(tests, whose_a_block_is_can_be_asked);

@@ -56,6 +56,7 @@ struct naive_extent {
 	bool there, pending;
 	uint32_t space, window, first, count, tag, session; /* 0: adopted */
 	enum extent_kind kind;
+	bool worded;
 	uint64_t stored; /* in which step */
 	uint32_t listed; /* how often, by the sweep that runs */
 };
@@ -95,6 +96,7 @@ struct naive_space {
 	struct naive_channel channels[CHANNELS]; /* dead ones included */
 	uint64_t words[IDS_MAX];                 /* the shell's root file */
 	bool sweeping, listed;                   /* all of it */
+	bool owed;                               /* another sweep, whoever died */
 	uint64_t swept;                          /* since this step */
 };
 

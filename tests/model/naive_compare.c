@@ -16,6 +16,7 @@ static void compare_window(const struct core *core, uint32_t slot, bool recovere
 			MUST(slice_state(word) == SLICE_USED);
 			MUST(extent->first == e->first && extent->count == e->count);
 			MUST(extent->tag == e->tag && extent->kind == e->kind);
+			MUST(extent->worded == e->worded);
 			MUST(!extent->member == !e->session);
 			MUST(!e->session || extent->member->session->slot == e->session);
 		} else if (recovered || slice_open(w, i)) {

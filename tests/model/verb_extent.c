@@ -49,6 +49,7 @@ struct naive_extent *extent_there(uint32_t session, uint32_t space, enum extent_
 		.tag = info->tag,
 		.session = kind == EXTENT_CHANNEL ? 0 : session,
 		.kind = kind,
+		.worded = kind == EXTENT_SHARED && m.spaces[space].id[session],
 		.stored = step,
 	};
 	MUST(e->first + e->count <= w->slices);

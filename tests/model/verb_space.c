@@ -62,6 +62,7 @@ static void naive_leave(uint32_t session, uint32_t space, bool died)
 			extent_gone(e);
 		} else if (e->session == session) {
 			e->session = 0;
+			s->owed |= e->kind == EXTENT_BLOCKS || e->worded;
 			++m.counts[N_ADOPTED];
 		}
 	}

@@ -52,7 +52,7 @@ static void sweep_begin(uint32_t space)
 {
 	struct naive_space *s = &m.spaces[space];
 	uint64_t dead[ID_WORDS], none[ID_WORDS];
-	bool any = false;
+	bool any = s->owed;
 
 	for (uint32_t i = 0; i < IDS_MAX; ++i)
 		any |= s->ids[i] == ID_DEAD;
@@ -70,6 +70,7 @@ static void sweep_begin(uint32_t space)
 			m.extents[i].listed = 0;
 	s->sweeping = true;
 	s->listed = false;
+	s->owed = false;
 	s->swept = step;
 }
 
@@ -98,7 +99,7 @@ static void sweep_list(uint32_t space)
 	for (uint32_t i = 0; i < n; ++i) {
 		struct naive_extent *e = listed_as(space, &places[i]);
 
-		MUST(e && places[i].session == e->session);
+		MUST(e && places[i].session == e->session && places[i].worded == e->worded);
 		++e->listed;
 		MUST(e->listed == 1);
 	}
@@ -149,6 +150,7 @@ static void sweep_end(uint32_t space)
 	if (done)
 		channels_go(space);
 	core_sweep_end(m.core, space, done);
+	s->owed |= !done;
 	for (uint32_t i = 0; i < IDS_MAX; ++i)
 		if (s->ids[i] == ID_SWEPT)
 			s->ids[i] = done ? ID_FREE : ID_DEAD;

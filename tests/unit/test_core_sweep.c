@@ -145,6 +145,83 @@ START_TEST(blocks_that_were_a_sessions_when_listed_are_not_freed)
 }
 END_TEST
 
+/* Its ids die with the first step. */
+START_TEST(what_a_session_leaves_in_steps_is_due_a_sweep_that_begins_after)
+{
+	struct plan *plan = NULL;
+	uint32_t n;
+
+	holder(one);
+	for (uint32_t i = 0; i < 300; ++i) /* more than a step */
+		world_alloc(&world, one, space, 64 * KIB, EXTENT_BLOCKS);
+	ck_assert_int_eq(core_session_end(world.core, one, &plan), CORE_MORE);
+	begin();
+	for (int r = CORE_MORE; r == CORE_MORE;) {
+		r = core_sweep_next(world.core, space, places, PLACES, &n);
+		for (uint32_t i = 0; i < n; ++i)
+			core_sweep_free(world.core, space, &places[i]);
+	}
+	end(one);
+	ck_assert(!core_sweep_due(world.core, space)); /* it runs */
+	core_sweep_end(world.core, space, true);
+	ck_assert_uint_eq(world_space(&world, space).ids_dead, 0);
+	ck_assert(core_sweep_due(world.core, space));
+	begin();
+	n = list();
+	ck_assert_uint_gt(n, 0);
+	while (n--)
+		ck_assert(core_sweep_free(world.core, space, &places[n]));
+	core_sweep_end(world.core, space, true);
+	ck_assert(!core_sweep_due(world.core, space));
+	ck_assert_uint_eq(world_space(&world, space).used, 0);
+}
+END_TEST
+
+START_TEST(a_shared_extent_of_a_session_that_has_an_id_is_known_as_such_for_ever)
+{
+	struct extent_info bare, worded, other;
+	struct extent_place place;
+
+	bare = world_alloc(&world, one, space, 64 * KIB, EXTENT_SHARED);
+	holder(one);
+	worded = world_alloc(&world, one, space, 64 * KIB, EXTENT_SHARED);
+	other = world_alloc(&world, two, space, 64 * KIB, EXTENT_SHARED);
+	for (int round = 0; round < 4; ++round) {
+		ck_assert(core_extent_at(world.core, space, bare.offset, &place));
+		ck_assert(!place.worded);
+		ck_assert(core_extent_at(world.core, space, other.offset, &place));
+		ck_assert(!place.worded);
+		ck_assert(core_extent_at(world.core, space, worded.offset, &place));
+		ck_assert(place.worded);
+		ck_assert_uint_eq(place.session, round < 2 ? one : 0);
+		if (round == 1) {
+			end(one);
+			continue;
+		}
+		/* as the session's, and as nobody's */
+		core_free(world.core);
+		ck_assert_int_eq(core_recover(&world.core, &world.config, world.records), 0);
+	}
+}
+END_TEST
+
+START_TEST(what_has_no_words_is_due_no_sweep)
+{
+	world_alloc(&world, one, space, 64 * KIB, EXTENT_SHARED);
+	end(one);
+	ck_assert(!core_sweep_due(world.core, space));
+	world_alloc(&world, two, space, 64 * KIB, EXTENT_BLOCKS);
+	end(two);
+	ck_assert(core_sweep_due(world.core, space));
+	begin();
+	core_sweep_end(world.core, space, false);
+	ck_assert(core_sweep_due(world.core, space)); /* it did not get through */
+	begin();
+	core_sweep_end(world.core, space, true);
+	ck_assert(!core_sweep_due(world.core, space));
+}
+END_TEST
+
 START_TEST(who_dies_during_a_sweep_waits_for_the_next)
 {
 	uint32_t first = holder(one), second = holder(two), third;
@@ -313,6 +390,10 @@ int main(void)
 	tcase_add_test(tcase, a_sweep_lists_what_has_words_and_frees_what_is_empty);
 	tcase_add_test(tcase, what_came_to_the_place_meanwhile_is_not_freed);
 	tcase_add_test(tcase, blocks_that_were_a_sessions_when_listed_are_not_freed);
+	tcase_add_test(tcase, what_a_session_leaves_in_steps_is_due_a_sweep_that_begins_after);
+	tcase_add_test(tcase,
+		       a_shared_extent_of_a_session_that_has_an_id_is_known_as_such_for_ever);
+	tcase_add_test(tcase, what_has_no_words_is_due_no_sweep);
 	tcase_add_test(tcase, who_dies_during_a_sweep_waits_for_the_next);
 	tcase_add_test(tcase, a_sweep_that_did_not_get_through_frees_no_id);
 	tcase_add_test(tcase, a_removed_space_waits_for_its_sweep);
