@@ -851,6 +851,41 @@ START_TEST(whose_a_block_is_can_be_asked)
 END_TEST
 
 /* What an owner says of his slices is not believed beyond the extent, whatever it is. */
+START_TEST(who_has_not_opened_the_space_is_not_told_whose_a_block_is)
+{
+	struct wire_extent_alloced blocks, private;
+	struct member one, reader, other;
+	uint64_t own, offset;
+
+	peer_create_space(&watcher, "b", WINDOW);
+	open_member(&one, "a", false);
+	open_member(&reader, "a", true);
+	open_member(&other, "b", false);
+	blocks = alloc_blocks(&one, 64 * KIB);
+	ck_assert(try_alloc(&one, 64 * KIB, false, false));
+	private = one.peer.answer.body.extent_alloced;
+	open_files(&one, false);
+	atomic_store(&words_note(one.words, SLICES, slice_of(blocks))->info,
+		     slice_cut_pack((struct slice_cut){.class_plus_1 = 1}));
+	atomic_store(word_of(&one, blocks, 0), word(BLOCK_HELD, holder(&one), 1));
+	check_who(&reader, ref_make(1, blocks.offset), "held", holder(&one), blocks.offset,
+		  size_classes[0].size);
+	own = other.space;
+	other.space = one.space;
+	for (int i = 0; i < 2; i++) {
+		offset = i ? private.offset : blocks.offset;
+		ck_assert(!who(&other, ref_make(i ? (uint32_t) private.tag : 1, offset)));
+		ck_assert_uint_eq(other.peer.answer.fault.code, 10);
+	}
+	other.space = own;
+	ck_assert(!who(&other, ref_make(1, blocks.offset)));
+	ck_assert(was_refused(&other.peer, 4, "foreign"));
+	close_member(&other);
+	close_member(&reader);
+	close_member(&one);
+}
+END_TEST
+
 START_TEST(asked_about_garbage_the_daemon_answers_or_refuses)
 {
 	struct wire_extent_alloced extent;
@@ -1106,6 +1141,55 @@ START_TEST(a_sender_that_is_killed_leaves_its_channel_what_it_sent_and_no_lock)
 }
 END_TEST
 
+static void open_pipe(struct member *member, struct wire_extent_alloced extent)
+{
+	(void)extent;
+	*child_id = holder(member);
+	channel(member, "pipe", CHANNEL_SENDS); /* whose memory it has not mapped yet */
+}
+
+static bool lives(struct member *member, uint32_t id, uint32_t pid)
+{
+	struct id_info info = id_of(member, id);
+
+	return info.kind == ID_PROCESS && info.pid == pid && !info.dead;
+}
+
+/* The daemon sees the death before the opening, or after it: either is one channel that lives. */
+START_TEST(an_end_that_opens_while_the_last_one_dies_is_of_a_channel_that_lives)
+{
+	struct wire_channel_opened opened;
+	struct member one;
+	struct id_info info;
+
+	open_member(&one, "a", false);
+	holder(&one);
+	for (unsigned i = 0; i < 40; i++) {
+		pid_t pid = fork_member(open_pipe, (struct wire_extent_alloced){});
+
+		kill(pid, SIGKILL);
+		if (i % 4)
+			usleep(i % 4 * 100);
+		opened = channel(&one, "pipe", CHANNEL_RECEIVES);
+		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+		/* Its id may be another's by now. */
+		for (int k = 0; k < WAIT_TRIES && (lives(&one, *child_id, (uint32_t)pid) ||
+						   id_of(&one, (uint32_t)opened.id).senders);
+		     k++)
+			usleep(10000);
+		info = id_of(&one, (uint32_t)opened.id);
+		ck_assert_int_eq(info.kind, ID_CHANNEL);
+		ck_assert(!info.dead);
+		ck_assert_uint_eq(info.receivers, 1);
+		ck_assert_uint_eq(info.senders, 0);
+		ck_assert(info.had_senders == info.died); /* it has met him, or has not */
+		ck_assert(close_end(&one, opened.id, CHANNEL_RECEIVES));
+		wait_until_used(0);
+	}
+	close_member(&one);
+}
+END_TEST
+
 START_TEST(a_ring_is_zeros_where_others_bytes_have_been)
 {
 	struct wire_channel_opened opened;
@@ -1246,12 +1330,15 @@ int main(void)
 	tcase_add_test(tests, before_memory_is_refused_what_is_empty_is_looked_for);
 	tcase_add_test(tests, garbage_in_the_words_is_its_own_spaces_loss);
 	tcase_add_test(tests, whose_a_block_is_can_be_asked);
+	tcase_add_test(tests, who_has_not_opened_the_space_is_not_told_whose_a_block_is);
 	tcase_add_test(tests, asked_about_garbage_the_daemon_answers_or_refuses);
 	tcase_add_test(tests, a_channel_is_made_once_and_its_ends_are_counted);
 	tcase_add_test(tests, what_is_no_channel_is_refused);
 	tcase_add_test(tests, all_channels_of_a_space_are_listed);
 	tcase_add_test(tests,
 		       a_sender_that_is_killed_leaves_its_channel_what_it_sent_and_no_lock);
+	tcase_add_test(tests,
+		       an_end_that_opens_while_the_last_one_dies_is_of_a_channel_that_lives);
 	tcase_add_test(tests, a_ring_is_zeros_where_others_bytes_have_been);
 	tcase_add_test(tests, a_ring_of_garbage_stops_no_sweep);
 	tcase_add_test(tests, before_a_long_run_is_refused_what_is_empty_in_it_is_looked_for);
