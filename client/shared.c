@@ -199,7 +199,8 @@ static bool find_head(struct shared *shared, const struct words_block *block, ui
  */
 static void tell_if_last(struct varbos_space *space, const struct words_block *block)
 {
-	struct wire_extent_free note = {.space = space->handle, .tag = block->tag};
+	struct wire_extent_free note = {
+		.space = space->handle, .tag = block->tag, .maybe = true};
 	struct shared *shared = &space->shared;
 	uint64_t used;
 	struct slice_info head;
@@ -220,11 +221,32 @@ static void tell_if_last(struct varbos_space *space, const struct words_block *b
 	}
 }
 
+/* A shared extent whose users keep no word is what its tag says (proto/layout.h). */
+static bool has_no_word(const struct place *place, uint32_t word)
+{
+	return place->info.kind == EXTENT_SHARED &&
+	       block_word_unpack(word).generation != place->info.tag;
+}
+
+/* So whoever writes to the space may free it; but one that has just been granted looks the same. */
+static int free_bare(struct varbos_space *space, const struct place *place)
+{
+	struct wire_extent_free request = {.space = space->handle,
+					   .offset = place->offset,
+					   .tag = place->info.tag,
+					   .bare = !mutant(shared_granted_freed)};
+	_cleanup_(call_endp) struct call *call = NULL;
+
+	return call_begin(&call, &space->vb->calls, WIRE_EXTENT_FREE, &request, 0);
+}
+
 /* An extent, or a block out of another process's slices. */
 static int free_found(struct varbos_space *space, const struct place *place)
 {
 	uint32_t id = atomic_load_explicit(&space->shared.id, memory_order_relaxed);
-	struct wire_extent_free note = {.space = space->handle, .offset = place->offset};
+	struct wire_extent_free note = {.space = space->handle,
+					.offset = place->offset,
+					.maybe = !mutant(shared_free_certain)};
 	struct words_block block;
 	_Atomic uint32_t nobody = 0;
 	uint32_t word;
@@ -234,6 +256,8 @@ static int free_found(struct varbos_space *space, const struct place *place)
 	if (r)
 		return r;
 	word = atomic_load_explicit(block.word, memory_order_acquire);
+	if (has_no_word(place, word))
+		return free_bare(space, place);
 	/* Who has no id holds nothing. */
 	r = block_free(block.word, block_word_unpack(word).generation, id ? id : IDS_MAX,
 		       block.hint ? block.hint : &nobody);
@@ -335,13 +359,6 @@ int shared_free(struct varbos_space *space, const struct place *place)
 }
 
 /* ---- looking ---- */
-
-/* A shared extent whose users keep no word is what its tag says (proto/layout.h). */
-static bool has_no_word(const struct place *place, uint32_t word)
-{
-	return place->info.kind == EXTENT_SHARED &&
-	       block_word_unpack(word).generation != place->info.tag;
-}
 
 size_t shared_size(struct varbos_space *space, const struct place *place)
 {

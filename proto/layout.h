@@ -279,7 +279,8 @@ static inline struct slice_info slice_word_unpack(uint64_t word)
  * The only block of a shared extent has word 0 of its first slice, and the extent's tag for a
  * generation, whatever stood there: so one that was freed in this life, and may go, is told from
  * one that nobody has taken yet. A session that has an id writes it before it tells anyone of the
- * extent, which goes if the session ends before that; others may care for no word at all.
+ * extent, which goes if the session ends before that. Others may care for no word at all: then
+ * it is any writer's to free, by its tag.
  *
  * `freed` is a hint: a death may lose it, so an owner that is about to lease more looks at the
  * words. What is in this file is worth what the space's writers make of it: the daemon, and

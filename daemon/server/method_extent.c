@@ -277,6 +277,18 @@ static bool is_gone(const struct request *request, uint32_t space,
 	       (!core_extent_at(core, space, args->offset, &place) || place.tag != args->tag);
 }
 
+/* Who frees by the tag alone has read the word before its holder wrote it, or after it was freed. */
+static bool is_worded(const struct request *request, uint32_t space,
+		      const struct wire_extent_free *args)
+{
+	const struct core *core = request->server->core;
+	struct extent_place place;
+
+	return core_session_has(core, request->client->session, space) &&
+	       core_extent_at(core, space, args->offset, &place) && place.tag == args->tag &&
+	       place.worded;
+}
+
 int run_extent_free(struct request *request, const union wire_body *params)
 {
 	const struct wire_extent_free *args = &params->extent_free;
@@ -293,6 +305,9 @@ int run_extent_free(struct request *request, const union wire_body *params)
 				 "offsets have %d bits, tags %d", OFFSET_BITS, TAG_BITS);
 	if (args->maybe && is_gone(request, space, args) && !mutant(free_first_refused))
 		return 0;
+	if (args->bare && is_worded(request, space, args))
+		return fault_set(request, FAULT_REFERENCE, "freed",
+				 "its users keep a word, and by that nobody holds it");
 	if (blocks_free(request, space, args, &r))
 		return r;
 	r = core_extent_free(request->server->core, request->client->session, space,

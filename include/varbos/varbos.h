@@ -248,7 +248,8 @@ void *varbos_alloc_with(struct varbos_space *space, size_t size,
 
 /*
  * Free what varbos_alloc() gave this process, or the shared memory that it holds, whoever
- * allocated that. NULL is fine. Refused with VARBOS_E_REFERENCE, and nothing is changed:
+ * allocated that (shared by a program that speaks the protocol and keeps no words: anyone's who
+ * may write to the space). NULL is fine. Refused with VARBOS_E_REFERENCE, and nothing is changed:
  * "interior", not the start of an allocation; "freed", free already; "not-owner", another
  * process's private memory, or shared memory that another holds or that has been sent;
  * "foreign", not of this space.

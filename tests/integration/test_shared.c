@@ -13,6 +13,7 @@
 #include "proto/block_word.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/other.h"
+#include "tests/integration/peer.h"
 #include "tests/suite.h"
 
 #define MIB ((size_t)1 << 20)
@@ -234,6 +235,85 @@ static void *free_it(void *memory)
 {
 	return (void *)(intptr_t)varbos_free(space, memory);
 }
+
+static struct wire_extent_alloced raw_alloc(struct peer *peer, uint64_t handle)
+{
+	ck_assert(peer_call(
+		peer, WIRE_EXTENT_ALLOC,
+		&(struct wire_extent_alloc){.space = handle, .size = MIB, .shared = true}));
+	return peer->answer.body.extent_alloced;
+}
+
+static void *raw_memory(struct wire_extent_alloced extent)
+{
+	void *memory = varbos_ref_get(space, ref_make((uint32_t)extent.tag, extent.offset));
+
+	ck_assert_msg(memory, "%s", varbos_error()->message);
+	return memory;
+}
+
+START_TEST(what_a_stranger_shares_without_words_anyone_frees)
+{
+	struct peer stranger;
+	uint64_t handle;
+	void *memory;
+
+	peer_open(&stranger, daemon_.socket);
+	handle = peer_open_space(&stranger, "s");
+	memory = raw_memory(raw_alloc(&stranger, handle));
+	ck_assert_uint_eq(used(), MIB);
+	expect_free((char *)memory + 65536, "interior");
+	ck_assert_int_eq(varbos_free(space, memory), 0);
+	ck_assert_uint_eq(used(), 0);
+	expect_free(memory, "freed");
+	peer_close(&stranger);
+}
+END_TEST
+
+/* By a pointer that was left of what was there before. */
+START_TEST(what_its_holder_has_just_been_granted_nobody_else_frees)
+{
+	struct wire_extent_alloced extent;
+	struct peer stranger;
+	uint64_t handle;
+
+	peer_open(&stranger, daemon_.socket);
+	handle = peer_open_space(&stranger, "s");
+	ck_assert(peer_call(&stranger, WIRE_HOLDER_OPEN,
+			    &(struct wire_space_handle){.space = handle}));
+	extent = raw_alloc(&stranger, handle);
+	expect_free(raw_memory(extent), "freed");
+	ck_assert_uint_eq(used(), MIB);
+	/* It never takes its word. */
+	ck_assert(peer_call(&stranger, WIRE_BYE, &(struct wire_empty){}));
+	peer_close(&stranger);
+	wait_used(0);
+}
+END_TEST
+
+/* As a sweep does that finds the word. */
+START_TEST(who_is_overtaken_freeing_large_memory_is_not_refused)
+{
+	struct wire_extent_free same = {.maybe = true};
+	struct peer stranger;
+	varbos_ref ref;
+	void *memory;
+
+	peer_open(&stranger, daemon_.socket);
+	same.space = peer_open_space(&stranger, "s");
+	memory = alloc(MIB);
+	ref = varbos_ref_of(space, memory);
+	same.offset = ref_offset(ref);
+	same.tag = ref_tag(ref);
+	ck_assert_int_eq(kill(daemon_.pid, SIGSTOP), 0);
+	peer_note(&stranger, WIRE_EXTENT_FREE, &same);
+	ck_assert_int_eq(varbos_free(space, memory), 0);
+	ck_assert_int_eq(kill(daemon_.pid, SIGCONT), 0);
+	wait_used(0);
+	ck_assert_uint_eq(varbos_frees_refused(vb), 0);
+	peer_close(&stranger);
+}
+END_TEST
 
 START_TEST(another_thread_frees_what_its_process_holds)
 {
@@ -691,6 +771,8 @@ int main(void)
 	tcase_add_loop_test(hands, a_block_goes_there_and_back, 0, 6);
 	tcase_add_loop_test(hands, what_others_free_is_allocated_again, 0, 2);
 	tcase_add_test(hands, large_memory_that_another_frees_goes_back);
+	tcase_add_test(hands, what_a_stranger_shares_without_words_anyone_frees);
+	tcase_add_test(hands, who_is_overtaken_freeing_large_memory_is_not_refused);
 	tcase_add_test(hands, another_thread_frees_what_its_process_holds);
 	tcase_add_test(hands, trim_gives_back_what_others_have_freed);
 	suite_add_tcase(suite, hands);
@@ -698,6 +780,7 @@ int main(void)
 	tcase_add_checked_fixture(refused, set_up, tear_down);
 	tcase_set_timeout(refused, 60);
 	tcase_add_test(refused, who_does_not_hold_a_block_can_neither_free_nor_send_it);
+	tcase_add_test(refused, what_its_holder_has_just_been_granted_nobody_else_frees);
 	tcase_add_test(refused, what_was_sent_to_another_is_not_received);
 	tcase_add_test(refused, what_is_anyones_is_the_first_ones);
 	tcase_add_test(refused, nobody_sends_to_who_is_not_there);
