@@ -2,10 +2,12 @@
  * larson - a server's threads that come and go (Larson and Krishnan, 1998). Each of two threads,
  * one a processor, has 5000 blocks of 8 to 1000 bytes and replaces one at random, a hundred times
  * as often as it has blocks; then it ends, and a new thread, on the other processor, goes on with
- * its blocks. A round is one generation, from before its threads are made until both have ended.
+ * its blocks. A round is one generation, from before its threads are made until both have ended;
+ * they are made on their processors, lest one wait for the other to be moved away.
  * Million replacements (a free and an allocation) a second of both together.
  */
 #include <pthread.h>
+#include <sched.h>
 
 #include "bench/allocator.h"
 #include "bench/blocks.h"
@@ -23,7 +25,6 @@ enum {
 struct crew {
 	_Alignas(64) void *blocks[BLOCKS];
 	uint64_t state;
-	int cpu;
 };
 
 static struct crew crews[THREADS];
@@ -39,7 +40,6 @@ static void *work(void *userdata)
 {
 	struct crew *crew = userdata;
 
-	contender_pin(crew->cpu);
 	for (uint64_t i = 0; i < REPLACEMENTS; i++) {
 		void **block = &crew->blocks[dice_below(&crew->state, BLOCKS)];
 
@@ -47,6 +47,22 @@ static void *work(void *userdata)
 		*block = allocate_and_write(some_size(crew), i);
 	}
 	return NULL;
+}
+
+static pthread_t hire(struct crew *crew, int cpu)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (pthread_attr_init(&attributes) ||
+	    pthread_attr_setaffinity_np(&attributes, sizeof(set), &set) ||
+	    pthread_create(&thread, &attributes, work, crew))
+		contender_die("larson: no thread on processor %d", cpu);
+	pthread_attr_destroy(&attributes);
+	return thread;
 }
 
 void larson_start(const struct contender *contender)
@@ -66,11 +82,8 @@ uint64_t larson_round(void)
 	uint64_t start_ns = now_ns();
 
 	generation++;
-	for (unsigned i = 0; i < THREADS; i++) {
-		crews[i].cpu = cpus[(i + generation) % THREADS];
-		if (pthread_create(&threads[i], NULL, work, &crews[i]))
-			contender_die("larson: no thread");
-	}
+	for (unsigned i = 0; i < THREADS; i++)
+		threads[i] = hire(&crews[i], cpus[(i + generation) % THREADS]);
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	return (uint64_t)THREADS * REPLACEMENTS * 1000000 / (now_ns() - start_ns);
