@@ -112,6 +112,11 @@ static int take_extent(struct varbos_space *space, const struct wire_extent_allo
 	r = window_need(space, offset_window(extent->offset), &window);
 	if (r == VARBOS_E_REFERENCE)
 		return error_extent(extent, "window");
+	if (!r) { /* now, since who frees could do nothing if that failed */
+		r = window_freed(window, &freed);
+		if (r)
+			error_system(r, "remembering what is freed");
+	}
 	if (r) {
 		struct varbos_error why = *varbos_error();
 
@@ -122,9 +127,7 @@ static int take_extent(struct varbos_space *space, const struct wire_extent_allo
 	if (r)
 		return r;
 
-	freed = atomic_load_explicit(&window->freed, memory_order_acquire);
-	if (freed)
-		atomic_store_explicit(&freed[position >> SLICE_SHIFT], 0, memory_order_relaxed);
+	atomic_store_explicit(&freed[position >> SLICE_SHIFT], 0, memory_order_relaxed);
 	*ret = space->base + extent->offset;
 	/* Where the kernel is too old, or it fails, the pages are mapped when they are touched. */
 	if (space->prefault)

@@ -87,6 +87,17 @@ static int map_root(struct varbos_space *space, int fd, uint64_t handle)
 	return 0;
 }
 
+/* The daemon has opened it, and the kernel does not let us map it: the daemon is told. */
+static int close_daemon(struct varbos_space *space, uint64_t handle)
+{
+	const struct wire_space_handle request = {.space = handle};
+	const struct varbos_error why = *varbos_error();
+	_cleanup_(call_endp) struct call *call = NULL;
+
+	call_begin(&call, &space->vb->calls, WIRE_SPACE_CLOSE, &request, 0);
+	return error_restore(&why);
+}
+
 /* Ask the daemon for the space, and map its root file. */
 static int open_daemon(struct varbos_space *space)
 {
@@ -102,7 +113,9 @@ static int open_daemon(struct varbos_space *space)
 		return r;
 	space->local = wire_str_is(call->message.body.space_opened.numa, "local");
 	space->small = wire_str_is(call->message.body.space_opened.thp, "never");
-	return map_root(space, call->fds[0], call->message.body.space_opened.space);
+	r = map_root(space, call->fds[0], call->message.body.space_opened.space);
+	return r == VARBOS_E_SYSTEM ? close_daemon(space, call->message.body.space_opened.space)
+				    : r;
 }
 
 static int create_daemon(struct varbos_space *space, const struct varbos_space_options *options)
