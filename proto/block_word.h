@@ -17,6 +17,8 @@
  *     either side, leaves a block that somebody holds, that is under way, or that is free.
  * B2  An id is in use by one process, or one channel, at a time: it is marked dead before the
  *     sweep that frees its words, and given again only after a sweep that began after that.
+ *     Every sweep is for all ids that were somebody's and are nobody's by then, so also for
+ *     those that earlier ones were for.
  * B3  Each allocation takes the next generation, never 0. A word keeps its generation when it
  *     is freed, and when its slice changes hands: so a reference, which bears it, goes stale
  *     with the block and stays so for 2^20 - 1 allocations.
@@ -29,6 +31,11 @@
  * Who sends to an id looks whether that id is alive *after* the exchange: if it is not, the
  * sweep may have passed already, and the sender takes the block back (block_receive from
  * `to`). If that is refused, the sweep has come after all: sent, and dead with its addressee.
+ * A sender who dies before it looks causes a sweep by that, which is for `to`, too.
+ *
+ * An id is an address: what is exchanged after it has been given again is for its new one, who
+ * has no reference to it unless a sender passed it on. Received by him or not, it goes like all
+ * that was sent to him.
  *
  * Data: send and free release, receive and alloc acquire, so what one holder wrote the next one
  * reads. The functions of a word are pure, 0 or a refusal; those of an atomic word try them on

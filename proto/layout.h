@@ -130,7 +130,8 @@ static inline struct window_info window_word_unpack(uint64_t word)
  *
  * A process (its `pid`) is given its id at its first shared use of the space; a channel when it
  * is made. A process that has ended is `dead`, and so is a channel whose last end has gone. They
- * stay so until the id is given again: after a sweep has freed all that it held, or was sent.
+ * stay so until the id is given again: after a sweep has freed all that it held, or was sent, and
+ * while none runs that frees what is sent to it meanwhile (proto/block_word.h).
  *
  * `senders` and `receivers` count a channel's open ends, `had_` says that there ever was one of
  * that role, `died`, where one of them is 0 again, that the last end of that role went by its

@@ -276,7 +276,7 @@ bool core_extent_at(const struct core *core, uint32_t space, uint64_t offset,
 /*
  * The id by which the session holds blocks of a space: given at the first call, dead when it
  * closes the space or ends. CORE_E_PERMISSION: "write". CORE_E_BUSY, "sweep": all are taken, but
- * some of them dead. CORE_E_LIMIT: "ids".
+ * some of them dead, or being swept. CORE_E_LIMIT: "ids".
  */
 int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32_t *ret,
 		     struct core_fault *fault);
@@ -290,14 +290,16 @@ void core_id_words(const struct core *core, uint32_t space, uint64_t *ret);
 /*
  * Sweep - the words that dead ids hold are FREED, and what then holds nothing is freed.
  *
- *   core_sweep_begin()   the ids that are dead by now (a bitmap: IDS_MAX bits)
+ *   core_sweep_begin()   the ids that are nobody's by now: dead, or free, but somebody's once
+ *                        (a bitmap: IDS_MAX bits)
  *   core_sweep_next()    until it has listed all extents with words
  *     a worker           frees the words of these ids in each of them, locks in channels' rings
  *                        that they hold included, and sees what is empty: a shared extent whose
  *                        word is FREED, and, of those of blocks that were listed with session 0,
  *                        the ones without a word that is HELD or SENT
  *   core_sweep_free()    each of these
- *   core_sweep_end()     the ids are free; what dies during a sweep waits for the next one
+ *   core_sweep_end()     the ids are free, and given again; what dies during a sweep waits for
+ *                        the next one
  *
  * A sweep keeps its space like a plan: verbs that need it to be without plans answer
  * CORE_E_BUSY, also when memory is short, since it may free some. What it lists may change at any

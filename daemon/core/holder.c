@@ -6,10 +6,10 @@
 #include "base/base.h"
 #include "daemon/core/state.h"
 
-/* All are taken: will some be free again? */
+/* All are taken, or being swept: will some be free again? */
 int ids_refuse(const struct space *space, struct core_fault *fault)
 {
-	if (ids_dead(&space->ids))
+	if (ids_dead(&space->ids) || ids_free(&space->ids))
 		return FAULT(fault, CORE_E_BUSY, .which = "sweep");
 	return FAULT(fault, CORE_E_LIMIT, .which = "ids", .requested = 1, .max = IDS_MAX - 1,
 		     .held = ids_alive(&space->ids), .all = true);

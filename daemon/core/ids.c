@@ -1,7 +1,6 @@
 #include "daemon/core/ids.h"
 
 #include <assert.h>
-#include <string.h>
 
 #include "base/base.h"
 
@@ -32,8 +31,12 @@ void ids_init(struct ids *ids)
 uint32_t ids_take(struct ids *ids)
 {
 	for (uint32_t i = 0; i < ID_WORDS; ++i) {
-		if (~ids->taken[i]) {
-			uint32_t id = i * 64 + (uint32_t)__builtin_ctzll(~ids->taken[i]);
+		uint64_t fit = ~ids->taken[i];
+
+		if (!mutant(ids_given_swept))
+			fit &= ~ids->swept[i];
+		if (fit) {
+			uint32_t id = i * 64 + (uint32_t)__builtin_ctzll(fit);
 
 			ids->taken[i] |= bit(id);
 			return id;
@@ -91,7 +94,11 @@ uint32_t ids_free(const struct ids *ids)
 
 void ids_sweep_begin(struct ids *ids)
 {
-	memcpy(ids->swept, ids->dead, sizeof(ids->swept));
+	for (uint32_t i = 0; i < ID_WORDS; ++i) {
+		ids->swept[i] = ids->dead[i];
+		if (!mutant(ids_past_kept))
+			ids->swept[i] |= ids->past[i] & ~ids->taken[i];
+	}
 }
 
 bool ids_swept(const struct ids *ids, uint32_t id)
@@ -107,6 +114,7 @@ void ids_sweep_end(struct ids *ids, bool done)
 		if (done) {
 			ids->taken[i] &= ~ids->swept[i];
 			ids->dead[i] &= ~ids->swept[i];
+			ids->past[i] |= ids->swept[i];
 		}
 		ids->swept[i] = 0;
 	}
@@ -117,8 +125,8 @@ const char *ids_check(const struct ids *ids)
 	for (uint32_t i = 0; i < ID_WORDS; ++i) {
 		if (ids->dead[i] & ~ids->taken[i])
 			return "I1: an id is dead and free";
-		if (ids->swept[i] & ~ids->dead[i])
-			return "I1: an id is swept that is not dead";
+		if (ids->swept[i] & ids->taken[i] & ~ids->dead[i])
+			return "I1: an id is swept that is somebody's";
 	}
 	if (!has(ids->taken, 0) || has(ids->dead, 0))
 		return "I1: nobody's id is given";

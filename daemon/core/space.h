@@ -139,7 +139,7 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 int member_new(struct member **ret, struct core *core, struct space *space,
 	       struct session *session, uint32_t slot, bool read_only);
 void member_free(struct core *core, struct member *member);
-/* All ids are taken: CORE_E_BUSY, or CORE_E_LIMIT. */
+/* All ids are taken, or being swept: CORE_E_BUSY, or CORE_E_LIMIT. */
 int ids_refuse(const struct space *space, struct core_fault *fault);
 /* I3: may this member take one more? */
 int ids_may(const struct space *space, const struct member *member, struct core_fault *fault);

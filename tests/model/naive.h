@@ -93,6 +93,7 @@ struct naive_space {
 	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
 	uint32_t id[SESSIONS + 1]; /* 0: none */
 	enum id_state ids[IDS_MAX];
+	bool past[IDS_MAX], kept[IDS_MAX]; /* swept once; not given before the sweep ends */
 	struct naive_channel channels[CHANNELS]; /* dead ones included */
 	uint64_t words[IDS_MAX];                 /* the shell's root file */
 	bool sweeping, listed;                   /* all of it */

@@ -75,7 +75,7 @@ static void channel_made(uint32_t session, uint32_t space,
 	const struct naive_extent *e;
 	struct naive_channel *c = s->channels;
 
-	MUST(info->size == SLICE_BYTES && s->ids[info->id] == ID_FREE);
+	MUST(info->size == SLICE_BYTES && s->ids[info->id] == ID_FREE && !s->kept[info->id]);
 	while (c->there)
 		++c;
 	e = extent_there(session, space, EXTENT_CHANNEL, &at, plan, numa_reach(s->numa));

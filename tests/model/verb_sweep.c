@@ -12,6 +12,15 @@ static bool has_words(const struct naive_extent *e, uint32_t space)
 	return e->there && !e->pending && e->space == space && e->kind != EXTENT_PRIVATE;
 }
 
+/* There are more than sessions and channels: all that may be missing is being swept. */
+static bool has_id(const struct naive_space *s)
+{
+	for (uint32_t i = 1; i < IDS_MAX; ++i)
+		if (s->ids[i] == ID_FREE && !s->kept[i])
+			return true;
+	return false;
+}
+
 void verb_holder_open(void)
 {
 	uint32_t session, space, id;
@@ -27,12 +36,16 @@ void verb_holder_open(void)
 		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
 		return;
 	}
-	MUST(!r && id && id < IDS_MAX);
 	if (s->id[session]) {
-		MUST(id == s->id[session]);
+		MUST(!r && id == s->id[session]);
 		return;
 	}
-	MUST(s->ids[id] == ID_FREE);
+	if (!has_id(s)) {
+		MUST(r == CORE_E_BUSY && s->sweeping && !strcmp(fault.which, "sweep"));
+		++m.counts[N_BUSY];
+		return;
+	}
+	MUST(!r && id && id < IDS_MAX && s->ids[id] == ID_FREE && !s->kept[id]);
 	s->ids[id] = ID_ALIVE;
 	s->id[session] = id;
 	++m.counts[N_HOLDERS];
@@ -61,7 +74,8 @@ static void sweep_begin(uint32_t space)
 	MUST(core_sweep_begin(m.core, space, none) == CORE_E_BUSY);
 	MUST(!core_sweep_due(m.core, space) && !core_sweep_pays(m.core, space));
 	for (uint32_t i = 0; i < IDS_MAX; ++i) {
-		MUST((s->ids[i] == ID_DEAD) == (dead[i / 64] >> i % 64 & 1));
+		s->kept[i] = s->past[i] && s->ids[i] == ID_FREE;
+		MUST((s->ids[i] == ID_DEAD || s->kept[i]) == (dead[i / 64] >> i % 64 & 1));
 		if (s->ids[i] == ID_DEAD)
 			s->ids[i] = ID_SWEPT;
 	}
@@ -151,9 +165,12 @@ static void sweep_end(uint32_t space)
 		channels_go(space);
 	core_sweep_end(m.core, space, done);
 	s->owed |= !done;
-	for (uint32_t i = 0; i < IDS_MAX; ++i)
+	for (uint32_t i = 0; i < IDS_MAX; ++i) {
+		s->past[i] |= done && s->ids[i] == ID_SWEPT;
+		s->kept[i] = false;
 		if (s->ids[i] == ID_SWEPT)
 			s->ids[i] = done ? ID_FREE : ID_DEAD;
+	}
 	s->sweeping = false;
 }
 

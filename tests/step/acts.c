@@ -158,19 +158,27 @@ static void collect(struct actor *actor)
 	}
 }
 
-/* Of those who were dead when it began; `deaths` last, so that who wakes sees all of it. */
+/* Of those who were dead when it began, swept before or not; `deaths` last, so that who wakes sees all of it. */
 static void sweep(struct actor *actor)
 {
 	struct shared *shared = actor->shared;
 	_Atomic uint32_t *locks[] = {&shared->ring.send.lock, &shared->ring.receive.lock};
 	uint32_t old, new;
-	bool freed = false;
+	bool freed = false, one = false;
 
 	for (uint32_t id = 1; id < WORLD_IDS; id++)
-		if (atomic_load_explicit(&shared->dead[id], memory_order_acquire) == DEAD) {
-			block_ids_add(&actor->swept, id);
-			if (broken == RULE_SWEEP_ALL)
-				break;
+		switch (atomic_load_explicit(&shared->dead[id], memory_order_acquire)) {
+		case DEAD:
+			if (broken != RULE_SWEEP_ALL || !one)
+				block_ids_add(&actor->swept, id);
+			one = true;
+			break;
+		case SWEPT:
+			if (broken != RULE_SWEEP_PAST)
+				block_ids_add(&actor->swept, id);
+			break;
+		default:
+			break;
 		}
 	for (uint32_t i = 0; i < WORLD_BLOCKS; i++) {
 		old = atomic_load_explicit(&shared->words[i], memory_order_acquire);

@@ -91,7 +91,8 @@ enum after {
 	AFTER_NAMESAKE, /* the sweep, and somebody new with the dead one's id is in the midst of sending */
 	AFTER_UNSEEN, /* it goes on before anybody knows of the death */
 	AFTER_BOTH,   /* it dies, too */
-	AFTER_STALE,  /* the sweep, it goes on a little, and dies, too, before the next */
+	AFTER_STALE,  /* the sweep, it goes on to its end, and dies, too, before the next */
+	AFTER_LATE,   /* the sweep, it goes on by one access, and dies, too */
 	AFTERS,
 };
 
@@ -99,7 +100,7 @@ static const char *const after_names[] = {
 	[AFTER_SWEEP] = "sweep, go on",       [AFTER_NOTICED] = "go on, sweep",
 	[AFTER_FOLLOWED] = "follow, go on",   [AFTER_NAMESAKE] = "namesake, go on",
 	[AFTER_UNSEEN] = "go on, be noticed", [AFTER_BOTH] = "both die",
-	[AFTER_STALE] = "sweep, go on, die",
+	[AFTER_STALE] = "sweep, go on, die",  [AFTER_LATE] = "sweep, one access, die",
 };
 
 /* A place in an act: all of its state, and the memory at that time. */
@@ -258,6 +259,15 @@ static void sweep_all(void)
 	struct actor daemon = {.shared = shared, .act = ACT_SWEEP};
 
 	act(&daemon);
+}
+
+/* Nothing but a death brings a sweep; a daemon's own, one by the next. */
+static bool sweep_is_due(const struct trial *trial)
+{
+	for (uint32_t id = 1; id < WORLD_IDS; id++)
+		if (shared->dead[id] == DEAD)
+			return true;
+	return (trial->a_died && !trial->a.self) || (trial->b_died && !trial->b.self);
 }
 
 /* C receives one, and sends its own. */
@@ -540,6 +550,17 @@ static const struct memo *go_on_from(const struct stop *stop)
 	return new;
 }
 
+/* By the access that it is about to make. */
+static bool go_on_once(struct trial *trial, const struct stop *stop)
+{
+	enum bottle_is is;
+
+	bottle_restore(&first, &stop->state);
+	is = bottle_step(&first);
+	memcpy(&trial->a, first.memory, sizeof(trial->a));
+	return is == BOTTLE_RUNS || is == BOTTLE_ENDED || complain("it crashes");
+}
+
 static bool go_on(struct trial *trial, const struct stop *stop)
 {
 	const struct memo *end = go_on_from(stop);
@@ -577,7 +598,7 @@ static bool try_one(const struct stop *stop, bool stop_is_end, const struct deat
 	else if (after != AFTER_UNSEEN)
 		mark_dead(&trial, &trial.b);
 
-	if (after == AFTER_SWEEP || after == AFTER_STALE ||
+	if (after == AFTER_SWEEP || after == AFTER_STALE || after == AFTER_LATE ||
 	    (after == AFTER_NAMESAKE && broken != RULE_SWEEP_FIRST))
 		sweep_all();
 	if (after == AFTER_FOLLOWED)
@@ -588,7 +609,9 @@ static bool try_one(const struct stop *stop, bool stop_is_end, const struct deat
 					       ? WHO_LATE
 					       : trial.b.self);
 	if (stop && !stop_is_end) {
-		if (after == AFTER_BOTH) {
+		if (after == AFTER_BOTH || after == AFTER_LATE) {
+			if (after == AFTER_LATE && !go_on_once(&trial, stop))
+				return false;
 			trial.a_died = true;
 			mark_dead(&trial, &trial.a);
 		} else if (!go_on(&trial, stop)) {
@@ -607,7 +630,8 @@ static bool try_one(const struct stop *stop, bool stop_is_end, const struct deat
 		trial.a_died = true;
 		mark_dead(&trial, &trial.a);
 	}
-	sweep_all();
+	if (sweep_is_due(&trial))
+		sweep_all();
 	return walk(&trial);
 }
 
@@ -767,7 +791,7 @@ static bool pair(enum act a, enum act b, enum start start)
 				/* There is one sweep at a time. */
 				if (a == ACT_SWEEP && k + 1 < n_stops &&
 				    (after == AFTER_SWEEP || after == AFTER_STALE ||
-				     after == AFTER_NAMESAKE))
+				     after == AFTER_LATE || after == AFTER_NAMESAKE))
 					continue;
 				if (!try_one(&stops[k], k + 1 == n_stops, &deaths[j], after,
 					     start, queued)) {
@@ -856,6 +880,8 @@ static const struct defect defects[] = {
 	 START_EMPTY},
 	{"an id is given again after a sweep that began before its death", RULE_SWEEP_BEGUN,
 	 ACT_SWEEP, ACT_RECEIVE, START_SENDER_DIED},
+	{"a sweep is for none that was swept before", RULE_SWEEP_PAST, ACT_HAND_OVER,
+	 ACT_TAKE_OVER, START_EMPTY},
 	{"a death wakes nobody", RULE_DEATHS, ACT_SEND, ACT_WAIT_ITEM, START_EMPTY},
 	{"nobody asks whether an addressee still lives", RULE_ASK_ADDRESSEE, ACT_HAND_OVER,
 	 ACT_TAKE_OVER, START_EMPTY},

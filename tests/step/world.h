@@ -29,7 +29,7 @@ enum {
 enum {
 	ALIVE,
 	DEAD,
-	SWEPT, /* dead, and may be given again */
+	SWEPT, /* dead, and may be given again; later sweeps are for it, too */
 };
 
 /* What processes share: and, as in life, root is the daemon's. */
@@ -90,6 +90,7 @@ enum rule {
 	RULE_SWEEP_LOCKS,   /* and makes their locks anyone's */
 	RULE_SWEEP_FIRST,   /* an id is given again after that */
 	RULE_SWEEP_BEGUN,   /* a sweep that began after the death */
+	RULE_SWEEP_PAST,    /* those that were swept before are swept with others */
 	RULE_DEATHS,        /* who sleeps is woken by a death */
 	RULE_ASK_ADDRESSEE, /* who sends to an id asks after it afterwards */
 	RULE_HINT_FIRST,    /* an owner takes the hint before it reads the words */

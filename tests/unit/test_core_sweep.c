@@ -247,6 +247,63 @@ START_TEST(who_dies_during_a_sweep_waits_for_the_next)
 }
 END_TEST
 
+/* A sender may have seen it alive, and have died before it looked again. */
+START_TEST(each_sweep_is_for_those_that_are_free_again_too)
+{
+	uint32_t first = holder(one), second = holder(two), third;
+
+	end(one);
+	begin();
+	ck_assert(is_dead(first));
+	ck_assert(!is_dead(second + 1)); /* never anybody's */
+	core_sweep_end(world.core, space, true);
+	ck_assert(!core_sweep_due(world.core, space)); /* nobody can have died since */
+	end(two);
+	begin();
+	ck_assert(is_dead(first));
+	ck_assert(is_dead(second));
+	/* what it frees is not somebody's new */
+	one = world_session(&world, 0);
+	world_open(&world, one, "a");
+	third = holder(one);
+	ck_assert(!is_dead(third));
+	core_sweep_end(world.core, space, true);
+
+	/* nor does one free what is somebody's again */
+	two = world_session(&world, 500);
+	world_open(&world, two, "a");
+	ck_assert_uint_eq(holder(two), first);
+	begin();
+	ck_assert(!is_dead(first));
+	ck_assert(is_dead(second));
+	ck_assert(!is_dead(third));
+	core_sweep_end(world.core, space, false);
+	/* one that did not get through has changed nothing */
+	begin();
+	ck_assert(is_dead(second));
+	core_sweep_end(world.core, space, true);
+}
+END_TEST
+
+START_TEST(when_all_ids_are_being_swept_one_waits)
+{
+	uint32_t id;
+
+	world_alloc(&world, two, space, 64 * KIB, EXTENT_SHARED);
+	core_free(world.core);
+	ck_assert_int_eq(core_recover(&world.core, &world.config, world.records), 0);
+	begin();
+	core_sweep_end(world.core, space, true);
+	ck_assert_uint_eq(world_space(&world, space).ids_dead, 0);
+	begin();
+	ck_assert_int_eq(core_holder_open(world.core, two, space, &id, &world.fault),
+			 CORE_E_BUSY);
+	ck_assert_str_eq(world.fault.which, "sweep");
+	core_sweep_end(world.core, space, true);
+	holder(two);
+}
+END_TEST
+
 START_TEST(a_sweep_that_did_not_get_through_frees_no_id)
 {
 	uint32_t id = holder(one);
@@ -395,6 +452,8 @@ int main(void)
 		       a_shared_extent_of_a_session_that_has_an_id_is_known_as_such_for_ever);
 	tcase_add_test(tcase, what_has_no_words_is_due_no_sweep);
 	tcase_add_test(tcase, who_dies_during_a_sweep_waits_for_the_next);
+	tcase_add_test(tcase, each_sweep_is_for_those_that_are_free_again_too);
+	tcase_add_test(tcase, when_all_ids_are_being_swept_one_waits);
 	tcase_add_test(tcase, a_sweep_that_did_not_get_through_frees_no_id);
 	tcase_add_test(tcase, a_removed_space_waits_for_its_sweep);
 	tcase_add_test(tcase, short_of_memory_one_waits_for_a_sweep);
