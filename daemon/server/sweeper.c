@@ -17,6 +17,7 @@ enum {
 	ROUND_BEATS = 60,
 	REST_TIMES = 3,
 	REST_MAX_MS = 60000,
+	WAIT_MAX_MS = 1000, /* for its end, before memory is refused */
 	FAILED_REST_MS = 60000,
 	LISTS_A_TURN = 8, /* calls of core_sweep_next() */
 };
@@ -236,16 +237,28 @@ void sweeper_beat(struct sweeper *sweeper)
 	sweeper_look(sweeper);
 }
 
-/* One that rests is waited for; but not for one that could not be swept. */
+void sweeper_want(struct sweeper *sweeper, uint32_t space)
+{
+	sweeper->rests[space].wanted = true;
+	sweeper_look(sweeper);
+}
+
+/*
+ * One that rests is waited for, and one that is being swept, again if that had begun when what is
+ * empty now may not have been; but not one that rests for long, or could not be swept.
+ */
 static bool helps(struct sweeper *sweeper, uint32_t space, uint64_t since)
 {
 	struct rest *rest = &sweeper->rests[space];
 
+	if (sweeper->running && sweeper->at == space) {
+		rest->wanted |= rest->begun <= since;
+		return true;
+	}
 	if (!core_sweep_pays(sweeper->server->core, space) || rest->begun > since ||
-	    rest->until_ms > uv_now(&sweeper->server->loop) + REST_MAX_MS)
+	    rest->until_ms > uv_now(&sweeper->server->loop) + WAIT_MAX_MS)
 		return false;
-	rest->wanted = true;
-	sweeper_look(sweeper);
+	sweeper_want(sweeper, space);
 	return true;
 }
 

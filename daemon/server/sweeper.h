@@ -26,10 +26,13 @@ void sweeper_free(struct sweeper *sweeper);
 void sweeper_look(struct sweeper *sweeper);
 void sweeper_beat(struct sweeper *sweeper);
 
+/* What somebody says is empty is looked for soon, with all that may be. */
+void sweeper_want(struct sweeper *sweeper, uint32_t space);
+
 /* How many sweeps have begun: what a request remembers of when it came. */
 uint64_t sweeper_count(const struct sweeper *sweeper);
 /*
  * Before memory of `space` (0: of any) is refused: may a sweep that begins after `since` free
- * some? Then there is one, now or soon, and request_retry() follows its end.
+ * some? Then there is one, now or within a second, and request_retry() follows its end.
  */
 bool sweeper_helps(struct sweeper *sweeper, uint32_t space, uint64_t since);
