@@ -67,6 +67,11 @@ static int free_adopted(struct request *request, uint32_t space,
 	if (request->record && !mutant(returns_of_adopted))
 		return fault_set(request, FAULT_REFERENCE, "not-owner",
 				 "nobody's blocks do not go back through a return ring");
+	/* It asks for no answer: if workers have enough to do for it, a sweep will see it. */
+	if (request->note && !request_may_keep(request)) {
+		sweeper_want(request->server->sweeper, space);
+		return 0;
+	}
 	emptying = calloc(1, sizeof(*emptying));
 	if (emptying)
 		emptying->request = request_keep(request);

@@ -48,6 +48,8 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
  * by its client until then. NULL: no memory.
  */
 struct request *request_keep(const struct request *request);
+/* May its client have one more that is kept? */
+bool request_may_keep(const struct request *request);
 /* Answer it and free it. r is as a method's return; takes the descriptors. */
 void request_finish(struct request *request, int r, int *fds, uint32_t n_fds);
 
