@@ -71,8 +71,9 @@ void varbos_pool_destroy(struct varbos_pool *pool);
 
 /*
  * An object in the state its constructor, or its last reset, left it in. NULL:
- * VARBOS_E_EXHAUSTED, all `max` are in use (requested: 1; max; remaining: 0); VARBOS_E_OBJECT,
- * "constructor", with its answer as system_errno; or as varbos_alloc().
+ * VARBOS_E_EXHAUSTED, all `max` are in use (requested: 1; max; remaining: 0), or, "slabs", it has
+ * had to grow too often, by no more than there was memory for; VARBOS_E_OBJECT, "constructor",
+ * with its answer as system_errno; or as varbos_alloc().
  */
 void *varbos_pool_get(struct varbos_pool *pool);
 

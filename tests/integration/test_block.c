@@ -597,6 +597,18 @@ START_TEST(memory_of_elsewhere_is_foreign)
 }
 END_TEST
 
+START_TEST(a_null_that_is_not_fine_is_refused_by_name)
+{
+	struct varbos_usage usage;
+
+	expect(varbos_trim(NULL), VARBOS_E_INVALID, "space");
+	expect(varbos_space_usage(NULL, &usage), VARBOS_E_INVALID, "space");
+	expect_null(varbos_alloc_with(NULL, 1, NULL), VARBOS_E_INVALID, "space");
+	ck_assert_int_eq(varbos_free(space, NULL), 0);
+	ck_assert_ptr_nonnull(varbos_realloc(space, NULL, 100));
+}
+END_TEST
+
 START_TEST(no_wild_address_is_taken_for_a_block)
 {
 	char *block = varbos_alloc(space, 100), local;
@@ -702,6 +714,7 @@ static Suite *suite(void)
 	tcase_add_test(
 		t, a_second_free_by_another_thread_is_refused_or_found_when_it_is_collected);
 	tcase_add_test(t, memory_of_elsewhere_is_foreign);
+	tcase_add_test(t, a_null_that_is_not_fine_is_refused_by_name);
 	tcase_add_test(t, no_wild_address_is_taken_for_a_block);
 	tcase_add_test(t, what_a_threads_exit_calls_allocates_and_holds_no_more_for_it);
 	tcase_add_test(t, what_is_freed_while_its_thread_ends_comes_back);

@@ -1,6 +1,6 @@
 /*
  * A program that loads the library late, when its threads run already: what each of them needs of
- * it per thread finds room.
+ * it per thread finds room. And one that closes it early.
  */
 #include <check.h>
 #include <dlfcn.h>
@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <varbos/varbos.h>
 
@@ -81,6 +83,50 @@ START_TEST(threads_that_ran_before_it_was_loaded_allocate)
 }
 END_TEST
 
+static pthread_barrier_t closed;
+
+static void *allocate_and_stay(void *unused)
+{
+	char *memory = do_alloc(space, 64);
+
+	pthread_barrier_wait(&closed);
+	pthread_barrier_wait(&closed);
+	return memory ? unused : (void *)"allocation";
+}
+
+START_TEST(who_closes_the_library_harms_neither_threads_nor_children)
+{
+	void *library = dlopen(getenv("LIBVARBOS"), RTLD_NOW | RTLD_LOCAL), *failure;
+	__typeof__(varbos_connect) *do_connect = symbol(library, "varbos_connect");
+	__typeof__(varbos_space_open) *do_open = symbol(library, "varbos_space_open");
+	__typeof__(varbos_disconnect) *do_disconnect = symbol(library, "varbos_disconnect");
+	struct test_daemon daemon_;
+	struct varbos *vb;
+	pthread_t thread;
+	int status;
+	pid_t pid;
+
+	do_alloc = symbol(library, "varbos_alloc");
+	test_daemon_start(&daemon_, "16M", NULL);
+	ck_assert_int_eq(do_connect(&vb, daemon_.socket), 0);
+	ck_assert_int_eq(do_open(&space, vb, "s", NULL), 0);
+	pthread_barrier_init(&closed, NULL, 2);
+	ck_assert_int_eq(pthread_create(&thread, NULL, allocate_and_stay, NULL), 0);
+	pthread_barrier_wait(&closed);
+	do_disconnect(vb);
+	ck_assert_int_eq(dlclose(library), 0);
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	pthread_barrier_wait(&closed);
+	ck_assert_int_eq(pthread_join(thread, &failure), 0);
+	ck_assert_msg(!failure, "%s", (char *)failure);
+	test_daemon_stop(&daemon_);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("dlopen");
@@ -88,6 +134,7 @@ int main(void)
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, threads_that_ran_before_it_was_loaded_allocate);
+	tcase_add_test(t, who_closes_the_library_harms_neither_threads_nor_children);
 	suite_add_tcase(s, t);
 	return suite_run(s);
 }

@@ -314,6 +314,21 @@ START_TEST(a_pool_without_memory_says_what_its_source_says)
 }
 END_TEST
 
+START_TEST(a_pool_that_gets_memory_for_few_at_a_time_ends_growing_and_says_so)
+{
+	enum { SIZE = 4096 };
+	struct varbos_pool *pool = pool_with((struct varbos_pool_options){.size = SIZE});
+	uint64_t n = 0;
+
+	do /* as much as it insists on, an eighth of what it has */
+		fake.limit = fake.held + (n++ / 8 + 2) * SIZE;
+	while (varbos_pool_get(pool));
+	expect((int)varbos_error()->code, VARBOS_E_EXHAUSTED, "slabs");
+	ck_assert_uint_ge(n, 64);
+	varbos_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(what_is_put_back_is_reset)
 {
 	struct varbos_pool *pool =
@@ -929,6 +944,8 @@ int main(void)
 	tcase_add_test(once, a_thread_that_has_nothing_takes_what_others_have_put);
 	tcase_add_test(once, options_that_make_no_sense_are_refused_by_name);
 	tcase_add_test(once, a_null_is_refused_by_name);
+	tcase_add_test(once,
+		       a_pool_that_gets_memory_for_few_at_a_time_ends_growing_and_says_so);
 	tcase_add_test(once, a_get_that_succeeds_leaves_the_last_error_alone);
 	tcase_add_test(once, a_pool_lies_in_an_arena_and_goes_with_it);
 	tcase_add_test(once, a_pool_lies_in_a_scope_and_can_be_moved_out_of_it);
