@@ -17,7 +17,7 @@ void allocator_start(const struct contender *contender)
 	snprintf(name, sizeof(name), "bench-%d", (int)getpid());
 	if (varbos_connect(&vb, contender->socket) ||
 	    varbos_space_open(&allocator_space, vb, name,
-			      &(struct varbos_space_options){.limit = 128 << 20}))
+			      &(struct varbos_space_options){.limit = 160 << 20}))
 		contender_die("%s", varbos_error()->message);
 }
 

@@ -10,6 +10,7 @@ enum {
 	LEASE_SLICES_MAX = 64,
 	KEEP_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT),
 	KEEP_SHIFT = 3,    /* an eighth */
+	GROWTH_SHIFT = 6,  /* a 64th */
 	AHEAD_SLICES = 16, /* who holds less asks for nothing ahead */
 };
 
@@ -164,11 +165,13 @@ static struct lease *lease_new(struct leases *leases)
 	return lease ? lease : store_get(leases->store, sizeof(*lease));
 }
 
-/* An eighth of what is held. */
+/* The power of two below a 64th of what is held: such extents fill chunks. */
 static uint32_t growth(const struct leases *leases, uint32_t slices)
 {
-	uint32_t want = (uint32_t)u64_min(leases->held >> KEEP_SHIFT, LEASE_SLICES_MAX);
+	uint32_t want = (uint32_t)u64_min(leases->held >> GROWTH_SHIFT, LEASE_SLICES_MAX);
 
+	if (want)
+		want = (uint32_t)1 << (31 - __builtin_clz(want));
 	return want > slices ? want : slices;
 }
 
@@ -206,7 +209,7 @@ static int lease_add(struct leases *leases, const struct lease *taken, uint32_t 
 static bool ask_soon(struct leases *leases)
 {
 	if (!leases->source->ask || leases->asked || leases->held < AHEAD_SLICES ||
-	    leases->free > growth(leases, 1) / 2)
+	    leases->free > growth(leases, 1) / 4)
 		return false;
 	leases->asked = ASKED_SOON;
 	leases->asked_slices = growth(leases, 1);
@@ -218,6 +221,25 @@ static void set_asked(struct leases *leases, enum lease_asked asked)
 	lock_acquire(&leases->lock);
 	leases->asked = asked;
 	lock_release(&leases->lock);
+}
+
+/* After ask_soon(). */
+static void send_ask(struct leases *leases)
+{
+	bool asked = leases->source->ask(leases->source, leases->asked_slices);
+
+	set_asked(leases, asked ? ASKED : ASKED_NOTHING);
+}
+
+static void ask_ahead(struct leases *leases)
+{
+	bool ask;
+
+	lock_acquire(&leases->lock);
+	ask = ask_soon(leases);
+	lock_release(&leases->lock);
+	if (ask)
+		send_ask(leases);
 }
 
 /* Did it come? What was refused is asked again by who needs it. */
@@ -298,9 +320,7 @@ static bool take_held(struct leases *leases, uint32_t slices, uint32_t *ret_want
 	dropped = drop_old(leases);
 	lock_release(&leases->lock);
 	if (ask)
-		set_asked(leases, leases->source->ask(leases->source, leases->asked_slices)
-					  ? ASKED
-					  : ASKED_NOTHING);
+		send_ask(leases);
 	give_back(leases, dropped);
 	return done;
 }
@@ -317,7 +337,11 @@ int leases_take(struct leases *leases, uint32_t slices, struct run *ret)
 			return 0;
 	while (collect_asked(leases));
 	r = take_new(leases, want, slices, &taken);
-	return r ? r : lease_add(leases, &taken, slices, ret);
+	if (!r)
+		r = lease_add(leases, &taken, slices, ret);
+	if (!r)
+		ask_ahead(leases); /* a lease of one slice is used up at once */
+	return r;
 }
 
 void run_give(const struct run *run)

@@ -2,10 +2,10 @@
  * Leases - slices that this process holds of the daemon's, and hands on to its heaps in runs.
  *
  * L1  A lease is one extent of up to 64 slices; a word says which of them are free.
- * L2  A lease is as large as an eighth of what is held, one slice at least and 64 at most: who
- *     needs little takes little. When half of such a lease is left of a MiB and more, the next
- *     one is asked for; its answer is collected when nothing is left, so that steady growth waits
- *     for nobody.
+ * L2  A lease is as large as a 64th of what is held, rounded down to a power of two, one slice at
+ *     least and 64 at most: who needs little takes little, and extents fill chunks. When a
+ *     quarter of such a lease is left of a MiB and more, the next one is asked for; its answer is
+ *     collected when nothing is left, so that steady growth waits for nobody.
  * L3  Of leases that are wholly free, as many are kept as an eighth of what is held, and one
  *     chunk; the rest goes back at once. Before anyone is refused, all of them go back.
  * L4  Whenever a second has passed, what was idle all through it goes back. There is no timer:

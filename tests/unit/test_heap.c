@@ -511,10 +511,13 @@ START_TEST(what_was_idle_for_a_second_goes_back)
 		blocks[i] = alloc(heap, 65536);
 	for (int i = 0; i < 100; i++)
 		ck_assert_int_eq(release(heap, blocks[i]), 0);
-	kept = memory.held;
-	ck_assert_uint_ge(kept, 300 + 32); /* for what comes next */
-	block = alloc(heap, 65536);
-	ck_assert_int_eq(release(heap, block), 0);
+	ck_assert_uint_ge(memory.held, 300 + 32); /* for what comes next */
+	/* The first may give back one more: an eighth of what is held has become less. */
+	for (int i = 0; i < 2; i++) {
+		kept = memory.held;
+		block = alloc(heap, 65536);
+		ck_assert_int_eq(release(heap, block), 0);
+	}
 	ck_assert_uint_eq(memory.held, kept); /* no time has passed */
 	for (int i = 0; i < 2; i++) { /* seconds: the first says what was idle in the next */
 		ahead.now_ns += 1000000000;
