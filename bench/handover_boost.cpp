@@ -31,8 +31,16 @@ std::string name_of(int maker)
 }
 
 /* Its end removes the segment, whatever it was: it is made by who sends. */
-struct remover {
+class remover
+{
 	std::string name;
+
+      public:
+	void set(const std::string &to)
+	{
+		name = to;
+	}
+
 	~remover()
 	{
 		if (!name.empty())
@@ -46,7 +54,7 @@ void handover_send_start(const struct contender *)
 {
 	std::string name = name_of(getpid());
 
-	remove_at_end.name = name;
+	remove_at_end.set(name);
 	segment = new ipc::managed_shared_memory(ipc::create_only, name.c_str(), SEGMENT);
 	passing = segment->construct<queue>("passing")();
 }
