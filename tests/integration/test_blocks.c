@@ -712,7 +712,7 @@ START_TEST(who_frees_many_of_the_dead_at_once_is_not_refused)
 		usleep(10000);
 	ck_assert(has_closed(&two, opened.id));
 	wait_until_used(0);
-	peer_send(&two.peer, WIRE_PING, &(struct wire_empty){});
+	peer_send(&two.peer, WIRE_PING, &(struct wire_ping){});
 	ck_assert(peer_receive(&two.peer));
 	ck_assert_int_eq(two.peer.answer.kind, WIRE_RESPONSE); /* and no refusal before it */
 	close_member(&two);
@@ -738,7 +738,7 @@ START_TEST(nobodys_blocks_do_not_go_back_through_a_return_ring)
 	ring->records[0].space = two.space;
 	ring->records[0].ref = ref_make((uint32_t)extent.tag, extent.offset);
 	atomic_store(&ring->records[0].turn, 1);
-	peer_send(&two.peer, WIRE_PING, &(struct wire_empty){});
+	peer_send(&two.peer, WIRE_PING, &(struct wire_ping){});
 	ck_assert(peer_receive(&two.peer)); /* the refusal comes before the answer */
 	ck_assert_int_eq(two.peer.answer.kind, WIRE_NOTE);
 	ck_assert_uint_eq(two.peer.answer.body.extent_refused.code, 4);
