@@ -145,7 +145,7 @@ static void *passes(void *blocks)
 static void blocks_story(void)
 {
 	static const size_t sizes[] = {1, 5000, 40000, 300000};
-	void *blocks[ARRAY_SIZE(sizes)][4], *other[2], *many[20];
+	void *blocks[ARRAY_SIZE(sizes)][4], *other[2], *many[4];
 	struct varbos_usage usage;
 	pthread_t thread;
 
@@ -211,8 +211,8 @@ static void makers_story(void)
 	struct varbos_arena *arena, *inner;
 	struct varbos_scope *scope, *nested;
 	struct varbos_pool *pool;
-	void *object[200], *memory;
-	char *lines[40];
+	void *object[40], *memory;
+	char *lines[10];
 	int calls = 0;
 
 	UNTIL(!varbos_scope_begin(&scope, varbos_in_space(space)));
@@ -232,7 +232,7 @@ static void makers_story(void)
 		UNTIL_GOT(object[i], varbos_pool_get(pool));
 	for (size_t i = 0; i < ARRAY_SIZE(object); i++)
 		ck_assert_int_eq(varbos_pool_put(pool, object[i]), 0);
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < 20; i++) {
 		UNTIL_GOT(memory, varbos_scope_alloc(scope, 100));
 		UNTIL(!varbos_scope_defer(scope, deferred, &calls));
 	}
@@ -242,7 +242,7 @@ static void makers_story(void)
 		for (int at = 0; at < 1000; at++)
 			ck_assert_int_eq(lines[i][at], (char)i);
 	varbos_scope_end(scope);
-	ck_assert_int_eq(calls, 41);
+	ck_assert_int_eq(calls, 21);
 }
 
 static uint64_t used(void)
