@@ -144,14 +144,11 @@ static void may_be_refused(const char *what)
 	}
 }
 
-/*
- * Of shared blocks, none that is an extent of its own: whoever is killed between the daemon's
- * answer and its own first word leaves one that looks like those whose users keep no words.
- */
-static size_t some_size(struct self *self, bool shared)
+/* Now and then more than any class has: an extent of its own. */
+static size_t some_size(struct self *self)
 {
 	if (!random_to(self, 64))
-		return 64 + random_to(self, shared ? 200000 : MIB);
+		return 64 + random_to(self, MIB);
 	return 64 + random_to(self, random_to(self, 8) ? 1000 : 40000);
 }
 
@@ -168,7 +165,7 @@ static void private_one(struct self *self)
 		*place = NULL;
 		return;
 	}
-	size = some_size(self, false);
+	size = some_size(self);
 	*place = varbos_alloc(self->space, size);
 	if (*place)
 		mark_set(*place, size, sample_random(&self->seed), self->name);
@@ -210,7 +207,7 @@ static void shared_one(struct self *self)
 		*place = NULL;
 		return;
 	}
-	size = some_size(self, true);
+	size = some_size(self);
 	*place = varbos_alloc_shared(self->space, size);
 	if (*place)
 		mark_set(*place, size, sample_random(&self->seed), self->name);
