@@ -34,6 +34,7 @@
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
 #include "daemon/server/waiting.h"
+#include "daemon/server/waker.h"
 #include "daemon/sys/guard.h"
 #include "tests/fake_sys.h"
 
@@ -171,6 +172,7 @@ static void start(void)
 	assert(!inbox_new(&server->inbox));
 	assert(!scrub_new(&server->scrub, server));
 	assert(!sweeper_new(&server->sweeper, server));
+	assert(!waker_new(&server->waker, server));
 	assert(!publisher_new(&server->publisher, server));
 	strcat(path, ".stats"); /* mapped: it needs no name any more */
 	unlink(path);
