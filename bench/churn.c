@@ -92,5 +92,6 @@ uint64_t rss_rounded_round(void)
 
 	for (uint32_t i = 0; i < live; i++)
 		usable_bytes += allocator_usable(blocks[i]);
+	assert(usable_bytes);
 	return ratio * live_bytes / usable_bytes;
 }

@@ -25,7 +25,7 @@ static int word_of(void *userdata, uint64_t ref, _Atomic uint32_t **ret)
 
 struct ring_end world_end(struct shared *shared, uint32_t self)
 {
-	return (struct ring_end){.ring = &shared->ring,
+	return (struct ring_end){.ring = shared_ring(shared),
 				 .capacity = WORLD_CAPACITY,
 				 .channel = WORLD_CHANNEL,
 				 .self = self,
@@ -162,7 +162,8 @@ static void collect(struct actor *actor)
 static void sweep(struct actor *actor)
 {
 	struct shared *shared = actor->shared;
-	_Atomic uint32_t *locks[] = {&shared->ring.send.lock, &shared->ring.receive.lock};
+	_Atomic uint32_t *locks[] = {&shared_ring(shared)->send.lock,
+				     &shared_ring(shared)->receive.lock};
 	uint32_t old, new;
 	bool freed = false, one = false;
 

@@ -21,12 +21,14 @@
  * turns. A defect is looked for where it has to be found.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -170,7 +172,7 @@ static void actor_make(struct actor *actor, enum act a, uint32_t self, uint32_t 
 
 static void queue(uint32_t block, enum block_state state, uint32_t id, bool publish)
 {
-	struct ring *ring = &shared->ring;
+	struct ring *ring = shared_ring(shared);
 	uint32_t at = ring->send.tail;
 
 	while (ring->slots[at % WORLD_CAPACITY])
@@ -182,7 +184,7 @@ static void queue(uint32_t block, enum block_state state, uint32_t id, bool publ
 static void world_make(enum start start, struct actor *a, enum act act_a, struct actor *b,
 		       enum act act_b)
 {
-	struct ring *ring = &shared->ring;
+	struct ring *ring = shared_ring(shared);
 	uint32_t n = start == START_ONE || start == START_SENDER_DIED ? 1
 		     : start == START_TWO                             ? 2
 		     : start == START_FULL                            ? 4
@@ -290,7 +292,7 @@ static void follow(struct trial *trial)
 /* Somebody new with the id takes the lock, and has sent, but not published yet. */
 static void namesake_begin(struct trial *trial, uint32_t id)
 {
-	struct ring *ring = &shared->ring;
+	struct ring *ring = shared_ring(shared);
 	uint32_t tail, lock, generation;
 
 	shared->dead[id] = ALIVE;
@@ -311,7 +313,7 @@ static void namesake_begin(struct trial *trial, uint32_t id)
 
 static bool namesake_end(struct trial *trial)
 {
-	struct ring *ring = &shared->ring;
+	struct ring *ring = shared_ring(shared);
 
 	if (!trial->namesake_block)
 		return true;
@@ -373,7 +375,7 @@ static bool drain(struct trial *trial, uint64_t *got, uint32_t *ret_n)
 {
 	struct ring_end end = world_end(shared, WHO_C);
 	struct ring_result result;
-	struct ring *ring = &shared->ring;
+	struct ring *ring = shared_ring(shared);
 	uint32_t n = trial->c.n_held;
 	uint64_t mine = ref_make(BLOCK_C + 3, BLOCK_C);
 	int r;
@@ -509,7 +511,7 @@ static bool walk(struct trial *trial)
 
 static bool same(const struct shared *a, const struct shared *b)
 {
-	return !memcmp(a, b, sizeof(*a));
+	return !memcmp((const void *)a, (const void *)b, sizeof(*a));
 }
 
 /* Blocks that are under way when the acts begin: nobody may lose them. */
@@ -951,19 +953,33 @@ static bool run_picked(bool full)
 /* The other program's last line. */
 static bool mutants_caught(const char *program, unsigned *ret)
 {
-	char command[4096], line[1200];
+	int ends[2], status;
 	unsigned all = 0;
-	FILE *pipe;
+	char line[1200];
+	FILE *said;
+	pid_t pid;
 
-	snprintf(command, sizeof(command), "'%s' --all", program);
-	pipe = popen(command, "r");
-
-	if (!pipe)
+	fflush(stdout);
+	if (pipe2(ends, O_CLOEXEC))
 		return false;
-	while (fgets(line, sizeof(line), pipe))
+	pid = fork();
+	if (pid < 0)
+		return false;
+	if (!pid) {
+		if (dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO)
+			execl(program, program, "--all", NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	said = fdopen(ends[0], "r");
+	if (!said)
+		return false;
+	while (fgets(line, sizeof(line), said))
 		if (sscanf(line, "%u of %u", ret, &all) != 2)
 			fputs(line, stdout);
-	return !pclose(pipe) && all && *ret == all;
+	fclose(said);
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status) &&
+	       all && *ret == all;
 }
 
 int main(int argc, char **argv)

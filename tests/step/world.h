@@ -38,11 +38,13 @@ struct shared {
 	_Atomic uint32_t hint;
 	_Atomic uint32_t deaths;
 	_Atomic uint32_t dead[WORLD_IDS];
-	union {
-		struct ring ring;
-		_Alignas(64) uint8_t bytes[sizeof(struct ring) + WORLD_CAPACITY * 8];
-	};
+	_Alignas(64) uint8_t ring[sizeof(struct ring) + WORLD_CAPACITY * 8];
 };
+
+static inline struct ring *shared_ring(struct shared *shared)
+{
+	return (struct ring *)(void *)shared->ring;
+}
 
 enum act {
 	ACT_SEND,          /* one block to the channel */
