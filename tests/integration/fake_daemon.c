@@ -193,6 +193,7 @@ static void answer(struct fake_daemon *fake, int to, const struct wire_message *
 
 	switch ((int)fake->lie) {
 	case LIE_SILENT:
+		fake->unanswered++;
 		return;
 	case LIE_LATE:
 		if (!fake->late_size) {

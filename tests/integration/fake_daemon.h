@@ -97,8 +97,9 @@ struct fake_daemon {
 	_Atomic enum lie lie;      /* may be changed between calls */
 	_Atomic bool ignore_frees; /* as if the daemon had not got round to them */
 	_Atomic uint32_t requests, frees, hellos, closes;
-	_Atomic uint32_t gather; /* answer only once this many are asked, last first, */
-	bool slowly;             /* or in order, and a moment apart */
+	_Atomic uint32_t unanswered; /* by LIE_SILENT */
+	_Atomic uint32_t gather;     /* answer only once this many are asked, last first, */
+	bool slowly;                 /* or in order, and a moment apart */
 
 	int listener, stop[2];
 	int connections[FAKE_CONNECTIONS];

@@ -623,6 +623,7 @@ START_TEST(what_is_asked_ahead_when_the_daemon_goes_fails)
 	set.fake.lie = LIE_SILENT;
 	call = ask_extent(&set);
 	ck_assert_ptr_nonnull(call);
+	expect_soon(&set.fake.unanswered, 1);
 	set.fake.lie = LIE_CLOSE;
 	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_UNAVAILABLE);
 	ck_assert_int_eq(call_collect(&call, 0), VARBOS_E_UNAVAILABLE);
