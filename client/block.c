@@ -19,8 +19,6 @@
 #include "client/words.h"
 #include "proto/layout.h"
 
-#define likely(x) __builtin_expect(!!(x), 1)
-
 enum {
 	WINDOW_SPANS = 1 << (POSITION_BITS - SLICE_SHIFT),
 };
@@ -28,17 +26,6 @@ enum {
 #define ALIGN_MAX ((size_t)1 << 30)
 
 /* ---- where leases come from ---- */
-
-/* Slices of a lease: in a span of ours from now on, or (NULL) nothing to us. */
-static void mark(struct heaps *heaps, const char *base, uint32_t slices,
-		 const struct span *span)
-{
-	uint64_t first = (uint64_t)(base - heaps->base) >> SLICE_SHIFT;
-
-	for (uint32_t i = 0; i < slices; i++)
-		atomic_store_explicit(&heaps->spans[first + i], (struct span *)(uintptr_t)span,
-				      memory_order_release);
-}
 
 static int writable(struct heaps *heaps, const char *base, uint64_t size)
 {
@@ -74,7 +61,7 @@ static int take_slices(struct blocks *blocks, void *memory, uint32_t slices)
 		extent_give(blocks->space, memory);
 		return error_restore(&why);
 	}
-	mark(&blocks->heaps, memory, slices, &span_none);
+	heaps_mark(&blocks->heaps, memory, slices, &span_none);
 	/* Only now: a daemon that is slow to answer has kept nobody waiting twice in vain. */
 	call_open_returns(&blocks->space->vb->calls);
 	tallies_lease(&blocks->tallies, slices);
@@ -146,7 +133,7 @@ static void source_give(struct lease_source *source, char *base, uint32_t slices
 {
 	struct origin *origin = container_of(source, struct origin, source);
 
-	mark(&origin->blocks->heaps, base, slices, NULL);
+	heaps_mark(&origin->blocks->heaps, base, slices, NULL);
 	tallies_lease(&origin->blocks->tallies, -(int64_t)slices);
 	extent_give(origin->blocks->space, base);
 }

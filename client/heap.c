@@ -170,13 +170,12 @@ static void peer_remove(struct heap *heap, struct span *span)
 	heap->peers[span->class].n--;
 }
 
-/* Whose slices they are: the span's, or (span_none) leased and free. */
-static void span_map(struct heaps *heaps, const struct span *span, const struct span *what)
+void heaps_mark(struct heaps *heaps, const char *base, uint32_t slices, const struct span *span)
 {
-	uint64_t first = (uint64_t)(span->base - heaps->base) >> SLICE_SHIFT;
+	uint64_t first = (uint64_t)(base - heaps->base) >> SLICE_SHIFT;
 
-	for (uint32_t i = 0; i < span->run.slices; i++)
-		atomic_store_explicit(&heaps->spans[first + i], (struct span *)(uintptr_t)what,
+	for (uint32_t i = 0; i < slices; i++)
+		atomic_store_explicit(&heaps->spans[first + i], (struct span *)(uintptr_t)span,
 				      memory_order_release);
 }
 
@@ -212,7 +211,7 @@ static int span_new(struct heap *heap, uint32_t class)
 	peer_insert(heap, span);
 	if (heap->heaps->watch)
 		heap->heaps->watch->cut(heap, span);
-	span_map(heap->heaps, span, span);
+	heaps_mark(heap->heaps, span->base, span->run.slices, span);
 	tell(heap, class, type->slices, heap->sums[class].used);
 	list_insert(span_bin(span), span);
 	return 0;
@@ -230,7 +229,7 @@ static void span_free(struct heap *heap, struct span *span)
 	span_unkeep(heap, span);
 	list_remove(span);
 	peer_remove(heap, span);
-	span_map(heap->heaps, span, &span_none);
+	heaps_mark(heap->heaps, span->base, span->run.slices, &span_none);
 	if (heap->heaps->watch)
 		heap->heaps->watch->uncut(heap, span);
 	tell(heap, span->class, -(int32_t)span->run.slices, heap->sums[span->class].used);

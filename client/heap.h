@@ -185,6 +185,10 @@ void heaps_tell(struct heaps *heaps, struct heap *heap);
 /* Is the block free, as far as this thread can see? */
 bool heap_is_free(const struct heap *heap, const struct span *span, uint32_t block);
 
+/* Whose these slices are from now on: a span's, or (span_none) leased and free, or (NULL) no lease. */
+void heaps_mark(struct heaps *heaps, const char *base, uint32_t slices,
+		const struct span *span);
+
 /* The span of a slice of the range: NULL, span_none, or one. */
 static inline struct span *heaps_span(const struct heaps *heaps, const void *memory)
 {

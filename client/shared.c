@@ -11,8 +11,6 @@
 #include "client/words.h"
 #include "proto/block_word.h"
 
-#define likely(x) __builtin_expect(!!(x), 1)
-
 /* ---- who is who ---- */
 
 static struct id_info id_of(const struct varbos_space *space, uint32_t id)
