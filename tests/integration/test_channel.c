@@ -15,7 +15,7 @@
 #include "base/base.h"
 #include "client/channel.h"
 #include "proto/stats_file.h"
-#include "tests/integration/daemon.h"
+#include "tests/integration/joined.h"
 #include "tests/integration/other.h"
 #include "tests/suite.h"
 
@@ -28,27 +28,8 @@ enum {
 	MILLION = 1000000,
 };
 
-static struct test_daemon daemon_;
-static struct varbos *vb;
-static struct varbos_space *space;
 static struct varbos_channel *channel;
 static struct other other;
-
-static void set_up(void)
-{
-	setenv("VARBOS_QUIET", "1", 1);
-	test_daemon_start(&daemon_, "64M", NULL);
-	ck_assert_int_eq(varbos_connect(&vb, daemon_.socket), 0);
-	ck_assert_int_eq(varbos_space_open(&space, vb, "s",
-					   &(struct varbos_space_options){.limit = 32 * MIB}),
-			 0);
-}
-
-static void tear_down(void)
-{
-	varbos_disconnect(vb);
-	test_daemon_stop(&daemon_);
-}
 
 static void start(void (*run)(struct other *other))
 {
@@ -109,19 +90,6 @@ static uint32_t *receive_one(void)
 
 	ck_assert_msg(memory != NULL, "%s", varbos_error()->message);
 	return memory;
-}
-
-static uint64_t used(void)
-{
-	struct varbos_space_info *infos;
-	uint64_t bytes;
-	size_t n;
-
-	ck_assert_int_eq(varbos_space_list(vb, &infos, &n), 0);
-	ck_assert_uint_eq(n, 1);
-	bytes = infos[0].used;
-	free(infos);
-	return bytes;
 }
 
 /* What others free, or a sweep, is collected before it goes back. */

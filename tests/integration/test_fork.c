@@ -20,32 +20,12 @@
 #include <varbos/varbos.h>
 
 #include "base/base.h"
-#include "tests/integration/daemon.h"
+#include "tests/integration/joined.h"
 #include "tests/suite.h"
 
 #define MIB ((size_t)1 << 20)
 
 enum { WAIT_TRIES = 3000 /* of 10 ms */ };
-
-static struct test_daemon daemon_;
-static struct varbos *vb;
-static struct varbos_space *space;
-
-static void set_up(void)
-{
-	setenv("VARBOS_QUIET", "1", 1);
-	test_daemon_start(&daemon_, "64M", NULL);
-	ck_assert_int_eq(varbos_connect(&vb, daemon_.socket), 0);
-	ck_assert_int_eq(varbos_space_open(&space, vb, "s",
-					   &(struct varbos_space_options){.limit = 32 * MIB}),
-			 0);
-}
-
-static void tear_down(void)
-{
-	varbos_disconnect(vb);
-	test_daemon_stop(&daemon_);
-}
 
 /* In a child: what fails is its exit status' line. */
 #define CHILD_EXPECT(what)                                                           \

@@ -11,7 +11,7 @@
 #include "base/base.h"
 #include "client/space.h"
 #include "proto/block_word.h"
-#include "tests/integration/daemon.h"
+#include "tests/integration/joined.h"
 #include "tests/integration/other.h"
 #include "tests/integration/peer.h"
 #include "tests/suite.h"
@@ -23,26 +23,7 @@ enum {
 	SLICE_OF_64 = 1024,
 };
 
-static struct test_daemon daemon_;
-static struct varbos *vb;
-static struct varbos_space *space;
 static struct other other;
-
-static void set_up(void)
-{
-	setenv("VARBOS_QUIET", "1", 1);
-	test_daemon_start(&daemon_, "64M", NULL);
-	ck_assert_int_eq(varbos_connect(&vb, daemon_.socket), 0);
-	ck_assert_int_eq(varbos_space_open(&space, vb, "s",
-					   &(struct varbos_space_options){.limit = 32 * MIB}),
-			 0);
-}
-
-static void tear_down(void)
-{
-	varbos_disconnect(vb);
-	test_daemon_stop(&daemon_);
-}
 
 static void start(void (*run)(struct other *other))
 {
@@ -73,19 +54,6 @@ static void expect_receive(varbos_ref ref, const char *which)
 {
 	ck_assert_ptr_null(varbos_receive(space, ref));
 	expect(VARBOS_E_REFERENCE, which);
-}
-
-static uint64_t used(void)
-{
-	struct varbos_space_info *infos;
-	uint64_t bytes;
-	size_t n;
-
-	ck_assert_int_eq(varbos_space_list(vb, &infos, &n), 0);
-	ck_assert_uint_eq(n, 1);
-	bytes = infos[0].used;
-	free(infos);
-	return bytes;
 }
 
 static void wait_used(uint64_t bytes)
