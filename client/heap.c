@@ -2,8 +2,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/base.h"
 
@@ -567,7 +567,7 @@ static void collect_span(struct heap *heap, struct span *span)
 	for (uint32_t group = 0; group < span->groups; group++)
 		collect_group(heap, span, group);
 	if (mutant(heap_pending_late)) {
-		sched_yield(); /* so that a freer surely comes between */
+		usleep(1000); /* so that a freer surely comes between */
 		atomic_exchange(&span->pending, 0);
 	}
 	if (span->open && !span->kept)
