@@ -1,0 +1,153 @@
+#include "daemon/core/policy/eviction.h"
+
+#include <assert.h>
+
+int eviction_init(struct eviction *eviction, const struct policy *policy,
+		  const struct policy_config *config)
+{
+	*eviction = (struct eviction){.policy = policy, .config = *config};
+	return policy->init(&eviction->state, &eviction->config);
+}
+
+static void former_end(struct eviction *eviction)
+{
+	if (eviction->former)
+		eviction->former->deinit(eviction->former_state);
+	eviction->former = NULL;
+	eviction->former_state = NULL;
+}
+
+void eviction_deinit(struct eviction *eviction)
+{
+	former_end(eviction);
+	eviction->policy->deinit(eviction->state);
+}
+
+/* The former gets no new numbers. */
+int eviction_grow(struct eviction *eviction, uint32_t objects)
+{
+	int r;
+
+	r = eviction->policy->grow(eviction->state, objects);
+	if (!r && objects > eviction->config.objects)
+		eviction->config.objects = objects;
+	return r;
+}
+
+void eviction_resize(struct eviction *eviction, uint64_t capacity)
+{
+	eviction->config.capacity = capacity;
+	eviction->policy->resize(eviction->state, capacity);
+	if (eviction->former)
+		eviction->former->resize(eviction->former_state, capacity);
+}
+
+/* The policy that has the object. */
+static const struct policy *policy_of(const struct eviction *eviction, uint32_t number,
+				      void **ret_state)
+{
+	if (eviction->former && eviction->former->has(eviction->former_state, number)) {
+		*ret_state = eviction->former_state;
+		return eviction->former;
+	}
+	*ret_state = eviction->state;
+	return eviction->policy;
+}
+
+void eviction_admit(struct eviction *eviction, const struct policy_object *object)
+{
+	eviction->policy->admit(eviction->state, object);
+}
+
+void eviction_insert(struct eviction *eviction, const struct policy_object *object)
+{
+	eviction->policy->insert(eviction->state, object);
+}
+
+void eviction_access(struct eviction *eviction, const struct policy_object *object)
+{
+	void *state;
+
+	policy_of(eviction, object->number, &state)->access(state, object);
+}
+
+uint32_t eviction_victim(struct eviction *eviction)
+{
+	uint32_t victim = POLICY_NONE;
+
+	if (eviction->former)
+		victim = eviction->former->victim(eviction->former_state);
+	return victim == POLICY_NONE ? eviction->policy->victim(eviction->state) : victim;
+}
+
+void eviction_refuse(struct eviction *eviction, uint32_t number)
+{
+	void *state;
+
+	policy_of(eviction, number, &state)->refuse(state, number);
+}
+
+void eviction_remove(struct eviction *eviction, const struct policy_object *object,
+		     bool evicted)
+{
+	void *state;
+
+	policy_of(eviction, object->number, &state)->remove(state, object, evicted);
+}
+
+int eviction_switch(struct eviction *eviction, const struct policy *policy)
+{
+	void *state;
+	int r;
+
+	if (eviction->former)
+		return EVICTION_E_SWITCHING;
+	if (policy == eviction->policy)
+		return 0;
+	r = policy->init(&state, &eviction->config);
+	if (r)
+		return r;
+	eviction->former = eviction->policy;
+	eviction->former_state = eviction->state;
+	eviction->policy = policy;
+	eviction->state = state;
+	return 0;
+}
+
+bool eviction_step(struct eviction *eviction, uint32_t most)
+{
+	struct policy_object object;
+
+	if (!eviction->former)
+		return false;
+	for (uint32_t i = 0; i < most; i++) {
+		uint32_t number = eviction->former->victim(eviction->former_state);
+
+		if (number == POLICY_NONE) {
+			former_end(eviction);
+			return false;
+		}
+		eviction->config.look(eviction->config.host, number, &object);
+		assert(object.number == number);
+		eviction->former->remove(eviction->former_state, &object, false);
+		eviction->policy->insert(eviction->state, &object);
+	}
+	return true;
+}
+
+const char *eviction_check(const struct eviction *eviction, uint32_t *ret_count)
+{
+	uint32_t others = 0;
+	const char *wrong;
+
+	wrong = eviction->policy->check(eviction->state, ret_count);
+	if (wrong || !eviction->former)
+		return wrong;
+	wrong = eviction->former->check(eviction->former_state, &others);
+	*ret_count += others;
+	for (uint32_t i = 0; !wrong && i < eviction->config.objects; i++)
+		if (eviction->former->has(eviction->former_state, i) &&
+		    eviction->policy->has(eviction->state, i))
+			wrong = "EV1: an object is with both policies";
+	return wrong;
+}

@@ -1,0 +1,174 @@
+#include "daemon/core/policy/ghost.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+
+enum { AGES = 4096, ROUND = 8 };
+
+static_assert(sizeof(struct ghost_bucket) == 64, "one cache line");
+static_assert((ROUND + 2) * AGES < 1 << 16, "the hand comes before an age wraps");
+
+static uint64_t mixed(uint64_t hash)
+{
+	return hash * 0x9e3779b97f4a7c15ULL;
+}
+
+static struct ghost_bucket *bucket_of(const struct ghost *ghost, uint64_t hash)
+{
+	return &ghost->buckets[(mixed(hash) >> 32) * ghost->n_buckets >> 32];
+}
+
+static uint32_t fingerprint_of(uint64_t hash)
+{
+	uint32_t bits = mixed(hash) >> 16 & 0xffff;
+
+	return bits ? bits : 1;
+}
+
+static uint32_t now(const struct ghost *ghost)
+{
+	return ghost->put / ghost->grain & 0xffff;
+}
+
+static uint32_t slot_age(const struct ghost *ghost, uint32_t slot)
+{
+	return (now(ghost) - (slot & 0xffff)) & 0xffff;
+}
+
+static bool slot_is_known(const struct ghost *ghost, uint32_t slot)
+{
+	return slot && slot_age(ghost, slot) < ghost->capacity / ghost->grain;
+}
+
+static void bucket_sweep(struct ghost *ghost, struct ghost_bucket *bucket)
+{
+	for (uint32_t i = 0; i < GHOST_SLOTS; i++)
+		if (!slot_is_known(ghost, bucket->slots[i]))
+			bucket->slots[i] = 0;
+}
+
+/* The hand goes round once while ROUND capacities are put. */
+static void count_put(struct ghost *ghost, uint32_t size)
+{
+	ghost->put += size;
+	ghost->swept += (uint64_t)size * ghost->n_buckets;
+	for (; ghost->swept >= ROUND * ghost->capacity;
+	     ghost->swept -= ROUND * ghost->capacity) {
+		bucket_sweep(ghost, &ghost->buckets[ghost->hand]);
+		ghost->hand = ghost->hand + 1 == ghost->n_buckets ? 0 : ghost->hand + 1;
+	}
+}
+
+/* Where the key is, or else where it may be put: an empty slot, or the oldest. */
+static uint32_t *slot_of(const struct ghost *ghost, uint64_t hash, bool *ret_known)
+{
+	struct ghost_bucket *bucket = bucket_of(ghost, hash);
+	uint32_t *best = &bucket->slots[0], best_age = 0;
+
+	*ret_known = false;
+	for (uint32_t i = 0; i < GHOST_SLOTS; i++) {
+		uint32_t *slot = &bucket->slots[i];
+		uint32_t age =
+			slot_is_known(ghost, *slot) ? slot_age(ghost, *slot) : UINT32_MAX;
+
+		if (age != UINT32_MAX && *slot >> 16 == fingerprint_of(hash)) {
+			*ret_known = true;
+			return slot;
+		}
+		if (age >= best_age) {
+			best = slot;
+			best_age = age;
+		}
+	}
+	return best;
+}
+
+void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size)
+{
+	bool known;
+
+	if (!size || size > ghost->capacity)
+		return;
+	count_put(ghost, size);
+	*slot_of(ghost, hash, &known) = fingerprint_of(hash) << 16 | now(ghost);
+}
+
+bool ghost_take(struct ghost *ghost, uint64_t hash)
+{
+	bool known;
+	uint32_t *slot = slot_of(ghost, hash, &known);
+
+	if (known)
+		*slot = 0;
+	return known;
+}
+
+static void forget(struct ghost *ghost)
+{
+	memset(ghost->buckets, 0, ghost->n_buckets * sizeof(*ghost->buckets));
+	ghost->put = ghost->swept = 0;
+}
+
+void ghost_resize(struct ghost *ghost, uint64_t capacity)
+{
+	if (capacity == ghost->capacity)
+		return;
+	ghost->capacity = capacity;
+	ghost->grain = capacity / AGES + 1;
+	forget(ghost);
+}
+
+/*
+ * To a multiple of the buckets that there are, so that what a bucket knows belongs to those that it
+ * becomes; to which of them is not known, so all get it.
+ */
+int ghost_grow(struct ghost *ghost, uint32_t objects)
+{
+	uint64_t wanted = (uint64_t)objects * 5 / 4 / GHOST_SLOTS + 1;
+	uint64_t times =
+		ghost->n_buckets ? (wanted + ghost->n_buckets - 1) / ghost->n_buckets : 0;
+	uint64_t n = times ? times * ghost->n_buckets : wanted;
+	struct ghost_bucket *buckets;
+
+	if (ghost->n_buckets && times == 1)
+		return 0;
+	buckets = aligned_alloc(sizeof(*buckets), n * sizeof(*buckets));
+	if (!buckets)
+		return -ENOMEM;
+	memset(buckets, 0, n * sizeof(*buckets));
+	for (uint64_t i = 0; times && i < n; i++)
+		buckets[i] = ghost->buckets[i / times];
+	free(ghost->buckets);
+	ghost->buckets = buckets;
+	ghost->n_buckets = (uint32_t)n;
+	ghost->hand = 0;
+	ghost->swept = 0;
+	for (uint64_t i = 0; times && i < n; i++)
+		bucket_sweep(ghost, &buckets[i]);
+	if (!ghost->grain)
+		ghost->grain = 1;
+	return 0;
+}
+
+void ghost_deinit(struct ghost *ghost)
+{
+	free(ghost->buckets);
+}
+
+const char *ghost_check(const struct ghost *ghost)
+{
+	uint64_t limit = ghost->capacity / ghost->grain + ROUND * AGES + AGES;
+
+	for (uint32_t i = 0; i < ghost->n_buckets; i++)
+		for (uint32_t j = 0; j < GHOST_SLOTS; j++) {
+			uint32_t slot = ghost->buckets[i].slots[j];
+
+			if (slot && (!(slot >> 16) || slot_age(ghost, slot) > limit))
+				return "GH1: the hand has not come to a slot in time";
+		}
+	return NULL;
+}

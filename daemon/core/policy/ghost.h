@@ -1,0 +1,44 @@
+/*
+ * Ghost - the keys, by their hashes, of objects that went last.
+ *
+ * GH1  A key that was put and not taken is known until as much as the capacity (the sum of sizes)
+ *      was put with it and after it; not so long if more than SLOTS keys fall into its bucket.
+ * GH2  Of a key its bucket and 16 bits are known: of 4096 keys that were never put, about one is
+ *      taken for one that was.
+ *
+ * Slot: fingerprint:16 (0: empty)  age:16. A bucket is a cache line of SLOTS; there are buckets for
+ * a quarter more keys than objects, 5 bytes for each. An age is what had been put by then, in
+ * 4096ths of the capacity, and wraps after 16 capacities; a hand that goes round every 8 empties
+ * what is too old on its way.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { GHOST_SLOTS = 16, GHOST_BYTES = 5 /* for each object */ };
+
+struct ghost_bucket {
+	uint32_t slots[GHOST_SLOTS];
+};
+
+struct ghost {
+	struct ghost_bucket *buckets;
+	uint32_t n_buckets, hand;
+	uint64_t capacity, grain; /* of ages */
+	uint64_t put;             /* in all */
+	uint64_t swept;           /* of the way to the next bucket */
+};
+
+/* Zeroed, then this. -ENOMEM. What was known stays known. */
+int ghost_grow(struct ghost *ghost, uint32_t objects);
+void ghost_deinit(struct ghost *ghost);
+/* Another capacity: what was known is forgotten. */
+void ghost_resize(struct ghost *ghost, uint64_t capacity);
+
+void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size);
+/* Was it there? From now on it is not. */
+bool ghost_take(struct ghost *ghost, uint64_t hash);
+
+/* Walks GH1: no age may be met again when it has wrapped. */
+const char *ghost_check(const struct ghost *ghost);

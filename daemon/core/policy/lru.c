@@ -1,0 +1,34 @@
+/*
+ * LRU - the one that was not accessed for the longest time goes.
+ */
+#include "daemon/core/policy/line.h"
+
+static void lru_access(void *policy, const struct policy_object *object)
+{
+	line_fit(policy, object);
+	line_renew(policy, object->number);
+}
+
+static uint32_t lru_victim(void *policy)
+{
+	const struct line *line = policy;
+
+	return line->queue.old;
+}
+
+const struct policy policy_lru = {
+	.name = "lru",
+	.state = sizeof(struct order_node),
+	.init = line_init,
+	.deinit = line_deinit,
+	.grow = line_grow,
+	.resize = line_resize,
+	.admit = line_admit,
+	.insert = line_insert,
+	.access = lru_access,
+	.victim = lru_victim,
+	.refuse = line_renew,
+	.remove = line_remove,
+	.has = line_has,
+	.check = line_check,
+};

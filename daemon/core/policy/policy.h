@@ -1,0 +1,84 @@
+/*
+ * Policy - which object a cache gives up next.
+ *
+ * E1  A policy keeps objects by their numbers in an order of its own, with at most 12 bytes about
+ *     each, and does nothing else: the host has the objects, their keys and their memory. Numbers
+ *     are the host's, stable while an object lives, wherever its memory moves.
+ * E2  The host tells what happens: admit, then insert; access, which says what size the object has
+ *     now; remove. To make room it asks for a victim, and removes it as evicted, or, if it cannot
+ *     be given up now, refuses it: then it is treated as one that was just let live, and another
+ *     is offered, while there is one.
+ * E3  Only init and grow allocate; all else cannot fail.
+ * E4  All take a number of steps that is constant or logarithmic in the objects, amortized: what a
+ *     victim passes on the way was accessed since it was passed last.
+ * E5  Sizes and the capacity are in units of the host's choice: bytes in grains, or 1 for each
+ *     object; an object's is 1 to POLICY_SIZE_MAX. A policy divides the capacity, and never
+ *     enforces it: the host inserts nothing larger than the capacity, so what cannot fit empties
+ *     no cache.
+ * E6  What a policy remembers of objects that are gone (ghosts, counts), it knows by the hash of
+ *     the key, in at most 5 bytes for each object that it was made for.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POLICY_NONE UINT32_MAX
+#define POLICY_SIZE_MAX (((uint32_t)1 << 28) - 1)
+
+struct policy_object {
+	uint32_t number;
+	uint32_t size;
+	uint64_t hash; /* of the key */
+};
+
+struct policy_config {
+	uint64_t capacity;
+	uint32_t objects; /* numbers will be below it */
+	/* What the host knows of an object that the policy has. */
+	void (*look)(void *host, uint32_t number, struct policy_object *ret);
+	void *host;
+};
+
+struct policy {
+	const char *name;
+	size_t state;  /* bytes about each object, beside its number */
+	size_t memory; /* and about what is gone, for each object that it was made for */
+	int (*init)(void **ret, const struct policy_config *config); /* -ENOMEM */
+	void (*deinit)(void *policy);                                /* NULL is fine */
+	int (*grow)(void *policy, uint32_t objects);
+	void (*resize)(void *policy, uint64_t capacity);
+	/* A miss: the object is about to be inserted, once there is room. */
+	void (*admit)(void *policy, const struct policy_object *object);
+	void (*insert)(void *policy, const struct policy_object *object);
+	void (*access)(void *policy, const struct policy_object *object);
+	/* The same one until it is removed, refused or accessed; POLICY_NONE: there are no objects. */
+	uint32_t (*victim)(void *policy);
+	void (*refuse)(void *policy, uint32_t number);
+	void (*remove)(void *policy, const struct policy_object *object, bool evicted);
+	bool (*has)(const void *policy, uint32_t number);
+	/* Walks its own invariants; NULL, or what is wrong. *ret_count is how many objects it holds. */
+	const char *(*check)(const void *policy, uint32_t *ret_count);
+};
+
+/* The number is part of the ledger: a policy keeps it for good. */
+enum policy_id {
+	POLICY_S3FIFO,
+	POLICY_LRU,
+	POLICY_LFU,
+	POLICY_FIFO,
+	POLICY_CLOCK,
+	POLICY_SIEVE,
+	POLICY_2Q,
+	POLICY_WTINYLFU,
+	POLICY_GDSF,
+	POLICIES
+};
+
+const struct policy *policy_at(uint32_t id); /* NULL beyond the last */
+/* NULL or "" is the default. NULL if there is none of that name. */
+const struct policy *policy_named(const char *name, uint32_t *ret_id);
+
+extern const struct policy policy_fifo, policy_clock, policy_lru, policy_lfu, policy_sieve,
+	policy_s3fifo, policy_2q, policy_wtinylfu, policy_gdsf;

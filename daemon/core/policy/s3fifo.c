@@ -1,0 +1,199 @@
+/*
+ * S3-FIFO - a small queue lets most newcomers go again soon; who is accessed there, or comes back
+ * soon, is kept in the main one, which goes round as long as it is accessed (Yang et al., SOSP 2023).
+ *
+ * small: a tenth of the capacity. A mark counts accesses, up to 3.
+ */
+#include "daemon/core/policy/ghost.h"
+#include "daemon/core/policy/order.h"
+
+enum { SMALL = 1, MAIN = 2, MARK_MAX = 3, KEPT_FROM = 2 };
+
+struct s3fifo {
+	struct order order;
+	struct queue small, main;
+	struct ghost ghost;
+	uint64_t main_capacity;
+	bool known;       /* what is to be inserted was let go not long ago */
+	uint32_t refused; /* in a row */
+};
+
+static void s3fifo_resize(void *policy, uint64_t capacity)
+{
+	struct s3fifo *s3fifo = policy;
+
+	s3fifo->main_capacity = capacity - capacity / 10;
+	ghost_resize(&s3fifo->ghost, s3fifo->main_capacity);
+}
+
+static void s3fifo_deinit(void *policy)
+{
+	struct s3fifo *s3fifo = policy;
+
+	if (!s3fifo)
+		return;
+	order_deinit(&s3fifo->order);
+	ghost_deinit(&s3fifo->ghost);
+	free(s3fifo);
+}
+
+static int s3fifo_grow(void *policy, uint32_t objects)
+{
+	struct s3fifo *s3fifo = policy;
+	int r;
+
+	r = order_grow(&s3fifo->order, objects);
+	return r ? r : ghost_grow(&s3fifo->ghost, objects);
+}
+
+static int s3fifo_init(void **ret, const struct policy_config *config)
+{
+	struct s3fifo *s3fifo = calloc(1, sizeof(*s3fifo));
+
+	if (!s3fifo)
+		return -ENOMEM;
+	queue_init(&s3fifo->small);
+	queue_init(&s3fifo->main);
+	if (s3fifo_grow(s3fifo, config->objects)) {
+		s3fifo_deinit(s3fifo);
+		return -ENOMEM;
+	}
+	s3fifo_resize(s3fifo, config->capacity);
+	*ret = s3fifo;
+	return 0;
+}
+
+static struct queue *queue_of(struct s3fifo *s3fifo, uint32_t number)
+{
+	return order_queue(&s3fifo->order, number) == SMALL ? &s3fifo->small : &s3fifo->main;
+}
+
+static void s3fifo_admit(void *policy, const struct policy_object *object)
+{
+	struct s3fifo *s3fifo = policy;
+
+	s3fifo->known = ghost_take(&s3fifo->ghost, object->hash);
+}
+
+static void s3fifo_insert(void *policy, const struct policy_object *object)
+{
+	struct s3fifo *s3fifo = policy;
+
+	if (s3fifo->known)
+		order_put(&s3fifo->order, &s3fifo->main, MAIN, object->number, object->size);
+	else
+		order_put(&s3fifo->order, &s3fifo->small, SMALL, object->number, object->size);
+	s3fifo->known = false;
+}
+
+static void s3fifo_access(void *policy, const struct policy_object *object)
+{
+	struct s3fifo *s3fifo = policy;
+	uint32_t mark = order_mark(&s3fifo->order, object->number);
+
+	order_fit(&s3fifo->order, queue_of(s3fifo, object->number), object->number,
+		  object->size);
+	if (mark < MARK_MAX)
+		order_set_mark(&s3fifo->order, object->number, mark + 1);
+}
+
+static void keep(struct s3fifo *s3fifo, uint32_t number)
+{
+	uint32_t size = order_size(&s3fifo->order, number);
+
+	order_take(&s3fifo->order, queue_of(s3fifo, number), number);
+	order_put(&s3fifo->order, &s3fifo->main, MAIN, number, size);
+}
+
+/* The oldest of the small queue that is not to be kept; who is goes to the main queue. */
+static uint32_t victim_of_small(struct s3fifo *s3fifo)
+{
+	uint32_t old;
+
+	while ((old = s3fifo->small.old) != POLICY_NONE &&
+	       order_mark(&s3fifo->order, old) >= KEPT_FROM)
+		keep(s3fifo, old);
+	return old;
+}
+
+static uint32_t victim_of_main(struct s3fifo *s3fifo)
+{
+	uint32_t old, mark;
+
+	while ((old = s3fifo->main.old) != POLICY_NONE &&
+	       (mark = order_mark(&s3fifo->order, old)) > 0) {
+		order_set_mark(&s3fifo->order, old, mark - 1);
+		order_renew(&s3fifo->order, &s3fifo->main, old);
+	}
+	return old;
+}
+
+static uint32_t s3fifo_victim(void *policy)
+{
+	struct s3fifo *s3fifo = policy;
+	uint32_t victim = POLICY_NONE;
+
+	if (s3fifo->main.size <= s3fifo->main_capacity || s3fifo->refused > s3fifo->main.count)
+		victim = victim_of_small(s3fifo);
+	return victim == POLICY_NONE ? victim_of_main(s3fifo) : victim;
+}
+
+/* It is in use: to the young end of the main queue. */
+static void s3fifo_refuse(void *policy, uint32_t number)
+{
+	struct s3fifo *s3fifo = policy;
+
+	keep(s3fifo, number);
+	s3fifo->refused++;
+}
+
+static void s3fifo_remove(void *policy, const struct policy_object *object, bool evicted)
+{
+	struct s3fifo *s3fifo = policy;
+
+	s3fifo->refused = 0;
+	if (order_queue(&s3fifo->order, object->number) == MAIN) {
+		order_take(&s3fifo->order, &s3fifo->main, object->number);
+		return;
+	}
+	order_take(&s3fifo->order, &s3fifo->small, object->number);
+	if (evicted)
+		ghost_put(&s3fifo->ghost, object->hash, object->size);
+}
+
+static bool s3fifo_has(const void *policy, uint32_t number)
+{
+	const struct s3fifo *s3fifo = policy;
+
+	return order_has(&s3fifo->order, number);
+}
+
+static const char *s3fifo_check(const void *policy, uint32_t *ret_count)
+{
+	const struct s3fifo *s3fifo = policy;
+	const char *wrong;
+
+	*ret_count = s3fifo->small.count + s3fifo->main.count;
+	wrong = order_check(&s3fifo->order, &s3fifo->small, SMALL);
+	if (!wrong)
+		wrong = order_check(&s3fifo->order, &s3fifo->main, MAIN);
+	return wrong ? wrong : ghost_check(&s3fifo->ghost);
+}
+
+const struct policy policy_s3fifo = {
+	.name = "s3fifo",
+	.state = sizeof(struct order_node),
+	.memory = GHOST_BYTES,
+	.init = s3fifo_init,
+	.deinit = s3fifo_deinit,
+	.grow = s3fifo_grow,
+	.resize = s3fifo_resize,
+	.admit = s3fifo_admit,
+	.insert = s3fifo_insert,
+	.access = s3fifo_access,
+	.victim = s3fifo_victim,
+	.refuse = s3fifo_refuse,
+	.remove = s3fifo_remove,
+	.has = s3fifo_has,
+	.check = s3fifo_check,
+};

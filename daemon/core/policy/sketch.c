@@ -1,0 +1,89 @@
+#include "daemon/core/policy/sketch.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+enum { ROWS = 4, COUNT_MAX = 15, HALVED_AT_ONCE = 8, PERIODS = 10 };
+enum { WORDS_MIN = 64, OBJECTS_A_WORD = 8 / SKETCH_BYTES };
+
+int sketch_grow(struct sketch *sketch, uint32_t objects)
+{
+	uint32_t words = objects / OBJECTS_A_WORD + WORDS_MIN;
+	uint64_t *larger;
+
+	if (words <= sketch->n_words)
+		return 0;
+	larger = calloc(words, sizeof(*larger));
+	if (!larger)
+		return -ENOMEM;
+	free(sketch->words);
+	*sketch = (struct sketch){.words = larger,
+				  .n_words = words,
+				  .halved = words,
+				  .period = objects < UINT32_MAX / PERIODS ? objects * PERIODS
+									   : UINT32_MAX};
+	return 0;
+}
+
+void sketch_deinit(struct sketch *sketch)
+{
+	free(sketch->words);
+}
+
+/* Four counts of one key: which word, and which of its 16. */
+static uint64_t *place(const struct sketch *sketch, uint64_t hash, uint32_t row,
+		       uint32_t *shift)
+{
+	static const uint64_t seeds[ROWS] = {0xc3a5c85c97cb3127ULL, 0xb492b66fbe98f273ULL,
+					     0x9ae16a3b2f90404fULL, 0xcbf29ce484222325ULL};
+	uint64_t mixed = (hash + seeds[row]) * seeds[row];
+
+	mixed ^= mixed >> 32;
+	*shift = ((uint32_t)(hash & 3) * 4 + row) * 4;
+	return &sketch->words[(uint32_t)mixed * (uint64_t)sketch->n_words >> 32];
+}
+
+static void halve_some(struct sketch *sketch)
+{
+	for (uint32_t i = 0; i < HALVED_AT_ONCE && sketch->halved < sketch->n_words; i++) {
+		uint64_t *word = &sketch->words[sketch->halved++];
+
+		*word = *word >> 1 & 0x7777777777777777ULL;
+	}
+}
+
+void sketch_add(struct sketch *sketch, uint64_t hash)
+{
+	bool added = false;
+
+	halve_some(sketch);
+	for (uint32_t row = 0; row < ROWS; row++) {
+		uint32_t shift;
+		uint64_t *word = place(sketch, hash, row, &shift);
+
+		if ((*word >> shift & COUNT_MAX) == COUNT_MAX)
+			continue;
+		*word += (uint64_t)1 << shift;
+		added = true;
+	}
+	if (!added || ++sketch->added < sketch->period)
+		return;
+	sketch->added /= 2;
+	sketch->halved = 0;
+}
+
+uint32_t sketch_estimate(const struct sketch *sketch, uint64_t hash)
+{
+	uint32_t least = COUNT_MAX;
+
+	for (uint32_t row = 0; row < ROWS; row++) {
+		uint32_t shift, count;
+		const uint64_t *word = place(sketch, hash, row, &shift);
+
+		count = (uint32_t)(*word >> shift) & COUNT_MAX;
+		if (count < least)
+			least = count;
+	}
+	return least;
+}

@@ -1,0 +1,26 @@
+/*
+ * Sketch - about how often keys were seen lately, in 4 bits each of four places.
+ *
+ * SK1  An estimate is never below what was counted since the last halving, up to 15; it is above
+ *      where keys share all four places.
+ * SK2  After `period` additions all counts are halved, a bounded part of them at each addition
+ *      that follows: what is estimated meanwhile mixes both.
+ */
+#pragma once
+
+#include <stdint.h>
+
+enum { SKETCH_BYTES = 4 /* for each object */ };
+
+struct sketch {
+	uint64_t *words; /* 16 counts each */
+	uint32_t n_words;
+	uint32_t added, period;
+	uint32_t halved; /* words that are, when a halving is under way; else all */
+};
+
+/* Zeroed, then this. -ENOMEM. What was counted before is forgotten if it grows. */
+int sketch_grow(struct sketch *sketch, uint32_t objects);
+void sketch_deinit(struct sketch *sketch);
+void sketch_add(struct sketch *sketch, uint64_t hash);
+uint32_t sketch_estimate(const struct sketch *sketch, uint64_t hash);
