@@ -1,0 +1,168 @@
+/*
+ * Index - where the objects of a cache are: written by the daemon alone, read by everyone.
+ *
+ * A file for each index of a cache: a page of head, then `buckets` buckets, then `overflow` ones. A
+ * cache has one index, or two while it moves to a larger one, or to one with another seed.
+ *
+ *   head                                         written                      read
+ *   magic..overflow, seed                        at creation                  once, after mapping
+ *   state    moved:40  next:1  0:22  1:1         by the daemon: buckets below before each lookup,
+ *                                                `moved` are in the next       and after each miss
+ *                                                index
+ *   epoch    never 0: which hints are fresh      as the policy ages           before an access is
+ *                                                                             noted
+ *   clock    what CLOCK_MONOTONIC_COARSE lacks   at creation, and after a     before an expiry is
+ *            to the machine's time, in ns        suspend                      compared
+ *
+ *   bucket                                       one cache line: a control word, seven entries
+ *   control  version:32  link:31  1:1            link: overflow bucket + 1, 0: none. The version
+ *                                                changes when an entry leaves, or moves on
+ *   entry    tag:16  place:40  hint:4  gen:4     place: offset >> 4; 0: empty. gen: so that an
+ *                                                entry whose place is used again differs
+ *
+ * Reading (proto/index_read.h has the walk):
+ *
+ *   state; bucket below `moved`: the same in the next index
+ *   control(s) of the chain; entries: the tag differs, or --
+ *     own hazard word = space:20 offset:44; barrier; the entry again, unchanged but for its hint?
+ *     else the hazard word is cleared, and it begins anew
+ *     key compared: it is another's: clear, go on
+ *   none: control words and state again, all unchanged? It is a miss; else it begins anew
+ *
+ * Order of the daemon's stores, each a release, and the partner that relies on it:
+ *
+ *   insert, replace   the object's bytes are complete before it is asked to publish it; ledger;
+ *                     one store of the entry                     (reader: acquire of the entry)
+ *   remove            ledger; entry 0; version
+ *   move on           entries into the next index; `moved`; version; entries 0
+ *                     (reader: misses only if state and control did not change)
+ *   memory comes back after its entries have gone and a scan of hazard words, begun later, has
+ *                     found none of them there                   (reader: hazard, barrier, entry)
+ *
+ * The daemon dying between two of these leaves entries that are each true or stale ones whose
+ * memory is not used again: recovery compares all of them with the ledger before it goes on.
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define INDEX_MAGIC 0x3158444e52425256ULL /* "VRBNDX1" */
+
+enum {
+	INDEX_ENTRIES = 7,
+	INDEX_CHAIN_MAX = 4, /* overflow buckets behind one */
+	INDEX_HEAD = 4096,
+};
+
+struct index_head {
+	uint64_t magic;
+	uint32_t layout, cache; /* its handle */
+	uint64_t generation;    /* of the cache's indexes: 1, 2, ... */
+	uint64_t buckets, overflow;
+	uint64_t seed; /* of the mix */
+	uint64_t reserved[2];
+	_Atomic uint64_t state; /* index_state_pack() */
+	_Atomic uint64_t epoch;
+	_Atomic uint64_t clock;
+	uint64_t reserved_more[5];
+};
+
+static_assert(sizeof(struct index_head) == 128, "what changes is in a cache line of its own");
+
+struct index_bucket {
+	_Atomic uint64_t control;
+	_Atomic uint64_t entries[INDEX_ENTRIES];
+};
+
+static_assert(sizeof(struct index_bucket) == 64, "one cache line");
+
+struct index_state {
+	uint64_t moved;
+	bool next; /* there is one */
+};
+
+static inline uint64_t index_state_pack(struct index_state state)
+{
+	return state.moved | (uint64_t)state.next << 40 | (uint64_t)1 << 63;
+}
+
+static inline struct index_state index_state_unpack(uint64_t word)
+{
+	return (struct index_state){
+		.moved = word & (((uint64_t)1 << 40) - 1),
+		.next = word >> 40 & 1,
+	};
+}
+
+struct index_control {
+	uint32_t version;
+	uint32_t link; /* overflow bucket + 1; 0: none */
+};
+
+static inline uint64_t index_control_pack(struct index_control control)
+{
+	return control.version | (uint64_t)control.link << 32 | (uint64_t)1 << 63;
+}
+
+static inline struct index_control index_control_unpack(uint64_t word)
+{
+	return (struct index_control){
+		.version = (uint32_t)word,
+		.link = (uint32_t)(word >> 32) & 0x7fffffff,
+	};
+}
+
+struct index_entry {
+	uint64_t offset; /* 0: empty */
+	uint32_t tag, hint, gen;
+};
+
+#define INDEX_HINT_MASK ((uint64_t)15 << 56)
+
+static inline uint64_t index_entry_pack(struct index_entry entry)
+{
+	return entry.tag | entry.offset >> 4 << 16 | (uint64_t)entry.hint << 56 |
+	       (uint64_t)entry.gen << 60;
+}
+
+static inline struct index_entry index_entry_unpack(uint64_t word)
+{
+	return (struct index_entry){
+		.tag = (uint32_t)word & 0xffff,
+		.offset = (word >> 16 & (((uint64_t)1 << 40) - 1)) << 4,
+		.hint = (uint32_t)(word >> 56) & 15,
+		.gen = (uint32_t)(word >> 60),
+	};
+}
+
+/* Where a key hash belongs in an index of this seed: its bucket, and its tag. */
+struct index_mix {
+	uint64_t bucket;
+	uint32_t tag;
+};
+
+static inline struct index_mix index_mix(uint64_t hash, uint64_t seed, uint64_t buckets)
+{
+	uint64_t mixed = (hash ^ seed) * 0x9e3779b97f4a7c15ULL;
+
+	mixed ^= mixed >> 32;
+	mixed *= 0xd6e8feb86659fd93ULL;
+	mixed ^= mixed >> 32;
+	return (struct index_mix){
+		.bucket = (uint64_t)((unsigned __int128)mixed * buckets >> 64),
+		.tag = (uint32_t)mixed & 0xffff,
+	};
+}
+
+static inline uint64_t index_file_size(uint64_t buckets, uint64_t overflow)
+{
+	return INDEX_HEAD + (buckets + overflow) * sizeof(struct index_bucket);
+}
+
+static inline struct index_bucket *index_buckets(void *file)
+{
+	return (struct index_bucket *)((char *)file + INDEX_HEAD);
+}

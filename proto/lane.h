@@ -1,0 +1,118 @@
+/*
+ * Lane - the data plane between one thread of a client and the daemon. A file for each session, of
+ * `lanes` lanes; written by the client, but for what the daemon answers; the daemon reads it
+ * guarded, and believes nothing.
+ *
+ *   field        written                                   read by the other side
+ *   hazards      by the client's thread: what it is about  by each scan, in order, up to the
+ *                to use, or uses (index.h); cleared by any  session's quota of pins
+ *                thread of the process
+ *   noted        how many accesses were noted, ever;       by the daemon, before each batch of
+ *   accesses     at noted % LANE_ACCESSES: the newest       evictions: the newest LANE_ACCESSES
+ *                overwrite the oldest
+ *   head         after the record: so many were put        by the daemon: records [taken, head)
+ *   records      before `head`, at position % LANE_RECORDS
+ *   taken        by the daemon, once their effects are      by the client: how much room there is
+ *                in the ledger
+ *   results      by the daemon, before `taken`; at          by the client, of records that it
+ *                position % LANE_RECORDS                    waits for
+ *   waiting      by the client: 1 before it sleeps on       by the daemon: wakes who sleeps
+ *                `taken`, 0 when it has woken
+ *
+ * A record asks for one thing; what it means is what the same method of the control plane means. One
+ * thread puts, so order is the thread's; a request on the socket names the position it follows.
+ *
+ * Waking the daemon: record; head; full fence; bell->sleeping read; if set, one byte onto the
+ * socket. The daemon: sleeping set; full fence; all heads once more; sleep. (Partners: whichever
+ * fence comes later sees the other's store.) The bell is a file of the daemon's that all clients
+ * map read-only.
+ *
+ * Waking the client: taken; full fence; `waiting` read; if set, FUTEX_WAKE on `taken`. The client:
+ * waiting set; full fence; `taken` once more; FUTEX_WAIT for the value it read.
+ *
+ * A client that dies anywhere has put whole records only. The daemon dying between the effects of a
+ * record and `taken`: the ledger knows the position, and the record is not done twice.
+ */
+#pragma once
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum {
+	LANE_RECORDS = 256,
+	LANE_ACCESSES = 512,
+	LANE_HAZARDS = 8, /* the last one is copy_out's: always there */
+	LANES_A_SESSION = 64,
+};
+
+/* What a record asks for; the rest of its words as its row says. Unknown kinds are refused. */
+enum lane_kind {
+	LANE_NOTHING = 0,
+	LANE_PUBLISH = 1, /* offset, size, hash, expiry; generation and `mode` as of a put */
+	LANE_DELETE = 2,  /* hash; generation: of this one alone, 0: any */
+	LANE_TOUCH = 3,   /* hash, expiry */
+	LANE_SEGMENT = 4, /* size: a segment, leased; its result is a reference */
+	LANE_SEAL = 5,    /* offset: of a segment that nothing more is put into */
+};
+
+enum lane_mode {
+	LANE_PUT = 0,
+	LANE_ADD = 1,     /* only if the key is absent */
+	LANE_REPLACE = 2, /* only if it is there, of `generation` unless that is 0 */
+};
+
+struct lane_record {
+	uint32_t kind; /* enum lane_kind:8  mode:8  0:16 */
+	uint32_t cache;
+	uint64_t hash;
+	uint64_t offset;
+	uint64_t size; /* of the object, header and key included */
+	uint64_t expiry;
+	uint64_t token; /* of who may compute the value, or 0 */
+	uint32_t generation;
+	uint32_t reserved[3];
+};
+
+static_assert(sizeof(struct lane_record) == 64, "one cache line");
+
+/* What became of a record: a code of proto/errors.def, 0: done; and what it asked for. */
+struct lane_result {
+	_Atomic uint64_t position; /* + 1: whose result this is; stored last */
+	uint32_t code, generation;
+	uint64_t ref;
+	uint64_t detail;
+};
+
+static_assert(sizeof(struct lane_result) == 32, "two in a cache line");
+
+/* An access: the object's entry is at bucket, slot of its index, and named this place. */
+static inline uint64_t lane_access_pack(uint64_t cache, uint64_t bucket, uint32_t slot,
+					uint64_t offset)
+{
+	return (cache & 0xfff) | (uint64_t)slot << 12 | (bucket & 0xffffffff) << 16 |
+	       (offset >> 4 & 0xffff) << 48;
+}
+
+struct lane {
+	_Atomic uint64_t hazards[LANE_HAZARDS];
+	_Atomic uint64_t noted;
+	uint64_t reserved_noted[7];
+	_Atomic uint64_t head;
+	_Atomic uint32_t waiting;
+	uint32_t reserved_head[13];
+	_Atomic uint64_t taken; /* its low half is the futex */
+	uint64_t reserved_taken[7];
+	uint64_t reserved[32]; /* to a multiple of 512 */
+	_Atomic uint64_t accesses[LANE_ACCESSES];
+	struct lane_record records[LANE_RECORDS];
+	struct lane_result results[LANE_RECORDS];
+};
+
+static_assert(sizeof(struct lane) % 512 == 0, "lanes begin on cache lines");
+
+/* The daemon's, read-only to clients. */
+struct bell {
+	_Atomic uint32_t sleeping; /* wake it: a byte onto the socket */
+	uint32_t reserved[1023];
+};
