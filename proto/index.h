@@ -15,27 +15,38 @@
  *            to the machine's time, in ns        suspend                      compared
  *
  *   bucket                                       one cache line: a control word, seven entries
- *   control  version:32  link:31  1:1            link: overflow bucket + 1, 0: none. The version
- *                                                changes when an entry leaves, or moves on
- *   entry    tag:16  place:40  hint:4  gen:4     place: offset >> 4; 0: empty. gen: so that an
- *                                                entry whose place is used again differs
+ *   control  version:32  link:31  1:1            link: overflow bucket + 1, 0: none. version: of
+ *                                                a bucket that is no overflow one, see below
+ *   entry    tag:16  place:40  hint:4  gen:4     place: offset >> 4. gen: 1 to 15, so that no entry
+ *                                                is 0, which is none; another one after each change
+ *                                                of the place
+ *
+ * INDEX_GROUP neighbours share overflow buckets, a chain of INDEX_CHAIN_MAX at most; whichever of
+ * them has entries there links to its first one. What a chain has of others is skipped like any
+ * other key's.
  *
  * Reading (proto/index_read.h has the walk):
  *
  *   state; bucket below `moved`: the same in the next index
- *   control(s) of the chain; entries: the tag differs, or --
+ *   control; entries of the bucket, and of the chain it links to: the tag differs, or --
  *     own hazard word = space:20 offset:44; barrier; the entry again, unchanged but for its hint?
- *     else the hazard word is cleared, and it begins anew
- *     key compared: it is another's: clear, go on
- *   none: control words and state again, all unchanged? It is a miss; else it begins anew
+ *     else it begins anew
+ *     key compared: it is another's: go on
+ *   none: state and the bucket's control again; not moved, and unchanged? It is a miss, and the
+ *     hazard word is cleared; else it begins anew
  *
  * Order of the daemon's stores, each a release, and the partner that relies on it:
  *
  *   insert, replace   the object's bytes are complete before it is asked to publish it; ledger;
  *                     one store of the entry                     (reader: acquire of the entry)
- *   remove            ledger; entry 0; version
- *   move on           entries into the next index; `moved`; version; entries 0
- *                     (reader: misses only if state and control did not change)
+ *   remove            ledger; entry 0, or an entry of the chain in its place, that:
+ *   come closer       the entry in its bucket; the bucket's version; 0 where it was in the chain
+ *                     (reader: who misses it there finds another version)
+ *   unchain           who linked to the overflow bucket links to its next one; the versions of all
+ *                     buckets that link to the chain; only then it is used again
+ *                     (reader: who was led elsewhere by it finds another version)
+ *   move on           all entries of a group into the next index; `moved`; entries 0
+ *                     (reader: who misses them finds `moved`)
  *   memory comes back after its entries have gone and a scan of hazard words, begun later, has
  *                     found none of them there                   (reader: hazard, barrier, entry)
  *
@@ -52,8 +63,11 @@
 #define INDEX_MAGIC 0x3158444e52425256ULL /* "VRBNDX1" */
 
 enum {
+	INDEX_LAYOUT = 1,
 	INDEX_ENTRIES = 7,
-	INDEX_CHAIN_MAX = 4, /* overflow buckets behind one */
+	INDEX_GROUP =
+		4, /* buckets that share overflow ones; their number is a multiple of it */
+	INDEX_CHAIN_MAX = 4, /* overflow buckets of a group */
 	INDEX_HEAD = 4096,
 };
 
@@ -116,8 +130,8 @@ static inline struct index_control index_control_unpack(uint64_t word)
 }
 
 struct index_entry {
-	uint64_t offset; /* 0: empty */
-	uint32_t tag, hint, gen;
+	uint64_t offset;
+	uint32_t tag, hint, gen; /* gen: never 0 */
 };
 
 #define INDEX_HINT_MASK ((uint64_t)15 << 56)

@@ -1,0 +1,751 @@
+#include "daemon/core/cache/index.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/base.h"
+
+/* A test that looks between two stores brings its own. */
+#ifndef index_store
+#define index_store(word, value) atomic_store_explicit(word, value, memory_order_release)
+#endif
+
+enum {
+	PAGE = 4096,
+	/* Entries for each two buckets, from which on an index is full. */
+	FULL = 13,
+	/* Buckets for one overflow bucket. */
+	CHAINED = 4,
+	/* Entries of one bucket with one tag, from which on that is no accident. */
+	CROWD = 4,
+	GENS = 15,
+	/* The next index has room for so many entries of a hundred. */
+	GROWTH = 125,
+	/* It is full when so few of its overflow buckets are left: one in so many. */
+	SPARE = 16,
+	/* Records are asked for so many groups before they are read. */
+	AHEAD = 2,
+};
+
+static_assert(INDEX_HEAD % PAGE == 0 && PAGE % sizeof(struct index_bucket) == 0,
+	      "files are whole pages");
+
+/* ---- words ---- */
+
+static uint64_t word_of(const _Atomic uint64_t *word)
+{
+	return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static uint64_t position_of(uint64_t bucket, uint32_t slot)
+{
+	return bucket * INDEX_ENTRIES + slot;
+}
+
+static _Atomic uint64_t *entry_at(const struct index_table *table, uint64_t position)
+{
+	return &table->buckets[position / INDEX_ENTRIES].entries[position % INDEX_ENTRIES];
+}
+
+static bool is_chained(const struct index_table *table, uint64_t bucket)
+{
+	return bucket >= table->layout.buckets;
+}
+
+/* The overflow bucket that this one links to; 0: none, for that is none. */
+static uint64_t link_of(const struct index_table *table, uint64_t bucket)
+{
+	uint32_t link = index_control_unpack(word_of(&table->buckets[bucket].control)).link;
+
+	return link ? table->layout.buckets + link - 1 : 0;
+}
+
+static void link_set(struct index_table *table, uint64_t bucket, uint64_t to, bool bump)
+{
+	_Atomic uint64_t *word = &table->buckets[bucket].control;
+	struct index_control control = index_control_unpack(word_of(word));
+
+	control.link = to ? (uint32_t)(to - table->layout.buckets) + 1 : 0;
+	control.version += bump;
+	index_store(word, index_control_pack(control));
+}
+
+static uint64_t group_of(uint64_t bucket)
+{
+	return bucket - bucket % INDEX_GROUP;
+}
+
+/* The first overflow bucket of a group, or 0. */
+static uint64_t chain_of(const struct index_table *table, uint64_t group)
+{
+	for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
+		if (link_of(table, i))
+			return link_of(table, i);
+	return 0;
+}
+
+/* Its slots with entries of this tag, as bits. */
+static uint32_t slots_with(const struct index_bucket *bucket, uint32_t tag)
+{
+	uint32_t slots = 0;
+
+	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i) {
+		uint64_t entry = word_of(&bucket->entries[i]);
+
+		slots |= (uint32_t)(entry && (uint16_t)entry == tag) << i;
+	}
+	return slots;
+}
+
+static bool is_empty(const struct index_bucket *bucket)
+{
+	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i)
+		if (word_of(&bucket->entries[i]))
+			return false;
+	return true;
+}
+
+/* INDEX_ENTRIES: there is none. */
+static uint32_t slot_without(const struct index_bucket *bucket)
+{
+	uint32_t slot = 0;
+
+	while (slot < INDEX_ENTRIES && word_of(&bucket->entries[slot]))
+		++slot;
+	return slot;
+}
+
+static uint64_t hash_of(const struct index *index, uint32_t number)
+{
+	uint64_t hash;
+
+	memcpy(&hash, (const char *)index->records.first + number * index->records.stride,
+	       sizeof(hash));
+	return hash;
+}
+
+static struct index_mix mix_of(const struct index_table *table, uint64_t hash)
+{
+	return index_mix(hash, table->seed, table->layout.buckets);
+}
+
+static uint64_t home_of(const struct index *index, const struct index_table *table,
+			uint64_t position)
+{
+	return mix_of(table, hash_of(index, table->numbers[position])).bucket;
+}
+
+/* ---- tables ---- */
+
+struct index_layout index_layout_for(uint64_t objects)
+{
+	const uint64_t page = PAGE / sizeof(struct index_bucket);
+	uint64_t buckets = (objects * 2 + FULL - 1) / FULL;
+	uint64_t overflow, rest;
+
+	buckets = (buckets + INDEX_GROUP - 1) / INDEX_GROUP * INDEX_GROUP;
+	buckets = u64_max(buckets, page / (CHAINED + 1) * CHAINED);
+	overflow = (buckets + CHAINED - 1) / CHAINED;
+	rest = (buckets + overflow) % page;
+	return (struct index_layout){buckets, overflow + (rest ? page - rest : 0)};
+}
+
+uint64_t index_positions(struct index_layout layout)
+{
+	return (layout.buckets + layout.overflow) * INDEX_ENTRIES;
+}
+
+void index_format(void *file, const struct index_config *config)
+{
+	struct index_layout layout = config->layout;
+	struct index_head *head = file;
+	struct index_bucket *buckets = index_buckets(file);
+
+	assert(layout.buckets && !(layout.buckets % INDEX_GROUP));
+	assert(layout.overflow < INT32_MAX && layout.buckets + layout.overflow < UINT32_MAX);
+	head->layout = INDEX_LAYOUT;
+	head->cache = config->cache;
+	head->generation = config->generation;
+	head->buckets = layout.buckets;
+	head->overflow = layout.overflow;
+	head->seed = config->seed;
+	atomic_store_explicit(&head->epoch, config->epoch, memory_order_relaxed);
+	atomic_store_explicit(&head->clock, config->clock, memory_order_relaxed);
+	for (uint64_t i = 0; i < layout.buckets + layout.overflow; ++i)
+		atomic_store_explicit(&buckets[i].control,
+				      index_control_pack((struct index_control){0}),
+				      memory_order_relaxed);
+	atomic_store_explicit(&head->state, index_state_pack((struct index_state){0}),
+			      memory_order_relaxed);
+	head->magic = INDEX_MAGIC;
+}
+
+struct index_table index_table(void *file, uint32_t *numbers)
+{
+	struct index_head *head = file;
+
+	return (struct index_table){
+		.head = head,
+		.buckets = index_buckets(file),
+		.numbers = numbers,
+		.layout = {head->buckets, head->overflow},
+		.seed = head->seed,
+	};
+}
+
+/* 0: there is none. */
+static uint64_t overflow_take(struct index_table *table)
+{
+	uint64_t bucket = table->free;
+
+	if (bucket)
+		table->free = table->numbers[position_of(bucket, 0)];
+	else if (table->fresh < table->layout.overflow)
+		bucket = table->layout.buckets + table->fresh++;
+	else
+		return 0;
+	++table->chained;
+	return bucket;
+}
+
+static void overflow_free(struct index_table *table, uint64_t bucket)
+{
+	table->numbers[position_of(bucket, 0)] = (uint32_t)table->free;
+	table->free = bucket;
+	--table->chained;
+}
+
+static void entry_put(struct index_table *table, uint64_t position, uint32_t number,
+		      struct index_entry entry)
+{
+	assert(number != INDEX_NONE && !(entry.offset & 15));
+	table->numbers[position] = number;
+	index_store(entry_at(table, position), index_entry_pack(entry));
+}
+
+static uint32_t gen_next(uint32_t gen)
+{
+	return gen % GENS + 1;
+}
+
+/*
+ * A slot for an entry of the bucket `home` in its group's chain, and what has to link to the slot's
+ * bucket: that bucket itself, if it is in the chain already.
+ */
+static int chain_slot(struct index_table *table, uint64_t home, uint64_t *ret_position,
+		      uint64_t *ret_last)
+{
+	uint64_t last = home, length = 0, bucket;
+	uint32_t slot;
+
+	for (bucket = chain_of(table, group_of(home)); bucket;
+	     bucket = link_of(table, bucket)) {
+		slot = slot_without(&table->buckets[bucket]);
+		if (slot < INDEX_ENTRIES) {
+			*ret_position = position_of(bucket, slot);
+			*ret_last = bucket;
+			return 0;
+		}
+		++length;
+		last = bucket;
+	}
+	if (length == INDEX_CHAIN_MAX) {
+		table->crowded |= table->count * 2 < table->layout.buckets * FULL;
+		return INDEX_E_FULL;
+	}
+	bucket = overflow_take(table);
+	if (!bucket)
+		return INDEX_E_FULL;
+	link_set(table, bucket, 0, false);
+	*ret_position = position_of(bucket, 0);
+	*ret_last = last;
+	return 0;
+}
+
+static int table_insert(struct index_table *table, uint64_t hash, uint32_t number,
+			uint64_t offset, uint32_t hint)
+{
+	struct index_mix mix = mix_of(table, hash);
+	struct index_bucket *bucket = &table->buckets[mix.bucket];
+	uint32_t slot = slot_without(bucket);
+	uint64_t position = position_of(mix.bucket, slot), last = mix.bucket, chained;
+
+	if (slot == INDEX_ENTRIES && chain_slot(table, mix.bucket, &position, &last))
+		return INDEX_E_FULL;
+	table->gen = gen_next(table->gen);
+	entry_put(table, position, number,
+		  (struct index_entry){offset, mix.tag, hint, table->gen});
+	++table->count;
+	chained = position / INDEX_ENTRIES;
+	if (last != chained)
+		link_set(table, last, chained, false);
+	if (slot == INDEX_ENTRIES && !link_of(table, mix.bucket))
+		link_set(table, mix.bucket, chain_of(table, group_of(mix.bucket)), false);
+	if (__builtin_popcount(slots_with(bucket, mix.tag)) >= CROWD)
+		table->crowded = true;
+	return 0;
+}
+
+/* An entry of the bucket in its chain; false: it has none there. */
+static bool chained_entry(const struct index *index, const struct index_table *table,
+			  uint64_t home, uint64_t *ret_position)
+{
+	for (uint64_t bucket = link_of(table, home); bucket; bucket = link_of(table, bucket))
+		for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot) {
+			uint64_t position = position_of(bucket, slot);
+
+			if (!word_of(entry_at(table, position)) ||
+			    home_of(index, table, position) != home)
+				continue;
+			*ret_position = position;
+			return true;
+		}
+	return false;
+}
+
+/* The overflow bucket has no entries: nobody is led there any more, and it is free. */
+static void unchain(struct index_table *table, uint64_t group, uint64_t bucket)
+{
+	uint64_t next = link_of(table, bucket), first = chain_of(table, group);
+
+	for (uint64_t i = first; i != bucket && i; i = link_of(table, i))
+		if (link_of(table, i) == bucket)
+			link_set(table, i, next, false);
+	for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
+		if (link_of(table, i))
+			link_set(table, i, first == bucket ? next : first, true);
+	overflow_free(table, bucket);
+}
+
+/* An entry has gone from the chain. */
+static void chain_settle(struct index *index, struct index_table *table, uint64_t home,
+			 uint64_t bucket)
+{
+	uint64_t position;
+
+	if (is_empty(&table->buckets[bucket]))
+		unchain(table, group_of(home), bucket);
+	if (link_of(table, home) && !chained_entry(index, table, home, &position))
+		link_set(table, home, 0, true);
+}
+
+static void table_remove(struct index *index, struct index_table *table, uint64_t home,
+			 uint64_t position)
+{
+	uint64_t bucket = position / INDEX_ENTRIES, from;
+
+	--table->count;
+	if (!is_chained(table, bucket) && chained_entry(index, table, home, &from)) {
+		/* One of its own comes closer, into its place. */
+		table->numbers[position] = table->numbers[from];
+		index_store(entry_at(table, position), word_of(entry_at(table, from)));
+		link_set(table, home, link_of(table, home), true);
+		position = from;
+		bucket = from / INDEX_ENTRIES;
+	}
+	index_store(entry_at(table, position), 0);
+	if (is_chained(table, bucket))
+		chain_settle(index, table, home, bucket);
+}
+
+static bool table_find(const struct index *index, struct index_table *table, uint64_t hash,
+		       struct index_at *ret)
+{
+	struct index_mix mix = mix_of(table, hash);
+
+	for (uint64_t bucket = mix.bucket;;) {
+		uint32_t slots = slots_with(&table->buckets[bucket], mix.tag);
+
+		for (; slots; slots &= slots - 1) {
+			uint64_t position = position_of(bucket, (uint32_t)__builtin_ctz(slots));
+
+			if (hash_of(index, table->numbers[position]) != hash)
+				continue;
+			*ret = (struct index_at){table, mix.bucket, position,
+						 table->numbers[position]};
+			return true;
+		}
+		bucket = link_of(table, bucket);
+		if (!bucket)
+			return false;
+	}
+}
+
+/* ---- the index ---- */
+
+void index_init(struct index *index, struct index_table table, struct index_records records)
+{
+	*index = (struct index){.now = table, .records = records};
+}
+
+/* Whether a hash leads into the next index. */
+static bool is_next(const struct index *index, uint64_t hash)
+{
+	return index->next.head && mix_of(&index->now, hash).bucket < index->moved;
+}
+
+void index_fetch(const struct index *index, uint64_t hash)
+{
+	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
+	uint64_t bucket = mix_of(table, hash).bucket;
+
+	__builtin_prefetch(&table->buckets[bucket]);
+	__builtin_prefetch(&table->numbers[position_of(bucket, 0)]);
+}
+
+uint32_t index_guess(const struct index *index, uint64_t hash)
+{
+	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
+	struct index_mix mix = mix_of(table, hash);
+	uint32_t slots = slots_with(&table->buckets[mix.bucket], mix.tag);
+
+	if (!slots)
+		return INDEX_NONE;
+	return table->numbers[position_of(mix.bucket, (uint32_t)__builtin_ctz(slots))];
+}
+
+bool index_find(struct index *index, uint64_t hash, struct index_at *ret)
+{
+	return table_find(index, is_next(index, hash) ? &index->next : &index->now, hash, ret);
+}
+
+uint64_t index_count(const struct index *index)
+{
+	return index->now.count + index->next.count;
+}
+
+int index_insert(struct index *index, uint64_t hash, uint32_t number, uint64_t offset,
+		 uint32_t hint)
+{
+	return table_insert(is_next(index, hash) ? &index->next : &index->now, hash, number,
+			    offset, hint);
+}
+
+uint32_t index_rival(const struct index *index, uint64_t hash)
+{
+	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
+	uint64_t bucket = mix_of(table, hash).bucket;
+
+	assert(slot_without(&table->buckets[bucket]) == INDEX_ENTRIES);
+	return table->numbers[position_of(bucket, table->gen % INDEX_ENTRIES)];
+}
+
+void index_replace(struct index *index, const struct index_at *at, uint32_t number,
+		   uint64_t offset, uint32_t hint)
+{
+	struct index_entry entry = index_entry_at(at);
+
+	entry.offset = offset;
+	entry.hint = hint;
+	entry.gen = gen_next(entry.gen);
+	entry_put(at->table, at->position, number, entry);
+}
+
+void index_remove(struct index *index, const struct index_at *at)
+{
+	table_remove(index, at->table, at->home, at->position);
+}
+
+struct index_entry index_entry_at(const struct index_at *at)
+{
+	return index_entry_unpack(word_of(entry_at(at->table, at->position)));
+}
+
+void index_hint(struct index *index, const struct index_at *at, uint32_t hint)
+{
+	struct index_entry entry = index_entry_at(at);
+
+	entry.hint = hint;
+	index_store(entry_at(at->table, at->position), index_entry_pack(entry));
+}
+
+bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t place,
+		 struct index_at *ret)
+{
+	struct index_table *tables[] = {&index->now, &index->next};
+
+	if (slot >= INDEX_ENTRIES)
+		return false;
+	for (uint32_t i = 0; i < ARRAY_SIZE(tables); ++i) {
+		struct index_table *table = tables[i];
+		uint64_t position = position_of(bucket, slot), entry;
+
+		if (bucket >= table->layout.buckets + table->layout.overflow)
+			continue;
+		entry = word_of(entry_at(table, position));
+		if (!entry || (index_entry_unpack(entry).offset >> 4 & 0xffff) != place)
+			continue;
+		*ret = (struct index_at){table, home_of(index, table, position), position,
+					 table->numbers[position]};
+		return true;
+	}
+	return false;
+}
+
+void index_epoch_set(struct index *index, uint64_t epoch)
+{
+	assert(epoch);
+	index_store(&index->now.head->epoch, epoch);
+	if (index->next.head)
+		index_store(&index->next.head->epoch, epoch);
+}
+
+void index_clock_set(struct index *index, uint64_t clock)
+{
+	index_store(&index->now.head->clock, clock);
+	if (index->next.head)
+		index_store(&index->next.head->clock, clock);
+}
+
+/* ---- moving on ---- */
+
+bool index_wants(const struct index *index, struct index_layout *ret, bool *ret_seed)
+{
+	const struct index_table *table = &index->now;
+	uint64_t room = table->layout.buckets * FULL / 2;
+	bool full = table->count >= room ||
+		    table->layout.overflow - table->chained <= table->layout.overflow / SPARE;
+
+	if (index->next.head || (!full && !table->crowded))
+		return false;
+	*ret = table->layout;
+	if (full)
+		*ret = index_layout_for(u64_max(table->count, room) * GROWTH / 100);
+	*ret_seed = table->crowded;
+	return true;
+}
+
+static void state_set(struct index *index)
+{
+	struct index_state state = {.moved = index->moved, .next = true};
+
+	index_store(&index->now.head->state, index_state_pack(state));
+}
+
+void index_next_begin(struct index *index, struct index_table next)
+{
+	assert(!index->next.head && !next.count);
+	assert(next.head->generation == index->now.head->generation + 1);
+	index->next = next;
+	index->moved = 0;
+	index_epoch_set(index, word_of(&index->now.head->epoch));
+	index_clock_set(index, word_of(&index->now.head->clock));
+	state_set(index);
+}
+
+/* The group's buckets, then its overflow buckets. How many. */
+static uint32_t group_list(const struct index_table *table, uint64_t group,
+			   uint64_t ret[static INDEX_GROUP + INDEX_CHAIN_MAX])
+{
+	uint32_t n = 0;
+
+	while (n < INDEX_GROUP) {
+		ret[n] = group + n;
+		++n;
+	}
+	for (uint64_t i = chain_of(table, group); i; i = link_of(table, i))
+		ret[n++] = i;
+	return n;
+}
+
+/* Copies of what is in positions [0, n) of the buckets; not all have to be there. */
+static void copies_remove(struct index *index, const uint64_t *buckets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; ++i) {
+		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
+		uint32_t number = index->now.numbers[position];
+		struct index_at at;
+
+		if (word_of(entry_at(&index->now, position)) &&
+		    table_find(index, &index->next, hash_of(index, number), &at))
+			index_remove(index, &at);
+	}
+}
+
+/* What the records of the group's entries will be asked for. */
+static void group_fetch(const struct index *index, uint64_t group)
+{
+	const struct index_table *table = &index->now;
+
+	if (group >= table->layout.buckets)
+		return;
+	for (uint64_t i = position_of(group, 0); i < position_of(group + INDEX_GROUP, 0); ++i)
+		if (word_of(entry_at(table, i)))
+			__builtin_prefetch((const char *)index->records.first +
+					   table->numbers[i] * index->records.stride);
+}
+
+static int group_move(struct index *index, uint64_t group, uint32_t *ret_number)
+{
+	uint64_t buckets[INDEX_GROUP + INDEX_CHAIN_MAX];
+	struct index_table *now = &index->now;
+	uint32_t n = group_list(now, group, buckets) * INDEX_ENTRIES;
+
+	for (uint32_t i = 0; i < n; ++i) {
+		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
+		uint64_t word = word_of(entry_at(now, position));
+		struct index_entry entry = index_entry_unpack(word);
+		uint32_t number = now->numbers[position];
+
+		if (!word)
+			continue;
+		if (table_insert(&index->next, hash_of(index, number), number, entry.offset,
+				 entry.hint)) {
+			copies_remove(index, buckets, i);
+			*ret_number = number;
+			return INDEX_E_FULL;
+		}
+	}
+	index->moved = group + INDEX_GROUP;
+	state_set(index);
+	for (uint32_t i = 0; i < n; ++i) {
+		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
+
+		if (!word_of(entry_at(now, position)))
+			continue;
+		index_store(entry_at(now, position), 0);
+		--now->count;
+	}
+	for (uint32_t i = INDEX_GROUP; i < n / INDEX_ENTRIES; ++i)
+		overflow_free(now, buckets[i]);
+	return 0;
+}
+
+int index_next_step(struct index *index, uint64_t groups, uint32_t *ret_number)
+{
+	assert(index->next.head);
+	for (uint64_t i = 0; i < groups && !index_next_done(index); ++i) {
+		group_fetch(index, index->moved + AHEAD * INDEX_GROUP);
+		if (group_move(index, index->moved, ret_number))
+			return INDEX_E_FULL;
+	}
+	return 0;
+}
+
+bool index_next_done(const struct index *index)
+{
+	return index->moved == index->now.layout.buckets;
+}
+
+struct index_table index_next_end(struct index *index)
+{
+	struct index_table old = index->now;
+
+	assert(index->next.head && index_next_done(index));
+	index->now = index->next;
+	index->next = (struct index_table){0};
+	index->moved = 0;
+	return old;
+}
+
+/* ---- the walker ---- */
+
+/* The entries of one bucket; group: who may have entries there. */
+static const char *bucket_check(const struct index *index, const struct index_table *table,
+				uint64_t bucket, uint64_t group, uint64_t *count)
+{
+	bool found = false;
+
+	for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot) {
+		uint64_t position = position_of(bucket, slot), hash;
+		uint64_t word = word_of(entry_at(table, position));
+		struct index_entry entry = index_entry_unpack(word);
+		struct index_mix mix;
+		struct index_at at;
+
+		if (!word)
+			continue;
+		hash = hash_of(index, table->numbers[position]);
+		mix = mix_of(table, hash);
+		if (mix.tag != entry.tag || !entry.gen)
+			return "IN1: an entry is not what its object's hash says";
+		if (is_chained(table, bucket) ? group_of(mix.bucket) != group
+					      : mix.bucket != bucket)
+			return "IN1: an entry is not where its object's hash leads";
+		if (!table_find(index, (struct index_table *)table, hash, &at) ||
+		    at.position != position)
+			return "IN3: an entry is not reached, or there are two";
+		++*count;
+		found = true;
+	}
+	return found || !is_chained(table, bucket) ? NULL
+						   : "an empty overflow bucket is chained";
+}
+
+static const char *group_check(const struct index *index, const struct index_table *table,
+			       uint64_t group, uint64_t *count, uint64_t *chained)
+{
+	uint64_t chain = chain_of(table, group), length = 0, position;
+	const char *wrong = NULL;
+
+	for (uint64_t i = group; i < group + INDEX_GROUP && !wrong; ++i) {
+		uint64_t link = link_of(table, i);
+
+		if (link && link != chain)
+			return "the buckets of a group link to different chains";
+		wrong = bucket_check(index, table, i, group, count);
+	}
+	for (uint64_t i = chain; i && !wrong; i = link_of(table, i)) {
+		if (i >= table->layout.buckets + table->fresh || ++length > INDEX_CHAIN_MAX)
+			return "a chain leads elsewhere, or is too long";
+		wrong = bucket_check(index, table, i, group, count);
+	}
+	for (uint64_t i = group; i < group + INDEX_GROUP && !wrong; ++i) {
+		bool has = chained_entry(index, table, i, &position);
+
+		if (link_of(table, i) && !has)
+			wrong = "a bucket links to a chain where it has nothing";
+		else if (has && slot_without(&table->buckets[i]) < INDEX_ENTRIES)
+			wrong = "a bucket has room, and an entry in its chain";
+	}
+	*chained += length;
+	return wrong;
+}
+
+static const char *table_check(const struct index *index, const struct index_table *table,
+			       uint64_t from, uint64_t *ret_count)
+{
+	uint64_t count = 0, chained = 0, free = 0;
+	const char *wrong = NULL;
+
+	for (uint64_t i = 0; i < table->layout.buckets + table->layout.overflow; ++i) {
+		if (!(word_of(&table->buckets[i].control) >> 63))
+			return "a control word is 0";
+		for (uint32_t slot = 0; i < from && slot < INDEX_ENTRIES; ++slot)
+			if (word_of(&table->buckets[i].entries[slot]))
+				return "a bucket that has moved on has entries";
+	}
+	for (uint64_t i = from; i < table->layout.buckets && !wrong; i += INDEX_GROUP)
+		wrong = group_check(index, table, i, &count, &chained);
+	if (wrong)
+		return wrong;
+	for (uint64_t i = table->free; i; i = table->numbers[position_of(i, 0)]) {
+		if (!is_chained(table, i) || i >= table->layout.buckets + table->fresh ||
+		    ++free > table->fresh)
+			return "free overflow buckets lead elsewhere";
+		if (!is_empty(&table->buckets[i]))
+			return "a free overflow bucket has entries";
+	}
+	if (count != table->count || chained != table->chained)
+		return "there are more or fewer entries, or chains, than are counted";
+	if (chained + free != table->fresh)
+		return "an overflow bucket is lost";
+	*ret_count += count;
+	return NULL;
+}
+
+const char *index_check(const struct index *index, uint64_t *ret_count)
+{
+	struct index_state state = index_state_unpack(word_of(&index->now.head->state));
+	uint64_t count = 0;
+	const char *wrong;
+
+	if (state.next != !!index->next.head || state.moved != index->moved)
+		return "readers are told otherwise how far it has moved";
+	wrong = table_check(index, &index->now, index->moved, &count);
+	if (!wrong && index->next.head)
+		wrong = table_check(index, &index->next, 0, &count);
+	if (!wrong)
+		*ret_count = count;
+	return wrong;
+}

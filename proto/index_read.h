@@ -1,0 +1,210 @@
+/*
+ * Index read - a reader's walk through an index (proto/index.h): from a hash to the objects that
+ * may be what is looked for, each pinned by the reader's hazard word before it is looked at.
+ *
+ * IR1  What is there from the beginning of a walk to its end is found. What is never there is not.
+ * IR2  What a walk offers stays where it is until the hazard word says something else: by the next
+ *      step of a walk, or cleared by index_release().
+ * IR3  No store but to the hazard word; no wait for the daemon, wherever it stopped.
+ *
+ *	index_walk_begin(&walk, &view, hash, hazard, space);
+ *	while ((answer = index_walk_next(&walk, fence)) == INDEX_OFFERED)
+ *		if (its key is the one)
+ *			return it; index_release(hazard) once it is not needed any more
+ *	INDEX_MISS: it is not there. INDEX_ELSEWHERE: begin anew in the next index.
+ *
+ * All of it is inline, and a walk lives in registers.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/base.h"
+#include "proto/index.h"
+
+/* A test that goes its own ways between them brings its own. */
+#ifndef index_load
+#define index_load(word) atomic_load_explicit(word, memory_order_acquire)
+#define index_pin(hazard, value) atomic_store_explicit(hazard, value, memory_order_release)
+#define index_fence() atomic_thread_fence(memory_order_seq_cst)
+#endif
+
+/* An index file as it is mapped: what never changes is read once. */
+struct index_view {
+	const struct index_head *head;
+	const struct index_bucket *buckets;
+	uint64_t n_buckets, n_overflow, seed;
+};
+
+enum index_answer {
+	INDEX_OFFERED, /* walk->offset, pinned; a key of the same tag */
+	INDEX_MISS,
+	INDEX_ELSEWHERE, /* in the next index, or nowhere: the file is none */
+};
+
+struct index_walk {
+	const struct index_view *view;
+	_Atomic uint64_t *hazard;
+	uint64_t space; /* as in hazard words */
+	struct index_mix mix;
+	uint64_t control; /* of mix.bucket, when it began */
+	uint64_t bucket;  /* where it is */
+	uint32_t slots;   /* as bits: what is left to be looked at there */
+	uint32_t chain;   /* how far along it is */
+	bool begun;
+	/* What is offered. */
+	uint32_t slot;
+	uint64_t entry, offset;
+};
+
+/* False: this is no index, or one that is larger than what is mapped. */
+static inline bool index_view_open(struct index_view *ret, const void *file, uint64_t size)
+{
+	const struct index_head *head = file;
+	struct index_view view = {.head = head};
+
+	if (size < INDEX_HEAD + sizeof(struct index_bucket) || head->magic != INDEX_MAGIC ||
+	    head->layout != INDEX_LAYOUT)
+		return false;
+	view.buckets =
+		(const struct index_bucket *)(const void *)((const char *)file + INDEX_HEAD);
+	view.n_buckets = head->buckets;
+	view.n_overflow = head->overflow;
+	view.seed = head->seed;
+	size = (size - INDEX_HEAD) / sizeof(struct index_bucket);
+	if (!view.n_buckets || view.n_buckets > size || view.n_overflow > size - view.n_buckets)
+		return false;
+	*ret = view;
+	return true;
+}
+
+/* For who looks for many: first all of these; */
+static inline struct index_mix index_view_fetch(const struct index_view *view, uint64_t hash)
+{
+	struct index_mix mix = index_mix(hash, view->seed, view->n_buckets);
+
+	__builtin_prefetch(&view->buckets[mix.bucket]);
+	return mix;
+}
+
+/* Its slots with entries of this tag, as bits, and perhaps some without entries. */
+static inline uint32_t index_slots(const struct index_bucket *bucket, uint32_t tag)
+{
+	uint32_t slots = 0;
+
+#pragma GCC unroll 7
+	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i)
+		slots |= (uint32_t)((uint16_t)index_load(&bucket->entries[i]) == tag) << i;
+	return slots;
+}
+
+/* then all of these: where it is likely to be, to be prefetched and not to be believed. 0: nowhere. */
+static inline uint64_t index_view_guess(const struct index_view *view, struct index_mix mix)
+{
+	const struct index_bucket *bucket = &view->buckets[mix.bucket];
+	uint32_t slots = index_slots(bucket, mix.tag);
+
+	if (!slots)
+		return 0;
+	return index_entry_unpack(index_load(&bucket->entries[__builtin_ctz(slots)])).offset;
+}
+
+/* then the walks. space: its handle. */
+static inline void index_walk_start(struct index_walk *walk, const struct index_view *view,
+				    struct index_mix mix, _Atomic uint64_t *hazard,
+				    uint32_t space)
+{
+	*walk = (struct index_walk){
+		.view = view, .hazard = hazard, .space = (uint64_t)space << 44, .mix = mix};
+}
+
+static inline void index_walk_begin(struct index_walk *walk, const struct index_view *view,
+				    uint64_t hash, _Atomic uint64_t *hazard, uint32_t space)
+{
+	index_walk_start(walk, view, index_mix(hash, view->seed, view->n_buckets), hazard,
+			 space);
+}
+
+static inline void index_release(_Atomic uint64_t *hazard)
+{
+	index_pin(hazard, 0);
+}
+
+/* Has the bucket moved on, or is there nothing to be read? */
+static inline bool index_walk_elsewhere(const struct index_walk *walk)
+{
+	uint64_t state = index_load(&walk->view->head->state);
+
+	return !state || walk->mix.bucket < index_state_unpack(state).moved;
+}
+
+/*
+ * fence: the barrier is a full one; else one for the compiler, where the daemon's scans are
+ * preceded by an expedited membarrier that this process is registered for.
+ */
+static inline enum index_answer index_walk_next(struct index_walk *walk, bool fence)
+{
+	const struct index_view *view = walk->view;
+	uint64_t entry, again;
+	uint32_t link;
+
+	if (!walk->begun)
+		goto begin;
+	for (;;) {
+		while (walk->slots) {
+			const _Atomic uint64_t *word;
+
+			walk->slot = (uint32_t)__builtin_ctz(walk->slots);
+			walk->slots &= walk->slots - 1;
+			word = &view->buckets[walk->bucket].entries[walk->slot];
+			entry = index_load(word);
+			if (!entry || (uint16_t)entry != walk->mix.tag)
+				continue;
+			walk->offset = index_entry_unpack(entry).offset;
+			index_pin(walk->hazard, walk->space | walk->offset);
+			if (fence)
+				index_fence();
+			else
+				atomic_signal_fence(memory_order_seq_cst);
+			again = index_load(word);
+			if (!likely(!((entry ^ again) & ~INDEX_HINT_MASK)))
+				goto begin;
+			walk->entry = again;
+			return INDEX_OFFERED;
+		}
+		/* Along the chain. */
+		link = index_control_unpack(
+			       walk->chain ? index_load(&view->buckets[walk->bucket].control)
+					   : walk->control)
+			       .link;
+		if (!link || link > view->n_overflow || walk->chain == INDEX_CHAIN_MAX) {
+			if (index_walk_elsewhere(walk))
+				break;
+			if (index_load(&view->buckets[walk->mix.bucket].control) !=
+			    walk->control)
+				goto begin;
+			if (link)
+				break;
+			index_release(walk->hazard);
+			return INDEX_MISS;
+		}
+		++walk->chain;
+		walk->bucket = view->n_buckets + link - 1;
+		walk->slots = index_slots(&view->buckets[walk->bucket], walk->mix.tag);
+		continue;
+	begin:
+		if (index_walk_elsewhere(walk))
+			break;
+		walk->begun = true;
+		walk->chain = 0;
+		walk->bucket = walk->mix.bucket;
+		walk->control = index_load(&view->buckets[walk->bucket].control);
+		if (!walk->control)
+			break;
+		walk->slots = index_slots(&view->buckets[walk->bucket], walk->mix.tag);
+	}
+	index_release(walk->hazard);
+	return INDEX_ELSEWHERE;
+}
