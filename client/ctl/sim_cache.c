@@ -7,15 +7,16 @@
 #include "base/base.h"
 
 /* Objects to begin with, if there may be so many: a policy forgets things when it grows. */
+enum { EXPIRED = 64 };
+
 enum { OBJECTS_FIRST = 1 << 20, OBJECTS_FIRST_BYTES = 1 << 16, OBJECTS_MAX = 1 << 30 };
 
 static struct policy_object object_of(const struct sim_cache *cache, uint32_t number)
 {
 	return (struct policy_object){
 		.number = number,
-		.size = cache->bytes
-				? (uint32_t)u64_min(cache->all[number].size, POLICY_SIZE_MAX)
-				: 1,
+		.size = cache->bytes ? (uint32_t)u64_min(cache->sizes[number], POLICY_SIZE_MAX)
+				     : 1,
 		.hash = cache->index.hashes[number],
 	};
 }
@@ -27,13 +28,17 @@ static void look(void *host, uint32_t number, struct policy_object *ret)
 
 static int hold(struct sim_cache *cache, uint32_t objects)
 {
-	struct sim_object *all;
+	uint64_t *sizes;
 	uint32_t *unused;
 
-	all = reallocarray(cache->all, objects, sizeof(*all));
-	if (!all)
+	if (cache->bytes) {
+		sizes = reallocarray(cache->sizes, objects, sizeof(*sizes));
+		if (!sizes)
+			return -ENOMEM;
+		cache->sizes = sizes;
+	}
+	if (cache->wheel.nodes && wheel_grow(&cache->wheel, objects))
 		return -ENOMEM;
-	cache->all = all;
 	unused = reallocarray(cache->unused, objects, sizeof(*unused));
 	if (!unused)
 		return -ENOMEM;
@@ -84,7 +89,8 @@ void sim_cache_deinit(struct sim_cache *cache)
 	if (cache->state)
 		cache->policy->deinit(cache->state);
 	sim_index_deinit(&cache->index);
-	free(cache->all);
+	free(cache->sizes);
+	wheel_deinit(&cache->wheel);
 	free(cache->unused);
 	*cache = (struct sim_cache){0};
 }
@@ -94,7 +100,9 @@ static void drop(struct sim_cache *cache, uint32_t number, bool evicted)
 	struct policy_object object = object_of(cache, number);
 
 	cache->policy->remove(cache->state, &object, evicted);
-	cache->used -= cache->bytes ? cache->all[number].size : 1;
+	cache->used -= cache->bytes ? cache->sizes[number] : 1;
+	if (cache->wheel.nodes)
+		wheel_remove(&cache->wheel, number);
 	sim_index_remove(&cache->index, number);
 	cache->unused[cache->n_unused++] = number;
 }
@@ -110,6 +118,9 @@ static int put(struct sim_cache *cache, const struct sim_request *request)
 
 	if (size > cache->capacity)
 		return 0;
+	if (request->ttl && !cache->wheel.nodes &&
+	    wheel_init(&cache->wheel, cache->now, 1, cache->objects))
+		return -ENOMEM;
 	cache->policy->admit(cache->state, &object);
 	while (cache->used + size > cache->capacity)
 		drop(cache, cache->policy->victim(cache->state), true);
@@ -119,14 +130,25 @@ static int put(struct sim_cache *cache, const struct sim_request *request)
 		object.number = cache->n_objects++;
 	else
 		return -ENOMEM;
-	cache->all[object.number] = (struct sim_object){
-		.size = request->size,
-		.deadline = request->ttl ? cache->now + request->ttl : UINT64_MAX,
-	};
+	if (cache->bytes)
+		cache->sizes[object.number] = size;
+	if (request->ttl)
+		wheel_set(&cache->wheel, object.number, cache->now + request->ttl);
 	sim_index_put(&cache->index, request->hash, object.number);
 	cache->policy->insert(cache->state, &object);
 	cache->used += size;
 	return 0;
+}
+
+static void expire(struct sim_cache *cache)
+{
+	uint32_t numbers[EXPIRED], n;
+
+	do {
+		n = wheel_turn(&cache->wheel, cache->now, numbers, EXPIRED);
+		for (uint32_t i = 0; i < n; i++)
+			drop(cache, numbers[i], false);
+	} while (wheel_next(&cache->wheel) <= cache->now);
 }
 
 int sim_cache_run(struct sim_cache *cache, const struct sim_request *requests, size_t n)
@@ -134,16 +156,17 @@ int sim_cache_run(struct sim_cache *cache, const struct sim_request *requests, s
 	int r;
 
 	for (size_t i = 0; i < n; i++, cache->now++) {
-		uint32_t number = sim_index_find(&cache->index, requests[i].hash);
+		uint32_t number;
 
-		if (number != SIM_NONE && cache->all[number].deadline > cache->now) {
+		if (cache->wheel.nodes)
+			expire(cache);
+		number = sim_index_find(&cache->index, requests[i].hash);
+		if (number != SIM_NONE) {
 			struct policy_object object = object_of(cache, number);
 
 			cache->policy->access(cache->state, &object);
 			continue;
 		}
-		if (number != SIM_NONE)
-			drop(cache, number, false);
 		cache->misses++;
 		cache->bytes_missed += requests[i].size;
 		r = put(cache, &requests[i]);
@@ -167,7 +190,7 @@ const char *sim_cache_check(const struct sim_cache *cache)
 			continue;
 		if (sim_index_find(&cache->index, cache->index.hashes[i]) != i)
 			return "SI2: a key is not known by its number";
-		used += cache->bytes ? cache->all[i].size : 1;
+		used += cache->bytes ? cache->sizes[i] : 1;
 		held++;
 	}
 	if (held != count || held + cache->n_unused != cache->n_objects)

@@ -1,11 +1,11 @@
 /*
  * Cache - what one policy keeps at one capacity, while requests pass.
  *
- * SC1  A request hits if its key is there and has not expired. One that misses is admitted, victims
+ * SC1  A request hits if its key is there. One that misses is admitted, victims
  *      go until there is room, and it is inserted; one larger than the capacity is never inserted,
  *      and nothing goes for it. A hit changes neither the size nor the time to live.
  * SC2  The sizes of what is there add up to the capacity at most. Without bytes each counts 1.
- * SC3  What has a time to live of n, inserted by request i, is there up to request i + n - 1.
+ * SC3  What request i inserted with a time to live of n is there up to request i + n - 1.
  * SC4  To a policy, what is larger than POLICY_SIZE_MAX is as large as that; to the capacity it
  *      counts in full.
  */
@@ -18,18 +18,15 @@
 #include "client/ctl/sim_index.h"
 #include "client/ctl/sim_trace.h"
 #include "daemon/core/policy/policy.h"
-
-struct sim_object {
-	uint64_t size;
-	uint64_t deadline; /* the request at which it is no more; UINT64_MAX: none */
-};
+#include "daemon/core/wheel.h"
 
 struct sim_cache {
 	const struct policy *policy;
 	void *state;
 	struct sim_index index;
-	struct sim_object *all; /* by number */
-	uint32_t *unused;       /* numbers that were used and are not */
+	uint64_t *sizes;    /* by number; NULL without bytes */
+	struct wheel wheel; /* ticks are requests; there is none until something expires */
+	uint32_t *unused;   /* numbers that were used and are not */
 	uint32_t objects, n_objects, n_unused;
 	uint32_t objects_max;
 	bool bytes;

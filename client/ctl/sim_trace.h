@@ -52,7 +52,10 @@ struct trace_options {
 
 struct sim_trace;
 
-/* "-" is standard input. What fails says why in `complaint`, now and later. */
+/*
+ * "-" is standard input. What fails says why in `complaint`, now and later; both are the caller's
+ * until trace_free().
+ */
 int trace_new(struct sim_trace **ret, const char *path, const struct trace_options *options,
 	      char complaint[static TRACE_COMPLAINT_MAX]);
 void trace_free(struct sim_trace *trace);
