@@ -16,7 +16,9 @@
 #define GLOBAL (BIT(SOCKET) | BIT(JSON) | BIT(TIMEOUT) | BIT(HELP) | BIT(VERSION))
 #define BUDGETS (BIT(LIMIT) | BIT(RESERVE) | BIT(CLIENT_LIMIT) | BIT(WEIGHT))
 #define CREATING (BUDGETS | BIT(MODE) | BIT(PLACEMENT) | BIT(NUMA))
-#define SIMULATING (BIT(POLICY) | BIT(CAPACITY) | BIT(FORMAT) | BIT(BYTES) | BIT(BELADY))
+#define SIMULATING                                                                           \
+	(BIT(POLICY) | BIT(CAPACITY) | BIT(FORMAT) | BIT(BYTES) | BIT(BELADY) | BIT(CURVE) | \
+	 BIT(SVG))
 
 static enum answer verb_help(struct call *call);
 

@@ -204,22 +204,34 @@ static enum answer stage_survey(struct stage *stage)
 	return r ? refuse_trace(stage, r) : ANSWER_OK;
 }
 
+/* In numbers; how many. */
+static size_t capacities_of(const struct stage *stage, uint64_t ret[static TASK_CAPACITIES_MAX])
+{
+	const struct sim_task *task = stage->task;
+	size_t n = 0;
+
+	for (size_t i = 0; i < task->n_capacities; i++) {
+		ret[n] = capacity_of(&task->capacities[i],
+				     task->bytes ? stage->survey.bytes : stage->survey.keys);
+		n += !task->curve || !n || ret[n] != ret[n - 1];
+	}
+	return n;
+}
+
 static enum answer caches_new(struct stage *stage)
 {
 	const struct sim_task *task = stage->task;
-	size_t n = task->n_capacities * task->n_policies;
+	uint64_t capacities[TASK_CAPACITIES_MAX];
+	size_t n = capacities_of(stage, capacities) * task->n_policies;
 
 	stage->caches = calloc(n, sizeof(*stage->caches));
 	if (!stage->caches)
 		return refuse_memory(stage);
 	for (; stage->n_caches < n; stage->n_caches++) {
-		const struct sim_capacity *capacity =
-			&task->capacities[stage->n_caches / task->n_policies];
 		struct sim_cache_options options = {
 			.policy = task->policies[stage->n_caches % task->n_policies],
 			.bytes = task->bytes,
-			.capacity = capacity_of(capacity, task->bytes ? stage->survey.bytes
-								      : stage->survey.keys),
+			.capacity = capacities[stage->n_caches / task->n_policies],
 			.keys = stage->surveyed ? stage->survey.keys : UINT64_MAX,
 			.next = stage->survey.next,
 		};

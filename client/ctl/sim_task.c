@@ -147,8 +147,14 @@ enum answer sim_task_read(struct sim_task *ret, const struct options *options, c
 	};
 	enum answer answer;
 
+	task.curve = options->given[OPTION_CURVE];
+	if (task.curve && capacities)
+		return answer_say(ANSWER_USAGE, "--curve has capacities of its own: leave out "
+						"--capacity");
+	if (options->given[OPTION_SVG] && !task.curve)
+		return answer_say(ANSWER_USAGE, "--svg goes with --curve");
 	if (!capacities)
-		capacities = CAPACITY_DEFAULT;
+		capacities = task.curve ? CAPACITIES_CURVE : CAPACITY_DEFAULT;
 	answer = format_read(&task, options->text[OPTION_FORMAT]);
 	if (!answer)
 		answer = policies_read(&task, options->text[OPTION_POLICY]);

@@ -26,6 +26,7 @@ struct sim_task {
 	bool bytes;
 	bool future; /* one of the policies is Belady's */
 	bool shares; /* one of the capacities is a share */
+	bool curve;  /* they are a curve's: those that are equal are one */
 };
 
 /* What is wrong is said. */

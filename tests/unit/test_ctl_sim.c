@@ -9,6 +9,7 @@
 #include "client/ctl/sim_belady.h"
 #include "client/ctl/sim_cache.h"
 #include "client/ctl/sim_capacity.h"
+#include "client/ctl/sim_curve.h"
 #include "client/ctl/sim_index.h"
 #include "client/ctl/sim_survey.h"
 #include "client/ctl/sim_trace.h"
@@ -663,6 +664,87 @@ START_TEST(a_survey_of_many_keys_grows)
 }
 END_TEST
 
+/* ---- curves */
+
+static char *curve_text(void (*show)(FILE *out, const struct sim_curve *curve),
+			const struct sim_curve *curve)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+
+	show(out, curve);
+	ck_assert_int_eq(fclose(out), 0);
+	return text;
+}
+
+START_TEST(a_curve_is_letters_over_capacities)
+{
+	static const struct replay_row rows[] = {
+		{"lru", 99, 1, 0, .miss_ratio = 0.60},
+		{"lfu", 99, 1, 0, .miss_ratio = 0.52},
+		{"lru", 123456, 1, 0, .miss_ratio = 0.5},
+		{"lfu", 123456, 1, 0, .miss_ratio = 0.5},
+		{"lru", 9990000, 1, 0, .miss_ratio = 0.4},
+		{"lfu", 9990000, 1, 0, .miss_ratio = 0.41},
+	};
+	const struct sim_curve curve = {
+		.title = "t", .rows = rows, .n_points = 3, .n_policies = 2};
+	_cleanup_(freep) char *text = curve_text(curve_print, &curve);
+
+	ck_assert_str_eq(text, "miss ratio\n"
+			       "0.6 + L\n"
+			       "    |\n    |\n    |\n    |\n    |\n    |\n    |\n"
+			       "    | F\n"
+			       "    |\n"
+			       "0.5 +        LF\n"
+			       "    |\n    |\n    |\n    |\n    |\n    |\n    |\n    |\n"
+			       "    |               F\n"
+			       "0.4 +---------------L------\n"
+			       "      99     123k   10M\n"
+			       "      capacity in objects, from 0.1% to 100% of all keys\n"
+			       "\n"
+			       "L lru  F lfu\n");
+}
+END_TEST
+
+START_TEST(letters_without_room_are_a_plus_that_is_explained)
+{
+	struct replay_row rows[9] = {0};
+	struct sim_curve curve = {
+		.title = "t", .rows = rows, .n_points = 1, .n_policies = 7, .bytes = true};
+	char *text;
+
+	for (size_t i = 0; i < 9; i++) /* all alike, the names, too */
+		rows[i] =
+			(struct replay_row){.policy = "aa", .capacity = 1536, .miss_ratio = 1};
+	text = curve_text(curve_print, &curve);
+	ck_assert_ptr_nonnull(strstr(text, "1.0 + Abcde+\n"));
+	ck_assert_ptr_nonnull(strstr(text, "      1.5K\n      capacity in bytes"));
+	ck_assert_ptr_nonnull(strstr(text, "g aa  + more\n"));
+	free(text);
+
+	curve.n_policies = 6;
+	text = curve_text(curve_print, &curve);
+	ck_assert_ptr_nonnull(strstr(text, "1.0 + Abcdef\n"));
+	ck_assert_ptr_null(strstr(text, "more"));
+	free(text);
+}
+END_TEST
+
+START_TEST(a_drawing_escapes_what_it_is_called)
+{
+	static const struct replay_row row = {"<&>", 1, 2, 1, .miss_ratio = 0.5};
+	const struct sim_curve curve = {
+		.title = "a<b>&c\n\xff", .rows = &row, .n_points = 1, .n_policies = 1};
+	_cleanup_(freep) char *text = curve_text(curve_draw, &curve);
+
+	ck_assert_ptr_nonnull(strstr(text, ">a&lt;b&gt;&amp;c\\n\\xff, 2 requests<"));
+	ck_assert_ptr_nonnull(strstr(text, ">&lt;&amp;&gt;<"));
+	ck_assert_ptr_null(strstr(text, "nan"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("ctl_sim");
@@ -690,6 +772,9 @@ int main(void)
 	tcase_add_test(caches, with_sizes_and_times_to_live_they_miss_as_a_list_does);
 	tcase_add_test(caches, an_object_beyond_what_a_policy_counts_takes_its_room_in_full);
 	tcase_add_test(caches, nobody_misses_less_than_belady_and_somebody_as_little);
+	tcase_add_test(caches, a_curve_is_letters_over_capacities);
+	tcase_add_test(caches, letters_without_room_are_a_plus_that_is_explained);
+	tcase_add_test(caches, a_drawing_escapes_what_it_is_called);
 	suite_add_tcase(suite, caches);
 	return suite_run(suite);
 }
