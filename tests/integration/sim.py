@@ -1,14 +1,16 @@
 #!/usr/bin/python3
 """varbosctl sim from outside: files and pipes, text and JSON, curves, and how it refuses.
 
-The tool is $VARBOSCTL. There is no daemon."""
+The tool is $VARBOSCTL, the tree $VARBOS_SOURCE. There is no daemon."""
 
 import json
+import lzma
 import os
 import pty
 import random
 import resource
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -18,6 +20,7 @@ import unittest
 import xml.etree.ElementTree
 
 CTL = os.environ["VARBOSCTL"]
+SOURCE = os.environ["VARBOS_SOURCE"]
 DEADLINE_S = 60
 POLICIES = ["s3fifo", "lru", "lfu", "fifo", "clock", "sieve", "2q", "wtinylfu", "gdsf"]
 KEYS = ["policy", "capacity", "requests", "misses", "miss_ratio", "byte_miss_ratio"]
@@ -151,6 +154,22 @@ class Sim(unittest.TestCase):
             "POLICY\tCAPACITY\tREQUESTS\tMISSES\tMISS\tBYTE MISS",
             "lru\t2\t6\t4\t0.666666667\t0.666666667",
             "fifo\t2\t6\t5\t0.833333333\t0.833333333"])
+
+    def test_on_a_terminal_it_is_what_the_README_shows(self):
+        with open(os.path.join(SOURCE, "README.md"), encoding="utf-8") as file:
+            block, = (block for block in file.read().split("```") if "varbosctl sim" in block)
+        command, wanted = block.strip().split("\n", 1)
+        self.assertTrue(command.startswith("$ xz -dc "), command)
+        words = shlex.split(command)
+        with lzma.open(os.path.join(SOURCE, words[3])) as file:
+            trace = file.read()
+        main, side = pty.openpty()
+        subprocess.run([CTL, *words[words.index("sim"):]], input=trace, stdout=side,
+                       env=dict(os.environ, TERM="dumb"), timeout=DEADLINE_S, check=True)
+        os.close(side)
+        said = os.read(main, 65536).decode("ascii").replace("\r\n", "\n")
+        os.close(main)
+        self.assertEqual(said, wanted + "\n")
 
     def test_a_curve_is_ten_capacities_a_plot_and_a_drawing(self):
         keys = numbers(40000, 4000)

@@ -304,6 +304,12 @@ START_TEST(a_capacity_is_a_number_a_size_or_a_share)
 		{"2GiB", true, 0, (uint64_t)2 << 30},
 		{"10%", false, 20484, 2048}, /* of web07 */
 		{"1%", false, 20484, 204},
+		{"1%", false, 13756, 137}, /* web12 */
+		{"10%", false, 13756, 1375},
+		{"1%", false, 76349, 763}, /* orm-busy */
+		{"10%", false, 76349, 7634},
+		{"1%", false, 86466, 864}, /* orm-night */
+		{"10%", false, 86466, 8646},
 		{"10%", true, 99, 9},
 		{"1%", false, 99, 1}, /* not 0 */
 		{"0.5%", false, 1000, 5},
