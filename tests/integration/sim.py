@@ -157,7 +157,8 @@ class Sim(unittest.TestCase):
 
     def test_on_a_terminal_it_is_what_the_README_shows(self):
         with open(os.path.join(SOURCE, "README.md"), encoding="utf-8") as file:
-            block, = (block for block in file.read().split("```") if "varbosctl sim" in block)
+            blocks = file.read().split("```")[1::2]
+        block, = (block for block in blocks if "varbosctl sim" in block)
         command, wanted = block.strip().split("\n", 1)
         self.assertTrue(command.startswith("$ xz -dc "), command)
         words = shlex.split(command)
