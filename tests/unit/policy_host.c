@@ -1,17 +1,39 @@
 #include "tests/unit/policy_host.h"
 
 #include <assert.h>
-#include <string.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/base.h"
 
-uint64_t host_hash(uint32_t key)
+uint64_t host_random(uint64_t *state)
 {
-	uint64_t z = (key + 1) * 0x9e3779b97f4a7c15ULL;
+	uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
 
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
 	return z ^ z >> 31;
+}
+
+uint64_t host_seed(const char *name)
+{
+	const char *given = getenv("VARBOS_SEED");
+	uint64_t seed = given ? strtoull(given, NULL, 0)
+			      : (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
+
+	printf("%s: VARBOS_SEED=%" PRIu64 "\n", name, seed);
+	fflush(stdout);
+	return seed;
+}
+
+uint64_t host_hash(uint32_t key)
+{
+	uint64_t seed = key;
+
+	return host_random(&seed);
 }
 
 static struct policy_object object_of(const struct policy_host *host, uint32_t number)

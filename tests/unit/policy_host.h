@@ -50,6 +50,11 @@ struct host_step {
 	uint32_t key, value;
 };
 
+/* splitmix64 */
+uint64_t host_random(uint64_t *state);
+/* A seed that is printed with the name; $VARBOS_SEED replays it. */
+uint64_t host_seed(const char *name);
+
 /* A hash that tells the keys apart. */
 uint64_t host_hash(uint32_t key);
 

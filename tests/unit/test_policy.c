@@ -8,8 +8,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/base.h"
 #include "daemon/core/policy/ghost.h"
@@ -105,27 +103,6 @@ void __wrap_free(void *p)
 
 static uint64_t state;
 
-static uint64_t draw(void)
-{
-	uint64_t z = state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
-/* $VARBOS_SEED replays what was printed. */
-static uint64_t seed_draw(const char *name)
-{
-	const char *given = getenv("VARBOS_SEED");
-	uint64_t seed = given ? strtoull(given, NULL, 0)
-			      : (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-
-	printf("%s: VARBOS_SEED=%" PRIu64 "\n", name, seed);
-	fflush(stdout);
-	return seed;
-}
-
 static struct policy_host host;
 
 static void begin(int policy, uint64_t capacity)
@@ -169,12 +146,12 @@ END_TEST
 
 START_TEST(a_policy_agrees_with_a_list_of_what_there_is)
 {
-	uint64_t seed = seed_draw(policy_at((uint32_t)_i)->name);
+	uint64_t seed = host_seed(policy_at((uint32_t)_i)->name);
 
 	state = seed;
 	begin(_i, CAPACITY);
 	for (uint32_t i = 0; i < STEPS; i++) {
-		struct host_step next = host_step_of(draw());
+		struct host_step next = host_step_of(host_random(&state));
 		const char *wrong = NULL;
 
 		if (next.kind != HOST_SWITCH)
@@ -494,6 +471,32 @@ START_TEST(the_largest_sizes_and_capacities_are_taken)
 }
 END_TEST
 
+START_TEST(a_switch_without_memory_changes_nothing)
+{
+	uint32_t failed = 0;
+
+	begin(POLICY_FIFO, CAPACITY);
+	fill();
+	for (;; failed++) {
+		int r;
+
+		countdown = failed;
+		r = eviction_switch(&host.eviction, policy_at((uint32_t)_i));
+		if (countdown >= 0)
+			break;
+		countdown = -1;
+		ck_assert_int_eq(r, -ENOMEM);
+		ck_assert_ptr_eq(host.eviction.policy, &policy_fifo);
+		ck_assert_ptr_null(host.eviction.former);
+		ck_assert_ptr_null(policy_host_compare(&host));
+	}
+	countdown = -1;
+	ck_assert(failed >= 2 || _i == POLICY_FIFO);
+	ck_assert_ptr_eq(host.eviction.policy, policy_at((uint32_t)_i));
+	policy_host_deinit(&host);
+}
+END_TEST
+
 static size_t bytes_for(const struct policy *policy, uint32_t objects)
 {
 	struct policy_config config = {.capacity = 1 << 20, .objects = objects};
@@ -589,6 +592,7 @@ int main(void)
 	tcase_add_loop_test(tcase, made_for_no_objects_it_may_grow_later, 0, POLICIES);
 	tcase_add_loop_test(tcase, without_memory_nothing_is_made_and_nothing_changes, 0,
 			    POLICIES);
+	tcase_add_loop_test(tcase, a_switch_without_memory_changes_nothing, 0, POLICIES);
 	tcase_add_loop_test(tcase, the_largest_sizes_and_capacities_are_taken, 0, POLICIES);
 	tcase_add_test(tcase, a_policy_takes_as_much_memory_as_it_says);
 	tcase_add_test(tcase, gdsf_goes_on_when_its_sums_have_wrapped);

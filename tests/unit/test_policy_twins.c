@@ -2,10 +2,6 @@
  * Each deterministic policy beside its twin: the same victim at every step.
  */
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/base.h"
 #include "daemon/core/policy/ghost.h"
@@ -15,27 +11,6 @@
 enum { STEPS = 40000 };
 
 static uint64_t state;
-
-static uint64_t draw(void)
-{
-	uint64_t z = state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
-/* $VARBOS_SEED replays what was printed. */
-static uint64_t seed_draw(const char *name)
-{
-	const char *given = getenv("VARBOS_SEED");
-	uint64_t seed = given ? strtoull(given, NULL, 0)
-			      : (uint64_t)time(NULL) << 20 ^ (uint64_t)getpid();
-
-	printf("%s: VARBOS_SEED=%" PRIu64 "\n", name, seed);
-	fflush(stdout);
-	return seed;
-}
 
 static struct policy_host host;
 
@@ -62,7 +37,7 @@ static void step(uint64_t seed, uint32_t i, struct host_step next)
 /* Few keys most of the time, and now and then a walk over many. */
 static uint32_t key_draw(uint32_t i)
 {
-	uint64_t word = draw();
+	uint64_t word = host_random(&state);
 
 	if (i / 600 % 3 == 2)
 		return i % HOST_KEYS;
@@ -75,7 +50,7 @@ static uint32_t key_draw(uint32_t i)
 START_TEST(a_policy_and_its_twin_agree_on_objects_of_one_size)
 {
 	static const uint64_t capacities[] = {1, 2, 9, 10, 64, 150};
-	uint64_t seed = seed_draw(policy_at((uint32_t)_i)->name);
+	uint64_t seed = host_seed(policy_at((uint32_t)_i)->name);
 
 	state = seed;
 	for (uint32_t c = 0; c < ARRAY_SIZE(capacities); c++) {
@@ -92,7 +67,7 @@ END_TEST
 
 START_TEST(a_policy_and_its_twin_agree_on_objects_of_all_sizes)
 {
-	uint64_t seed = seed_draw(policy_at((uint32_t)_i)->name);
+	uint64_t seed = host_seed(policy_at((uint32_t)_i)->name);
 
 	state = seed;
 	if (!begin(_i, 700))
@@ -101,8 +76,8 @@ START_TEST(a_policy_and_its_twin_agree_on_objects_of_all_sizes)
 		uint32_t key = key_draw(i);
 		uint32_t size = 1 + key * 7 % 13;
 
-		if (draw() % 16 == 0)
-			size = 1 + (uint32_t)draw() % 40; /* another value */
+		if (host_random(&state) % 16 == 0)
+			size = 1 + (uint32_t)host_random(&state) % 40; /* another value */
 		step(seed, i, (struct host_step){HOST_REQUEST, key, size});
 	}
 	ck_assert_uint_gt(host.evicted, STEPS / 40);
@@ -114,13 +89,13 @@ END_TEST
 /* Pins, removals, other capacities, growth. */
 START_TEST(a_policy_and_its_twin_agree_whatever_happens)
 {
-	uint64_t seed = seed_draw(policy_at((uint32_t)_i)->name);
+	uint64_t seed = host_seed(policy_at((uint32_t)_i)->name);
 
 	state = seed;
 	if (!begin(_i, 100))
 		return;
 	for (uint32_t i = 0; i < STEPS; i++)
-		step(seed, i, host_step_of(draw()));
+		step(seed, i, host_step_of(host_random(&state)));
 	ck_assert_uint_gt(host.evicted, STEPS / 100);
 	ck_assert_uint_gt(host.refused, STEPS / 100);
 	ck_assert_uint_gt(host.hits, STEPS / 100);

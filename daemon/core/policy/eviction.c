@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "base/base.h"
+
 int eviction_init(struct eviction *eviction, const struct policy *policy,
 		  const struct policy_config *config)
 {
@@ -87,7 +89,8 @@ static void take_over(struct eviction *eviction, uint32_t number)
 	eviction->config.look(eviction->config.host, number, &object);
 	assert(object.number == number);
 	eviction->former->remove(eviction->former_state, &object, false);
-	eviction->policy->insert(eviction->state, &object);
+	if (!mutant(switch_drops))
+		eviction->policy->insert(eviction->state, &object);
 }
 
 void eviction_refuse(struct eviction *eviction, uint32_t number)
@@ -95,7 +98,7 @@ void eviction_refuse(struct eviction *eviction, uint32_t number)
 	void *state;
 	const struct policy *policy = policy_of(eviction, number, &state);
 
-	if (policy == eviction->former)
+	if (policy == eviction->former && !mutant(switch_refused_stays))
 		take_over(eviction, number);
 	else
 		policy->refuse(state, number);
