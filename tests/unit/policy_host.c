@@ -59,6 +59,8 @@ bool policy_host_init(struct policy_host *host, uint32_t policy, uint64_t capaci
 		.capacity = capacity, .objects = numbers, .look = host_look, .host = host};
 
 	assert(numbers <= HOST_NUMBERS);
+	if (compared)
+		config.objects = HOST_MADE_FOR;
 	*host = (struct policy_host){.capacity = capacity, .numbers = numbers};
 	for (uint32_t i = 0; i < HOST_KEYS; i++)
 		host->number_of[i] = POLICY_NONE;
@@ -300,12 +302,13 @@ const char *policy_host_compare(const struct policy_host *host)
 		return wrong;
 	if (count != host->count)
 		return "it holds more or fewer objects than there are";
-	for (uint32_t i = 0; i < HOST_NUMBERS; i++) {
+	for (uint32_t i = 0; i <= host->numbers; i++) {
+		bool there = i < host->numbers && host->objects[i].there;
 		bool has =
 			eviction->policy->has(eviction->state, i) ||
 			(eviction->former && eviction->former->has(eviction->former_state, i));
 
-		if (has != host->objects[i].there)
+		if (has != there)
 			return "it has an object that is not there, or has not one that is";
 	}
 	return NULL;

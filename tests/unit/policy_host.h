@@ -15,6 +15,8 @@
 #include "tests/unit/policy_twin.h"
 
 enum { HOST_KEYS = 512, HOST_NUMBERS = 512 };
+/* A policy beside its twin is made for so many that in no bucket of its ghost keys are crowded. */
+enum { HOST_MADE_FOR = 4 * HOST_NUMBERS };
 
 struct host_object {
 	uint32_t key, size;

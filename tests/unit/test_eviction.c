@@ -62,7 +62,7 @@ START_TEST(objects_stay_through_a_switch_whatever_happens_meanwhile)
 		count = host.count;
 		step(HOST_STEP, 0, 1 + rounds % 3);
 		ck_assert_uint_eq(host.count, count);
-		live((uint64_t)(_i * 100 + (int)rounds++), 5);
+		live((uint64_t)_i * 100 + rounds++, 5);
 	}
 	ck_assert(from == to || rounds > 2);
 	live((uint64_t)_i + 1, 400);
