@@ -1,17 +1,20 @@
 #include "tests/hugepages.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "base/base.h"
 
 #define KNOB "/proc/sys/vm/nr_hugepages"
 #define LOCK "/tmp/varbos-test-hugepages.lock"
 
-static int lock = -1;
-static unsigned before, lent;
+static pid_t keeper;
+static int line = -1; /* to the keeper */
 
 static bool knob_read(unsigned *ret)
 {
@@ -34,32 +37,71 @@ static bool knob_write(unsigned pages)
 static bool skip(const char *why)
 {
 	fprintf(stderr, "SKIPPED: tests with hugepages: %s\n", why);
-	hugepages_return();
+	return false;
+}
+
+/* The child of whoever borrows: it has the lock until it has put them back. */
+static _Noreturn void keep(int end, unsigned before)
+{
+	char byte;
+
+	setsid(); /* whoever ends all of a test's session leaves it alone */
+	while (recv(end, &byte, 1, 0) < 0 && errno == EINTR)
+		;
+	if (!knob_write(before))
+		fprintf(stderr, "cannot put " KNOB " back to %u\n", before);
+	_exit(0);
+}
+
+/* False: there is no such process. */
+static bool keeper_start(unsigned before)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return false;
+	keeper = fork();
+	if (!keeper) {
+		close(pair[1]);
+		keep(pair[0], before);
+	}
+	close(pair[0]);
+	line = pair[1];
+	if (keeper > 0)
+		return true;
+	closep(&line);
+	line = -1;
 	return false;
 }
 
 bool hugepages_borrow(unsigned pages)
 {
-	unsigned now;
+	_cleanup_(closep) int lock = -1;
+	unsigned before, now;
 
 	if (geteuid() != 0)
 		return skip("they need root");
 	lock = open(LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (lock < 0 || flock(lock, LOCK_EX) < 0)
 		return skip("cannot take " LOCK);
-	if (!knob_read(&before) || !knob_write(before + pages))
+	if (!knob_read(&before))
 		return skip("the kernel has no " KNOB);
-	lent = pages;
-	if (!knob_read(&now) || now < before + pages)
+	if (!keeper_start(before))
+		return skip("nobody would put them back");
+	if (!knob_write(before + pages) || !knob_read(&now) || now < before + pages) {
+		hugepages_return();
 		return skip("the machine has too few in one piece");
+	}
 	return true;
 }
 
 void hugepages_return(void)
 {
-	if (lent && !knob_write(before))
-		fprintf(stderr, "cannot put " KNOB " back to %u\n", before);
-	lent = 0;
-	closep(&lock);
-	lock = -1;
+	if (line < 0)
+		return;
+	/* Said, for a test that runs on would hold the line open. */
+	(void)!send(line, "x", 1, MSG_NOSIGNAL);
+	waitpid(keeper, NULL, 0);
+	closep(&line);
+	line = -1;
 }

@@ -1,8 +1,9 @@
 /*
  * Hugepages - a few 2 MiB pages of the machine, borrowed for a test and put back.
  *
- * One test program at a time has them; the others wait. Without root there are none, and a
- * test that needs them says so; a program of nothing else exits with HUGEPAGES_SKIPPED.
+ * One test program at a time has them; the others wait. They go back however it ends: a process
+ * of their own, in a session of its own, sees to that. Without root there are none, and a test
+ * that needs them says so; a program of nothing else exits with HUGEPAGES_SKIPPED.
  */
 #pragma once
 

@@ -16,6 +16,9 @@
 #define GLOBAL (BIT(SOCKET) | BIT(JSON) | BIT(TIMEOUT) | BIT(HELP) | BIT(VERSION))
 #define BUDGETS (BIT(LIMIT) | BIT(RESERVE) | BIT(CLIENT_LIMIT) | BIT(WEIGHT))
 #define CREATING (BUDGETS | BIT(MODE) | BIT(PLACEMENT) | BIT(NUMA))
+#define SIMULATING                                                                           \
+	(BIT(POLICY) | BIT(CAPACITY) | BIT(FORMAT) | BIT(BYTES) | BIT(BELADY) | BIT(CURVE) | \
+	 BIT(SVG))
 
 static enum answer verb_help(struct call *call);
 
@@ -45,6 +48,9 @@ static const struct verb verbs[] = {
 	{"who", "REF [SPACE]", "who holds a block; without SPACE: of any that you may open",
 	 GLOBAL | BIT(WATCH), verb_who},
 	{"ping", NULL, "how long an answer takes", GLOBAL | BIT(WATCH) | BIT(COUNT), verb_ping},
+	{"sim", "FILE|-",
+	 "replay a trace of requests: how often each eviction policy would miss; no daemon",
+	 GLOBAL | SIMULATING, verb_sim},
 	{"demo", NULL, "two processes share memory, and you watch", GLOBAL, verb_demo},
 	{"help", "[VERB]", "explain a verb", GLOBAL, verb_help},
 };

@@ -17,6 +17,7 @@ struct cell {
 	const char *data;
 	size_t size;
 	uint64_t number;
+	double ratio;
 };
 
 static struct cell cell_of(const struct table_column *column, const void *row)
@@ -37,6 +38,9 @@ static struct cell cell_of(const struct table_column *column, const void *row)
 		break;
 	case STORE_U64:
 		memcpy(&cell.number, at, sizeof(cell.number));
+		break;
+	case STORE_DOUBLE:
+		memcpy(&cell.ratio, at, sizeof(cell.ratio));
 		break;
 	case STORE_BOOL:
 		memcpy(&flag, at, sizeof(flag));
@@ -102,7 +106,8 @@ static void group_format(char *buf, size_t size, uint64_t gid)
 
 static bool show_is_number(enum table_show show)
 {
-	return show == SHOW_COUNT || show == SHOW_BYTES || show == SHOW_NS || show == SHOW_MS;
+	return show == SHOW_COUNT || show == SHOW_BYTES || show == SHOW_NS || show == SHOW_MS ||
+	       show == SHOW_RATIO;
 }
 
 /* For people (`exact` false) or for programs (`exact` true); the cell's own bytes or buf's. */
@@ -112,9 +117,15 @@ static struct cell cell_format(const struct table_column *column, struct cell ce
 	if (column->store == STORE_CHARS)
 		return cell;
 
+	if (column->store == STORE_DOUBLE) {
+		snprintf(buf, CELL_MAX, "%.*f", exact ? 9 : 4, cell.ratio);
+		return (struct cell){.data = buf, .size = strlen(buf)};
+	}
+
 	switch (exact && show_is_number(column->show) ? SHOW_COUNT : column->show) {
 	case SHOW_TEXT:
 	case SHOW_COUNT:
+	case SHOW_RATIO:
 		snprintf(buf, CELL_MAX, "%" PRIu64, cell.number);
 		break;
 	case SHOW_BYTES:
@@ -148,6 +159,8 @@ static void json_value(FILE *out, const struct table_column *column, struct cell
 
 	if (column->store == STORE_CHARS) {
 		text_print_json(out, cell.data, cell.size);
+	} else if (column->store == STORE_DOUBLE) {
+		fputs(cell_format(column, cell, true, buf).data, out);
 	} else if (column->show == SHOW_MODE) {
 		cell = cell_format(column, cell, true, buf);
 		text_print_json(out, cell.data, cell.size);
@@ -170,8 +183,11 @@ static void json_members(FILE *out, const struct table_column *columns, size_t n
 /* Between what stands on the page and what comes next. */
 static void page_part(struct table_page *page)
 {
-	if (page->begun)
-		putc(page->form == TABLE_JSON ? ',' : '\n', page->out);
+	assert(!page->lines);
+	if (page->form == TABLE_JSON)
+		putc(page->begun ? ',' : '{', page->out);
+	else if (page->begun)
+		putc('\n', page->out);
 	page->begun = true;
 }
 
@@ -199,14 +215,12 @@ void table_page_begin(struct table_page *page, FILE *out, enum table_form form, 
 		.form = form,
 		.bold = bold && form == TABLE_TERMINAL,
 	};
-	if (form == TABLE_JSON)
-		putc('{', out);
 }
 
 void table_page_end(struct table_page *page)
 {
-	if (page->form == TABLE_JSON)
-		fputs("}\n", page->out);
+	if (page->form == TABLE_JSON && !page->lines)
+		fputs(page->begun ? "}\n" : "{}\n", page->out);
 }
 
 static void rows_print_json(struct table_page *page, const char *name,
@@ -328,6 +342,22 @@ void table_rows(struct table_page *page, const char *name, const struct table_co
 	case TABLE_TERMINAL:
 		rows_print_terminal(page, columns, n_columns, rows, n_rows, row_size);
 		break;
+	}
+}
+
+void table_lines(struct table_page *page, const struct table_column *columns, size_t n_columns,
+		 const void *rows, size_t n_rows, size_t row_size)
+{
+	assert(!page->begun);
+	if (page->form != TABLE_JSON) {
+		table_rows(page, NULL, columns, n_columns, rows, n_rows, row_size);
+		return;
+	}
+	page->begun = page->lines = true;
+	for (size_t i = 0; i < n_rows; i++) {
+		putc('{', page->out);
+		json_members(page->out, columns, n_columns, (const char *)rows + i * row_size);
+		fputs("}\n", page->out);
 	}
 }
 

@@ -3,7 +3,7 @@
  *
  * TERMINAL: aligned columns under a header, sizes and times for people. PLAIN, for pipes: fields
  * between tabs under the same header, numbers in full. JSON: one object a page, all on one line,
- * with every column.
+ * with every column; of a page of lines, one object a row, each on a line.
  *
  * A page holds tables (a row a line; an array of objects in JSON) and records (a field a line;
  * an object in JSON), in the order in which they were added.
@@ -31,9 +31,10 @@ enum table_show {
 	SHOW_USER,   /* a name; the number in JSON */
 	SHOW_GROUP,  /* likewise */
 	SHOW_YES_NO, /* true and false in JSON */
+	SHOW_RATIO,  /* "0.6085"; 0.608530439 in plain and JSON */
 };
 
-enum table_store { STORE_CHARS, STORE_U32, STORE_U64, STORE_BOOL };
+enum table_store { STORE_CHARS, STORE_U32, STORE_U64, STORE_BOOL, STORE_DOUBLE };
 
 struct table_column {
 	const char *title; /* NULL: in JSON only */
@@ -55,6 +56,7 @@ struct table_column {
 		.store = _Generic((((type *)0)->field),                  \
 			uint64_t: STORE_U64,                             \
 			uint32_t: STORE_U32,                             \
+			double: STORE_DOUBLE,                            \
 			bool: STORE_BOOL,                                \
 			char *: STORE_CHARS),                            \
 		.show = (column_show),                                   \
@@ -66,6 +68,7 @@ struct table_page {
 	enum table_form form;
 	bool bold;  /* headers; of TABLE_TERMINAL */
 	bool begun; /* something stands on the page */
+	bool lines; /* and it is lines */
 };
 
 void table_page_begin(struct table_page *page, FILE *out, enum table_form form, bool bold);
@@ -73,6 +76,10 @@ void table_page_begin(struct table_page *page, FILE *out, enum table_form form, 
 /* `name` is the key of the array in JSON. */
 void table_rows(struct table_page *page, const char *name, const struct table_column *columns,
 		size_t n_columns, const void *rows, size_t n_rows, size_t row_size);
+
+/* The only thing on its page; in JSON an object a line, for a program to take one by one. */
+void table_lines(struct table_page *page, const struct table_column *columns, size_t n_columns,
+		 const void *rows, size_t n_rows, size_t row_size);
 
 /* In JSON the object of key `name`, or, if that is NULL, members of the page's own object. */
 void table_record(struct table_page *page, const char *name, const struct table_column *columns,

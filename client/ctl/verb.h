@@ -44,4 +44,5 @@ enum answer verb_doctor(struct call *call);
 enum answer verb_numa(struct call *call);
 enum answer verb_who(struct call *call);
 enum answer verb_ping(struct call *call);
+enum answer verb_sim(struct call *call);
 enum answer verb_demo(struct call *call);

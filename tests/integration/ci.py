@@ -1,9 +1,10 @@
 #!/usr/bin/python3
-"""What counts as failed: .ci/run over a `./dev` of this test's, and the two that count for `./dev`."""
+"""What counts as failed: .ci/run over a `./dev` of this test's, and those that count for `./dev`."""
 
 import contextlib
 import os
 import pwd
+import runpy
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,24 @@ class Tap(Case):
         self.assertEqual(self.tap(good + "# machine: two\n1..1\nnot ok 1 - c\n", 1), "2 1 0\n")
         self.assertEqual(self.tap(good + "# machine: two\n1..1\nok 1 - c # SKIP no\n"), "2 0 1\n")
         self.assertEqual(self.tap(""), "0 1 0\n")
+
+
+class Mutants(Case):
+    def run_one(self, script):
+        runner = runpy.run_path(os.path.join(TOP, "tests/mutants-runner"))
+        program = self.write("program", f"#!/bin/bash\nexec 9>$CK_TAP_LOG_FILE_NAME\n{script}\n")
+        return runner["run"]({"cmd": [program], "env": {"A": "b"}}, "name")[:3]
+
+    def test_a_program_is_ended_by_its_first_test_that_fails(self):
+        self.assertEqual(self.run_one("""
+            echo "ok 1 - ../a.c:some tests:good: Passed" >&9
+            echo "not ok 2 - ../a.c:some tests:bad: Assertion '0' failed" >&9
+            exec sleep 1000"""), ("failed", "bad", ""))
+
+    def test_a_program_that_ends_says_itself_how(self):
+        self.assertEqual(self.run_one("echo $VARBOS_MUTANT $A"), ("passed", "", "name b\n"))
+        self.assertEqual(self.run_one("exec 9>&-; sleep 0.1; exit 1"), ("failed", "", ""))
+        self.assertEqual(self.run_one("kill -SEGV $$"), ("failed", "", ""))
 
 
 class Surroundings(Case):

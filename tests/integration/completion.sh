@@ -82,6 +82,8 @@ exactly "" "$ctl" no-such-verb ""
 mkdir "$folder/a" && touch "$folder/a/one.sock"
 exactly "$folder/a/one.sock" "$ctl" --socket "$folder/a/o"
 exactly "$folder/a/one.sock" "$ctl" --socket = "$folder/a/o"
+exactly "$folder/a/one.sock" "$ctl" sim --belady --svg "$folder/a/o"
+exactly "$folder/a/one.sock" "$ctl" sim --format lines "$folder/a/o"
 exactly "$folder/a/one.sock" "$daemon" --socket "$folder/a/o"
 among 2M "$daemon" --pages ""
 among 2M "$daemon" --memory.pages = 2

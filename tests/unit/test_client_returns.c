@@ -3,12 +3,13 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #include "client/returns.h"
 #include "tests/suite.h"
 
-enum { RACE_RECORDS = 2000000 };
+enum { RACE_RECORDS = 500000 };
 
 static struct return_ring ring;
 
@@ -59,8 +60,10 @@ static void *take(void *unused)
 	for (uint64_t next = 1; next <= RACE_RECORDS;) {
 		struct return_record *record = &ring.records[(next - 1) % RETURNS_MAX];
 
-		if (atomic_load_explicit(&record->turn, memory_order_acquire) != next)
+		if (atomic_load_explicit(&record->turn, memory_order_acquire) != next) {
+			sched_yield();
 			continue;
+		}
 		if (record->space != next * 3 || record->ref != next * 5)
 			atomic_fetch_add(&torn, 1);
 		atomic_store_explicit(&taken, next, memory_order_release);
@@ -76,11 +79,13 @@ START_TEST(whoever_sees_a_turn_sees_the_record_behind_it)
 
 	ck_assert(!pthread_create(&reader, NULL, take, NULL));
 	for (uint64_t i = 1; i <= RACE_RECORDS;) {
-		if (returns_put(&returns, i * 3, i * 5))
+		if (returns_put(&returns, i * 3, i * 5)) {
 			i++;
-		else
+		} else {
+			sched_yield();
 			returns_taken(&returns,
 				      atomic_load_explicit(&taken, memory_order_acquire));
+		}
 	}
 	pthread_join(reader, NULL);
 	ck_assert_uint_eq(torn, 0);

@@ -185,6 +185,39 @@ START_TEST(json_strings_keep_what_is_utf8_and_replace_what_is_not)
 }
 END_TEST
 
+struct part {
+	char name[8];
+	double share;
+};
+
+START_TEST(a_page_of_lines_is_an_object_a_row_and_ratios_are_rounded_for_people_only)
+{
+	static const struct table_column of_parts[] = {
+		TABLE_COLUMN(struct part, name, "NAME", "name", SHOW_TEXT),
+		TABLE_COLUMN(struct part, share, "SHARE", "share", SHOW_RATIO),
+	};
+	static const struct part parts[] = {{"half", 0.5}, {"third", 1.0 / 3}};
+	static const char *const wanted[] = {
+		[TABLE_TERMINAL] = "NAME    SHARE\nhalf   0.5000\nthird  0.3333\n",
+		[TABLE_PLAIN] = "NAME\tSHARE\nhalf\t0.500000000\nthird\t0.333333333\n",
+		[TABLE_JSON] = "{\"name\":\"half\",\"share\":0.500000000}\n"
+			       "{\"name\":\"third\",\"share\":0.333333333}\n",
+	};
+
+	for (unsigned form = TABLE_TERMINAL; form <= TABLE_JSON; form++) {
+		struct table_page page;
+		char text[256] = "";
+		FILE *out = fmemopen(text, sizeof(text), "w");
+
+		table_page_begin(&page, out, (enum table_form)form, false);
+		table_lines(&page, of_parts, ARRAY_SIZE(of_parts), parts, 2, sizeof(parts[0]));
+		table_page_end(&page);
+		ck_assert_int_eq(fclose(out), 0);
+		ck_assert_str_eq(text, wanted[form]);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("table");
@@ -199,6 +232,9 @@ int main(void)
 	tcase_add_test(tcase, hostile_bytes_reach_a_terminal_only_as_escapes);
 	tcase_add_test(tcase, every_byte_alone_is_printed_as_ascii_as_wide_as_said);
 	tcase_add_test(tcase, json_strings_keep_what_is_utf8_and_replace_what_is_not);
+	tcase_add_test(
+		tcase,
+		a_page_of_lines_is_an_object_a_row_and_ratios_are_rounded_for_people_only);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
 }

@@ -14,8 +14,9 @@ struct two_q {
 	struct queue in, main;
 	struct ghost out;
 	uint64_t in_capacity;
-	bool known;       /* what is to be inserted passed through not long ago */
-	uint32_t refused; /* in a row */
+	uint64_t admitted; /* its hash; */
+	bool known;        /* it passed through not long ago */
+	uint32_t refused;  /* in a row */
 };
 
 static void two_q_resize(void *policy, uint64_t capacity)
@@ -72,6 +73,7 @@ static void two_q_admit(void *policy, const struct policy_object *object)
 {
 	struct two_q *two_q = policy;
 
+	two_q->admitted = object->hash;
 	two_q->known = ghost_take(&two_q->out, object->hash);
 }
 
@@ -79,11 +81,13 @@ static void two_q_insert(void *policy, const struct policy_object *object)
 {
 	struct two_q *two_q = policy;
 
-	if (two_q->known)
+	/* A switch may insert others in between. */
+	if (two_q->known && two_q->admitted == object->hash) {
 		order_put(&two_q->order, &two_q->main, MAIN, object->number, object->size);
-	else
-		order_put(&two_q->order, &two_q->in, IN, object->number, object->size);
-	two_q->known = false;
+		two_q->known = false;
+		return;
+	}
+	order_put(&two_q->order, &two_q->in, IN, object->number, object->size);
 }
 
 static void two_q_access(void *policy, const struct policy_object *object)

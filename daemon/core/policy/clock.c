@@ -16,7 +16,8 @@ static uint32_t clock_victim(void *policy)
 	struct line *line = policy;
 	uint32_t old;
 
-	while ((old = line->queue.old) != POLICY_NONE && order_mark(&line->order, old)) {
+	while ((old = line->queue.old) != POLICY_NONE && order_mark(&line->order, old) &&
+	       !mutant(clock_spares_none)) {
 		order_set_mark(&line->order, old, 0);
 		line_renew(line, old);
 		/* The only one is at the young end already: unmarked now. */

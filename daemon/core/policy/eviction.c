@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "base/base.h"
+
 int eviction_init(struct eviction *eviction, const struct policy *policy,
 		  const struct policy_config *config)
 {
@@ -80,11 +82,26 @@ uint32_t eviction_victim(struct eviction *eviction)
 	return victim == POLICY_NONE ? eviction->policy->victim(eviction->state) : victim;
 }
 
+static void take_over(struct eviction *eviction, uint32_t number)
+{
+	struct policy_object object;
+
+	eviction->config.look(eviction->config.host, number, &object);
+	assert(object.number == number);
+	eviction->former->remove(eviction->former_state, &object, false);
+	if (!mutant(switch_drops))
+		eviction->policy->insert(eviction->state, &object);
+}
+
 void eviction_refuse(struct eviction *eviction, uint32_t number)
 {
 	void *state;
+	const struct policy *policy = policy_of(eviction, number, &state);
 
-	policy_of(eviction, number, &state)->refuse(state, number);
+	if (policy == eviction->former && !mutant(switch_refused_stays))
+		take_over(eviction, number);
+	else
+		policy->refuse(state, number);
 }
 
 void eviction_remove(struct eviction *eviction, const struct policy_object *object,
@@ -116,8 +133,6 @@ int eviction_switch(struct eviction *eviction, const struct policy *policy)
 
 bool eviction_step(struct eviction *eviction, uint32_t most)
 {
-	struct policy_object object;
-
 	if (!eviction->former)
 		return false;
 	for (uint32_t i = 0; i < most; i++) {
@@ -127,10 +142,7 @@ bool eviction_step(struct eviction *eviction, uint32_t most)
 			former_end(eviction);
 			return false;
 		}
-		eviction->config.look(eviction->config.host, number, &object);
-		assert(object.number == number);
-		eviction->former->remove(eviction->former_state, &object, false);
-		eviction->policy->insert(eviction->state, &object);
+		take_over(eviction, number);
 	}
 	return true;
 }

@@ -4,7 +4,8 @@
  * EV1  Each object is with one policy: the one that is, or the former, which a switch empties.
  * EV2  A switch keeps the objects, and goes in steps as large as the host likes; meanwhile all goes
  *      on. They come to the new policy in the order in which the former would have let them go, as
- *      if they had just been inserted; what is left with the former goes first.
+ *      if they had just been inserted; what is left with the former goes first, and what is
+ *      refused there comes over at once, so that others are offered.
  */
 #pragma once
 

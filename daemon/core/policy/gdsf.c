@@ -4,7 +4,7 @@
  * (Cherkasova, 1998). Small and frequent objects stay, until others have gone past them.
  *
  * A heap by that worth, in 2^28ths, of which the sum wraps at 2^52: nobody is worth less than the
- * floor, which only the least one's going raises, nor 2^41 more, so the distance from it says all.
+ * floor, which only the least one's going raises, nor 2^40 more, so the distance from it says all.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include "daemon/core/policy/policy.h"
 
 #define WORTH_MASK (((uint64_t)1 << 52) - 1)
+#define FLOOR_BEFORE_WRAP ((uint64_t)1 << 36)
 
 enum { TIMES_MAX = 4095 };
 
@@ -89,6 +90,7 @@ static int gdsf_init(void **ret, const struct policy_config *config)
 
 	if (!gdsf)
 		return -ENOMEM;
+	gdsf->floor = WORTH_MASK - FLOOR_BEFORE_WRAP; /* it wraps soon, for all to see */
 	if (gdsf_grow(gdsf, config->objects)) {
 		gdsf_deinit(gdsf);
 		return -ENOMEM;
@@ -146,8 +148,9 @@ static void sift_down(struct gdsf *gdsf, uint32_t at)
 
 static void value(struct gdsf *gdsf, const struct policy_object *object, uint32_t times)
 {
-	uint64_t hits = ((uint64_t)times << 28) / u64_max(object->size, 1);
+	uint64_t hits = ((uint64_t)times << 28) / object->size;
 
+	assert(object->size <= POLICY_SIZE_MAX);
 	node_set(gdsf, object->number, hits, times);
 }
 
@@ -219,7 +222,7 @@ static void gdsf_remove(void *policy, const struct policy_object *object, bool e
 	if (node->at > gdsf->count)
 		readmit(gdsf);
 	/* Not beyond what was set aside: nobody is worth less than the floor. */
-	if (evicted && node->at == 1 && !gdsf->aside)
+	if (evicted && node->at == 1 && !gdsf->aside && !mutant(gdsf_ageless))
 		gdsf->floor = (gdsf->floor + worth_of(gdsf, object->number)) & WORTH_MASK;
 	take(gdsf, node->at - 1);
 	if (gdsf->aside)
@@ -241,9 +244,9 @@ static const char *gdsf_check(const void *policy, uint32_t *ret_count)
 	for (uint32_t i = 0; i < gdsf->count + gdsf->aside; i++) {
 		if (gdsf->nodes[gdsf->heap[i]].at != i + 1)
 			return "gdsf: an object does not know its place";
-		if (worth_of(gdsf, gdsf->heap[i]) >= (uint64_t)1 << 51)
-			return "gdsf: an object is worth less than the floor";
-		if (i &&
+		if (worth_of(gdsf, gdsf->heap[i]) >= (uint64_t)1 << 40)
+			return "gdsf: an object is worth less than the floor, or too much";
+		if (i && i < gdsf->count &&
 		    worth_of(gdsf, gdsf->heap[i]) < worth_of(gdsf, gdsf->heap[(i - 1) / 2]))
 			return "gdsf: the heap is out of order";
 	}

@@ -7,10 +7,10 @@
 
 #include "base/base.h"
 
-enum { AGES = 4096, ROUND = 8 };
+enum { AGES = 4096 /* of a capacity */, AGE_MASK = 0xffff, ROUND = 8 };
 
 static_assert(sizeof(struct ghost_bucket) == 64, "one cache line");
-static_assert((ROUND + 2) * AGES < 1 << 16, "the hand comes before an age wraps");
+static_assert((ROUND + 2) * AGES < AGE_MASK, "the hand comes before an age wraps");
 
 static uint64_t mixed(uint64_t hash)
 {
@@ -29,19 +29,14 @@ static uint32_t fingerprint_of(uint64_t hash)
 	return bits ? bits : 1;
 }
 
-static uint32_t now(const struct ghost *ghost)
-{
-	return ghost->put / ghost->grain & 0xffff;
-}
-
 static uint32_t slot_age(const struct ghost *ghost, uint32_t slot)
 {
-	return (now(ghost) - (slot & 0xffff)) & 0xffff;
+	return (ghost->now - slot) & AGE_MASK;
 }
 
 static bool slot_is_known(const struct ghost *ghost, uint32_t slot)
 {
-	return slot && slot_age(ghost, slot) < ghost->capacity / ghost->grain;
+	return slot && (slot_age(ghost, slot) < AGES || mutant(ghost_ageless));
 }
 
 static void bucket_sweep(struct ghost *ghost, struct ghost_bucket *bucket)
@@ -51,13 +46,15 @@ static void bucket_sweep(struct ghost *ghost, struct ghost_bucket *bucket)
 			bucket->slots[i] = 0;
 }
 
-/* The hand goes round once while ROUND capacities are put. */
+/* The hand goes round once while ROUND capacities are put: its steps are paid by sizes. */
 static void count_put(struct ghost *ghost, uint32_t size)
 {
-	ghost->put += size;
-	ghost->swept += (uint64_t)size * ghost->n_buckets;
-	for (; ghost->swept >= ROUND * ghost->capacity;
-	     ghost->swept -= ROUND * ghost->capacity) {
+	uint64_t put = ghost->rest + (uint64_t)size * AGES, ages = put / ghost->capacity;
+
+	ghost->rest = put % ghost->capacity;
+	ghost->now = (uint32_t)(ghost->now + ages) & AGE_MASK;
+	ghost->swept += ages * ghost->n_buckets;
+	for (; ghost->swept >= ROUND * AGES; ghost->swept -= ROUND * AGES) {
 		bucket_sweep(ghost, &ghost->buckets[ghost->hand]);
 		ghost->hand = ghost->hand + 1 == ghost->n_buckets ? 0 : ghost->hand + 1;
 	}
@@ -94,7 +91,7 @@ void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size)
 	if (!size || size > ghost->capacity)
 		return;
 	count_put(ghost, size);
-	*slot_of(ghost, hash, &known) = fingerprint_of(hash) << 16 | now(ghost);
+	*slot_of(ghost, hash, &known) = fingerprint_of(hash) << 16 | ghost->now;
 }
 
 bool ghost_take(struct ghost *ghost, uint64_t hash)
@@ -107,19 +104,12 @@ bool ghost_take(struct ghost *ghost, uint64_t hash)
 	return known;
 }
 
-static void forget(struct ghost *ghost)
-{
-	memset(ghost->buckets, 0, ghost->n_buckets * sizeof(*ghost->buckets));
-	ghost->put = ghost->swept = 0;
-}
-
 void ghost_resize(struct ghost *ghost, uint64_t capacity)
 {
 	if (capacity == ghost->capacity)
 		return;
 	ghost->capacity = capacity;
-	ghost->grain = capacity / AGES + 1;
-	forget(ghost);
+	ghost->rest = 0; /* it is less than the capacity */
 }
 
 /*
@@ -149,8 +139,6 @@ int ghost_grow(struct ghost *ghost, uint32_t objects)
 	ghost->swept = 0;
 	for (uint64_t i = 0; times && i < n; i++)
 		bucket_sweep(ghost, &buckets[i]);
-	if (!ghost->grain)
-		ghost->grain = 1;
 	return 0;
 }
 
@@ -161,13 +149,12 @@ void ghost_deinit(struct ghost *ghost)
 
 const char *ghost_check(const struct ghost *ghost)
 {
-	uint64_t limit = ghost->capacity / ghost->grain + ROUND * AGES + AGES;
-
 	for (uint32_t i = 0; i < ghost->n_buckets; i++)
 		for (uint32_t j = 0; j < GHOST_SLOTS; j++) {
 			uint32_t slot = ghost->buckets[i].slots[j];
 
-			if (slot && (!(slot >> 16) || slot_age(ghost, slot) > limit))
+			if (slot &&
+			    (!(slot >> 16) || slot_age(ghost, slot) > (ROUND + 2) * AGES))
 				return "GH1: the hand has not come to a slot in time";
 		}
 	return NULL;

@@ -1,15 +1,16 @@
 /*
  * Ghost - the keys, by their hashes, of objects that went last.
  *
- * GH1  A key that was put and not taken is known until as much as the capacity (the sum of sizes)
- *      was put with it and after it; not so long if more than SLOTS keys fall into its bucket.
+ * GH1  A key that was put and not taken is known until the capacity, or up to a 4096th less, was
+ *      put after it (the sum of sizes); not so long if more than SLOTS such keys fall into its
+ *      bucket. Another capacity leaves what share of it was put since.
  * GH2  Of a key its bucket and 16 bits are known: of 4096 keys that were never put, about one is
  *      taken for one that was.
  *
  * Slot: fingerprint:16 (0: empty)  age:16. A bucket is a cache line of SLOTS; there are buckets for
- * a quarter more keys than objects, 5 bytes for each. An age is what had been put by then, in
- * 4096ths of the capacity, and wraps after 16 capacities; a hand that goes round every 8 empties
- * what is too old on its way.
+ * a quarter more keys than objects, 5 bytes for each, and up to twice as many where it grew by
+ * less than double. An age is what had been put by then, in 4096ths of the capacity, and wraps
+ * after 16 capacities; a hand that goes round every 8 empties what is too old on its way.
  */
 #pragma once
 
@@ -25,15 +26,15 @@ struct ghost_bucket {
 struct ghost {
 	struct ghost_bucket *buckets;
 	uint32_t n_buckets, hand;
-	uint64_t capacity, grain; /* of ages */
-	uint64_t put;             /* in all */
-	uint64_t swept;           /* of the way to the next bucket */
+	uint64_t capacity;
+	uint32_t now;   /* the age of what is put now */
+	uint64_t rest;  /* put since that began, times 4096 */
+	uint64_t swept; /* of the way to the next bucket */
 };
 
 /* Zeroed, then this. -ENOMEM. What was known stays known. */
 int ghost_grow(struct ghost *ghost, uint32_t objects);
 void ghost_deinit(struct ghost *ghost);
-/* Another capacity: what was known is forgotten. */
 void ghost_resize(struct ghost *ghost, uint64_t capacity);
 
 void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size);

@@ -6,12 +6,12 @@
  * last object. Beyond FREQUENCY_MAX nothing is counted.
  */
 #include <assert.h>
-
-#include "daemon/core/policy/policy.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/policy/policy.h"
 
 enum { FREQUENCY_MAX = (1 << 20) - 1 };
 
@@ -130,7 +130,8 @@ static void lfu_insert(void *policy, const struct policy_object *object)
 	struct lfu *lfu = policy;
 
 	assert(object->number < lfu->objects && !lfu->nodes[object->number].frequency);
-	put(lfu, object->number, 1, lfu->last[1] ? lfu->last[1] - 1 : POLICY_NONE);
+	put(lfu, object->number, 1,
+	    lfu->last[1] && !mutant(lfu_newest_first) ? lfu->last[1] - 1 : POLICY_NONE);
 	lfu->count++;
 }
 
@@ -162,7 +163,8 @@ static void lfu_refuse(void *policy, uint32_t number)
 {
 	struct lfu *lfu = policy;
 
-	lfu->hand = lfu->nodes[number].more;
+	if (lfu_victim(lfu) == number)
+		lfu->hand = lfu->nodes[number].more;
 }
 
 static void lfu_remove(void *policy, const struct policy_object *object, bool evicted)

@@ -59,7 +59,7 @@ void line_remove(void *policy, const struct policy_object *object, bool evicted)
 	struct line *line = policy;
 
 	(void)evicted;
-	if (line->hand == object->number)
+	if (line->hand == object->number && !mutant(sieve_hand_stays))
 		line->hand = line->order.nodes[object->number].younger;
 	order_take(&line->order, &line->queue, object->number);
 }

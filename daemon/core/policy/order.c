@@ -59,7 +59,7 @@ static void unlink_node(struct order *order, struct queue *queue, uint32_t numbe
 void order_put(struct order *order, struct queue *queue, uint32_t id, uint32_t number,
 	       uint32_t size)
 {
-	assert(number < order->objects && !order_queue(order, number) &&
+	assert(number < order->objects && !order_queue(order, number) && size &&
 	       size <= POLICY_SIZE_MAX);
 	order->nodes[number].word = size | id << 30;
 	link_young(order, queue, number);

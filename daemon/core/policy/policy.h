@@ -9,8 +9,9 @@
  *     be given up now, refuses it: then it is treated as one that was just let live, and another
  *     is offered, while there is one.
  * E3  Only init and grow allocate; all else cannot fail.
- * E4  All take a number of steps that is constant or logarithmic in the objects, amortized: what a
- *     victim passes on the way was accessed since it was passed last.
+ * E4  All but those two take a number of steps that is constant or logarithmic in the objects,
+ *     amortized: each that a victim passes on the way is paid by an access, or by its refusal. An
+ *     object that can be given up is offered after at most 4 refusals for each object there is.
  * E5  Sizes and the capacity are in units of the host's choice: bytes in grains, or 1 for each
  *     object; an object's is 1 to POLICY_SIZE_MAX. A policy divides the capacity, and never
  *     enforces it: the host inserts nothing larger than the capacity, so what cannot fit empties
@@ -53,7 +54,7 @@ struct policy {
 	void (*admit)(void *policy, const struct policy_object *object);
 	void (*insert)(void *policy, const struct policy_object *object);
 	void (*access)(void *policy, const struct policy_object *object);
-	/* The same one until it is removed, refused or accessed; POLICY_NONE: there are no objects. */
+	/* Asked twice, the same one; POLICY_NONE: there are no objects. */
 	uint32_t (*victim)(void *policy);
 	void (*refuse)(void *policy, uint32_t number);
 	void (*remove)(void *policy, const struct policy_object *object, bool evicted);

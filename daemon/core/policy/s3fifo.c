@@ -14,8 +14,10 @@ struct s3fifo {
 	struct queue small, main;
 	struct ghost ghost;
 	uint64_t main_capacity;
-	bool known;       /* what is to be inserted was let go not long ago */
-	uint32_t refused; /* in a row */
+	uint64_t admitted; /* its hash; */
+	bool known;        /* it was let go not long ago */
+	uint32_t offered;  /* to find it may have filled the main queue: no second look */
+	uint32_t refused;  /* in a row */
 };
 
 static void s3fifo_resize(void *policy, uint64_t capacity)
@@ -54,6 +56,7 @@ static int s3fifo_init(void **ret, const struct policy_config *config)
 		return -ENOMEM;
 	queue_init(&s3fifo->small);
 	queue_init(&s3fifo->main);
+	s3fifo->offered = POLICY_NONE;
 	if (s3fifo_grow(s3fifo, config->objects)) {
 		s3fifo_deinit(s3fifo);
 		return -ENOMEM;
@@ -72,6 +75,7 @@ static void s3fifo_admit(void *policy, const struct policy_object *object)
 {
 	struct s3fifo *s3fifo = policy;
 
+	s3fifo->admitted = object->hash;
 	s3fifo->known = ghost_take(&s3fifo->ghost, object->hash);
 }
 
@@ -79,11 +83,19 @@ static void s3fifo_insert(void *policy, const struct policy_object *object)
 {
 	struct s3fifo *s3fifo = policy;
 
-	if (s3fifo->known)
+	/* A switch may insert others in between. */
+	if (s3fifo->known && s3fifo->admitted == object->hash) {
 		order_put(&s3fifo->order, &s3fifo->main, MAIN, object->number, object->size);
-	else
-		order_put(&s3fifo->order, &s3fifo->small, SMALL, object->number, object->size);
-	s3fifo->known = false;
+		s3fifo->known = false;
+		return;
+	}
+	order_put(&s3fifo->order, &s3fifo->small, SMALL, object->number, object->size);
+}
+
+static void unoffer(struct s3fifo *s3fifo, uint32_t number)
+{
+	if (s3fifo->offered == number)
+		s3fifo->offered = POLICY_NONE;
 }
 
 static void s3fifo_access(void *policy, const struct policy_object *object)
@@ -95,6 +107,7 @@ static void s3fifo_access(void *policy, const struct policy_object *object)
 		  object->size);
 	if (mark < MARK_MAX)
 		order_set_mark(&s3fifo->order, object->number, mark + 1);
+	unoffer(s3fifo, object->number);
 }
 
 static void keep(struct s3fifo *s3fifo, uint32_t number)
@@ -111,7 +124,7 @@ static uint32_t victim_of_small(struct s3fifo *s3fifo)
 	uint32_t old;
 
 	while ((old = s3fifo->small.old) != POLICY_NONE &&
-	       order_mark(&s3fifo->order, old) >= KEPT_FROM)
+	       order_mark(&s3fifo->order, old) >= (mutant(s3fifo_keeps_all) ? 1 : KEPT_FROM))
 		keep(s3fifo, old);
 	return old;
 }
@@ -131,11 +144,14 @@ static uint32_t victim_of_main(struct s3fifo *s3fifo)
 static uint32_t s3fifo_victim(void *policy)
 {
 	struct s3fifo *s3fifo = policy;
-	uint32_t victim = POLICY_NONE;
 
+	if (s3fifo->offered != POLICY_NONE)
+		return s3fifo->offered;
 	if (s3fifo->main.size <= s3fifo->main_capacity || s3fifo->refused > s3fifo->main.count)
-		victim = victim_of_small(s3fifo);
-	return victim == POLICY_NONE ? victim_of_main(s3fifo) : victim;
+		s3fifo->offered = victim_of_small(s3fifo);
+	if (s3fifo->offered == POLICY_NONE)
+		s3fifo->offered = victim_of_main(s3fifo);
+	return s3fifo->offered;
 }
 
 /* It is in use: to the young end of the main queue. */
@@ -144,6 +160,7 @@ static void s3fifo_refuse(void *policy, uint32_t number)
 	struct s3fifo *s3fifo = policy;
 
 	keep(s3fifo, number);
+	unoffer(s3fifo, number);
 	s3fifo->refused++;
 }
 
@@ -152,6 +169,7 @@ static void s3fifo_remove(void *policy, const struct policy_object *object, bool
 	struct s3fifo *s3fifo = policy;
 
 	s3fifo->refused = 0;
+	unoffer(s3fifo, object->number);
 	if (order_queue(&s3fifo->order, object->number) == MAIN) {
 		order_take(&s3fifo->order, &s3fifo->main, object->number);
 		return;
@@ -174,6 +192,8 @@ static const char *s3fifo_check(const void *policy, uint32_t *ret_count)
 	const char *wrong;
 
 	*ret_count = s3fifo->small.count + s3fifo->main.count;
+	if (s3fifo->offered != POLICY_NONE && !order_has(&s3fifo->order, s3fifo->offered))
+		return "s3fifo: what is offered is no object";
 	wrong = order_check(&s3fifo->order, &s3fifo->small, SMALL);
 	if (!wrong)
 		wrong = order_check(&s3fifo->order, &s3fifo->main, MAIN);

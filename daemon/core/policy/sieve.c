@@ -36,7 +36,7 @@ static void sieve_refuse(void *policy, uint32_t number)
 {
 	struct line *line = policy;
 
-	if (line->hand == number)
+	if (line->hand == number && !mutant(refused_again))
 		hand_on(line);
 }
 

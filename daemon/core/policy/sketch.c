@@ -1,28 +1,35 @@
 #include "daemon/core/policy/sketch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/base.h"
+
 enum { ROWS = 4, COUNT_MAX = 15, HALVED_AT_ONCE = 8, PERIODS = 10 };
 enum { WORDS_MIN = 64, OBJECTS_A_WORD = 8 / SKETCH_BYTES };
+/* A halving ends before the next one begins. */
+enum { OBJECTS_MIN = 4 };
+
+static_assert(OBJECTS_MIN * PERIODS / 2 * HALVED_AT_ONCE >=
+		      OBJECTS_MIN / OBJECTS_A_WORD + WORDS_MIN,
+	      "for the fewest objects; each more adds half a word and five additions");
 
 int sketch_grow(struct sketch *sketch, uint32_t objects)
 {
 	uint32_t words = objects / OBJECTS_A_WORD + WORDS_MIN;
+	uint64_t period = u64_max(objects, OBJECTS_MIN) * PERIODS;
 	uint64_t *larger;
 
-	if (words <= sketch->n_words)
-		return 0;
-	larger = calloc(words, sizeof(*larger));
-	if (!larger)
-		return -ENOMEM;
-	free(sketch->words);
-	*sketch = (struct sketch){.words = larger,
-				  .n_words = words,
-				  .halved = words,
-				  .period = objects < UINT32_MAX / PERIODS ? objects * PERIODS
-									   : UINT32_MAX};
+	if (words > sketch->n_words) {
+		larger = calloc(words, sizeof(*larger));
+		if (!larger)
+			return -ENOMEM;
+		free(sketch->words);
+		*sketch = (struct sketch){.words = larger, .n_words = words, .halved = words};
+	}
+	sketch->period = (uint32_t)u64_max(sketch->period, u64_min(period, UINT32_MAX));
 	return 0;
 }
 

@@ -1,10 +1,11 @@
 /*
  * Sketch - about how often keys were seen lately, in 4 bits each of four places.
  *
- * SK1  An estimate is never below what was counted since the last halving, up to 15; it is above
- *      where keys share all four places.
- * SK2  After `period` additions all counts are halved, a bounded part of them at each addition
- *      that follows: what is estimated meanwhile mixes both.
+ * SK1  Between halvings an estimate is never below how often the key was added since the last one
+ *      ended, up to 15; it is above where each of its four places is shared.
+ * SK2  After `period` additions (of keys that had not reached 15 in all places), and then after
+ *      each half of that, all counts are halved, a bounded part of them at each addition that
+ *      follows: what is estimated meanwhile mixes both.
  */
 #pragma once
 

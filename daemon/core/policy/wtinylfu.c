@@ -37,7 +37,7 @@ struct wtinylfu {
 	uint64_t window_capacity, protected_capacity;
 	uint32_t refused; /* in a row */
 	/* climbing */
-	uint32_t hits, requests; /* of this sample */
+	uint64_t hits, requests; /* of this sample */
 	int32_t rate;            /* of hits, in the last one */
 	int32_t share, step;     /* the window's; what is added to it next, or taken */
 };
@@ -50,7 +50,7 @@ static void divide(struct wtinylfu *lfu)
 		u64_max((capacity >> 24) * (uint64_t)lfu->share +
 				((capacity & (ONE - 1)) * (uint64_t)lfu->share >> 24),
 			1);
-	lfu->protected_capacity = (capacity - lfu->window_capacity) / 10 * 8;
+	lfu->protected_capacity = (capacity - u64_min(capacity, lfu->window_capacity)) / 10 * 8;
 }
 
 static struct queue *queue_of(struct wtinylfu *lfu, uint32_t number)
@@ -86,7 +86,7 @@ static void climb(struct wtinylfu *lfu)
 
 	if (lfu->requests < SAMPLE * objects)
 		return;
-	rate = (int32_t)((uint64_t)lfu->hits * ONE / lfu->requests);
+	rate = (int32_t)(lfu->hits * ONE / lfu->requests);
 	change = rate - lfu->rate;
 	if (change < 0)
 		lfu->step = -lfu->step;
@@ -202,7 +202,7 @@ static bool wins(struct wtinylfu *lfu, uint32_t candidate, uint32_t other)
 
 	if (times > seen_lately(lfu, other))
 		return true;
-	return times >= OFTEN && !((lfu->requests * 2654435761U >> 16) & LET_IN_MASK);
+	return times >= OFTEN && !(((uint32_t)lfu->requests * 2654435761U >> 16) & LET_IN_MASK);
 }
 
 static uint32_t wtinylfu_victim(void *policy)
