@@ -28,7 +28,6 @@
 enum {
 	WINDOW_SHIFT = 33,
 	SLICES = 1 << (WINDOW_SHIFT - SLICE_SHIFT),
-	CHUNK_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT),
 	OPERATIONS = 60000, /* to warm up, then to measure */
 	SAMPLE = 500,
 	SIZES = 1 << 16, /* drawn before the clock runs */

@@ -53,13 +53,15 @@ static int check_start(const void *memory, const struct place *place)
 }
 
 /* What is neither shared nor private. */
-static int check_channel(const struct varbos_space *space, const struct place *place)
+static int check_block(const struct varbos_space *space, const struct place *place)
 {
-	if (place->info.kind != EXTENT_CHANNEL)
+	bool channel = place->info.kind == EXTENT_CHANNEL;
+
+	if (!channel && place->info.kind != EXTENT_SEGMENT && place->info.kind != EXTENT_OBJECT)
 		return 0;
-	return error_set(VARBOS_E_REFERENCE, "foreign",
-			 "offset 0x%llx of space %s lies in a channel",
-			 (unsigned long long)place->offset, space->name);
+	return error_set(
+		VARBOS_E_REFERENCE, "foreign", "offset 0x%llx of space %s lies in a %s",
+		(unsigned long long)place->offset, space->name, channel ? "channel" : "cache");
 }
 
 static int send_free(struct varbos_space *space, uint64_t offset, uint32_t tag)
@@ -318,7 +320,7 @@ int extent_free(struct varbos_space *space, const void *memory)
 		return r;
 	if (place_is_shared(&place))
 		return shared_free(space, &place);
-	r = check_channel(space, &place);
+	r = check_block(space, &place);
 	if (!r)
 		r = check_start(memory, &place);
 	if (r)
@@ -351,7 +353,7 @@ size_t extent_size(struct varbos_space *space, const void *memory)
 		return 0;
 	if (place_is_shared(&place))
 		return shared_size(space, &place);
-	if (check_channel(space, &place) || check_start(memory, &place))
+	if (check_block(space, &place) || check_start(memory, &place))
 		return 0;
 	return size_at(space, memory, &place);
 }
@@ -404,7 +406,7 @@ _public_ varbos_ref varbos_ref_of(struct varbos_space *space, const void *memory
 		return 0;
 	if (place_is_shared(&place))
 		return shared_ref(space, &place);
-	if (check_channel(space, &place))
+	if (check_block(space, &place))
 		return 0;
 	if ((place.info.head && freed_here(&place)) || block_is_free(space, memory)) {
 		error_freed(space, &place);
@@ -429,7 +431,7 @@ _public_ void *varbos_ref_get(struct varbos_space *space, varbos_ref ref)
 		return NULL;
 	if (place_is_shared(&place))
 		return shared_check(space, &place, ref) ? NULL : space->base + place.offset;
-	if (check_channel(space, &place))
+	if (check_block(space, &place))
 		return NULL;
 	if (place.info.tag != ref_tag(ref) && !mutant(client_tag_unchecked)) {
 		error_set(VARBOS_E_REFERENCE, "stale",

@@ -158,7 +158,9 @@ static int check_kind(const struct varbos_space *space, const struct place *plac
 			 "what is at offset 0x%llx of space %s is %s: only what "
 			 "varbos_alloc_shared() gave can be sent",
 			 (unsigned long long)place->offset, space->name,
-			 place->info.kind == EXTENT_PRIVATE ? "private" : "a channel's");
+			 place->info.kind == EXTENT_PRIVATE   ? "private"
+			 : place->info.kind == EXTENT_CHANNEL ? "a channel's"
+							      : "a cache's");
 }
 
 /* ---- freeing ---- */

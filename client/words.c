@@ -176,6 +176,8 @@ static bool seek(const struct place *place, void *words, struct words_block *ret
 	case EXTENT_NONE:
 	case EXTENT_PRIVATE:
 	case EXTENT_CHANNEL:
+	case EXTENT_SEGMENT:
+	case EXTENT_OBJECT:
 	default:
 		return false;
 	}

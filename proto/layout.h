@@ -21,8 +21,9 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock would not cross processes");
 
 enum {
 	LAYOUT_VERSION = 1,
-	SLICE_SHIFT = 16,   /* 64 KiB: what placement hands out */
-	CHUNK_SHIFT = 21,   /* 2 MiB: the least that is committed */
+	SLICE_SHIFT = 16, /* 64 KiB: what placement hands out */
+	CHUNK_SHIFT = 21, /* 2 MiB: the least that is committed */
+	CHUNK_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT),
 	POSITION_BITS = 34, /* of an offset: inside the window, 16 GiB */
 	WINDOW_BITS = 10,
 	OFFSET_BITS = POSITION_BITS + WINDOW_BITS,
@@ -30,6 +31,9 @@ enum {
 	WINDOWS_MAX = 1 << WINDOW_BITS,
 	SPACE_NAME_MAX = 63,
 	CHANNEL_NAME_MAX = 63,
+	CACHE_NAME_MAX = 63,
+	CACHES_MAX =
+		4096, /* handles, 0 is none's: an access names one in 12 bits (proto/lane.h) */
 	CHANNEL_CAPACITY_MAX = 4096, /* so that its memory is one slice */
 	BLOCK_SHIFT = 6,             /* 64 bytes: the smallest block that has a word */
 	SLICE_WORDS = 1 << (SLICE_SHIFT - BLOCK_SHIFT),
@@ -84,6 +88,14 @@ enum space_set {
 	SPACE_SET_UID = 1 << 5,
 	SPACE_SET_GID = 1 << 6,
 	SPACE_SET_ALL = (1 << 7) - 1,
+};
+
+/* And a cache.change. */
+enum cache_set {
+	CACHE_SET_CAPACITY = 1 << 0,
+	CACHE_SET_POLICY = 1 << 1,
+	CACHE_SET_TTL = 1 << 2,
+	CACHE_SET_ALL = (1 << 3) - 1,
 };
 
 /*
@@ -225,7 +237,8 @@ static_assert(sizeof(struct root_file) == 6 * 4096, "six pages");
  *
  * kind and tag stand in every slice of an extent, so that a reference into it can be checked;
  * head and count (slices) in its first. Free slices are 0. `session` is 0 for what is no
- * session's: shared, a channel's, or of blocks whose session has ended.
+ * session's: shared, a channel's, of blocks whose session has ended, or of a cache and sealed.
+ * A sealed segment's slices may go one by one, its head among them.
  * Order: an extent's words are stored (interior first, head last) before its offset is given
  * out, and cleared (head first) before its slices may be given out again.
  */
@@ -235,6 +248,8 @@ enum extent_kind {
 	EXTENT_SHARED = 2,  /* outlives it: a block of its own */
 	EXTENT_BLOCKS = 3,  /* cut into shared blocks by its session, adopted when that ends */
 	EXTENT_CHANNEL = 4, /* the memory of a channel (proto/ring.h) */
+	EXTENT_SEGMENT = 5, /* of a cache: objects, one after the other, within one chunk */
+	EXTENT_OBJECT = 6,  /* of a cache: a large object of its own */
 };
 
 struct slice_info {

@@ -67,6 +67,7 @@ static const struct bound {
 	{KEY_limits_windows, METADATA_WINDOW, KEY_limits_metadata, "each window takes 8K"},
 	{KEY_limits_leases, METADATA_LEASE, KEY_limits_metadata, "each extent takes 128"},
 	{KEY_limits_channels, METADATA_END, KEY_limits_metadata, "each end takes 128"},
+	{KEY_limits_caches, METADATA_CACHE, KEY_limits_metadata, "each cache takes 512"},
 };
 
 /* So that what is printed, where it counts as said, is free of conflicts as well. */

@@ -50,6 +50,13 @@ void charge_release(struct charge *charge)
 	*charge = (struct charge){0};
 }
 
+void charge_reduce(struct charge *charge, uint64_t bytes)
+{
+	assert(charge->bytes >= bytes);
+	give_back(charge->budget, NULL, bytes);
+	charge->bytes -= bytes;
+}
+
 void charge_move(struct charge *charge, struct budget *to)
 {
 	give_back(charge->budget, to, charge->bytes);

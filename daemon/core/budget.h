@@ -46,6 +46,8 @@ int budget_charge(struct budget *budget, uint64_t bytes, struct charge *ret,
 bool budget_restore(struct budget *budget, uint64_t bytes, struct charge *ret);
 
 void charge_release(struct charge *charge);
+/* So much of it. */
+void charge_reduce(struct charge *charge, uint64_t bytes);
 
 /* `to` is above the budget that pays now: from now on it pays alone. */
 void charge_move(struct charge *charge, struct budget *to);

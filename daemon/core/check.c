@@ -48,34 +48,46 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	uint32_t slot = extent_slot(core, extent);
 	const struct extent_record *record = records_at(core->records, RECORD_EXTENT, slot);
 	const struct window *window = extent->window;
-	struct extent_owner owner = {.holder = member ? member->session->slot + 1 : 0,
-				     .tag = extent->tag,
-				     .kind = extent->kind,
-				     .worded = extent->worded};
-	struct extent_run run = {window->slot, extent->first, extent->count};
+	const struct extent_run run = extent_run(extent);
 
 	MUST(window->space == space && extent->member == member,
 	     "X2: an extent in a wrong list");
 	MUST(slots_used(&core->slots[RECORD_EXTENT], slot), "R1: an extent without a slot");
 	MUST(extent->charge.budget == (member ? &member->budget : &space->budget) &&
-		     extent->charge.bytes == (uint64_t)extent->count << SLICE_SHIFT,
+		     extent->charge.bytes == extent_bytes(extent),
 	     "B1: an extent is not paid for");
 	MUST(member || extent->kind != EXTENT_PRIVATE, "X2: a private extent of nobody");
 	MUST(extent->tag && extent->tag <= TAG_MASK, "X1: a tag is none");
 	MUST((extent->kind == EXTENT_CHANNEL) == !!extent->channel,
 	     "X2: an extent and its channel do not know each other");
-	for (uint32_t i = 0; i < extent->count; ++i) {
-		uint32_t word = window->words[extent->first + i];
+	MUST((extent->kind == EXTENT_SEGMENT || extent->kind == EXTENT_OBJECT) ==
+		     !!extent->cache,
+	     "X2: an extent of a cache has none");
+	MUST(!extent->cache || extent->cache->space == space,
+	     "ES1: a cache has memory of another space");
+	MUST((extent->kind == EXTENT_SEGMENT) == !!extent->slices, "X4: what is no segment");
+	if (extent->slices) {
+		struct extent_run again =
+			segment_run(window->slot, extent->first / CHUNK_SLICES, extent->slices);
 
-		MUST(extent->pending ? slice_state(word) == SLICE_HELD
-				     : word == slice_state_pack(SLICE_USED, slot),
-		     "X1: the slices of an extent are not its");
+		MUST(again.first == run.first && again.count == run.count,
+		     "X4: a segment is not where its slices are");
+		MUST(!member || extent_stretch(extent, extent->first) == extent->count,
+		     "X4: a leased segment has holes");
+	}
+	for_each_stretch(extent, at, n)
+	{
+		for (uint32_t i = at; i < at + n; ++i)
+			MUST(extent->pending
+				     ? slice_state(window->words[i]) == SLICE_HELD
+				     : window->words[i] == slice_state_pack(SLICE_USED, slot),
+			     "X1: the slices of an extent are not its");
 	}
 	if (extent->pending) {
 		MUST(!record->run, "C3: an extent is recorded before its plan");
 	} else {
 		MUST(record->run == extent_run_pack(run) &&
-			     record->owner == extent_owner_pack(owner),
+			     record->owner == extent_owner_pack(extent_owner(extent)),
 		     "R1: an extent and its record differ");
 	}
 	sums->owed += extent_owes(extent);
@@ -311,6 +323,94 @@ static const char *channels_check(const struct core *core, const struct space *s
 	return NULL;
 }
 
+/* Of one list, of a user or of the cache itself: what it adds up to. */
+static const char *holdings_check(const struct link *list, const struct estate *estate,
+				  const struct member *member, uint64_t *bytes,
+				  uint32_t *segments, uint32_t *objects)
+{
+	list_for_each(at, list)
+	{
+		const struct extent *extent = list_entry(at, struct extent, in_cache);
+
+		MUST(extent->cache == estate && extent->member == member,
+		     "ES2: an extent is another cache's, or user's");
+		*bytes += extent->charge.bytes;
+		++*(extent->kind == EXTENT_SEGMENT ? segments : objects);
+	}
+	return NULL;
+}
+
+static const char *users_check(const struct core *core, const struct estate *estate,
+			       struct sums *sums, uint64_t *bytes, uint32_t *segments,
+			       uint32_t *objects)
+{
+	uint32_t n = 0;
+
+	list_for_each(at, &estate->users)
+	{
+		const struct user *user = list_entry(at, struct user, in_cache);
+		const struct user_record *record =
+			records_at(core->records, RECORD_USER, user->slot);
+		const char *wrong;
+
+		++n;
+		++sums->slots[RECORD_USER];
+		MUST(user->cache == estate && user->member->space == estate->space &&
+			     user_find(estate, user->member) == user,
+		     "ES3: a user is another's");
+		MUST(slots_used(&core->slots[RECORD_USER], user->slot) &&
+			     record->word == user_word_pack(user_word(user)),
+		     "R1: a user and its record differ");
+		MUST(list_empty(&user->extents) || !user->member->read_only,
+		     "ES2: a reader fills a segment");
+		wrong = holdings_check(&user->extents, estate, user->member, bytes, segments,
+				       objects);
+		if (wrong)
+			return wrong;
+	}
+	MUST(n == estate->n_users, "ES3: users are miscounted");
+	return NULL;
+}
+
+static const char *caches_check(const struct core *core, const struct space *space,
+				struct sums *sums)
+{
+	uint32_t n = 0, sealed = 0;
+
+	list_for_each(at, &space->caches)
+	{
+		const struct estate *estate = list_entry(at, struct estate, link);
+		const struct cache_record *at_record =
+			records_at(core->records, RECORD_CACHE, estate->slot);
+		struct cache_record record = estate_record(estate);
+		uint32_t segments = 0, objects = 0;
+		uint64_t bytes = 0;
+		const char *wrong = holdings_check(&estate->extents, estate, NULL, &bytes,
+						   &segments, &objects);
+
+		++n;
+		++sums->slots[RECORD_CACHE];
+		sealed += segments + objects;
+		if (!wrong)
+			wrong = users_check(core, estate, sums, &bytes, &segments, &objects);
+		if (wrong)
+			return wrong;
+		MUST(estate->space == space && core->caches[estate->slot] == estate &&
+			     slots_used(&core->slots[RECORD_CACHE], estate->slot),
+		     "ES1: a cache is not at its slot");
+		MUST(estate->removed || estate_named(space, estate->name) == estate,
+		     "ES1: two caches have one name");
+		MUST(bytes == estate->bytes && segments == estate->n_segments &&
+			     objects == estate->n_objects,
+		     "ES2: the memory of a cache is miscounted");
+		MUST(!memcmp(at_record, &record, sizeof(record)),
+		     "R1: a cache and its record differ");
+	}
+	MUST(n == space->n_caches, "ES1: caches are miscounted");
+	MUST(sealed == space->n_sealed, "ES2: sealed extents are miscounted");
+	return NULL;
+}
+
 static const char *space_check(const struct core *core, const struct space *space,
 			       struct sums *sums)
 {
@@ -329,6 +429,8 @@ static const char *space_check(const struct core *core, const struct space *spac
 				      &stored);
 	if (!wrong)
 		wrong = channels_check(core, space, sums, held);
+	if (!wrong)
+		wrong = caches_check(core, space, sums);
 	if (!wrong)
 		wrong = ids_check(&space->ids);
 	if (wrong)
@@ -420,9 +522,10 @@ static const char *plans_check(const struct core *core, struct sums *sums)
 
 static uint32_t slots_in_use(const struct core *core, enum record_kind kind)
 {
-	/* slot 0 of these two is never given out */
+	/* slot 0 of these is never given out */
 	uint32_t never =
-		(kind == RECORD_SPACE || kind == RECORD_SESSION) && core->slots[kind].total;
+		(kind == RECORD_SPACE || kind == RECORD_SESSION || kind == RECORD_CACHE) &&
+		core->slots[kind].total;
 
 	return core->slots[kind].total - core->slots[kind].free - never;
 }
@@ -444,12 +547,13 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 		count(held, QUOTA_SESSIONS, 1, METADATA_SESSION);
 		list_for_each(at, &session->members)
 		{
-			uint64_t n = list_length(
-				&list_entry(at, struct member, in_session)->extents);
+			const struct member *member = list_entry(at, struct member, in_session);
+			uint64_t n = list_length(&member->extents);
 
-			count(held, QUOTA_OPENS, 1, METADATA_OPEN);
 			count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
-			n = list_length(&list_entry(at, struct member, in_session)->ends);
+			n = 1 + list_length(&member->users);
+			count(held, QUOTA_OPENS, n, n * METADATA_OPEN);
+			n = list_length(&member->ends);
 			count(held, QUOTA_CHANNELS, n, n * METADATA_END);
 		}
 	}
@@ -463,6 +567,8 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 		count(held, QUOTA_SPACES, 1,
 		      METADATA_SPACE + list_length(&space->channels) * METADATA_CHANNEL);
 		count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
+		n = list_length(&space->caches);
+		count(held, QUOTA_CACHES, n, n * METADATA_CACHE);
 		for (uint32_t j = 0; j < space->windows_max; ++j)
 			if (space->windows[j])
 				count(held, QUOTA_WINDOWS, 1,

@@ -271,11 +271,11 @@ static void plan_hold(struct core_plan *plan, const struct choice *choice, uint3
 	window_take(window, choice->place.run, from, to - from);
 }
 
-static int choice_plan(struct core *core, struct member *member, const struct choice_wish *wish,
-		       struct choice *choice, struct core_plan **ret, struct core_fault *fault)
+static int choice_plan(struct core *core, struct space *space, struct member *member,
+		       const struct choice_wish *wish, struct choice *choice,
+		       struct core_plan **ret, struct core_fault *fault)
 {
 	_cleanup_(plan_freep) struct core_plan *plan = NULL;
-	struct space *space = member->space;
 	uint32_t first, last, count = wish->count;
 	bool new = !choice->window;
 	int r;
@@ -310,21 +310,22 @@ static int choice_plan(struct core *core, struct member *member, const struct ch
 }
 
 /* Commits and punches for what was chosen; no plan if it is all there. */
-static int choice_try(struct core *core, struct member *member, const struct choice_wish *wish,
-		      struct choice *choice, struct core_plan **ret, struct core_fault *fault)
+static int choice_try(struct core *core, struct space *space, struct member *member,
+		      const struct choice_wish *wish, struct choice *choice,
+		      struct core_plan **ret, struct core_fault *fault)
 {
 	*ret = NULL;
 	return choice->window && !choice->need && !wish->zeroed
 		       ? 0
-		       : choice_plan(core, member, wish, choice, ret, fault);
+		       : choice_plan(core, space, member, wish, choice, ret, fault);
 }
 
-int choice_make(struct core *core, struct member *member, const struct choice_wish *wish,
-		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault)
+int choice_make(struct core *core, struct space *space, struct member *member,
+		const struct choice_wish *wish, struct choice *ret, struct core_plan **ret_plan,
+		struct core_fault *fault)
 {
 	const struct node_order *order = wish->order;
 	uint32_t count = wish->count, align = wish->align;
-	struct space *space = member->space;
 	struct core_plan *plan;
 	struct choice choice;
 	bool is_short = false;
@@ -336,7 +337,7 @@ int choice_make(struct core *core, struct member *member, const struct choice_wi
 		if (!choose_plain(core, space, count, align, nodes, &choice) &&
 		    !choose_any(core, space, count, align, nodes, &choice))
 			continue;
-		r = choice_try(core, member, wish, &choice, &plan, fault);
+		r = choice_try(core, space, member, wish, &choice, &plan, fault);
 		if (r)
 			return r;
 		*ret = choice;
@@ -349,7 +350,7 @@ int choice_make(struct core *core, struct member *member, const struct choice_wi
 		/* One node after the other: what lacks pages on one may find idle ones on the
 		 * next. */
 		while (choose_short(core, space, count, align, nodes, &choice, &is_short)) {
-			r = choice_try(core, member, wish, &choice, &plan, fault);
+			r = choice_try(core, space, member, wish, &choice, &plan, fault);
 			if (!r) {
 				*ret = choice;
 				*ret_plan = plan;

@@ -39,13 +39,14 @@ struct space;
 struct window;
 
 /*
- * *ret_plan is NULL if the place is there already, free and committed. Else the plan is not
+ * `member`: who waits for it, or NULL. *ret_plan is NULL if the place is there already, free and committed. Else the plan is not
  * started, but holds the place, and its new window is there, pending.
  * CORE_E_MEMORY; CORE_E_BUSY: none, while plans are outstanding that may yield one; CORE_E_LIMIT
  * (with fault); -ENOMEM.
  */
-int choice_make(struct core *core, struct member *member, const struct choice_wish *wish,
-		struct choice *ret, struct core_plan **ret_plan, struct core_fault *fault);
+int choice_make(struct core *core, struct space *space, struct member *member,
+		const struct choice_wish *wish, struct choice *ret, struct core_plan **ret_plan,
+		struct core_fault *fault);
 /* For a refusal: bytes that the space could still get on these nodes, and the longest run of them. */
 void choice_outlook(const struct core *core, const struct space *space, uint64_t nodes,
 		    uint64_t *ret_available, uint64_t *ret_largest);

@@ -8,9 +8,10 @@
 
 /* What the words of records and slice maps can name. */
 static const uint32_t slots_max[RECORD_KINDS] = {
-	[RECORD_SPACE] = 1 << 16,   [RECORD_WINDOW] = 1 << 24, [RECORD_PAGES] = 1 << 24,
+	[RECORD_SPACE] = 1 << 16,   [RECORD_WINDOW] = 1 << 19, [RECORD_PAGES] = 1 << 24,
 	[RECORD_SESSION] = 1 << 20, [RECORD_MEMBER] = 1 << 24, [RECORD_EXTENT] = 1 << 29,
-	[RECORD_CHANNEL] = 1 << 24, [RECORD_END] = 1 << 24,
+	[RECORD_CHANNEL] = 1 << 24, [RECORD_END] = 1 << 24,    [RECORD_CACHE] = CACHES_MAX,
+	[RECORD_USER] = 1 << 24,
 };
 
 static bool rung_valid(const struct core_config *config, uint32_t page_shift,
@@ -47,7 +48,9 @@ static bool config_valid(const struct core_config *config, const struct records 
 	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
 		if (records_capacity(records)->slots[i] > slots_max[i])
 			return false;
-	return true;
+	/* A limit counts members and users together. */
+	return records_capacity(records)->slots[RECORD_USER] >=
+	       records_capacity(records)->slots[RECORD_MEMBER];
 }
 
 static void core_freep(struct core **core)
@@ -95,18 +98,22 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	core->sessions = calloc((size_t)slots[RECORD_SESSION] + 1, sizeof(*core->sessions));
 	core->extents = calloc((size_t)slots[RECORD_EXTENT] + 1, sizeof(*core->extents));
 	core->channels = calloc((size_t)slots[RECORD_CHANNEL] + 1, sizeof(*core->channels));
+	core->caches = calloc((size_t)slots[RECORD_CACHE] + 1, sizeof(*core->caches));
 	core->n_names = 1;
 	while (core->n_names < slots[RECORD_SPACE])
 		core->n_names *= 2;
 	core->names = calloc(core->n_names, sizeof(struct space *));
 	if (!core->spaces || !core->windows || !core->sessions || !core->extents ||
-	    !core->channels || !core->names)
+	    !core->channels || !core->caches || !core->names)
 		return -ENOMEM;
-	/* A handle of 0 means none to clients, and a session of 0 nobody. */
+	/* A handle of 0 means none to clients (a cache's, in an extent, too), and a session of 0
+	 * nobody. */
 	if (slots[RECORD_SPACE])
 		slots_claim(&core->slots[RECORD_SPACE], 0);
 	if (slots[RECORD_SESSION])
 		slots_claim(&core->slots[RECORD_SESSION], 0);
+	if (slots[RECORD_CACHE])
+		slots_claim(&core->slots[RECORD_CACHE], 0);
 	*ret = TAKE_PTR(core);
 	return 0;
 }
@@ -135,6 +142,10 @@ void core_free(struct core *core)
 		for (uint32_t i = 0; i < core->slots[RECORD_CHANNEL].total; ++i)
 			if (core->channels[i])
 				channel_free(core, core->channels[i]);
+	if (core->caches)
+		for (uint32_t i = 0; i < core->slots[RECORD_CACHE].total; ++i)
+			if (core->caches[i])
+				estate_free(core, core->caches[i]);
 	if (core->sessions) {
 		for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
 			struct session *session = core->sessions[i];
@@ -153,6 +164,7 @@ void core_free(struct core *core)
 	free(core->sessions);
 	free(core->extents);
 	free(core->channels);
+	free(core->caches);
 	free(core->names);
 	quota_deinit(&core->quotas);
 	changes_deinit(&core->changes);
@@ -236,6 +248,7 @@ void core_limits_set(struct core *core, const struct quota_limits *limits)
 		{QUOTA_SESSIONS, RECORD_SESSION, true}, {QUOTA_SPACES, RECORD_SPACE, true},
 		{QUOTA_OPENS, RECORD_MEMBER, false},    {QUOTA_WINDOWS, RECORD_WINDOW, false},
 		{QUOTA_LEASES, RECORD_EXTENT, false},   {QUOTA_CHANNELS, RECORD_END, false},
+		{QUOTA_CACHES, RECORD_CACHE, true},
 	};
 	const uint32_t *slots = records_capacity(core->records)->slots;
 

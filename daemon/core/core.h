@@ -39,7 +39,7 @@ enum {
 	CORE_E_NOT_FOUND,
 	CORE_E_EXISTS,
 	CORE_E_PERMISSION, /* fault: which */
-	CORE_E_IN_USE,     /* fault: available (sessions) */
+	CORE_E_IN_USE,     /* fault: which ("sessions", "cache"), available (sessions) */
 	CORE_E_LIMIT,      /* fault: which, requested, max, held: a quota, or a table is full */
 	CORE_E_BUSY, /* depends on an outstanding plan: try again when one has ended; fault
 			      "sweep": when a sweep of the space has */
@@ -153,7 +153,7 @@ int core_session_open(struct core *core, const struct session_request *request, 
 
 /*
  * The session has ended: private extents go back, shared ones and those of blocks become the
- * space's, its spaces close, removed ones that it was the last user of go (then *ret is a plan, else NULL).
+ * space's, those of caches are sealed, its caches and spaces close, removed ones that it was the last user of go (then *ret is a plan, else NULL).
  * CORE_MORE until done. CORE_E_BUSY: a plan made for it, or one that moves memory of a space
  * that has to go, is outstanding: call again when one has ended. The session answers nothing
  * else from the first call on.
@@ -169,7 +169,8 @@ struct space_request {
 	uint32_t weight, mode;                 /* 0: default */
 	const char *placement;                 /* NULL: default */
 	struct numa numa;
-	uint64_t avoid; /* for the reserve: nodes found to have no room */
+	uint64_t avoid;     /* for the reserve: nodes found to have no room */
+	uint64_t hash_seed; /* random: the space's for good */
 };
 
 /* *ret is the space's slot, *ret_plan what has to be done first (never NULL: the root file). */
@@ -263,8 +264,9 @@ struct extent_place {
 	enum extent_kind kind;
 	uint32_t session;           /* 0: nobody's: adopted, or a channel's */
 	bool worded;                /* a shared one, of a session that had an id then */
+	uint32_t cache;             /* slot; 0: no cache's */
 	uint32_t window;            /* slot */
-	uint32_t first, count, tag; /* slices */
+	uint32_t first, count, tag; /* slices; of a segment, with holes */
 };
 
 /* The extent that holds the byte at `offset`. False: there is none. */
@@ -375,6 +377,107 @@ bool core_channel_view(const struct core *core, uint32_t space, uint32_t id,
 /* The id of the one whose memory the byte at `offset` lies in; 0: of none. */
 uint32_t core_channel_at(const struct core *core, uint32_t space, uint64_t offset);
 
+/* ---- caches ---- */
+
+struct cache_request {
+	const char *name;   /* like a space's */
+	uint64_t capacity;  /* of one that is made, in bytes; 0: half of the space's limit */
+	const char *policy; /* of one that is made; NULL or "": the default */
+	uint64_t ttl_ms;    /* of one that is made: of what is put without one; 0: for ever */
+	bool existing,
+		exclusive; /* CORE_E_NOT_FOUND, "cache" if there is none; CORE_E_EXISTS if
+				     there is one */
+};
+
+/*
+ * Open a cache, or make it, as a writer of its space: *ret is its slot, by which it is known as
+ * long as anyone has it open. Who has it open gets the same answer again.
+ *
+ * CORE_E_INVALID: "name", "capacity" (max: the space's limit), "policy", "ttl". CORE_E_PERMISSION:
+ * "write". CORE_E_LIMIT: a quota.
+ */
+int core_cache_open(struct core *core, uint32_t session, uint32_t space,
+		    const struct cache_request *request, uint32_t *ret,
+		    struct core_fault *fault);
+
+/*
+ * What the session was filling is sealed. CORE_MORE until done; CORE_E_BUSY: a plan makes memory
+ * for it. CORE_E_NOT_FOUND: it has it not open.
+ */
+int core_cache_close(struct core *core, uint32_t session, uint32_t space, uint32_t cache);
+
+struct cache_change {
+	uint32_t set; /* which of the rest count: enum cache_set of proto/layout.h */
+	uint64_t capacity, ttl_ms;
+	const char *policy;
+};
+
+/* As a writer of the space, whether it has the cache open or not. */
+int core_cache_change(struct core *core, uint32_t session, uint32_t space, const char *name,
+		      const struct cache_change *change, struct core_fault *fault);
+
+/*
+ * Likewise: its name is free at once, the rest is core_cache_reap()'s. CORE_E_IN_USE: sessions have
+ * it open, and no `force`.
+ */
+int core_cache_remove(struct core *core, uint32_t session, uint32_t space, const char *name,
+		      bool force, struct core_fault *fault);
+
+/*
+ * Removed caches that nobody has open go, with all of their memory: to be called when one was
+ * removed, closed, or recovered. CORE_MORE until done; CORE_E_BUSY: a plan makes memory for one.
+ */
+int core_cache_reap(struct core *core);
+
+struct cache_lease {
+	enum extent_kind kind; /* EXTENT_SEGMENT: up to 2 MiB, in one chunk; EXTENT_OBJECT */
+	uint64_t size;
+	uint64_t avoid; /* as of an extent, likewise: */
+	uint32_t caller;
+};
+
+/*
+ * Memory for a cache, of the session that fills it: until it is sealed, it pays. Session 0: of
+ * nobody, so sealed at once. Else as core_extent_alloc().
+ */
+int core_cache_lease(struct core *core, uint32_t session, uint32_t cache,
+		     const struct cache_lease *lease, struct extent_info *ret,
+		     struct plan **ret_plan, struct core_fault *fault);
+
+/*
+ * Of the session that fills it: nothing more is put there, and its space pays. CORE_E_REFERENCE as
+ * core_extent_free().
+ */
+int core_cache_seal(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
+		    uint32_t tag, struct core_fault *fault);
+
+/*
+ * Nothing of these slices of a sealed extent is in use any more: of a segment any, of an object
+ * all. CORE_E_REFERENCE: "foreign" (no slices of one extent of the cache), or "leased". -ENOMEM,
+ * not if it is all that is left.
+ */
+int core_cache_return(struct core *core, uint32_t cache, uint64_t offset, uint64_t size,
+		      struct core_fault *fault);
+
+struct cache_view {
+	uint32_t cache, space; /* slots */
+	const char *name;
+	uint32_t policy; /* enum policy_id */
+	bool removed;
+	uint64_t capacity, ttl_ms;
+	uint64_t bytes; /* of its extents */
+	uint32_t segments, objects, sessions;
+};
+
+bool core_cache_view(const struct core *core, uint32_t cache, struct cache_view *ret);
+/* By its name; 0: there is none, or it is removed. */
+uint32_t core_cache_named(const struct core *core, uint32_t space, const char *name);
+/* The first cache at or after slot `cache`, in whatever space; UINT32_MAX if none. */
+uint32_t core_cache_next(const struct core *core, uint32_t cache);
+/* Has this session it open? And the first session at or after `session` that has; UINT32_MAX. */
+bool core_cache_has(const struct core *core, uint32_t cache, uint32_t session);
+uint32_t core_cache_user(const struct core *core, uint32_t cache, uint32_t session);
+
 /* ---- giving back ---- */
 
 /*
@@ -414,7 +517,8 @@ struct space_view {
 	bool removed;
 	uint64_t limit, reserve, client_limit;
 	uint64_t used, peak, committed, largest;
-	uint64_t extents;
+	uint64_t extents, hash_seed;
+	uint32_t caches;
 	uint32_t ids, ids_dead; /* of holders and channels; that wait for a sweep */
 	struct space_counts counts;
 };

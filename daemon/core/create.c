@@ -121,6 +121,7 @@ static int space_enter(struct core *core, struct space *space,
 	space->mode = request->mode ? request->mode : MODE_DEFAULT;
 	space->weight = request->weight ? request->weight : WEIGHT_DEFAULT;
 	space->numa = request->numa;
+	space->hash_seed = request->hash_seed;
 	space->placement_id = placement;
 	space->placement = placement_at(placement);
 	space->budget.parent = &core->region;

@@ -24,6 +24,8 @@ static const char *records_differ(const struct records *a, const struct records 
 		[RECORD_EXTENT] = sizeof(struct extent_record),
 		[RECORD_CHANNEL] = sizeof(struct channel_record),
 		[RECORD_END] = sizeof(struct end_record),
+		[RECORD_CACHE] = sizeof(struct cache_record),
+		[RECORD_USER] = sizeof(struct user_record),
 	};
 
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
@@ -84,7 +86,8 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 		     !memcmp(a->used_on, b->used_on, sizeof(a->used_on)) &&
 		     a->placement == b->placement && a->reserve == b->reserve &&
 		     a->client_limit == b->client_limit && a->tag_next == b->tag_next &&
-		     a->window_next == b->window_next && a->ceiling == b->ceiling,
+		     a->window_next == b->window_next && a->ceiling == b->ceiling &&
+		     a->hash_seed == b->hash_seed,
 	     "a space");
 	SAME(a->budget.limit == b->budget.limit && a->budget.used == b->budget.used,
 	     "the budget of a space");
@@ -97,6 +100,7 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 	     "the counts of a space");
 	SAME(a->n_channels == b->n_channels && a->n_adopted == b->n_adopted,
 	     "the channels of a space");
+	SAME(a->n_caches == b->n_caches && a->n_sealed == b->n_sealed, "the caches of a space");
 	for (uint32_t i = 0; i < a->windows_max || i < b->windows_max; ++i) {
 		const char *wrong =
 			windows_differ(space_window_at(a, i), space_window_at(b, i));
@@ -135,6 +139,15 @@ const char *core_differ(const struct core *a, const struct core *b)
 		SAME(!left == !right && (!left || (left->used == right->used &&
 						   left->n_members == right->n_members)),
 		     "a session");
+	}
+	for (uint32_t i = 0; i < a->slots[RECORD_CACHE].total; ++i) {
+		const struct estate *left = a->caches[i], *right = b->caches[i];
+
+		SAME(!left == !right && (!left || (left->bytes == right->bytes &&
+						   left->n_users == right->n_users &&
+						   left->n_segments == right->n_segments &&
+						   left->n_objects == right->n_objects)),
+		     "a cache");
 	}
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind)
 		for (uint32_t i = 0; i < a->slots[kind].total; ++i)

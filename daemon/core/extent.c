@@ -22,19 +22,81 @@ struct quota *extent_quota(const struct extent *extent)
 
 static bool names_session(const struct extent *extent)
 {
-	return extent->member &&
-	       (extent->kind == EXTENT_PRIVATE || extent->kind == EXTENT_BLOCKS);
+	return extent->member && extent->kind != EXTENT_SHARED;
 }
 
 /* It outlives its session, and the slice map has to say so. */
 static bool owes_adoption(const struct extent *extent)
 {
-	return extent->kind == EXTENT_BLOCKS && extent->member;
+	return extent->member && (extent->kind == EXTENT_BLOCKS || extent->cache);
+}
+
+/* Runs of ones. */
+static uint32_t runs_of(uint32_t slices)
+{
+	return (uint32_t)__builtin_popcount(slices & ~(slices << 1));
+}
+
+/* Changes that clear it. */
+static uint32_t owes_end(const struct extent *extent)
+{
+	return extent->slices ? runs_of(extent->slices) : 1;
 }
 
 uint32_t extent_owes(const struct extent *extent)
 {
-	return 1U + extent->pending + owes_adoption(extent);
+	return owes_end(extent) + extent->pending + owes_adoption(extent);
+}
+
+static uint32_t slices_of(const struct extent *extent)
+{
+	return extent->slices ? (uint32_t)__builtin_popcount(extent->slices) : extent->count;
+}
+
+uint64_t extent_bytes(const struct extent *extent)
+{
+	return (uint64_t)slices_of(extent) << SLICE_SHIFT;
+}
+
+/* `count` slices of a chunk, from that one on. */
+static uint32_t chunk_slices(uint32_t first, uint32_t count)
+{
+	return (uint32_t)(((uint64_t)1 << count) - 1) << first % CHUNK_SLICES;
+}
+
+uint32_t extent_stretch(const struct extent *extent, uint32_t slice)
+{
+	uint64_t from = (uint64_t)extent->slices >> slice % CHUNK_SLICES;
+
+	if (!extent->slices)
+		return extent->first + extent->count - slice;
+	return (uint32_t)__builtin_ctzll(~from);
+}
+
+struct extent_owner extent_owner(const struct extent *extent)
+{
+	return (struct extent_owner){
+		.holder = extent->member ? extent->member->session->slot + 1 : 0,
+		.tag = extent->tag,
+		.kind = extent->kind,
+		.worded = extent->worded,
+		.cache = extent->cache ? extent->cache->slot : 0,
+	};
+}
+
+struct extent_run extent_run(const struct extent *extent)
+{
+	return (struct extent_run){
+		.window = extent->window->slot,
+		.first = extent->first,
+		.count = extent->count,
+		.slices = extent->slices,
+	};
+}
+
+bool extent_has_words(const struct extent *extent)
+{
+	return extent->kind != EXTENT_PRIVATE && !extent->cache;
 }
 
 bool extent_may_be_empty(const struct extent *extent)
@@ -49,28 +111,30 @@ static struct core_node *extent_node(const struct extent *extent)
 	return &window->space->rung->nodes[window->place.info.node];
 }
 
-static void extent_say(struct core *core, const struct extent *extent, bool there)
+static void slices_say(struct core *core, const struct extent *extent, uint32_t first,
+		       uint32_t count, uint64_t word)
 {
-	struct slice_info info = {0};
-
-	if (there) {
-		info = (struct slice_info){
-			.kind = extent->kind,
-			.tag = extent->tag,
-			.head = true,
-			.count = extent->count,
-		};
-		if (names_session(extent))
-			info.session = extent->member->session->slot;
-	}
 	changes_put(&core->changes, &(struct change){
 					    .kind = CHANGE_SLICES,
 					    .space = extent->window->space->slot,
 					    .window = extent->window->slot,
-					    .first = extent->first,
-					    .count = extent->count,
-					    .word = there ? slice_word_pack(info) : 0,
+					    .first = first,
+					    .count = count,
+					    .word = word,
 				    });
+}
+
+static void extent_say(struct core *core, const struct extent *extent)
+{
+	struct slice_info info = {
+		.kind = extent->kind,
+		.tag = extent->tag,
+		.head = true,
+		.count = extent->count,
+		.session = names_session(extent) ? extent->member->session->slot : 0,
+	};
+
+	slices_say(core, extent, extent->first, extent->count, slice_word_pack(info));
 }
 
 void extent_store(struct core *core, uint32_t slot)
@@ -79,22 +143,42 @@ void extent_store(struct core *core, uint32_t slot)
 	struct space *space = extent->window->space;
 
 	window_use(extent->window, extent->first, extent->count, slot);
-	record_extent_put(
-		core->records, slot,
-		(struct extent_owner){
-			.holder = extent->member ? extent->member->session->slot + 1 : 0,
-			.tag = extent->tag,
-			.kind = extent->kind,
-			.worded = extent->worded},
-		(struct extent_run){.window = extent->window->slot,
-				    .first = extent->first,
-				    .count = extent->count});
-	extent_say(core, extent, true);
+	record_extent_put(core->records, slot, extent_owner(extent), extent_run(extent));
+	extent_say(core, extent);
 	extent->pending = false;
 	++space->n_extents;
 	++space->counts.allocs;
 	if (extent->member)
 		++extent->member->session->allocs;
+}
+
+/* So many bytes less of it, in all sums but its charge. */
+static void extent_discount(struct core *core, const struct extent *extent, uint64_t bytes)
+{
+	struct space *space = extent->window->space;
+
+	if (extent->member)
+		extent->member->session->used -= bytes;
+	if (extent->cache)
+		extent->cache->bytes -= bytes;
+	extent_node(extent)->used -= bytes;
+	space->used_on[extent->window->place.info.node] -= bytes;
+}
+
+/* Out of the list that it is in, of its cache or of the space's own. */
+static void extent_unlist(struct extent *extent)
+{
+	struct space *space = extent->window->space;
+
+	if (!extent->member)
+		--space->n_adopted;
+	list_remove(&extent->link);
+	if (!extent->cache)
+		return;
+	if (!extent->member)
+		--space->n_sealed;
+	--*estate_count(extent->cache, extent->kind);
+	list_remove(&extent->in_cache);
 }
 
 void extent_release(struct core *core, uint32_t slot)
@@ -106,38 +190,63 @@ void extent_release(struct core *core, uint32_t slot)
 		changes_forgive(&core->changes, extent_owes(extent));
 	} else {
 		record_clear(core->records, RECORD_EXTENT, slot);
-		extent_say(core, extent, false);
+		for_each_stretch(extent, at, n) slices_say(core, extent, at, n, 0);
 		changes_forgive(&core->changes, owes_adoption(extent));
 		--space->n_extents;
 	}
-	if (extent->member)
-		extent->member->session->used -= extent->charge.bytes;
-	else
-		--space->n_adopted;
-	extent_node(extent)->used -= extent->charge.bytes;
-	space->used_on[extent->window->place.info.node] -= extent->charge.bytes;
-	window_give(extent->window, extent->first, extent->count);
+	extent_discount(core, extent, extent->charge.bytes);
+	for_each_stretch(extent, at, n) window_give(extent->window, at, n);
 	if (!mutant(extent_keeps_charge))
 		charge_release(&extent->charge);
 	core_give(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
-	list_remove(&extent->link);
+	extent_unlist(extent);
 	slots_put(&core->slots[RECORD_EXTENT], slot);
 	*extent = (struct extent){0};
+}
+
+int extent_reduce(struct core *core, uint32_t slot, uint32_t slices)
+{
+	struct extent *extent = &core->extents[slot];
+	struct extent less = *extent;
+	struct extent_run run = segment_run(extent->window->slot, extent->first / CHUNK_SLICES,
+					    extent->slices & ~slices);
+	uint64_t bytes;
+	int r;
+
+	assert(!extent->pending && !extent->member && extent->slices & ~slices);
+	less.slices = extent->slices & slices;
+	/* What is said now, and at the end, by more words than it was to be. */
+	r = changes_owe(&core->changes,
+			runs_of(less.slices) + runs_of(run.slices) - owes_end(extent));
+	if (r)
+		return r;
+	bytes = extent_bytes(&less);
+	extent->first = run.first;
+	extent->count = run.count;
+	extent->slices = run.slices;
+	if (!mutant(slices_unrecorded))
+		record_extent_run(core->records, slot, run);
+	for_each_stretch(&less, at, n)
+	{
+		slices_say(core, extent, at, n, 0);
+		window_give(extent->window, at, n);
+	}
+	extent_discount(core, extent, bytes);
+	charge_reduce(&extent->charge, bytes);
+	return 0;
 }
 
 void extent_adopt(struct core *core, uint32_t slot)
 {
 	struct extent *extent = &core->extents[slot];
 	struct space *space = extent->window->space;
-
+	struct extent_owner owner = extent_owner(extent);
 	bool said = owes_adoption(extent);
 
 	assert(extent->kind != EXTENT_PRIVATE && !extent->pending);
+	owner.holder = 0;
 	if (!mutant(extent_not_adopted))
-		record_extent_owner(core->records, slot,
-				    (struct extent_owner){.tag = extent->tag,
-							  .kind = extent->kind,
-							  .worded = extent->worded});
+		record_extent_owner(core->records, slot, owner);
 	extent->member->session->used -= extent->charge.bytes;
 	charge_move(&extent->charge, &space->budget);
 	core_give(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
@@ -146,9 +255,14 @@ void extent_adopt(struct core *core, uint32_t slot)
 	list_remove(&extent->link);
 	list_append(&space->extents, &extent->link);
 	++space->n_adopted;
+	if (extent->cache) {
+		++space->n_sealed;
+		list_remove(&extent->in_cache);
+		list_append(&extent->cache->extents, &extent->in_cache);
+	}
 	space->sweep.owed |= extent_may_be_empty(extent) && !mutant(adopted_unswept);
 	if (said && !mutant(extent_adopted_unsaid))
-		extent_say(core, extent, true);
+		extent_say(core, extent);
 }
 
 static uint32_t tag_after(uint32_t tag)
@@ -168,36 +282,39 @@ static uint32_t tag_take(struct core *core, struct space *space)
 	return tag;
 }
 
-static int refuse_memory(struct core *core, struct member *member, uint64_t bytes,
-			 uint64_t nodes, struct core_fault *fault)
+/* `member`: who asked, or NULL. */
+static int refuse_memory(struct core *core, struct space *space, struct member *member,
+			 uint64_t bytes, uint64_t nodes, struct core_fault *fault)
 {
-	++member->space->counts.failures.memory;
-	++member->session->failed;
-	const struct rung *rung = member->space->rung;
+	const struct rung *rung = space->rung;
 
+	++space->counts.failures.memory;
+	if (member)
+		++member->session->failed;
 	*fault = (struct core_fault){.which = nodes == rung_nodes(core, rung) ? "region"
 									      : "nodes",
 				     .requested = bytes,
 				     .nodes = nodes,
 				     .page_shift = rung->page_shift};
-	choice_outlook(core, member->space, nodes, &fault->available, &fault->largest);
+	choice_outlook(core, space, nodes, &fault->available, &fault->largest);
 	return CORE_E_MEMORY;
 }
 
 /* All of the region in use is out of memory, not out of budget. */
-static int refuse_budget(struct core *core, struct member *member, uint64_t bytes,
-			 uint64_t nodes, const struct budget_refusal *refusal,
+static int refuse_budget(struct core *core, struct space *space, struct member *member,
+			 uint64_t bytes, uint64_t nodes, const struct budget_refusal *refusal,
 			 struct core_fault *fault)
 {
-	struct stats_failures *failures = &member->space->counts.failures;
+	struct stats_failures *failures = &space->counts.failures;
 
 	if (refusal->budget == &core->region)
-		return refuse_memory(core, member, bytes, nodes, fault);
-	if (refusal->budget == &member->budget)
-		++failures->budget_client;
-	else
+		return refuse_memory(core, space, member, bytes, nodes, fault);
+	if (refusal->budget == &space->budget)
 		++failures->budget_space;
-	++member->session->failed;
+	else
+		++failures->budget_client;
+	if (member)
+		++member->session->failed;
 	return FAULT(fault, CORE_E_BUDGET, .which = refusal->budget->name, .requested = bytes,
 		     .remaining = refusal->remaining);
 }
@@ -233,8 +350,8 @@ static int request_check(struct core *core, struct member *member,
 	return 0;
 }
 
-/* In all sums, and in its list. */
-static void extent_count(struct core *core, struct extent *extent)
+/* In all sums, and in its lists. `user`: that fills it, if it is a cache's and leased. */
+static void extent_count(struct core *core, struct extent *extent, struct user *user)
 {
 	struct session *session = extent->member ? extent->member->session : NULL;
 	struct space *space = extent->window->space;
@@ -250,28 +367,49 @@ static void extent_count(struct core *core, struct extent *extent)
 		++space->n_adopted;
 		list_append(&space->extents, &extent->link);
 	}
+	if (extent->cache) {
+		extent->cache->bytes += extent->charge.bytes;
+		++*estate_count(extent->cache, extent->kind);
+		space->n_sealed += !session;
+		list_append(user ? &user->extents : &extent->cache->extents, &extent->in_cache);
+	}
 }
 
-/* What is to be had, by whom; a channel's is nobody's. */
+/* What is to be had, by whom. */
 struct extent_wish {
 	enum extent_kind kind;
+	struct space *space;
+	struct member *member; /* who waits for it; NULL: nobody */
+	bool own;              /* it is the member's, who pays; else the space's */
+	struct estate *cache;
+	struct user *user;
 	uint64_t bytes;
 	struct choice_wish choice;
 };
+
+/* Where a segment of `count` slices from that one on stands in its chunk. */
+static uint32_t segment_slices(enum extent_kind kind, uint32_t first, uint32_t count)
+{
+	return kind == EXTENT_SEGMENT ? chunk_slices(first, count) : 0;
+}
 
 /*
  * Pending; its slices are held. *ret_plan, which is not started, is NULL if there is nothing to
  * do before it can be stored.
  */
-static int extent_make(struct core *core, struct member *member, const struct extent_wish *wish,
-		       uint32_t *ret, struct core_plan **ret_plan, struct core_fault *fault)
+static int extent_make(struct core *core, const struct extent_wish *wish, uint32_t *ret,
+		       struct core_plan **ret_plan, struct core_fault *fault)
 {
-	bool own = wish->kind != EXTENT_CHANNEL;
-	struct space *space = member->space;
-	struct extent extent = {.member = own ? member : NULL,
-				.kind = wish->kind,
-				.worded = wish->kind == EXTENT_SHARED && member->id,
-				.pending = true};
+	struct space *space = wish->space;
+	struct member *member = wish->member, *owner = wish->own ? member : NULL;
+	struct extent extent = {
+		.member = owner,
+		.cache = wish->cache,
+		.kind = wish->kind,
+		.worded = wish->kind == EXTENT_SHARED && member->id,
+		.slices = segment_slices(wish->kind, 0, wish->choice.count),
+		.pending = true,
+	};
 	_cleanup_(charge_release) struct charge charge = {0};
 	uint64_t nodes = wish->choice.order->all;
 	struct budget_refusal refusal = {0};
@@ -279,23 +417,23 @@ static int extent_make(struct core *core, struct member *member, const struct ex
 	struct choice choice;
 	int r;
 
-	r = budget_charge(own ? &member->budget : &space->budget, wish->bytes, &charge,
+	r = budget_charge(owner ? &owner->budget : &space->budget, wish->bytes, &charge,
 			  &refusal);
 	if (r)
-		return refuse_budget(core, member, wish->bytes, nodes, &refusal, fault);
-	r = core_may(core, own ? member->session->quota : space->quota, QUOTA_LEASES,
+		return refuse_budget(core, space, member, wish->bytes, nodes, &refusal, fault);
+	r = core_may(core, owner ? owner->session->quota : space->quota, QUOTA_LEASES,
 		     METADATA_LEASE, fault);
 	if (r)
 		return r;
 	r = changes_owe(&core->changes, extent_owes(&extent));
 	if (r)
 		return r;
-	r = choice_make(core, member, &wish->choice, &choice, &plan, fault);
+	r = choice_make(core, space, member, &wish->choice, &choice, &plan, fault);
 	if (r) {
 		changes_forgive(&core->changes, extent_owes(&extent));
 		charge_release(&charge);
 		if (r == CORE_E_MEMORY)
-			return refuse_memory(core, member, wish->bytes, nodes, fault);
+			return refuse_memory(core, space, member, wish->bytes, nodes, fault);
 		if (r == CORE_E_BUSY)
 			return FAULT(fault, CORE_E_BUSY, .which = "plan",
 				     .requested = wish->bytes);
@@ -308,11 +446,12 @@ static int extent_make(struct core *core, struct member *member, const struct ex
 	extent.charge = charge;
 	extent.first = choice.place.first;
 	extent.count = wish->choice.count;
+	extent.slices = segment_slices(wish->kind, extent.first, extent.count);
 	extent.tag = tag_take(core, space);
 	charge = (struct charge){0};
 	*ret = slots_take(&core->slots[RECORD_EXTENT]);
 	core->extents[*ret] = extent;
-	extent_count(core, &core->extents[*ret]);
+	extent_count(core, &core->extents[*ret], wish->user);
 	if (plan)
 		plan->extent = *ret;
 	*ret_plan = plan;
@@ -326,6 +465,8 @@ int extent_for_channel(struct core *core, struct channel *channel, struct member
 	struct node_order order;
 	struct extent_wish wish = {
 		.kind = EXTENT_CHANNEL,
+		.space = member->space,
+		.member = member,
 		.bytes = SLICE_BYTES,
 		.choice = {.count = 1, .align = 1, .zeroed = true, .order = &order},
 	};
@@ -333,40 +474,30 @@ int extent_for_channel(struct core *core, struct channel *channel, struct member
 
 	node_order(core, member->space, member->space->numa, caller, &order);
 	node_order_avoid(&order, avoid);
-	r = extent_make(core, member, &wish, &channel->extent, ret_plan, fault);
+	r = extent_make(core, &wish, &channel->extent, ret_plan, fault);
 	if (r)
 		return r;
 	core->extents[channel->extent].channel = channel;
 	return 0;
 }
 
-int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
-		      const struct extent_request *request, struct extent_info *ret,
-		      struct plan **ret_plan, struct core_fault *fault)
+/* Stored, or its plan started. */
+static int extent_begin(struct core *core, const struct extent_wish *wish,
+			struct extent_info *ret, struct plan **ret_plan,
+			struct core_fault *fault)
 {
-	struct member *member = core_member_at(core, session, space, fault);
-	struct node_order order;
-	struct extent_wish wish = {.kind = request->kind, .choice = {.order = &order}};
 	const struct extent *extent;
 	struct core_plan *plan;
 	uint32_t slot;
-	int r;
+	int r = extent_make(core, wish, &slot, &plan, fault);
 
-	if (!member)
-		return CORE_E_NOT_FOUND;
-	r = request_check(core, member, request, &wish.bytes, &order, fault);
-	if (r)
-		return r;
-	wish.choice.count = (uint32_t)(wish.bytes >> SLICE_SHIFT);
-	wish.choice.align = (uint32_t)(u64_max(request->align, SLICE_BYTES) >> SLICE_SHIFT);
-	r = extent_make(core, member, &wish, &slot, &plan, fault);
 	if (r)
 		return r;
 	extent = &core->extents[slot];
 	*ret = (struct extent_info){
 		.offset = offset_make(extent->window->place.number,
 				      (uint64_t)extent->first << SLICE_SHIFT),
-		.size = wish.bytes,
+		.size = wish->bytes,
 		.tag = extent->tag,
 	};
 	if (plan) {
@@ -377,6 +508,56 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		*ret_plan = NULL;
 	}
 	return 0;
+}
+
+static uint32_t power_up(uint32_t n)
+{
+	return n > 1 ? (uint32_t)1 << (32 - __builtin_clz(n - 1)) : 1;
+}
+
+int extent_for_cache(struct core *core, struct estate *cache, struct user *user,
+		     enum extent_kind kind, uint64_t bytes, const struct node_order *order,
+		     struct extent_info *ret, struct plan **ret_plan, struct core_fault *fault)
+{
+	uint32_t count = (uint32_t)(bytes >> SLICE_SHIFT);
+	struct extent_wish wish = {
+		.kind = kind,
+		.space = cache->space,
+		.member = user ? user->member : NULL,
+		.own = user,
+		.cache = cache,
+		.user = user,
+		.bytes = bytes,
+		/* X4 */
+		.choice = {.count = count,
+			   .align = kind == EXTENT_SEGMENT ? power_up(count) : 1,
+			   .order = order},
+	};
+
+	return extent_begin(core, &wish, ret, ret_plan, fault);
+}
+
+int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
+		      const struct extent_request *request, struct extent_info *ret,
+		      struct plan **ret_plan, struct core_fault *fault)
+{
+	struct member *member = core_member_at(core, session, space, fault);
+	struct node_order order;
+	struct extent_wish wish = {.kind = request->kind,
+				   .member = member,
+				   .own = true,
+				   .choice = {.order = &order}};
+	int r;
+
+	if (!member)
+		return CORE_E_NOT_FOUND;
+	r = request_check(core, member, request, &wish.bytes, &order, fault);
+	if (r)
+		return r;
+	wish.space = member->space;
+	wish.choice.count = (uint32_t)(wish.bytes >> SLICE_SHIFT);
+	wish.choice.align = (uint32_t)(u64_max(request->align, SLICE_BYTES) >> SLICE_SHIFT);
+	return extent_begin(core, &wish, ret, ret_plan, fault);
 }
 
 /* The slot of the extent that holds the byte at `offset`, or why there is none. */
@@ -399,8 +580,8 @@ static const char *extent_around(const struct space *space, uint64_t offset, uin
 }
 
 /* The same of the one whose first byte it is, under this tag. */
-static const char *extent_find(const struct core *core, const struct space *space,
-			       uint64_t offset, uint32_t tag, uint32_t *ret)
+const char *extent_find(const struct core *core, const struct space *space, uint64_t offset,
+			uint32_t tag, uint32_t *ret)
 {
 	const struct extent *extent;
 	const char *wrong;
@@ -424,6 +605,7 @@ struct extent_place extent_place(const struct extent *extent)
 		.kind = extent->kind,
 		.session = extent->member ? extent->member->session->slot : 0,
 		.worded = extent->worded,
+		.cache = extent->cache ? extent->cache->slot : 0,
 		.window = extent->window->slot,
 		.first = extent->first,
 		.count = extent->count,
@@ -465,6 +647,8 @@ static bool may_free(const struct extent *extent, const struct member *member)
 	case EXTENT_SHARED:
 		return true;
 	case EXTENT_CHANNEL: /* goes with its channel */
+	case EXTENT_SEGMENT: /* is sealed, and its cache's to give back */
+	case EXTENT_OBJECT:
 	case EXTENT_NONE:
 		break;
 	}

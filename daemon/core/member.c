@@ -26,6 +26,7 @@ int member_new(struct member **ret, struct core *core, struct space *space,
 	};
 	list_init(&member->extents);
 	list_init(&member->ends);
+	list_init(&member->users);
 	list_append(&space->members, &member->in_space);
 	list_append(&session->members, &member->in_session);
 	++space->n_members;
@@ -139,7 +140,15 @@ static bool drain_space(struct core *core, struct space *space, uint32_t *steps)
 		--*steps;
 		channel_release(core, list_entry(space->channels.next, struct channel, link));
 	}
-	return drain(core, &space->extents, true, steps);
+	if (!drain(core, &space->extents, true, steps))
+		return false;
+	while (!list_empty(&space->caches)) {
+		if (!*steps)
+			return false;
+		--*steps;
+		estate_release(core, list_entry(space->caches.next, struct estate, link));
+	}
+	return true;
 }
 
 /* Add the end of a space to a plan, which is made if need be. */
@@ -178,6 +187,12 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 	holder_die(core, member);
 	if (!drain(core, &member->extents, last, steps))
 		return CORE_MORE;
+	while (!list_empty(&member->users)) {
+		r = user_leave(core, list_entry(member->users.next, struct user, in_member),
+			       steps);
+		if (r)
+			return r;
+	}
 	if (last) {
 		/* A sweep may be looking at channels' memory. */
 		if (space->n_plans)

@@ -5,7 +5,7 @@
 
 #include "base/base.h"
 
-#define RECORDS_MAGIC 0x3252444c52425256ULL /* "VRBRLDR2" */
+#define RECORDS_MAGIC 0x3352444c52425256ULL /* "VRBRLDR3" */
 
 /* The head of the table: everything is found by counting from it, so the table can be moved. */
 struct records {
@@ -26,6 +26,8 @@ static const struct shape {
 	[RECORD_CHANNEL] = {sizeof(struct channel_record),
 			    offsetof(struct channel_record, word)},
 	[RECORD_END] = {sizeof(struct end_record), offsetof(struct end_record, word)},
+	[RECORD_CACHE] = {sizeof(struct cache_record), offsetof(struct cache_record, word)},
+	[RECORD_USER] = {sizeof(struct user_record), offsetof(struct user_record, word)},
 };
 
 enum { HEAD_BYTES = 64 };
@@ -164,6 +166,11 @@ void record_pages_put(struct records *records, uint32_t slot, uint32_t window, u
 	put(records, RECORD_PAGES, slot, (const uint64_t *)(const void *)&pages);
 }
 
+void record_cache_put(struct records *records, uint32_t slot, const struct cache_record *cache)
+{
+	put(records, RECORD_CACHE, slot, (const uint64_t *)(const void *)cache);
+}
+
 void record_space_state(struct records *records, uint32_t slot, struct space_word state)
 {
 	store(records, FIELD(records, RECORD_SPACE, slot, space_record, state),
@@ -233,6 +240,12 @@ void record_extent_owner(struct records *records, uint32_t slot, struct extent_o
 	      extent_owner_pack(owner));
 }
 
+void record_extent_run(struct records *records, uint32_t slot, struct extent_run run)
+{
+	store(records, FIELD(records, RECORD_EXTENT, slot, extent_record, run),
+	      extent_run_pack(run));
+}
+
 void record_channel_word(struct records *records, uint32_t slot, struct channel_word word)
 {
 	store(records, FIELD(records, RECORD_CHANNEL, slot, channel_record, word),
@@ -242,4 +255,26 @@ void record_channel_word(struct records *records, uint32_t slot, struct channel_
 void record_end_put(struct records *records, uint32_t slot, struct end_word end)
 {
 	store(records, FIELD(records, RECORD_END, slot, end_record, word), end_word_pack(end));
+}
+
+void record_cache_word(struct records *records, uint32_t slot, struct cache_word word)
+{
+	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, word),
+	      cache_word_pack(word));
+}
+
+void record_cache_capacity(struct records *records, uint32_t slot, uint64_t capacity)
+{
+	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, capacity), capacity);
+}
+
+void record_cache_ttl(struct records *records, uint32_t slot, uint64_t ttl_ms)
+{
+	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, ttl_ms), ttl_ms);
+}
+
+void record_user_put(struct records *records, uint32_t slot, struct user_word user)
+{
+	store(records, FIELD(records, RECORD_USER, slot, user_record, word),
+	      user_word_pack(user));
 }

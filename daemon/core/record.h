@@ -20,9 +20,11 @@
  *   pages    bits            bits (one for each unit, 1: committed)  bits = 0
  *   session  word            -                                       word = 0
  *   member   word            word (has an id, no more)               word = 0
- *   extent   run             owner (adopted), run (tail returned)    run = 0
+ *   extent   run             owner (adopted), run (slices returned)  run = 0
  *   channel  word            word (had_, died)                       word = 0
  *   end      word            word (roles)                            word = 0
+ *   cache    word            word (policy, removed), capacity, ttl   word = 0
+ *   user     word            -                                       word = 0
  *
  * Which record is stored first, where a change takes several (so that each prefix of its stores
  * is a state that core_recover() takes):
@@ -32,15 +34,20 @@
  *   memory is taken       tag_next, extent                              else: a tag is skipped
  *   a space changes       ceiling; pages; limit if it rises; client_limit, reserve, mode,
  *                         owner, weight; limit if it falls              else: part of it has
- *   a session ends        each member's ends, its id, its extents, the  else: it ends again
- *                         member; the session
+ *   a session ends        each member's ends, its id, its extents, its  else: it ends again
+ *                         caches' users, the member; the session
  *   a channel is made     extent, channel, end                          else: an extent of no
  *                                                                       channel, or a dead one
  *   an end is opened      the end, the channel (had_)                   else: had_ follows from it
  *   an end is closed      the channel (died), the end                   else: it is closed again
  *   a channel is reaped   the channel, its extent                       else: an extent of none
- *   a space goes          removed, channels, extents, members, pages,   else: it goes on going
- *                         windows from the last to the first, the space
+ *   a cache is opened     the cache, if it is made; the user            else: nobody has it open
+ *   a cache is closed     its user's extents (adopted), the user        else: it is closed again
+ *   a cache changes       policy, capacity, ttl                         else: part of it has
+ *   a cache goes          removed, its users, extents, the cache        else: it goes on going
+ *   a space goes          removed, channels, extents, users, caches,    else: it goes on going
+ *                         members, pages, windows from the last to the
+ *                         first, the space
  */
 #pragma once
 
@@ -63,6 +70,7 @@ struct space_record {
 	uint64_t window_next; /* generation of the next window, likewise */
 	uint64_t nodes;       /* of its NUMA policy (`numa` of the state), base/numa.h */
 	uint64_t ceiling;     /* the highest limit it ever had: no use, no window goes beyond */
+	uint64_t hash_seed;   /* of its caches' keys */
 	char name[SPACE_NAME_MAX + 1];
 };
 
@@ -97,8 +105,12 @@ struct member_record {
 };
 
 /*
- *   owner: session slot + 1:24 (0: none)  tag:20  kind:3  worded:1  0:16
+ *   owner: session slot + 1:24 (0: none)  tag:20  kind:3  worded:1  cache slot:16 (0: none)
  *   run:   window slot:24  first slice:20  count:20        (a count is never 0)
+ *          of a segment: window slot:19  chunk:13  slices of the chunk:32        (never 0)
+ *
+ * So that any slices of a segment go by one store, which needs no other record: giving back
+ * cannot fail.
  */
 struct extent_record {
 	uint64_t owner;
@@ -121,6 +133,25 @@ struct end_record {
 	uint64_t word;
 };
 
+/*
+ *   word: space slot:16  policy:8  removed:1  0:38  1:1
+ */
+struct cache_record {
+	uint64_t word;
+	uint64_t capacity; /* bytes of objects */
+	uint64_t ttl_ms;   /* of objects that come without one; 0: for ever */
+	char name[CACHE_NAME_MAX + 1];
+};
+
+/*
+ * A session has a cache open.
+ *
+ *   word: cache slot:16  session slot:24  0:23  1:1
+ */
+struct user_record {
+	uint64_t word;
+};
+
 enum record_kind {
 	RECORD_SPACE,
 	RECORD_WINDOW,
@@ -130,6 +161,8 @@ enum record_kind {
 	RECORD_EXTENT,
 	RECORD_CHANNEL,
 	RECORD_END,
+	RECORD_CACHE,
+	RECORD_USER,
 	RECORD_KINDS
 };
 
@@ -236,13 +269,14 @@ struct extent_owner {
 	uint32_t holder; /* session slot + 1; 0: none */
 	uint32_t tag;
 	enum extent_kind kind;
-	bool worded; /* a shared one: its holder takes its word before anyone hears of it */
+	bool worded;    /* a shared one: its holder takes its word before anyone hears of it */
+	uint32_t cache; /* slot; 0: none */
 };
 
 static inline uint64_t extent_owner_pack(struct extent_owner owner)
 {
 	return (uint64_t)owner.holder | (uint64_t)owner.tag << 24 | (uint64_t)owner.kind << 44 |
-	       (uint64_t)owner.worded << 47;
+	       (uint64_t)owner.worded << 47 | (uint64_t)owner.cache << 48;
 }
 
 static inline struct extent_owner extent_owner_unpack(uint64_t word)
@@ -252,20 +286,44 @@ static inline struct extent_owner extent_owner_unpack(uint64_t word)
 		.tag = (uint32_t)(word >> 24) & TAG_MASK,
 		.kind = (enum extent_kind)(word >> 44 & 7),
 		.worded = word >> 47 & 1,
+		.cache = (uint32_t)(word >> 48),
 	};
 }
 
 struct extent_run {
 	uint32_t window, first, count;
+	uint32_t
+		slices; /* of a segment: which of its chunk it has, `first` to the last; else 0 */
 };
 
 static inline uint64_t extent_run_pack(struct extent_run run)
 {
+	if (run.slices)
+		return (uint64_t)run.window | (uint64_t)(run.first / CHUNK_SLICES) << 19 |
+		       (uint64_t)run.slices << 32;
 	return (uint64_t)run.window | (uint64_t)run.first << 24 | (uint64_t)run.count << 44;
 }
 
-static inline struct extent_run extent_run_unpack(uint64_t word)
+static inline struct extent_run segment_run(uint32_t window, uint32_t chunk, uint32_t slices)
 {
+	uint32_t first = (uint32_t)__builtin_ctz(slices);
+
+	return (struct extent_run){
+		.window = window,
+		.first = chunk * CHUNK_SLICES + first,
+		.count = CHUNK_SLICES - (uint32_t)__builtin_clz(slices) - first,
+		.slices = slices,
+	};
+}
+
+/* Of an extent of that kind. A segment's word that has no slices is none. */
+static inline struct extent_run extent_run_unpack(uint64_t word, enum extent_kind kind)
+{
+	if (kind == EXTENT_SEGMENT)
+		return word >> 32 ? segment_run((uint32_t)word & 0x7ffff,
+						(uint32_t)(word >> 19) & 0x1fff,
+						(uint32_t)(word >> 32))
+				  : (struct extent_run){0};
 	return (struct extent_run){
 		.window = (uint32_t)word & 0xffffff,
 		.first = (uint32_t)(word >> 24) & 0xfffff,
@@ -320,6 +378,43 @@ static inline struct end_word end_word_unpack(uint64_t word)
 	};
 }
 
+struct cache_word {
+	uint32_t space, policy; /* enum policy_id */
+	bool removed;
+};
+
+static inline uint64_t cache_word_pack(struct cache_word cache)
+{
+	return (uint64_t)cache.space | (uint64_t)cache.policy << 16 |
+	       (uint64_t)cache.removed << 24 | RECORD_VALID;
+}
+
+static inline struct cache_word cache_word_unpack(uint64_t word)
+{
+	return (struct cache_word){
+		.space = (uint32_t)word & 0xffff,
+		.policy = (uint32_t)(word >> 16) & 0xff,
+		.removed = word >> 24 & 1,
+	};
+}
+
+struct user_word {
+	uint32_t cache, session;
+};
+
+static inline uint64_t user_word_pack(struct user_word user)
+{
+	return (uint64_t)user.cache | (uint64_t)user.session << 16 | RECORD_VALID;
+}
+
+static inline struct user_word user_word_unpack(uint64_t word)
+{
+	return (struct user_word){
+		.cache = (uint32_t)word & 0xffff,
+		.session = (uint32_t)(word >> 16) & 0xffffff,
+	};
+}
+
 /* ---- stores ---- */
 
 /* One store: the slot is free. */
@@ -335,6 +430,7 @@ void record_channel_put(struct records *records, uint32_t slot,
 			const struct channel_record *channel);
 void record_pages_put(struct records *records, uint32_t slot, uint32_t window, uint32_t group,
 		      uint64_t bits);
+void record_cache_put(struct records *records, uint32_t slot, const struct cache_record *cache);
 
 /* One store each. */
 void record_space_state(struct records *records, uint32_t slot, struct space_word state);
@@ -346,8 +442,13 @@ void record_window_put(struct records *records, uint32_t slot, struct window_pla
 void record_pages_bits(struct records *records, uint32_t slot, uint64_t bits); /* 0: freed */
 void record_member_put(struct records *records, uint32_t slot, struct member_word member);
 void record_extent_owner(struct records *records, uint32_t slot, struct extent_owner owner);
+void record_extent_run(struct records *records, uint32_t slot, struct extent_run run);
 void record_channel_word(struct records *records, uint32_t slot, struct channel_word word);
 void record_end_put(struct records *records, uint32_t slot, struct end_word end);
+void record_cache_word(struct records *records, uint32_t slot, struct cache_word word);
+void record_cache_capacity(struct records *records, uint32_t slot, uint64_t capacity);
+void record_cache_ttl(struct records *records, uint32_t slot, uint64_t ttl_ms);
+void record_user_put(struct records *records, uint32_t slot, struct user_word user);
 
 /*
  * Limits, mode, owner and weight: one store for each word that differs, in an order of which each

@@ -10,6 +10,7 @@
  *   ids that nobody has          dead: words may name them
  *   a channel without an end     dead likewise, until a sweep
  *   an extent of no channel      was never anyone's, or is no more: it is cleared
+ *   a removed cache, unused      stays so; core_cache_reap() goes on with it
  *   a session half ended         whole again, with what it still has: it ends again
  *
  * Everything else that does not fit together no prefix can leave: -EUCLEAN. Nothing is believed:
@@ -65,6 +66,7 @@ static bool space_read(struct core *core, const struct space_record *record,
 	space->reserve = record->reserve;
 	space->client_limit = record->client_limit;
 	space->ceiling = record->ceiling;
+	space->hash_seed = record->hash_seed;
 	space->tag_next = (uint32_t)record->tag_next;
 	space->window_next = (uint32_t)record->window_next;
 	space->budget = (struct budget){.name = "space", .limit = record->limit};
@@ -303,22 +305,84 @@ static int recover_channels(struct core *core)
 	return 0;
 }
 
-/* Whose extent it is. False: nobody's that could have it. */
-static bool owner_read(const struct core *core, const struct space *space,
-		       struct extent_owner owner, struct member **ret)
+static int recover_caches(struct core *core)
 {
+	for_each_record(core, RECORD_CACHE, slot)
+	{
+		struct estate *estate;
+
+		if (!estate_enter(core, slot, records_at(core->records, RECORD_CACHE, slot),
+				  &estate))
+			return -EUCLEAN;
+		if (!estate)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int recover_users(struct core *core)
+{
+	for_each_record(core, RECORD_USER, slot)
+	{
+		const struct user_record *record = records_at(core->records, RECORD_USER, slot);
+		struct user_word word = user_word_unpack(record->word);
+		struct session *session = core_session_at(core, word.session);
+		struct estate *estate = word.cache < core->slots[RECORD_CACHE].total
+						? core->caches[word.cache]
+						: NULL;
+		struct member *member =
+			session && estate ? member_find(session, estate->space) : NULL;
+
+		if (user_word_pack(word) != record->word || !member ||
+		    user_find(estate, member))
+			return -EUCLEAN;
+		if (!user_enter(core, estate, member, slot))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Whose an extent is. */
+struct owner {
+	struct member *member; /* NULL: nobody's */
+	struct estate *cache;
+	struct user *user;
+};
+
+/* False: nobody's that could have it. */
+static bool owner_read(const struct core *core, const struct space *space,
+		       struct extent_owner owner, struct owner *ret)
+{
+	bool cached = owner.kind == EXTENT_SEGMENT || owner.kind == EXTENT_OBJECT;
 	struct session *session;
 
-	if (!owner.tag || owner.kind < EXTENT_PRIVATE || owner.kind > EXTENT_CHANNEL ||
+	*ret = (struct owner){0};
+	if (!owner.tag || owner.kind < EXTENT_PRIVATE || owner.kind > EXTENT_OBJECT ||
 	    (owner.worded && owner.kind != EXTENT_SHARED) ||
-	    (owner.kind == EXTENT_CHANNEL && owner.holder))
+	    (owner.kind == EXTENT_CHANNEL && owner.holder) || cached != !!owner.cache)
 		return false;
-	*ret = NULL;
+	if (cached) {
+		if (owner.cache >= core->slots[RECORD_CACHE].total)
+			return false;
+		ret->cache = core->caches[owner.cache];
+		if (!ret->cache || ret->cache->space != space)
+			return false;
+	}
 	if (!owner.holder)
 		return owner.kind != EXTENT_PRIVATE;
 	session = core_session_at(core, owner.holder - 1);
-	*ret = session ? member_find(session, space) : NULL;
-	return *ret && !(*ret)->read_only;
+	ret->member = session ? member_find(session, space) : NULL;
+	if (!ret->member || ret->member->read_only)
+		return false;
+	ret->user = cached ? user_find(ret->cache, ret->member) : NULL;
+	return !cached || ret->user;
+}
+
+/* Can it be leased like that? What is whole has no holes. */
+static bool run_fits(const struct owner *owner, struct extent_run run)
+{
+	return !owner->member || !run.slices ||
+	       (uint32_t)__builtin_popcount(run.slices) == run.count;
 }
 
 static int extent_enter(struct core *core, uint32_t slot, struct window *window,
@@ -326,17 +390,22 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 {
 	struct space *space = window->space;
 	struct extent *extent = &core->extents[slot];
+	struct owner whose;
 	struct member *member;
+	uint64_t bytes;
 	int r;
 
-	if (!owner_read(core, space, owner, &member))
+	if (!owner_read(core, space, owner, &whose) || !run_fits(&whose, run))
 		return -EUCLEAN;
+	member = whose.member;
 	*extent = (struct extent){
 		.window = window,
 		.member = member,
 		.channel = extent->channel,
+		.cache = whose.cache,
 		.first = run.first,
 		.count = run.count,
+		.slices = run.slices,
 		.tag = owner.tag,
 		.kind = owner.kind,
 		.worded = owner.worded,
@@ -344,15 +413,27 @@ static int extent_enter(struct core *core, uint32_t slot, struct window *window,
 	r = changes_owe(&core->changes, extent_owes(extent));
 	if (r)
 		return r;
-	if (!budget_restore(member ? &member->budget : &space->budget,
-			    (uint64_t)run.count << SLICE_SHIFT, &extent->charge) ||
-	    space->budget.used > space->ceiling || core->region.used > core->region.limit ||
-	    !window_rebuild_use(window, run.first, run.count, slot))
+	bytes = extent_bytes(extent);
+	if (!budget_restore(member ? &member->budget : &space->budget, bytes,
+			    &extent->charge) ||
+	    space->budget.used > space->ceiling || core->region.used > core->region.limit)
 		return -EUCLEAN;
+	for_each_stretch(extent, at, n)
+	{
+		if (!window_rebuild_use(window, at, n, slot))
+			return -EUCLEAN;
+	}
 	slots_claim(&core->slots[RECORD_EXTENT], slot);
 	core_take(core, extent_quota(extent), QUOTA_LEASES, METADATA_LEASE);
 	list_append(member ? &member->extents : &space->extents, &extent->link);
 	space->n_adopted += !member;
+	if (whose.cache) {
+		whose.cache->bytes += bytes;
+		++*estate_count(whose.cache, extent->kind);
+		space->n_sealed += !member;
+		list_append(whose.user ? &whose.user->extents : &whose.cache->extents,
+			    &extent->in_cache);
+	}
 	space->sweep.owed |= !member && extent_may_be_empty(extent);
 	++space->n_extents;
 	space->rung->nodes[window->place.info.node].used += extent->charge.bytes;
@@ -381,7 +462,7 @@ static int recover_extents(struct core *core)
 		const struct extent_record *record =
 			records_at(core->records, RECORD_EXTENT, slot);
 		struct extent_owner owner = extent_owner_unpack(record->owner);
-		struct extent_run run = extent_run_unpack(record->run);
+		struct extent_run run = extent_run_unpack(record->run, owner.kind);
 		struct window *window;
 		int r;
 
@@ -460,7 +541,7 @@ static int recover_ids(struct core *core)
 	{
 		const struct extent *extent = &core->extents[slot];
 
-		if (extent->kind != EXTENT_PRIVATE && !mutant(ids_trusted))
+		if (extent_has_words(extent) && !mutant(ids_trusted))
 			ids_doubt(&extent->window->space->ids);
 	}
 	return 0;
@@ -474,9 +555,9 @@ static void core_freep(struct core **core)
 int core_recover(struct core **ret, const struct core_config *config, struct records *records)
 {
 	static int (*const steps[])(struct core *) = {
-		recover_spaces,  recover_windows,  recover_pages,   recover_sessions,
-		recover_members, recover_channels, recover_extents, recover_ends,
-		recover_rings,   recover_ids,
+		recover_spaces,  recover_windows,  recover_pages,  recover_sessions,
+		recover_members, recover_channels, recover_caches, recover_users,
+		recover_extents, recover_ends,     recover_rings,  recover_ids,
 	};
 	_cleanup_(core_freep) struct core *core = NULL;
 	int r;

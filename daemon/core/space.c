@@ -158,6 +158,7 @@ struct space *space_new(void)
 	list_init(&space->members);
 	list_init(&space->extents);
 	list_init(&space->channels);
+	list_init(&space->caches);
 	ids_init(&space->ids);
 	return space;
 }
@@ -306,9 +307,11 @@ int space_quota_move(struct core *core, struct space *space, uint32_t uid,
 		[QUOTA_SPACES] = 1,
 		[QUOTA_WINDOWS] = space->n_windows,
 		[QUOTA_LEASES] = space->n_adopted,
+		[QUOTA_CACHES] = space->n_caches,
 		[QUOTA_METADATA] = METADATA_SPACE +
 				   (uint64_t)space->n_adopted * METADATA_LEASE +
-				   (uint64_t)space->n_channels * METADATA_CHANNEL,
+				   (uint64_t)space->n_channels * METADATA_CHANNEL +
+				   (uint64_t)space->n_caches * METADATA_CACHE,
 	};
 	struct quota_refusal why;
 	bool may = true;
@@ -378,6 +381,7 @@ struct space_record space_record(const struct core *core, const struct space *sp
 		.window_next = space->window_next,
 		.nodes = space->numa.nodes,
 		.ceiling = space->ceiling,
+		.hash_seed = space->hash_seed,
 	};
 
 	memcpy(record.name, space->name, sizeof(record.name));

@@ -43,7 +43,8 @@ struct space {
 	uint64_t used_on[STATS_NODES_MAX]; /* bytes of its extents on each node */
 	const struct placement *placement;
 	uint64_t reserve, client_limit;
-	uint64_t ceiling;        /* the highest limit it ever had */
+	uint64_t ceiling; /* the highest limit it ever had */
+	uint64_t hash_seed;
 	bool changing;           /* a plan is under way, and then: */
 	struct space_terms next; /* its terms */
 	uint32_t tag_next, window_next;
@@ -54,8 +55,11 @@ struct space {
 	struct link members;  /* struct member, in_space */
 	struct link extents;  /* adopted ones, and channels' */
 	uint32_t n_adopted;   /* of `extents` */
+	uint32_t n_sealed;    /* of these, caches' */
 	struct link channels; /* struct channel */
 	uint32_t n_channels;  /* dead ones included */
+	struct link caches;   /* struct estate */
+	uint32_t n_caches;    /* removed ones included */
 	uint32_t n_members, n_extents;
 	uint32_t n_plans; /* effects of plans, and a sweep: SW1 */
 	struct ids ids;
@@ -75,6 +79,7 @@ struct member {
 	struct budget budget;
 	struct link extents; /* that it holds or shares */
 	struct link ends;    /* of channels: struct end, in_member */
+	struct link users;   /* of caches: struct user, in_member */
 };
 
 struct core;

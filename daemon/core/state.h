@@ -7,6 +7,7 @@
 #include "daemon/core/change.h"
 #include "daemon/core/channel.h"
 #include "daemon/core/core.h"
+#include "daemon/core/estate.h"
 #include "daemon/core/extent.h"
 #include "daemon/core/list.h"
 #include "daemon/core/plan.h"
@@ -35,6 +36,7 @@ struct core {
 	struct window **windows;
 	struct session **sessions;
 	struct channel **channels;
+	struct estate **caches;
 	struct extent *extents;
 	struct space **names; /* of every state; a hash table, chained by next_named */
 	uint32_t n_names;     /* a power of two */

@@ -18,7 +18,8 @@ bool core_sweep_pays(const struct core *core, uint32_t slot)
 {
 	const struct space *space = core_space_at(core, slot);
 
-	return space && !space->sweep.running && space->n_adopted > space->n_channels;
+	return space && !space->sweep.running &&
+	       space->n_adopted > space->n_channels + space->n_sealed;
 }
 
 int core_sweep_begin(struct core *core, uint32_t slot, uint64_t *ret_dead)
@@ -50,9 +51,9 @@ static uint32_t stretch(const struct core *core, const struct window *window, ui
 		return 1;
 	extent = &core->extents[slice_value(word)];
 	/* One that began before is new here: it came when its first slice had been passed. */
-	if (extent->first == slice && extent->kind != EXTENT_PRIVATE)
+	if (extent->first == slice && extent_has_words(extent))
 		*ret = extent;
-	return extent->first + extent->count - slice;
+	return extent_stretch(extent, slice);
 }
 
 int core_sweep_next(struct core *core, uint32_t slot, struct extent_place *ret, uint32_t max,

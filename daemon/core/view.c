@@ -131,6 +131,8 @@ bool core_space_view(const struct core *core, uint32_t slot, struct space_view *
 		.committed = units_bytes(space->rung, space->units.committed),
 		.largest = space_largest(core, space),
 		.extents = space->n_extents,
+		.caches = space->n_caches,
+		.hash_seed = space->hash_seed,
 		.ids = ids_alive(&space->ids),
 		.ids_dead = ids_dead(&space->ids),
 		.counts = space->counts,

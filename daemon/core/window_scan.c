@@ -4,8 +4,6 @@
 #include "base/base.h"
 #include "daemon/core/window.h"
 
-enum { CHUNK_SLICES = 1 << (CHUNK_SHIFT - SLICE_SHIFT) };
-
 /* The bits of units [first, last] that fall into this group. */
 static uint64_t group_mask(uint32_t group, uint32_t first, uint32_t last)
 {

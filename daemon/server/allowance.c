@@ -26,7 +26,7 @@ static uint64_t descriptors_half(const struct server *server)
 
 void allowance_size(struct server *server, struct record_capacity *ret)
 {
-	uint64_t size = server->config.memory.size, half, spaces, windows;
+	uint64_t size = server->config.memory.size, half, spaces, caches, windows;
 	struct rlimit limit;
 
 	server->descriptors = 1024;
@@ -34,7 +34,9 @@ void allowance_size(struct server *server, struct record_capacity *ret)
 		server->descriptors = limit.rlim_cur;
 	half = descriptors_half(server);
 	spaces = u64_max(u64_min(half / 4, SPACES_MAX), 8);
-	windows = half > spaces ? (half - spaces) / 3 : 0; /* data, slice map, words */
+	caches = u64_max(u64_min(half / 24, CACHES_MAX), 8);
+	windows = spaces + caches * 3; /* a cache: objects, an index, the next one */
+	windows = half > windows ? (half - windows) / 3 : 0; /* data, slice map, words */
 	*ret = (struct record_capacity){
 		.slots = {
 			[RECORD_SPACE] = (uint32_t)spaces,
@@ -46,6 +48,8 @@ void allowance_size(struct server *server, struct record_capacity *ret)
 			[RECORD_EXTENT] = (uint32_t)(size / SLICE_BYTES),
 			[RECORD_CHANNEL] = ENDS_MAX,
 			[RECORD_END] = ENDS_MAX,
+			[RECORD_CACHE] = (uint32_t)caches,
+			[RECORD_USER] = MEMBERS_MAX,
 		}};
 }
 
@@ -63,6 +67,7 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 		(uint64_t)slots[RECORD_SESSION] * METADATA_SESSION +
 		(uint64_t)slots[RECORD_SPACE] * METADATA_SPACE +
 		(uint64_t)slots[RECORD_MEMBER] * METADATA_OPEN +
+		(uint64_t)slots[RECORD_CACHE] * METADATA_CACHE +
 		(uint64_t)slots[RECORD_WINDOW] * METADATA_WINDOW +
 		(uint64_t)slots[RECORD_CHANNEL] * METADATA_CHANNEL +
 		(uint64_t)slots[RECORD_END] * METADATA_END +
@@ -84,6 +89,8 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 							    slots[RECORD_EXTENT]),
 				[QUOTA_CHANNELS] = or_quarter(server->config.limits.channels,
 							      slots[RECORD_END]),
+				[QUOTA_CACHES] = or_quarter(server->config.limits.caches,
+							    slots[RECORD_CACHE]),
 				[QUOTA_METADATA] = or_quarter(server->config.limits.metadata,
 							      metadata / 2),
 			},

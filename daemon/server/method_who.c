@@ -157,10 +157,9 @@ static void name_id(struct wire_block_holder *holder, const struct server *serve
 static void answer_from(struct asking *asking)
 {
 	static const char *const kinds[] = {
-		[EXTENT_PRIVATE] = "private",
-		[EXTENT_SHARED] = "shared",
-		[EXTENT_BLOCKS] = "blocks",
-		[EXTENT_CHANNEL] = "channel",
+		[EXTENT_PRIVATE] = "private", [EXTENT_SHARED] = "shared",
+		[EXTENT_BLOCKS] = "blocks",   [EXTENT_CHANNEL] = "channel",
+		[EXTENT_SEGMENT] = "segment", [EXTENT_OBJECT] = "object",
 	};
 	const struct server *server = asking->request->server;
 	struct wire_block_holder *holder = &asking->request->result.block_holder;

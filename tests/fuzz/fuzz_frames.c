@@ -108,6 +108,8 @@ static void core_start(struct server *server)
 			[RECORD_EXTENT] = SIZE / SLICE_BYTES,
 			[RECORD_CHANNEL] = 64,
 			[RECORD_END] = 64,
+			[RECORD_CACHE] = 16,
+			[RECORD_USER] = 64,
 		}};
 	const struct core_config config = {
 		.page_shift = 12,

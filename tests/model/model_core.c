@@ -71,6 +71,8 @@ static void run(uint64_t steps)
 		[RECORD_EXTENT] = EXTENTS,
 		[RECORD_CHANNEL] = CHANNELS,
 		[RECORD_END] = ENDS,
+		[RECORD_CACHE] = CACHES + 1,
+		[RECORD_USER] = OPENS,
 	}};
 	void *memory;
 

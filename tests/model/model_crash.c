@@ -4,8 +4,9 @@
  *
  *   each prefix recovers, and core_check() finds nothing wrong
  *   every record is as it was before the verb, or as it is after it: none half written (of a
- *   space that was there and stays, every word: its terms are changed one by one; a member
- *   that leaves has no id before it is gone, and a channel that goes says how its last end went)
+ *   space or a cache that was there and stays, every word: its terms are changed one by one; a
+ *   member that leaves has no id before it is gone, and a channel that goes says how its last
+ *   end went)
  *   a page is recorded only while it is there (the shell commits before plan_commit())
  *   no tag is given twice for the same place, whatever was lost
  *   what is recovered can be ended: sessions and spaces go, and leave nothing behind
@@ -34,6 +35,7 @@ enum {
 	EXTENTS = 64,
 	CHANNELS = 6,
 	ENDS = 10,
+	CACHES = 5,
 	PLANS = 4,
 	LOG_MAX = 4096,
 	UNITS_MAX = 64
@@ -48,6 +50,8 @@ static const struct record_capacity capacity = {{
 	[RECORD_EXTENT] = EXTENTS,
 	[RECORD_CHANNEL] = CHANNELS,
 	[RECORD_END] = ENDS,
+	[RECORD_CACHE] = CACHES,
+	[RECORD_USER] = MEMBERS,
 }};
 
 static const uint32_t sizes[RECORD_KINDS] = {
@@ -59,6 +63,8 @@ static const uint32_t sizes[RECORD_KINDS] = {
 	[RECORD_EXTENT] = sizeof(struct extent_record),
 	[RECORD_CHANNEL] = sizeof(struct channel_record),
 	[RECORD_END] = sizeof(struct end_record),
+	[RECORD_CACHE] = sizeof(struct cache_record),
+	[RECORD_USER] = sizeof(struct user_record),
 };
 
 static struct {
@@ -123,21 +129,20 @@ static bool same(const void *a, const void *b, enum record_kind kind, uint32_t s
 				 sizes[kind]);
 }
 
-/* A space that comes is whole or not there; of one that stays, each word is old or new. */
-static bool space_is_whole(uint32_t slot)
+/* What comes is whole or not there; of what stays, each word is old or new. */
+static bool terms_are_whole(enum record_kind kind, uint32_t slot)
 {
 	uint64_t now[sizeof(struct space_record) / 8], old[ARRAY_SIZE(now)],
 		new[ARRAY_SIZE(now)];
 
-	memcpy(now, records_at(image, RECORD_SPACE, slot), sizeof(now));
-	memcpy(old, records_at(before, RECORD_SPACE, slot), sizeof(old));
-	memcpy(new, records_at(after, RECORD_SPACE, slot), sizeof(new));
-	if (!records_valid(image, RECORD_SPACE, slot))
-		return !records_valid(before, RECORD_SPACE, slot) ||
-		       !records_valid(after, RECORD_SPACE, slot);
-	for (uint32_t i = 0; i < ARRAY_SIZE(now); ++i)
+	memcpy(now, records_at(image, kind, slot), sizes[kind]);
+	memcpy(old, records_at(before, kind, slot), sizes[kind]);
+	memcpy(new, records_at(after, kind, slot), sizes[kind]);
+	if (!records_valid(image, kind, slot))
+		return !records_valid(before, kind, slot) || !records_valid(after, kind, slot);
+	for (uint32_t i = 0; i < sizes[kind] / 8; ++i)
 		if (now[i] != new[i] &&
-		    (now[i] != old[i] || !records_valid(before, RECORD_SPACE, slot)))
+		    (now[i] != old[i] || !records_valid(before, kind, slot)))
 			return false;
 	return true;
 }
@@ -168,9 +173,9 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 {
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
 		for (uint32_t i = 0; i < capacity.slots[kind]; ++i) {
-			if (kind == RECORD_SPACE) {
-				if (!space_is_whole(i) && !ended)
-					DIE("space %u is half written", i);
+			if (kind == RECORD_SPACE || kind == RECORD_CACHE) {
+				if (!terms_are_whole(kind, i) && !ended)
+					DIE("record %u of kind %u is half written", i, kind);
 			} else if (kind != RECORD_PAGES && !same(image, before, kind, i) &&
 				   !same(image, after, kind, i) && !is_going(kind, i)) {
 				DIE("record %u of kind %u is half written", i, kind);
@@ -191,12 +196,13 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 		for (uint32_t j = 0; j < EXTENTS; ++j) {
 			const struct extent_record *extent =
 				records_at(image, RECORD_EXTENT, j);
-			uint32_t window = extent_run_unpack(extent->run).window;
+			struct extent_owner owner = extent_owner_unpack(extent->owner);
+			uint32_t window = extent_run_unpack(extent->run, owner.kind).window;
 			const struct window_record *at =
 				records_at(image, RECORD_WINDOW, window);
 
 			if (extent->run && window_place_unpack(at->word).space == i &&
-			    extent_owner_unpack(extent->owner).tag == space->tag_next)
+			    owner.tag == space->tag_next)
 				DIE("a tag would be given again");
 		}
 	}
@@ -219,6 +225,10 @@ static void end_all(struct core *again)
 			plan_commit(again, plan);
 		core_changes_clear(again);
 	}
+	if (below(2))
+		do
+			r = core_cache_reap(again);
+		while (r == CORE_MORE);
 	while ((slot = core_space_next(again, 0)) != UINT32_MAX) {
 		struct space_view view;
 
@@ -393,8 +403,8 @@ static void verb_free(void)
 {
 	uint32_t slot = below(EXTENTS);
 	const struct extent_record *extent = records_at(records, RECORD_EXTENT, slot);
-	struct extent_run run = extent_run_unpack(extent->run);
 	struct extent_owner owner = extent_owner_unpack(extent->owner);
+	struct extent_run run = extent_run_unpack(extent->run, owner.kind);
 	struct window_view view;
 	struct core_fault fault;
 
@@ -437,6 +447,113 @@ static void verb_channel_open(uint32_t session, uint32_t space)
 	plan_keep(plan);
 }
 
+static uint32_t some_cache(void)
+{
+	uint32_t slot = core_cache_next(core, 1 + below(CACHES));
+
+	return slot == UINT32_MAX ? core_cache_next(core, 0) : slot;
+}
+
+static void verb_cache_open(uint32_t session, uint32_t space)
+{
+	char name[8];
+	struct cache_request request = {
+		.name = name, .capacity = 1 + below(MIB), .ttl_ms = below(9)};
+	struct core_fault fault;
+	uint32_t cache;
+
+	snprintf(name, sizeof(name), "k%u", below(3));
+	core_cache_open(core, session, space, &request, &cache, &fault);
+}
+
+static void verb_cache_change(uint32_t session, const struct cache_view *view)
+{
+	static const char *const policies[] = {"lru", "fifo", "sieve"};
+	struct cache_change change = {.set = below(CACHE_SET_ALL + 1),
+				      .capacity = 1 + below(MIB),
+				      .ttl_ms = below(9),
+				      .policy = policies[below(3)]};
+	struct core_fault fault;
+
+	core_cache_change(core, session, view->space, view->name, &change, &fault);
+}
+
+static void verb_cache_lease(uint32_t session, const struct cache_view *view)
+{
+	struct cache_lease lease = {.kind = EXTENT_SEGMENT + below(2),
+				    .size = 1 + below(below(3) ? MIB : 4 * MIB)};
+	struct core_fault fault;
+	struct extent_info info;
+	struct plan *plan;
+
+	if (below(5)) /* of who has it open; else of nobody, or of somebody who has it not */
+		session = core_cache_user(core, view->cache, 0);
+	if (session == UINT32_MAX ||
+	    core_cache_lease(core, session, view->cache, &lease, &info, &plan, &fault))
+		return;
+	MUST(info.tag != last_tag[view->space]);
+	last_tag[view->space] = info.tag;
+	if (plan)
+		plan_keep(plan);
+}
+
+/* Sealed, or some of it given back. */
+static void verb_cache_extent(void)
+{
+	uint32_t slot = below(EXTENTS), first, count;
+	const struct extent_record *extent;
+	struct extent_owner owner;
+	struct extent_run run;
+	struct window_view view;
+	struct core_fault fault;
+	uint64_t offset;
+
+	for (uint32_t i = 0; i < EXTENTS; ++i, slot = (slot + 1) % EXTENTS) {
+		extent = records_at(records, RECORD_EXTENT, slot);
+		if (extent->run && extent_owner_unpack(extent->owner).cache)
+			break;
+	}
+	owner = extent_owner_unpack(extent->owner);
+	run = extent_run_unpack(extent->run, owner.kind);
+	if (!run.count || !owner.cache || !core_window_view(core, run.window, &view))
+		return;
+	offset = offset_make(view.number, (uint64_t)run.first << SLICE_SHIFT);
+	if (owner.holder) {
+		core_cache_seal(core, owner.holder - 1, view.space, offset, owner.tag, &fault);
+		return;
+	}
+	first = below(run.count);
+	count = 1 + below(run.count - first);
+	if (below(3) || owner.kind == EXTENT_OBJECT) {
+		first = 0;
+		count = run.count;
+	}
+	core_cache_return(core, owner.cache, offset + first * SLICE_BYTES, count * SLICE_BYTES,
+			  &fault);
+}
+
+static void verb_cache(uint32_t session, uint32_t space)
+{
+	uint32_t cache = some_cache(), dice = below(20);
+	struct core_fault fault;
+	struct cache_view view;
+
+	if (dice < 6 || !core_cache_view(core, cache, &view))
+		verb_cache_open(session, space);
+	else if (dice < 12)
+		verb_cache_lease(session, &view);
+	else if (dice < 15)
+		verb_cache_extent();
+	else if (dice < 16)
+		verb_cache_change(session, &view);
+	else if (dice < 18)
+		core_cache_close(core, core_cache_user(core, cache, 0), view.space, cache);
+	else if (dice < 19)
+		core_cache_remove(core, session, view.space, view.name, below(2), &fault);
+	else
+		core_cache_reap(core);
+}
+
 static bool one_verb(void)
 {
 	uint32_t session = some_session(), space = some_space(), slot, dice = below(100);
@@ -448,6 +565,8 @@ static bool one_verb(void)
 
 	if (!plan_room() || (dice >= 40 && dice < 55)) {
 		plan_end_one();
+	} else if (!below(5)) {
+		verb_cache(session, space);
 	} else if (dice < 20) {
 		verb_alloc(session, space);
 	} else if (dice < 24) {

@@ -26,6 +26,8 @@
 		[RECORD_EXTENT] = 2048, \
 		[RECORD_CHANNEL] = 32,  \
 		[RECORD_END] = 64,      \
+		[RECORD_CACHE] = 16,    \
+		[RECORD_USER] = 64,     \
 	}})
 
 struct world {
@@ -180,6 +182,35 @@ static inline struct channel_info world_channel(struct world *world, uint32_t se
 	ck_assert_int_eq(core_holder_open(world->core, session, space, &id, &world->fault), 0);
 	ck_assert_int_eq(core_channel_open(world->core, session, space, &request, &info, &plan,
 					   &world->fault),
+			 0);
+	if (plan)
+		plan_commit(world->core, plan);
+	return info;
+}
+
+static inline uint32_t world_cache(struct world *world, uint32_t session, uint32_t space,
+				   const char *name)
+{
+	struct cache_request request = {.name = name};
+	uint32_t cache;
+
+	ck_assert_int_eq(
+		core_cache_open(world->core, session, space, &request, &cache, &world->fault),
+		0);
+	return cache;
+}
+
+/* Session 0: the cache's own. And the plan, if any, is carried out. */
+static inline struct extent_info world_lease(struct world *world, uint32_t session,
+					     uint32_t cache, uint64_t size)
+{
+	struct cache_lease lease = {.kind = size > CHUNK_BYTES ? EXTENT_OBJECT : EXTENT_SEGMENT,
+				    .size = size};
+	struct extent_info info = {0};
+	struct plan *plan;
+
+	ck_assert_int_eq(core_cache_lease(world->core, session, cache, &lease, &info, &plan,
+					  &world->fault),
 			 0);
 	if (plan)
 		plan_commit(world->core, plan);

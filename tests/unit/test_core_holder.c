@@ -138,6 +138,7 @@ START_TEST(when_all_ids_are_taken_a_sweep_helps_only_if_some_are_dead)
 
 	capacity.slots[RECORD_SESSION] = IDS_MAX + 8;
 	capacity.slots[RECORD_MEMBER] = IDS_MAX + 8;
+	capacity.slots[RECORD_USER] = IDS_MAX + 8;
 	world.size = records_size(&capacity);
 	world.records = world_table(&capacity);
 	ck_assert_int_eq(core_new(&world.core, &world.config, world.records), 0);

@@ -129,6 +129,39 @@ static int verb_channel(void)
 				 &world.fault);
 }
 
+static uint32_t cache;
+
+static int verb_cache(void)
+{
+	struct cache_request request = {.name = "c"};
+
+	return core_cache_open(world.core, session, space, &request, &cache, &world.fault);
+}
+
+static int verb_segment(void)
+{
+	struct cache_lease lease = {.kind = EXTENT_SEGMENT, .size = 2 * MIB};
+	struct extent_info info;
+
+	return core_cache_lease(world.core, 0, cache, &lease, &info, &plan, &world.fault);
+}
+
+static struct extent_info whole;
+
+/* Every other slice of it. */
+static int verb_return(void)
+{
+	for (uint32_t i = 1; i < 32; i += 2) {
+		int r = core_cache_return(world.core, cache, whole.offset + i * SLICE_BYTES,
+					  SLICE_BYTES, &world.fault);
+
+		/* gone already, by the time before */
+		if (r && r != CORE_E_REFERENCE)
+			return r;
+	}
+	return 0;
+}
+
 static int verb_trim(void)
 {
 	return core_trim(world.core, space, 8, &plan);
@@ -277,6 +310,44 @@ START_TEST(the_end_of_a_removed_space_can_be_asked_again)
 }
 END_TEST
 
+START_TEST(caches_without_memory_are_not_made_and_give_back_all_the_same)
+{
+	world = world_new(12, 32 * MIB);
+	ck_assert_int_eq(verb_session(), 0);
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 16 * MIB});
+	world_open(&world, session, "a");
+	ck_assert_uint_eq(fail_each(verb_cache, false), 2); /* itself, its user */
+	ck_assert_uint_ge(fail_each(verb_segment, false), 3);
+	ck_assert_ptr_nonnull(plan);
+	plan_commit(world.core, plan);
+	whole = world_lease(&world, session, cache, 2 * MIB);
+	ck_assert_int_eq(core_cache_seal(world.core, session, space, whole.offset, whole.tag,
+					 &world.fault),
+			 0);
+	core_changes_clear(world.core);
+	while (!fail_each(verb_return, true)) {
+		/* there was room for what is said: fill it up */
+		world_alloc(&world, session, space, 64 * KIB, EXTENT_PRIVATE);
+		whole = world_lease(&world, 0, cache, 64 * KIB);
+		whole = world_lease(&world, 0, cache, 2 * MIB);
+	}
+	world_check(&world, false);
+	/* all that is left of it goes without memory */
+	for (uint32_t i = 0; i < 32; i += 2) {
+		int r;
+
+		countdown = 0;
+		r = core_cache_return(world.core, cache, whole.offset + i * SLICE_BYTES,
+				      SLICE_BYTES, &world.fault);
+		countdown = -1;
+		ck_assert_int_eq(r, 0);
+	}
+	ck_assert_uint_ge(fail_each(verb_recover, false), 15);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("core_nomem");
@@ -285,6 +356,7 @@ int main(void)
 	suite_add_tcase(suite, tcase);
 	tcase_add_test(tcase, verbs_without_memory_change_nothing);
 	tcase_add_test(tcase, plans_that_punch_others_fail_whole);
+	tcase_add_test(tcase, caches_without_memory_are_not_made_and_give_back_all_the_same);
 	tcase_add_test(tcase, the_end_of_a_removed_space_can_be_asked_again);
 	return world_run(suite);
 }

@@ -85,7 +85,7 @@ START_TEST(contradictions_in_the_records_are_refused)
 	struct records *records = world.records;
 	const struct extent_record *at = records_at(records, RECORD_EXTENT, 0);
 	struct extent_owner owner = extent_owner_unpack(at->owner);
-	struct extent_run run = extent_run_unpack(at->run), other = run;
+	struct extent_run run = extent_run_unpack(at->run, EXTENT_PRIVATE), other = run;
 	struct core *core;
 
 	/* two extents in one place */

@@ -2,7 +2,7 @@
 
 #include "daemon/core/slots.h"
 
-static const struct record_capacity small = {{3, 3, 3, 3, 3, 3, 3, 3}};
+static const struct record_capacity small = {{3, 3, 3, 3, 3, 3, 3, 3, 3, 3}};
 
 START_TEST(words_come_apart_as_they_were_put_together)
 {
@@ -11,15 +11,20 @@ START_TEST(words_come_apart_as_they_were_put_together)
 		uint64_t any = (uint64_t)random() << 42 ^ (uint64_t)random() << 21 ^
 			       (uint64_t)random();
 		struct extent_owner owner = extent_owner_unpack(any);
-		struct extent_run run = extent_run_unpack(any);
+		struct extent_run run = extent_run_unpack(any, EXTENT_OBJECT);
+		struct extent_run segment = extent_run_unpack(any, EXTENT_SEGMENT);
 		struct window_place place = window_place_unpack(any);
 		struct space_word space = space_word_unpack(any);
 		struct member_word member = member_word_unpack(any);
 		struct channel_word channel = channel_word_unpack(any);
 		struct end_word end = end_word_unpack(any);
+		struct cache_word cache = cache_word_unpack(any);
+		struct user_word user = user_word_unpack(any);
 
 		ck_assert_uint_eq(extent_run_pack(run), any);
-		ck_assert_uint_eq(extent_owner_pack(owner), any & (((uint64_t)1 << 48) - 1));
+		ck_assert_uint_eq(extent_run_pack(segment), segment.slices ? any : 0);
+		ck_assert(!segment.slices || segment.count <= CHUNK_SLICES);
+		ck_assert_uint_eq(extent_owner_pack(owner), any);
 		ck_assert_uint_eq(window_place_pack(place), any | RECORD_VALID);
 		ck_assert_uint_eq(space_word_pack(space), (any & 0xffffffff) | 1);
 		ck_assert_uint_eq(member_word_pack(member),
@@ -28,6 +33,10 @@ START_TEST(words_come_apart_as_they_were_put_together)
 				  (any & (((uint64_t)1 << 62) - 1)) | RECORD_VALID);
 		ck_assert_uint_eq(end_word_pack(end),
 				  (any & (((uint64_t)1 << 50) - 1)) | RECORD_VALID);
+		ck_assert_uint_eq(cache_word_pack(cache),
+				  (any & (((uint64_t)1 << 25) - 1)) | RECORD_VALID);
+		ck_assert_uint_eq(user_word_pack(user),
+				  (any & (((uint64_t)1 << 40) - 1)) | RECORD_VALID);
 	}
 }
 END_TEST
