@@ -49,7 +49,8 @@ enum {
 /* What a record asks for; the rest of its words as its row says. Unknown kinds are refused. */
 enum lane_kind {
 	LANE_NOTHING = 0,
-	LANE_PUBLISH = 1, /* offset, size, hash, expiry; generation and `mode` as of a put */
+	LANE_PUBLISH =
+		1, /* offset, size, hash, expiry, born; generation and `mode` as of a put */
 	LANE_DELETE = 2,  /* hash; generation: of this one alone, 0: any */
 	LANE_TOUCH = 3,   /* hash, expiry */
 	LANE_SEGMENT = 4, /* size: a segment, leased; its result is a reference */
@@ -71,7 +72,8 @@ struct lane_record {
 	uint64_t expiry;
 	uint64_t token; /* of who may compute the value, or 0 */
 	uint32_t generation;
-	uint32_t reserved[3];
+	uint32_t born; /* the object's own generation, as in its header */
+	uint32_t reserved[2];
 };
 
 static_assert(sizeof(struct lane_record) == 64, "one cache line");

@@ -61,7 +61,8 @@ static inline struct object_sizes object_sizes_unpack(uint64_t word)
 
 struct object_birth {
 	uint64_t ms;
-	uint32_t generation; /* of the key's value: one more with each replacement */
+	uint32_t
+		generation; /* drawn by its writer, never 0: tells the value from others of its key */
 };
 
 static inline uint64_t object_birth_pack(struct object_birth birth)

@@ -1,0 +1,606 @@
+#include "daemon/core/cache/cache.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "daemon/core/cache/state.h"
+
+enum {
+	NUMBERS_FIRST = 1024,
+	NUMBERS_STEP = 1 << 16, /* so that a step of growth takes less than a millisecond */
+};
+
+struct policy_object cache_policy_object(const struct cache *cache, uint32_t number)
+{
+	const struct object_record *record = cache_record(cache, number);
+	uint64_t size = object_size_told((uint32_t)(record->place >> 40));
+	uint64_t units = ((size - 1) >> cache->unit_shift) + 1;
+
+	return (struct policy_object){
+		.number = number,
+		.size = (uint32_t)u64_min(units, POLICY_SIZE_MAX),
+		.hash = record->hash,
+	};
+}
+
+static void look(void *host, uint32_t number, struct policy_object *ret)
+{
+	*ret = cache_policy_object(host, number);
+}
+
+uint32_t cache_stamp(const struct cache *cache)
+{
+	return (uint32_t)(cache->clock >> cache->stamp_shift) & 0xffff;
+}
+
+uint32_t cache_hint(const struct cache *cache, bool accessed)
+{
+	return accessed && cache->hints == HINTS_FRESH ? (uint32_t)cache->epoch & 15 : 0;
+}
+
+void cache_object_of(const struct cache *cache, uint32_t number, struct cache_object *ret)
+{
+	const struct object_record *record = cache_record(cache, number);
+	struct object_place place = object_place_unpack(record->place);
+	struct object_word word = object_word_unpack(record->word);
+
+	*ret = (struct cache_object){
+		.hash = record->hash,
+		.offset = place.offset,
+		.size = place.size,
+		.number = number,
+		.version = word.version,
+		.generation = word.generation,
+		.expires = word.expires,
+	};
+}
+
+/* ---- making one ---- */
+
+static struct index_records records_of(const struct cache *cache)
+{
+	return (struct index_records){.first = object_records_at(cache->objects),
+				      .stride = sizeof(struct object_record)};
+}
+
+static void capacity_set(struct cache *cache, uint64_t capacity)
+{
+	cache->capacity = capacity;
+	cache->stamp_shift = OBJECT_GRAIN_SHIFT;
+	while (capacity / CACHE_STAMPS >> cache->stamp_shift > 1)
+		cache->stamp_shift++;
+}
+
+static uint32_t unit_shift_for(uint64_t capacity)
+{
+	uint32_t shift = OBJECT_GRAIN_SHIFT;
+
+	while (capacity >> shift > POLICY_SIZE_MAX)
+		shift++;
+	return shift;
+}
+
+int cache_new(struct cache **ret, const struct cache_config *config)
+{
+	const struct policy *policy = policy_at(config->policy);
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	struct policy_config policies = {.look = look};
+	int r;
+
+	if (!policy || !(config->capacity >> OBJECT_GRAIN_SHIFT) || !config->slots)
+		return -EINVAL;
+	cache = calloc(1, sizeof(*cache));
+	if (!cache)
+		return -ENOMEM;
+	capacity_set(cache, config->capacity);
+	cache->policy = config->policy;
+	cache->unit_shift = unit_shift_for(config->capacity);
+	cache->objects = config->objects;
+	cache->slots = config->slots;
+	cache->epoch = 1;
+	numbers_init(&cache->numbers);
+	segments_init(&cache->segments);
+	r = numbers_grow(&cache->numbers, (uint32_t)u64_min(cache->slots, NUMBERS_FIRST));
+	if (r)
+		return r;
+	policies.host = cache;
+	policies.capacity = cache->capacity >> cache->unit_shift;
+	policies.objects = cache->numbers.room;
+	r = eviction_init(&cache->eviction, policy, &policies);
+	if (r) {
+		cache->eviction.policy = NULL;
+		return r;
+	}
+	index_init(&cache->index, config->index, records_of(cache));
+	hints_set(cache);
+	*ret = TAKE_PTR(cache);
+	return 0;
+}
+
+void cache_free(struct cache *cache)
+{
+	if (!cache)
+		return;
+	if (cache->eviction.policy)
+		eviction_deinit(&cache->eviction);
+	wheel_deinit(&cache->wheel);
+	segments_deinit(&cache->segments);
+	numbers_deinit(&cache->numbers);
+	free(cache);
+}
+
+/* ---- memory ---- */
+
+static uint32_t lessee_of(uint32_t session)
+{
+	return session == CACHE_CLEANER ? LESSEE_CLEANER : session + 1;
+}
+
+int cache_segment(struct cache *cache, uint32_t session, uint64_t base, uint64_t size, bool own)
+{
+	uint32_t id;
+	int r;
+
+	r = segments_add(&cache->segments, base, size, own, lessee_of(session), &id);
+	if (r)
+		return r == SEGMENT_E_TAKEN ? CACHE_E_TAKEN : r;
+	if (session == CACHE_CLEANER) {
+		if (cache->clean_to)
+			segment_seal(&cache->segments, &cache->numbers, cache->clean_to,
+				     cache->clock, cache->scans);
+		cache->clean_to = id;
+		cache->clean_at = cache->segments.at[id].filled;
+	}
+	return 0;
+}
+
+int cache_seal(struct cache *cache, uint32_t session, uint64_t offset)
+{
+	uint32_t id = segments_find(&cache->segments, offset);
+
+	if (id == SEGMENT_NONE || cache->segments.at[id].lessee != lessee_of(session))
+		return CACHE_E_PLACE;
+	segment_seal(&cache->segments, &cache->numbers, id, cache->clock, cache->scans);
+	return 0;
+}
+
+void cache_session_end(struct cache *cache, uint32_t session)
+{
+	uint32_t id = cache->segments.lists[SEGMENT_LEASED].first, after;
+
+	for (; id; id = after) {
+		after = cache->segments.at[id].after;
+		if (cache->segments.at[id].lessee == lessee_of(session))
+			segment_seal(&cache->segments, &cache->numbers, id, cache->clock,
+				     cache->scans);
+	}
+}
+
+int cache_objects(struct cache *cache, struct object_records *objects, uint32_t slots)
+{
+	if (slots < cache->slots)
+		return -EINVAL;
+	cache->objects = objects;
+	cache->slots = slots;
+	cache->index.records = records_of(cache);
+	return 0;
+}
+
+static bool numbers_short(const struct cache *cache)
+{
+	const struct numbers *numbers = &cache->numbers;
+
+	return numbers_left(numbers) < u64_min(numbers->room / 8 + 1, NUMBERS_STEP / 4);
+}
+
+/* The numbers last: what has them has room for them in all else. */
+static int numbers_step(struct cache *cache)
+{
+	uint64_t step = u64_max(u64_min(cache->numbers.room, NUMBERS_STEP), NUMBERS_FIRST);
+	uint32_t room = (uint32_t)u64_min(cache->numbers.room + step, cache->slots);
+	int r;
+
+	if (room == cache->numbers.room)
+		return numbers_left(&cache->numbers) ? 0 : CACHE_E_OBJECTS;
+	r = eviction_grow(&cache->eviction, room);
+	if (!r && cache->wheel.nodes)
+		r = wheel_grow(&cache->wheel, room);
+	return r ? r : numbers_grow(&cache->numbers, room);
+}
+
+int cache_tend(struct cache *cache, uint64_t now)
+{
+	int r;
+
+	if (cache->wheel_wanted && !cache->wheel.nodes) {
+		r = wheel_init(&cache->wheel, now, CACHE_TICK, cache->numbers.room);
+		if (r) {
+			cache->wheel = (struct wheel){};
+			return r;
+		}
+	}
+	return numbers_short(cache) ? numbers_step(cache) : 0;
+}
+
+uint32_t cache_wants(const struct cache *cache)
+{
+	const struct numbers *numbers = &cache->numbers;
+	const struct segments *segments = &cache->segments;
+	struct index_layout layout;
+	uint32_t wants = 0;
+	bool seed;
+
+	if ((cache->wheel_wanted && !cache->wheel.nodes) ||
+	    (numbers_short(cache) && numbers->room < cache->slots))
+		wants |= CACHE_WANTS_TEND;
+	if (cache->slots - numbers->room + numbers_left(numbers) <= cache->slots / 8)
+		wants |= CACHE_WANTS_OBJECTS;
+	if (segments->live > cache->capacity)
+		wants |= CACHE_WANTS_ROOM;
+	if (segments->entered - cache->limbo_seen >=
+	    u64_max(cache->capacity / 100, SLICE_BYTES))
+		wants |= CACHE_WANTS_SCAN;
+	if (segments->dead >=
+	    segments->held / CACHE_DEAD_SHARE + SEGMENT_SLICES * SLICE_BYTES / 2)
+		wants |= CACHE_WANTS_CLEAN;
+	if (cache->index.next.head)
+		wants |= CACHE_WANTS_MOVE;
+	else if (cache_index_wants(cache, &layout, &seed))
+		wants |= CACHE_WANTS_INDEX;
+	if (cache->eviction.former)
+		wants |= CACHE_WANTS_SWITCH;
+	return wants;
+}
+
+bool cache_index_wants(const struct cache *cache, struct index_layout *ret, bool *ret_seed)
+{
+	return !cache->index.next.head && index_wants(&cache->index, ret, ret_seed);
+}
+
+void cache_index_begin(struct cache *cache, struct index_table next)
+{
+	index_next_begin(&cache->index, next);
+}
+
+/* What finds no room in the next index goes. */
+static void index_move(struct cache *cache, uint64_t groups)
+{
+	uint32_t number;
+
+	while (index_next_step(&cache->index, groups, &number)) {
+		policy_forget(cache, number, true);
+		object_go(cache, number, NULL, CACHE_CROWDED);
+	}
+}
+
+int cache_index_step(struct cache *cache, struct index_table *ret)
+{
+	index_move(cache, CACHE_GROUPS);
+	if (!index_next_done(&cache->index))
+		return CACHE_MORE;
+	*ret = index_next_end(&cache->index);
+	return 0;
+}
+
+/* ---- objects ---- */
+
+void cache_fetch(const struct cache *cache, uint64_t hash)
+{
+	index_fetch(&cache->index, hash);
+	__builtin_prefetch(cache_record(cache, numbers_peek(&cache->numbers)), 1);
+}
+
+void cache_fetch_more(const struct cache *cache, uint64_t hash)
+{
+	uint32_t number = index_guess(&cache->index, hash);
+
+	if (number != INDEX_NONE)
+		__builtin_prefetch(cache_record(cache, number), 1);
+}
+
+bool cache_is_full(const struct cache *cache, uint64_t size)
+{
+	return cache->segments.live + object_size_rounded(size) > cache->capacity;
+}
+
+/* CA3. */
+static int place_check(const struct cache *cache, const struct cache_publish *publish,
+		       uint64_t size, uint32_t *ret)
+{
+	uint32_t id = segments_find(&cache->segments, publish->offset);
+	const struct segment *segment = &cache->segments.at[id];
+	uint64_t at;
+
+	if (publish->offset & ((1 << OBJECT_SHIFT) - 1) || id == SEGMENT_NONE ||
+	    (segment->lessee != publish->session + 1))
+		return CACHE_E_PLACE;
+	at = publish->offset - segment->base;
+	if ((at < segment->filled && !mutant(cache_place_again)) || size > segment->size - at ||
+	    (segment->own && segment->objects))
+		return CACHE_E_PLACE;
+	*ret = id;
+	return 0;
+}
+
+static int publish_check(const struct cache *cache, const struct cache_publish *publish,
+			 uint32_t *ret_segment)
+{
+	uint64_t size = object_size_rounded(publish->size);
+	int r;
+
+	if (publish->size <= sizeof(struct object_header))
+		return CACHE_E_SIZE;
+	if (!size || size > cache->capacity)
+		return CACHE_E_TOO_LARGE;
+	if (!publish->born || publish->born > OBJECT_GENERATION_MAX)
+		return CACHE_E_GENERATION;
+	r = place_check(cache, publish, size, ret_segment);
+	if (!r && size > OBJECT_OWN && !cache->segments.at[*ret_segment].own)
+		return CACHE_E_SIZE;
+	return r;
+}
+
+static int mode_check(const struct cache *cache, const struct cache_publish *publish,
+		      uint32_t there)
+{
+	if (publish->mode == LANE_ADD && there != NUMBER_NONE)
+		return CACHE_E_EXISTS;
+	if (publish->mode == LANE_REPLACE && there == NUMBER_NONE)
+		return CACHE_E_ABSENT;
+	if (publish->mode == LANE_REPLACE && publish->generation &&
+	    publish->generation !=
+		    object_word_unpack(cache_record(cache, there)->word).generation)
+		return CACHE_E_CHANGED;
+	return 0;
+}
+
+static uint32_t number_at(struct cache *cache, uint64_t hash, struct index_at *ret)
+{
+	return index_find(&cache->index, hash, ret) ? ret->number : NUMBER_NONE;
+}
+
+/*
+ * What has to go before the object fits, but for what it replaces; with some more, so that it is
+ * seldom. The entry that is there then, if any.
+ */
+static int make_room(struct cache *cache, uint64_t hash, uint64_t size, struct index_at *ret_at,
+		     uint32_t *there)
+{
+	uint64_t objects = index_count(&cache->index), allowed;
+	uint32_t batch = (uint32_t)u64_max(u64_min(objects / 128, CACHE_BATCH), 1);
+
+	for (uint32_t n = 0;;) {
+		allowed = cache->capacity - size;
+		if (*there != NUMBER_NONE)
+			allowed += object_place_unpack(cache_record(cache, *there)->place).size;
+		if (cache->segments.live <= allowed)
+			return 0;
+		if (n >= CACHE_CUT)
+			return CACHE_MORE;
+		n += evict_batch(cache, allowed, batch, CACHE_EVICTED);
+		*there = number_at(cache, hash, ret_at);
+	}
+}
+
+/* Behind the ledger: an entry for a new key, whatever stands in its way. */
+static void index_add(struct cache *cache, uint64_t hash, uint32_t number, uint64_t offset)
+{
+	while (index_insert(&cache->index, hash, number, offset, cache_hint(cache, false))) {
+		uint32_t rival = index_rival(&cache->index, hash);
+
+		policy_forget(cache, rival, true);
+		object_go(cache, rival, NULL, CACHE_CROWDED);
+	}
+}
+
+static void policy_add(struct cache *cache, uint32_t number, bool accessed)
+{
+	struct policy_object object = cache_policy_object(cache, number);
+
+	eviction_admit(&cache->eviction, &object);
+	eviction_insert(&cache->eviction, &object);
+	if (accessed)
+		eviction_access(&cache->eviction, &object);
+}
+
+static void publish_at(struct cache *cache, const struct cache_publish *publish,
+		       uint32_t segment, uint32_t there, const struct index_at *at,
+		       struct cache_object *ret)
+{
+	uint32_t number = numbers_take(&cache->numbers);
+	uint64_t size = object_size_rounded(publish->size);
+	struct object_word word = {
+		.stamp = cache_stamp(cache),
+		.generation = publish->born,
+		.expires = publish->expiry != 0,
+	};
+
+	if (there != NUMBER_NONE)
+		word.version =
+			(object_word_unpack(cache_record(cache, there)->word).version + 1) &
+			0xffff;
+	object_record_put(cache->objects, number, publish->hash,
+			  (struct object_place){publish->offset, size}, word);
+	segment_put(&cache->segments, &cache->numbers, segment, publish->offset, size, number);
+	if (there == NUMBER_NONE) {
+		index_add(cache, publish->hash, number, publish->offset);
+	} else {
+		index_replace(&cache->index, at, number, publish->offset,
+			      cache_hint(cache, false));
+		policy_forget(cache, there, false);
+		object_left(cache, there, CACHE_REPLACED);
+	}
+	policy_add(cache, number, there != NUMBER_NONE);
+	if (publish->expiry)
+		wheel_set(&cache->wheel, number, publish->expiry);
+	if (cache->segments.at[segment].own)
+		segment_seal(&cache->segments, &cache->numbers, segment, cache->clock,
+			     cache->scans);
+	cache->clock += size;
+	cache->published++;
+	cache->published_bytes += size;
+	cache_object_of(cache, number, ret);
+	if (cache->index.next.head)
+		index_move(cache, 1);
+}
+
+static int wheel_check_made(struct cache *cache, uint64_t expiry)
+{
+	if (!expiry || cache->wheel.nodes)
+		return 0;
+	cache->wheel_wanted = true;
+	return CACHE_E_TEND;
+}
+
+int cache_publish(struct cache *cache, const struct cache_publish *publish,
+		  struct cache_object *ret)
+{
+	struct index_at at;
+	uint32_t segment, there;
+	int r;
+
+	r = publish_check(cache, publish, &segment);
+	if (r)
+		return r;
+	there = number_at(cache, publish->hash, &at);
+	r = mode_check(cache, publish, there);
+	if (r) {
+		if (there != NUMBER_NONE)
+			cache_object_of(cache, there, ret);
+		return r;
+	}
+	r = wheel_check_made(cache, publish->expiry);
+	if (!r && !numbers_left(&cache->numbers))
+		r = cache->numbers.room < cache->slots ? CACHE_E_TEND : CACHE_E_OBJECTS;
+	if (!r)
+		r = make_room(cache, publish->hash, object_size_rounded(publish->size), &at,
+			      &there);
+	if (r)
+		return r;
+	publish_at(cache, publish, segment, there, &at, ret);
+	return 0;
+}
+
+int cache_find(struct cache *cache, uint64_t hash, struct cache_object *ret)
+{
+	struct index_at at;
+
+	if (!index_find(&cache->index, hash, &at))
+		return CACHE_E_ABSENT;
+	cache_object_of(cache, at.number, ret);
+	return 0;
+}
+
+int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation)
+{
+	struct index_at at;
+
+	if (!index_find(&cache->index, hash, &at))
+		return CACHE_E_ABSENT;
+	if (generation &&
+	    generation != object_word_unpack(cache_record(cache, at.number)->word).generation)
+		return CACHE_E_CHANGED;
+	policy_forget(cache, at.number, false);
+	object_go(cache, at.number, &at, CACHE_DELETED);
+	return 0;
+}
+
+static void accessed(struct cache *cache, const struct index_at *at)
+{
+	struct policy_object object = cache_policy_object(cache, at->number);
+	struct object_word word = object_word_unpack(cache_record(cache, at->number)->word);
+
+	eviction_access(&cache->eviction, &object);
+	hot_note(&cache->hot, object.hash, 1);
+	if (cache->hints == HINTS_FRESH)
+		index_hint(&cache->index, at, cache_hint(cache, true));
+	if (word.stamp != cache_stamp(cache)) {
+		word.stamp = cache_stamp(cache);
+		object_record_word(cache->objects, at->number, word);
+	}
+}
+
+int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t now,
+		struct cache_object *ret)
+{
+	struct object_word word;
+	struct index_at at;
+	int r;
+
+	(void)now;
+	if (!index_find(&cache->index, hash, &at))
+		return CACHE_E_ABSENT;
+	r = wheel_check_made(cache, expiry);
+	if (r)
+		return r;
+	word = object_word_unpack(cache_record(cache, at.number)->word);
+	word.version = (word.version + 1) & 0xffff;
+	word.expires = expiry != 0;
+	object_record_word(cache->objects, at.number, word);
+	if (expiry)
+		wheel_set(&cache->wheel, at.number, expiry);
+	else if (cache->wheel.nodes)
+		wheel_remove(&cache->wheel, at.number);
+	accessed(cache, &at);
+	cache_object_of(cache, at.number, ret);
+	return 0;
+}
+
+bool cache_access(struct cache *cache, uint64_t noted)
+{
+	struct index_at at;
+
+	if (!index_noted(&cache->index, noted >> 16 & 0xffffffff, noted >> 12 & 15,
+			 (uint32_t)(noted >> 48), &at))
+		return false;
+	accessed(cache, &at);
+	return true;
+}
+
+void cache_count(struct cache *cache, uint64_t hits, uint64_t misses)
+{
+	cache->hits += hits;
+	cache->misses += misses;
+}
+
+/* ---- view ---- */
+
+struct cache_view cache_view(const struct cache *cache)
+{
+	const struct segments *segments = &cache->segments;
+	const struct policy *policy = cache->eviction.policy;
+	uint64_t each = sizeof(uint32_t) + policy->state + policy->memory;
+	struct cache_view view = {
+		.capacity = cache->capacity,
+		.policy = cache->policy,
+		.objects = index_count(&cache->index),
+		.live = segments->live,
+		.held = segments->held,
+		.limbo = segments->limbo,
+		.pinned = cache->pinned,
+		.unfilled = segments->room_left,
+		.published = cache->published,
+		.published_bytes = cache->published_bytes,
+		.hits = cache->hits,
+		.misses = cache->misses,
+		.moved = cache->moved,
+		.moved_bytes = cache->moved_bytes,
+	};
+
+	if (cache->wheel.nodes)
+		each += sizeof(struct wheel_node);
+	view.dead = view.held - view.live - view.limbo - view.unfilled;
+	view.memory = cache->numbers.room * each + segments->room * sizeof(struct segment) +
+		      sizeof(*cache);
+	memcpy(view.gone, cache->gone, sizeof(view.gone));
+	memcpy(view.gone_bytes, cache->gone_bytes, sizeof(view.gone_bytes));
+	return view;
+}
+
+uint32_t cache_hottest(const struct cache *cache, struct hot_key *ret, uint32_t max)
+{
+	return hot_list(&cache->hot, ret, max);
+}

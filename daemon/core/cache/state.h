@@ -1,0 +1,92 @@
+/*
+ * State - what a cache is made of: private to its files.
+ */
+#pragma once
+
+#include "daemon/core/cache/cache.h"
+
+enum {
+	CACHE_BATCH = 64,      /* objects evicted at once, at most */
+	CACHE_CUT = 256,       /* and by one call */
+	CACHE_EPOCHS = 64,     /* in which a capacity is evicted */
+	CACHE_STAMPS = 256,    /* in which a capacity is published */
+	CACHE_DEAD_SHARE = 16, /* of what is held: more of it dead is worth cleaning */
+	CACHE_GROUPS = 64,     /* of an index, that move at once */
+	CACHE_TICK = 4,        /* of the wheel, in ms */
+};
+
+/* How readers are told which accesses to note (index.h: hint, epoch). */
+enum hints {
+	HINTS_NONE,  /* none matters */
+	HINTS_FRESH, /* one in each epoch does */
+	HINTS_ALL,   /* each does */
+};
+
+struct cache {
+	uint64_t capacity;
+	uint32_t policy;     /* enum policy_id */
+	uint32_t unit_shift; /* of sizes, to the policies */
+	enum hints hints;
+	struct object_records *objects;
+	uint32_t slots;
+	struct index index;
+	struct numbers numbers;
+	struct segments segments;
+	struct eviction eviction;
+	struct wheel wheel; /* nodes: NULL until the first object expires */
+	bool wheel_wanted;
+	uint64_t clock;              /* bytes that were published, ever */
+	uint32_t stamp_shift;        /* of the clock */
+	uint64_t epoch, epoch_bytes; /* evicted since it began */
+	uint64_t scans, scanned;     /* begun; the latest that has ended */
+	uint64_t limbo_seen;         /* of segments.entered, when the latest scan began */
+	uint32_t reclaim_at;
+	struct cache_pinner pinners[CACHE_PINNERS], pinners_before[CACHE_PINNERS];
+	uint32_t n_pinners, n_pinners_before;
+	uint64_t pinned;
+	uint32_t clean_from, clean_to; /* segments, or none */
+	uint64_t clean_at;             /* in the latter: behind all that has a place there */
+	uint32_t step_n, step_from;    /* a step that is under way; 0: none */
+	uint64_t moved, moved_bytes;
+	bool clearing;
+	uint32_t clear_at, clear_end;
+	uint64_t published, published_bytes, hits, misses;
+	uint64_t gone[CACHE_REASONS], gone_bytes[CACHE_REASONS];
+	struct hot hot;
+};
+
+static inline const struct object_record *cache_record(const struct cache *cache,
+						       uint32_t number)
+{
+	return object_records_at(cache->objects) + number;
+}
+
+static inline bool cache_has(const struct cache *cache, uint32_t number)
+{
+	return cache_record(cache, number)->word != 0;
+}
+
+/* As policies know it. */
+struct policy_object cache_policy_object(const struct cache *cache, uint32_t number);
+uint32_t cache_stamp(const struct cache *cache);
+/* What readers are told of an object whose access was taken now; or that has just come. */
+uint32_t cache_hint(const struct cache *cache, bool accessed);
+void cache_object_of(const struct cache *cache, uint32_t number, struct cache_object *ret);
+
+/*
+ * Out of ledger, index, wheel and segment; policies were told, or are told with policy_forget().
+ * at: its entry, or NULL.
+ */
+void object_go(struct cache *cache, uint32_t number, const struct index_at *at,
+	       enum cache_reason reason);
+/* One that has no entry any more. */
+void object_left(struct cache *cache, uint32_t number, enum cache_reason reason);
+void policy_forget(struct cache *cache, uint32_t number, bool evicted);
+/*
+ * Evicts as many objects, CACHE_BATCH at most, and then until no more bytes than `live` live. How
+ * many; 0: there are none.
+ */
+uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
+		     enum cache_reason reason);
+/* The policy has changed: what readers note. */
+void hints_set(struct cache *cache);
