@@ -163,14 +163,18 @@ static inline enum index_answer index_walk_next(struct index_walk *walk, bool fe
 			if (!entry || (uint16_t)entry != walk->mix.tag)
 				continue;
 			walk->offset = index_entry_unpack(entry).offset;
-			index_pin(walk->hazard, walk->space | walk->offset);
-			if (fence)
+			if (!mutant(index_pin_late))
+				index_pin(walk->hazard, walk->space | walk->offset);
+			if (fence && !mutant(index_fence_never))
 				index_fence();
 			else
 				atomic_signal_fence(memory_order_seq_cst);
 			again = index_load(word);
-			if (!likely(!((entry ^ again) & ~INDEX_HINT_MASK)))
+			if (!likely(!((entry ^ again) & ~INDEX_HINT_MASK)) &&
+			    !mutant(index_pin_believed))
 				goto begin;
+			if (mutant(index_pin_late))
+				index_pin(walk->hazard, walk->space | walk->offset);
 			walk->entry = again;
 			return INDEX_OFFERED;
 		}
@@ -180,10 +184,11 @@ static inline enum index_answer index_walk_next(struct index_walk *walk, bool fe
 					   : walk->control)
 			       .link;
 		if (!link || link > view->n_overflow || walk->chain == INDEX_CHAIN_MAX) {
-			if (index_walk_elsewhere(walk))
+			if (!mutant(index_miss_moved) && index_walk_elsewhere(walk))
 				break;
-			if (index_load(&view->buckets[walk->mix.bucket].control) !=
-			    walk->control)
+			if (!mutant(index_miss_believed) &&
+			    index_load(&view->buckets[walk->mix.bucket].control) !=
+				    walk->control)
 				goto begin;
 			if (link)
 				break;

@@ -225,6 +225,8 @@ static void entry_put(struct index_table *table, uint64_t position, uint32_t num
 
 static uint32_t gen_next(uint32_t gen)
 {
+	if (mutant(index_gen_kept) && gen)
+		return gen;
 	return gen % GENS + 1;
 }
 
@@ -303,17 +305,26 @@ static bool chained_entry(const struct index *index, const struct index_table *t
 	return false;
 }
 
+/* Of all buckets of the group that link to the chain, which is to begin with what is first. */
+static void versions_change(struct index_table *table, uint64_t group, uint64_t first)
+{
+	for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
+		if (link_of(table, i))
+			link_set(table, i, first, true);
+}
+
 /* The overflow bucket has no entries: nobody is led there any more, and it is free. */
 static void unchain(struct index_table *table, uint64_t group, uint64_t bucket)
 {
 	uint64_t next = link_of(table, bucket), first = chain_of(table, group);
 
+	if (mutant(index_unchain_early))
+		versions_change(table, group, first == bucket ? next : first);
 	for (uint64_t i = first; i != bucket && i; i = link_of(table, i))
 		if (link_of(table, i) == bucket)
 			link_set(table, i, next, false);
-	for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
-		if (link_of(table, i))
-			link_set(table, i, first == bucket ? next : first, true);
+	if (!mutant(index_unchain_early))
+		versions_change(table, group, first == bucket ? next : first);
 	overflow_free(table, bucket);
 }
 
@@ -337,9 +348,12 @@ static void table_remove(struct index *index, struct index_table *table, uint64_
 	--table->count;
 	if (!is_chained(table, bucket) && chained_entry(index, table, home, &from)) {
 		/* One of its own comes closer, into its place. */
+		if (mutant(index_version_early))
+			link_set(table, home, link_of(table, home), true);
 		table->numbers[position] = table->numbers[from];
 		index_store(entry_at(table, position), word_of(entry_at(table, from)));
-		link_set(table, home, link_of(table, home), true);
+		if (!mutant(index_version_early) && !mutant(index_version_kept))
+			link_set(table, home, link_of(table, home), true);
 		position = from;
 		bucket = from / INDEX_ENTRIES;
 	}
@@ -581,6 +595,10 @@ static int group_move(struct index *index, uint64_t group, uint32_t *ret_number)
 	struct index_table *now = &index->now;
 	uint32_t n = group_list(now, group, buckets) * INDEX_ENTRIES;
 
+	if (mutant(index_moved_early)) {
+		index->moved = group + INDEX_GROUP;
+		state_set(index);
+	}
 	for (uint32_t i = 0; i < n; ++i) {
 		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
 		uint64_t word = word_of(entry_at(now, position));
@@ -597,15 +615,18 @@ static int group_move(struct index *index, uint64_t group, uint32_t *ret_number)
 		}
 	}
 	index->moved = group + INDEX_GROUP;
-	state_set(index);
+	if (!mutant(index_moved_late))
+		state_set(index);
 	for (uint32_t i = 0; i < n; ++i) {
 		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
 
-		if (!word_of(entry_at(now, position)))
+		if (!word_of(entry_at(now, position)) || mutant(index_moved_stays))
 			continue;
 		index_store(entry_at(now, position), 0);
 		--now->count;
 	}
+	if (mutant(index_moved_late))
+		state_set(index);
 	for (uint32_t i = INDEX_GROUP; i < n / INDEX_ENTRIES; ++i)
 		overflow_free(now, buckets[i]);
 	return 0;
