@@ -29,6 +29,9 @@ static const struct bench benches[] = {
 	{"arena_reset", "what a reset takes after few and many allocations", bench_arena_reset,
 	 false, "1G"},
 	{"reclaim", "a killed client's slices on their way back", bench_reclaim, false, "1G"},
+	{"copy", "copies of 64 bytes to 1 GiB", bench_copy, true, NULL},
+	{"copy_shifted", "the same, at unlucky addresses", bench_copy_shifted, true, NULL},
+	{"zero", "zeros over 64 bytes to 1 GiB", bench_zero, true, NULL},
 };
 
 static void usage(FILE *out)

@@ -20,7 +20,8 @@
  * memory that the parent had is good after, say, varbos_ref_get() of a reference to it. (The
  * library learns of fork() through pthread_atfork(): a raw clone() goes unnoticed.)
  *
- * Arenas, pools of objects and scopes are in <varbos/arena.h>, <varbos/pool.h>, <varbos/scope.h>.
+ * Arenas, pools of objects and scopes are in <varbos/arena.h>, <varbos/pool.h>, <varbos/scope.h>,
+ * copies of any size in <varbos/copy.h>.
  *
  * Environment: VARBOS_SOCKET (varbos_connect), VARBOS_DAEMON (varbos_connect_private),
  * VARBOS_QUIET (if set, nothing is ever written to standard error), VARBOS_DEBUG (if 1, private

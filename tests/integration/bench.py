@@ -159,6 +159,28 @@ class Bench(unittest.TestCase):
         self.assertTrue(0 < row["p50"] <= row["p99"], row)
         self.assertEqual(os.listdir(FOLDER.name), [])
 
+    def copies(self, name, peers):
+        done = bench("--quick", name)
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        sizes = [64 << shift for shift in range(0, 21, 2)]
+        if os.uname().machine != "x86_64":
+            peers = peers[:1]
+        self.assertEqual([(row["bench"], row["size"], row["impl"]) for row in rows],
+                         [(name, size, impl) for size in sizes for impl in ("varbos", *peers)])
+        for row in rows:
+            self.assertEqual(row["unit"], "ns")
+            self.assertTrue(0 < row["p50"] <= row["p99"], row)
+            self.assertGreater(row["n"], 0)
+        self.assertEqual(done.stderr.count(b"varbos by"), len(sizes))
+
+    def test_copy_has_a_row_for_each_size_and_way(self):
+        self.copies("copy", ("memcpy", "movsb"))
+        self.copies("copy_shifted", ("memcpy", "movsb"))
+
+    def test_zero_has_a_row_for_each_size_and_way(self):
+        self.copies("zero", ("memset", "stosb"))
+
     def test_a_peer_that_is_not_there_is_named_and_has_no_row(self):
         with tempfile.TemporaryDirectory(prefix="vb-") as folder:
             program = shutil.copy(BENCH, folder)
