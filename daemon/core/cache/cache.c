@@ -90,7 +90,8 @@ int cache_new(struct cache **ret, const struct cache_config *config)
 	struct policy_config policies = {.look = look};
 	int r;
 
-	if (!policy || !(config->capacity >> OBJECT_GRAIN_SHIFT) || !config->slots)
+	if (!policy || !(config->capacity >> OBJECT_GRAIN_SHIFT) || !config->slots ||
+	    config->slots > INDEX_NUMBERS)
 		return -EINVAL;
 	cache = calloc(1, sizeof(*cache));
 	if (!cache)
@@ -181,7 +182,7 @@ void cache_session_end(struct cache *cache, uint32_t session)
 
 int cache_objects(struct cache *cache, struct object_records *objects, uint32_t slots)
 {
-	if (slots < cache->slots)
+	if (slots < cache->slots || slots > INDEX_NUMBERS)
 		return -EINVAL;
 	cache->objects = objects;
 	cache->slots = slots;

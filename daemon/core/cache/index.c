@@ -25,7 +25,11 @@ enum {
 	SPARE = 16,
 	/* Records are asked for so many groups before they are read. */
 	AHEAD = 2,
+	NUMBER_BITS = 30,
 };
+
+static_assert(INDEX_GROUP == 1 << (32 - NUMBER_BITS), "a sibling fits beside a number");
+static_assert(INDEX_NUMBERS < 1U << NUMBER_BITS, "and INDEX_NONE is no number of an object");
 
 static_assert(INDEX_HEAD % PAGE == 0 && PAGE % sizeof(struct index_bucket) == 0,
 	      "files are whole pages");
@@ -115,6 +119,17 @@ static uint32_t slot_without(const struct index_bucket *bucket)
 	return slot;
 }
 
+/* Beside a number, which of its group's buckets is its home: chains are walked without records. */
+static uint32_t number_at(const struct index_table *table, uint64_t position)
+{
+	return table->numbers[position] & (((uint32_t)1 << NUMBER_BITS) - 1);
+}
+
+static uint64_t sibling_at(const struct index_table *table, uint64_t position)
+{
+	return table->numbers[position] >> NUMBER_BITS;
+}
+
 static uint64_t hash_of(const struct index *index, uint32_t number)
 {
 	uint64_t hash;
@@ -132,7 +147,11 @@ static struct index_mix mix_of(const struct index_table *table, uint64_t hash)
 static uint64_t home_of(const struct index *index, const struct index_table *table,
 			uint64_t position)
 {
-	return mix_of(table, hash_of(index, table->numbers[position])).bucket;
+	uint64_t bucket = position / INDEX_ENTRIES;
+
+	if (!is_chained(table, bucket))
+		return bucket;
+	return mix_of(table, hash_of(index, number_at(table, position))).bucket;
 }
 
 /* ---- tables ---- */
@@ -215,11 +234,11 @@ static void overflow_free(struct index_table *table, uint64_t bucket)
 	--table->chained;
 }
 
-static void entry_put(struct index_table *table, uint64_t position, uint32_t number,
-		      struct index_entry entry)
+static void entry_put(struct index_table *table, uint64_t home, uint64_t position,
+		      uint32_t number, struct index_entry entry)
 {
-	assert(number != INDEX_NONE && !(entry.offset & 15));
-	table->numbers[position] = number;
+	assert(number < INDEX_NUMBERS && !(entry.offset & 15));
+	table->numbers[position] = number | (uint32_t)(home % INDEX_GROUP) << NUMBER_BITS;
 	index_store(entry_at(table, position), index_entry_pack(entry));
 }
 
@@ -275,7 +294,7 @@ static int table_insert(struct index_table *table, uint64_t hash, uint32_t numbe
 	if (slot == INDEX_ENTRIES && chain_slot(table, mix.bucket, &position, &last))
 		return INDEX_E_FULL;
 	table->gen = gen_next(table->gen);
-	entry_put(table, position, number,
+	entry_put(table, mix.bucket, position, number,
 		  (struct index_entry){offset, mix.tag, hint, table->gen});
 	++table->count;
 	chained = position / INDEX_ENTRIES;
@@ -289,15 +308,15 @@ static int table_insert(struct index_table *table, uint64_t hash, uint32_t numbe
 }
 
 /* An entry of the bucket in its chain; false: it has none there. */
-static bool chained_entry(const struct index *index, const struct index_table *table,
-			  uint64_t home, uint64_t *ret_position)
+static bool chained_entry(const struct index_table *table, uint64_t home,
+			  uint64_t *ret_position)
 {
 	for (uint64_t bucket = link_of(table, home); bucket; bucket = link_of(table, bucket))
 		for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot) {
 			uint64_t position = position_of(bucket, slot);
 
 			if (!word_of(entry_at(table, position)) ||
-			    home_of(index, table, position) != home)
+			    sibling_at(table, position) != home % INDEX_GROUP)
 				continue;
 			*ret_position = position;
 			return true;
@@ -329,24 +348,22 @@ static void unchain(struct index_table *table, uint64_t group, uint64_t bucket)
 }
 
 /* An entry has gone from the chain. */
-static void chain_settle(struct index *index, struct index_table *table, uint64_t home,
-			 uint64_t bucket)
+static void chain_settle(struct index_table *table, uint64_t home, uint64_t bucket)
 {
 	uint64_t position;
 
 	if (is_empty(&table->buckets[bucket]))
 		unchain(table, group_of(home), bucket);
-	if (link_of(table, home) && !chained_entry(index, table, home, &position))
+	if (link_of(table, home) && !chained_entry(table, home, &position))
 		link_set(table, home, 0, true);
 }
 
-static void table_remove(struct index *index, struct index_table *table, uint64_t home,
-			 uint64_t position)
+static void table_remove(struct index_table *table, uint64_t home, uint64_t position)
 {
 	uint64_t bucket = position / INDEX_ENTRIES, from;
 
 	--table->count;
-	if (!is_chained(table, bucket) && chained_entry(index, table, home, &from)) {
+	if (!is_chained(table, bucket) && chained_entry(table, home, &from)) {
 		/* One of its own comes closer, into its place. */
 		if (mutant(index_version_early))
 			link_set(table, home, link_of(table, home), true);
@@ -359,7 +376,7 @@ static void table_remove(struct index *index, struct index_table *table, uint64_
 	}
 	index_store(entry_at(table, position), 0);
 	if (is_chained(table, bucket))
-		chain_settle(index, table, home, bucket);
+		chain_settle(table, home, bucket);
 }
 
 static bool table_find(const struct index *index, struct index_table *table, uint64_t hash,
@@ -373,10 +390,10 @@ static bool table_find(const struct index *index, struct index_table *table, uin
 		for (; slots; slots &= slots - 1) {
 			uint64_t position = position_of(bucket, (uint32_t)__builtin_ctz(slots));
 
-			if (hash_of(index, table->numbers[position]) != hash)
+			if (hash_of(index, number_at(table, position)) != hash)
 				continue;
 			*ret = (struct index_at){table, mix.bucket, position,
-						 table->numbers[position]};
+						 number_at(table, position)};
 			return true;
 		}
 		bucket = link_of(table, bucket);
@@ -412,10 +429,15 @@ uint32_t index_guess(const struct index *index, uint64_t hash)
 	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
 	struct index_mix mix = mix_of(table, hash);
 	uint32_t slots = slots_with(&table->buckets[mix.bucket], mix.tag);
+	uint64_t link = link_of(table, mix.bucket);
 
+	if (link) {
+		__builtin_prefetch(&table->buckets[link]);
+		__builtin_prefetch(&table->numbers[position_of(link, 0)]);
+	}
 	if (!slots)
 		return INDEX_NONE;
-	return table->numbers[position_of(mix.bucket, (uint32_t)__builtin_ctz(slots))];
+	return number_at(table, position_of(mix.bucket, (uint32_t)__builtin_ctz(slots)));
 }
 
 bool index_find(struct index *index, uint64_t hash, struct index_at *ret)
@@ -441,7 +463,7 @@ uint32_t index_rival(const struct index *index, uint64_t hash)
 	uint64_t bucket = mix_of(table, hash).bucket;
 
 	assert(slot_without(&table->buckets[bucket]) == INDEX_ENTRIES);
-	return table->numbers[position_of(bucket, table->gen % INDEX_ENTRIES)];
+	return number_at(table, position_of(bucket, table->gen % INDEX_ENTRIES));
 }
 
 void index_replace(struct index *index, const struct index_at *at, uint32_t number,
@@ -452,12 +474,12 @@ void index_replace(struct index *index, const struct index_at *at, uint32_t numb
 	entry.offset = offset;
 	entry.hint = hint;
 	entry.gen = gen_next(entry.gen);
-	entry_put(at->table, at->position, number, entry);
+	entry_put(at->table, at->home, at->position, number, entry);
 }
 
 void index_remove(struct index *index, const struct index_at *at)
 {
-	table_remove(index, at->table, at->home, at->position);
+	table_remove(at->table, at->home, at->position);
 }
 
 struct index_entry index_entry_at(const struct index_at *at)
@@ -490,7 +512,7 @@ bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t p
 		if (!entry || (index_entry_unpack(entry).offset >> 4 & 0xffff) != place)
 			continue;
 		*ret = (struct index_at){table, home_of(index, table, position), position,
-					 table->numbers[position]};
+					 number_at(table, position)};
 		return true;
 	}
 	return false;
@@ -567,7 +589,7 @@ static void copies_remove(struct index *index, const uint64_t *buckets, uint32_t
 {
 	for (uint32_t i = 0; i < n; ++i) {
 		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
-		uint32_t number = index->now.numbers[position];
+		uint32_t number = number_at(&index->now, position);
 		struct index_at at;
 
 		if (word_of(entry_at(&index->now, position)) &&
@@ -586,7 +608,7 @@ static void group_fetch(const struct index *index, uint64_t group)
 	for (uint64_t i = position_of(group, 0); i < position_of(group + INDEX_GROUP, 0); ++i)
 		if (word_of(entry_at(table, i)))
 			__builtin_prefetch((const char *)index->records.first +
-					   table->numbers[i] * index->records.stride);
+					   number_at(table, i) * index->records.stride);
 }
 
 static int group_move(struct index *index, uint64_t group, uint32_t *ret_number)
@@ -603,7 +625,7 @@ static int group_move(struct index *index, uint64_t group, uint32_t *ret_number)
 		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
 		uint64_t word = word_of(entry_at(now, position));
 		struct index_entry entry = index_entry_unpack(word);
-		uint32_t number = now->numbers[position];
+		uint32_t number = number_at(now, position);
 
 		if (!word)
 			continue;
@@ -676,13 +698,15 @@ static const char *bucket_check(const struct index *index, const struct index_ta
 
 		if (!word)
 			continue;
-		hash = hash_of(index, table->numbers[position]);
+		hash = hash_of(index, number_at(table, position));
 		mix = mix_of(table, hash);
 		if (mix.tag != entry.tag || !entry.gen)
 			return "IN1: an entry is not what its object's hash says";
 		if (is_chained(table, bucket) ? group_of(mix.bucket) != group
 					      : mix.bucket != bucket)
 			return "IN1: an entry is not where its object's hash leads";
+		if (sibling_at(table, position) != mix.bucket % INDEX_GROUP)
+			return "an entry is known as another bucket's";
 		if (!table_find(index, (struct index_table *)table, hash, &at) ||
 		    at.position != position)
 			return "IN3: an entry is not reached, or there are two";
@@ -712,7 +736,7 @@ static const char *group_check(const struct index *index, const struct index_tab
 		wrong = bucket_check(index, table, i, group, count);
 	}
 	for (uint64_t i = group; i < group + INDEX_GROUP && !wrong; ++i) {
-		bool has = chained_entry(index, table, i, &position);
+		bool has = chained_entry(table, i, &position);
 
 		if (link_of(table, i) && !has)
 			wrong = "a bucket links to a chain where it has nothing";

@@ -32,6 +32,8 @@
 #include "proto/index.h"
 
 #define INDEX_NONE UINT32_MAX
+/* Numbers of objects are below it. */
+#define INDEX_NUMBERS (((uint32_t)1 << 30) - 1)
 
 enum {
 	INDEX_E_FULL = 1, /* no room where its hash leads */
@@ -99,7 +101,10 @@ void index_init(struct index *index, struct index_table table, struct index_reco
 
 /* To have its lines at hand later. */
 void index_fetch(const struct index *index, uint64_t hash);
-/* What index_find() is likely to find: so that the host can have its record at hand. */
+/*
+ * A little later: has the chain at hand, too, and says what index_find() is likely to find, so that
+ * the host can have its record at hand; INDEX_NONE: nothing, most likely.
+ */
 uint32_t index_guess(const struct index *index, uint64_t hash);
 bool index_find(struct index *index, uint64_t hash, struct index_at *ret);
 uint64_t index_count(const struct index *index);

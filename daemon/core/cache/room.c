@@ -86,6 +86,8 @@ uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
 	}
 	epoch_count(cache, cache->segments.live - left);
 	for (uint32_t i = 0; i < n; i++)
+		index_guess(&cache->index, cache_record(cache, victims[i])->hash);
+	for (uint32_t i = 0; i < n; i++)
 		object_go(cache, victims[i], NULL, reason);
 	return n;
 }
