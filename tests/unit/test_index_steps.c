@@ -38,6 +38,9 @@ static void stepped_fence(void);
 
 enum { KEYS = 128, PLACES = 256, EVENTS = 256, CHOICES = 64, SPACE = 5, NOWHERE = 0 };
 
+/* Who looks for something when the daemon dies began so many events before at most. */
+enum { BEFORE = 4 };
+
 enum event_kind { STORED, WRITTEN, FREED };
 
 struct event {
@@ -58,6 +61,7 @@ static struct index the_index;
 static uint64_t hashes[KEYS]; /* key: 1 to n_keys; its number, too */
 static uint32_t n_keys;
 static uint32_t placed[KEYS]; /* where it is now */
+static uint32_t spare[2];     /* that come after a death */
 
 static struct event events[EVENTS];
 static unsigned n_events;
@@ -117,6 +121,8 @@ static void world_new(uint64_t buckets, uint64_t overflow)
 	file_new(1, buckets + INDEX_GROUP, overflow, 2);
 	index_init(&the_index, index_table(world.files[0], numbers[0]),
 		   (struct index_records){hashes, sizeof(hashes[0])});
+	for (uint32_t i = 0; i < ARRAY_SIZE(spare); ++i)
+		spare[i] = key_new(i * INDEX_GROUP % buckets, 200);
 }
 
 static void places_note(bool ended, unsigned from)
@@ -461,7 +467,8 @@ static void look_up_once(const struct index_view *views, uint32_t key, unsigned 
 
 static uint64_t runs;
 
-static void all_ways(const char *story)
+/* From each place between two events, but for the first ones. */
+static void all_ways(const char *story, unsigned first)
 {
 	struct index_view views[2];
 
@@ -470,7 +477,7 @@ static void all_ways(const char *story)
 			&views[i], world.files[i],
 			index_file_size(layouts[i].buckets, layouts[i].overflow)));
 	for (uint32_t key = 1; key <= n_keys; ++key)
-		for (unsigned start = 0; start <= n_events; ++start) {
+		for (unsigned start = first; start <= n_events; ++start) {
 			n_choices = 0;
 			do {
 				look_up_once(views, key, start);
@@ -481,7 +488,85 @@ static void all_ways(const char *story)
 		}
 }
 
-/* By both barriers. */
+/* A daemon that died after so many events, whose ledger is ahead of them by an operation, or not. */
+static void recover(const char *story, unsigned died, unsigned ledger)
+{
+	struct index_table tables[2] = {0};
+	uint32_t truth[KEYS];
+	bool next = index_state_unpack(((struct index_head *)world.files[0])->state).next;
+	uint64_t count;
+
+	memcpy(truth, new_place[ledger], sizeof(truth));
+	memcpy(placed, old_place[died], sizeof(placed));
+	for (unsigned i = 0; i <= next; ++i) {
+		struct index_layout layout;
+
+		ck_assert(index_layout_of(world.files[i], sizeof(world.files[i]), &layout));
+		ck_assert_uint_eq(layout.overflow, layouts[i].overflow);
+		memset(numbers[i], 0x5a, sizeof(numbers[i]));
+		tables[i] = index_table(world.files[i], numbers[i]);
+	}
+	ck_assert_msg(index_recover(&the_index, tables[0], tables[1],
+				    (struct index_records){hashes, sizeof(hashes[0])}),
+		      "%s: died after %u: not recovered", story, died);
+	for (uint32_t key = 1; key <= n_keys; ++key) {
+		uint64_t offset = (uint64_t)truth[key] << OBJECT_SHIFT;
+
+		if (truth[key] != NOWHERE && !index_keep(&the_index, hashes[key], key, offset))
+			ck_assert_int_eq(index_insert(&the_index, hashes[key], key, offset, 1),
+					 0);
+	}
+	index_prune(&the_index);
+	for (unsigned i = died + 1; i <= n_events; ++i) {
+		memcpy(old_place[i], old_place[died], sizeof(truth));
+		memcpy(new_place[i], truth, sizeof(truth));
+	}
+	memcpy(placed, truth, sizeof(placed));
+	memcpy(new_place[died], truth, sizeof(truth));
+	memcpy(old_place[n_events], truth, sizeof(truth));
+	ck_assert_pstr_eq(index_check(&the_index, &count), NULL);
+	/* What is in no ledger is freed, and what is free is used again. */
+	for (uint32_t place = 1; place < PLACES; ++place) {
+		bool found = false;
+
+		for (uint32_t key = 1; key <= n_keys; ++key)
+			found |= placed[key] == place;
+		if (world.objects[place] && !found)
+			free_object(place);
+	}
+	for (uint32_t i = 0; i < ARRAY_SIZE(spare); ++i)
+		insert(spare[i], PLACES - 1 - i);
+	ck_assert_pstr_eq(index_check(&the_index, &count), NULL);
+}
+
+static void deaths(const char *story)
+{
+	static struct event done[EVENTS];
+	static uint32_t old_done[EVENTS + 1][KEYS], new_done[EVENTS + 1][KEYS];
+	unsigned n_done = n_events;
+
+	memcpy(done, events, sizeof(done));
+	memcpy(old_done, old_place, sizeof(old_done));
+	memcpy(new_done, new_place, sizeof(new_done));
+	for (unsigned died = 0; died <= n_done; ++died)
+		for (unsigned ahead = 0; ahead < 2 && died + ahead <= n_done; ++ahead) {
+			play_back();
+			memcpy(events, done, sizeof(done));
+			memcpy(old_place, old_done, sizeof(old_done));
+			memcpy(new_place, new_done, sizeof(new_done));
+			hazard = 0;
+			is_late = false;
+			n_events = died;
+			play_until(died);
+			recording = true;
+			recover(story, died, died + ahead);
+			recording = false;
+			position = n_events;
+			all_ways(story, died < BEFORE ? 0 : died - BEFORE);
+		}
+}
+
+/* By both barriers; then with the daemon dying. */
 static void tried(const char *story)
 {
 	uint64_t count;
@@ -491,11 +576,13 @@ static void tried(const char *story)
 	ck_assert_pstr_eq(index_check(&the_index, &count), NULL);
 	with_fence = true;
 	with_membarrier = false;
-	all_ways(story);
+	all_ways(story, 0);
 	with_fence = false;
 	with_membarrier = true;
-	all_ways(story);
-	printf("# %s: %" PRIu64 " ways\n", story, runs);
+	all_ways(story, 0);
+	printf("# %s: %" PRIu64 " ways", story, runs);
+	deaths(story);
+	printf(", %" PRIu64 " with deaths\n", runs);
 }
 
 START_TEST(whoever_looks_while_one_goes_or_comes_is_told_the_truth)

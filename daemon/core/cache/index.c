@@ -10,6 +10,9 @@
 #define index_store(word, value) atomic_store_explicit(word, value, memory_order_release)
 #endif
 
+/* No number of an object: of an overflow bucket that is in a chain, during recovery. */
+#define REACHED (INDEX_NONE - 1)
+
 enum {
 	PAGE = 4096,
 	/* Entries for each two buckets, from which on an index is full. */
@@ -120,6 +123,11 @@ static uint32_t slot_without(const struct index_bucket *bucket)
 }
 
 /* Beside a number, which of its group's buckets is its home: chains are walked without records. */
+static uint32_t number_beside(uint64_t home, uint32_t number)
+{
+	return number | (uint32_t)(home % INDEX_GROUP) << NUMBER_BITS;
+}
+
 static uint32_t number_at(const struct index_table *table, uint64_t position)
 {
 	return table->numbers[position] & (((uint32_t)1 << NUMBER_BITS) - 1);
@@ -199,6 +207,22 @@ void index_format(void *file, const struct index_config *config)
 	head->magic = INDEX_MAGIC;
 }
 
+bool index_layout_of(const void *file, uint64_t size, struct index_layout *ret)
+{
+	const struct index_head *head = file;
+	struct index_layout layout;
+
+	if (size < INDEX_HEAD || head->magic != INDEX_MAGIC || head->layout != INDEX_LAYOUT)
+		return false;
+	layout = (struct index_layout){head->buckets, head->overflow};
+	size = (size - INDEX_HEAD) / sizeof(struct index_bucket);
+	if (!layout.buckets || layout.buckets % INDEX_GROUP || layout.buckets > size ||
+	    layout.overflow > size - layout.buckets)
+		return false;
+	*ret = layout;
+	return true;
+}
+
 struct index_table index_table(void *file, uint32_t *numbers)
 {
 	struct index_head *head = file;
@@ -238,7 +262,7 @@ static void entry_put(struct index_table *table, uint64_t home, uint64_t positio
 		      uint32_t number, struct index_entry entry)
 {
 	assert(number < INDEX_NUMBERS && !(entry.offset & 15));
-	table->numbers[position] = number | (uint32_t)(home % INDEX_GROUP) << NUMBER_BITS;
+	table->numbers[position] = number_beside(home, number);
 	index_store(entry_at(table, position), index_entry_pack(entry));
 }
 
@@ -358,19 +382,24 @@ static void chain_settle(struct index_table *table, uint64_t home, uint64_t buck
 		link_set(table, home, 0, true);
 }
 
+/* An entry of the bucket has a twin there; whoever misses the one that goes finds another version. */
+static void come_closer(struct index_table *table, uint64_t home, uint64_t from, uint64_t to)
+{
+	if (mutant(index_version_early))
+		link_set(table, home, link_of(table, home), true);
+	table->numbers[to] = table->numbers[from];
+	index_store(entry_at(table, to), word_of(entry_at(table, from)));
+	if (!mutant(index_version_early) && !mutant(index_version_kept))
+		link_set(table, home, link_of(table, home), true);
+}
+
 static void table_remove(struct index_table *table, uint64_t home, uint64_t position)
 {
 	uint64_t bucket = position / INDEX_ENTRIES, from;
 
 	--table->count;
 	if (!is_chained(table, bucket) && chained_entry(table, home, &from)) {
-		/* One of its own comes closer, into its place. */
-		if (mutant(index_version_early))
-			link_set(table, home, link_of(table, home), true);
-		table->numbers[position] = table->numbers[from];
-		index_store(entry_at(table, position), word_of(entry_at(table, from)));
-		if (!mutant(index_version_early) && !mutant(index_version_kept))
-			link_set(table, home, link_of(table, home), true);
+		come_closer(table, home, from, position);
 		position = from;
 		bucket = from / INDEX_ENTRIES;
 	}
@@ -679,6 +708,184 @@ struct index_table index_next_end(struct index *index)
 	index->next = (struct index_table){0};
 	index->moved = 0;
 	return old;
+}
+
+/* ---- recovery ---- */
+
+/* Overflow buckets that a chain leads to, until it leads elsewhere. */
+static uint32_t chain_length(const struct index_table *table, uint64_t bucket)
+{
+	uint32_t length = 0;
+
+	for (uint64_t i = link_of(table, bucket); i; i = link_of(table, i)) {
+		if (i >= table->layout.buckets + table->layout.overflow)
+			return UINT32_MAX;
+		if (++length > INDEX_CHAIN_MAX)
+			return UINT32_MAX;
+	}
+	return length;
+}
+
+/*
+ * Who died while an overflow bucket left a chain has told some buckets, or none: all link to the
+ * longest chain again, and have another version, before what is not reached is used again. What is
+ * reached is marked.
+ */
+static bool group_recover(struct index_table *table, uint64_t group)
+{
+	uint64_t longest = group;
+	uint32_t length = 0;
+
+	for (uint64_t i = group; i < group + INDEX_GROUP; ++i) {
+		uint32_t n = chain_length(table, i);
+
+		if (n == UINT32_MAX)
+			return false;
+		if (n > length) {
+			length = n;
+			longest = i;
+		}
+	}
+	for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
+		if (link_of(table, i))
+			link_set(table, i, link_of(table, longest),
+				 !mutant(index_recover_version));
+	for (uint64_t i = link_of(table, longest); i; i = link_of(table, i)) {
+		uint32_t *mark = &table->numbers[position_of(i, 0)];
+
+		if (*mark == REACHED)
+			return false;
+		*mark = REACHED;
+		++table->chained;
+	}
+	return true;
+}
+
+static void bucket_clear(struct index_table *table, uint64_t bucket)
+{
+	for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot)
+		if (word_of(&table->buckets[bucket].entries[slot]))
+			index_store(&table->buckets[bucket].entries[slot], 0);
+}
+
+static bool table_recover(struct index_table *table, uint64_t from)
+{
+	for (uint64_t i = 0; i < index_positions(table->layout); ++i)
+		table->numbers[i] = INDEX_NONE;
+	for (uint64_t i = 0; i < from; ++i)
+		bucket_clear(table, i);
+	for (uint64_t i = from; i < table->layout.buckets; i += INDEX_GROUP)
+		if (!group_recover(table, i))
+			return false;
+	table->fresh = table->layout.overflow;
+	for (uint64_t i = 0; i < table->layout.overflow; ++i) {
+		uint64_t bucket = table->layout.buckets + i;
+		uint32_t *mark = &table->numbers[position_of(bucket, 0)];
+
+		if (*mark == REACHED) {
+			*mark = INDEX_NONE;
+			continue;
+		}
+		bucket_clear(table, bucket);
+		*mark = (uint32_t)table->free;
+		table->free = bucket;
+	}
+	return true;
+}
+
+bool index_recover(struct index *index, struct index_table now, struct index_table next,
+		   struct index_records records)
+{
+	struct index_state state = index_state_unpack(word_of(&now.head->state));
+
+	*index = (struct index){.now = now, .records = records};
+	if (state.next != !!next.head || state.moved > now.layout.buckets ||
+	    state.moved % INDEX_GROUP)
+		return false;
+	index->next = next;
+	index->moved = state.moved;
+	return table_recover(&index->now, index->moved) &&
+	       (!next.head || table_recover(&index->next, 0));
+}
+
+bool index_keep(struct index *index, uint64_t hash, uint32_t number, uint64_t offset)
+{
+	struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
+	struct index_mix mix = mix_of(table, hash);
+	uint64_t bucket = mix.bucket;
+
+	do {
+		uint32_t slots = slots_with(&table->buckets[bucket], mix.tag);
+
+		for (; slots; slots &= slots - 1) {
+			uint64_t position = position_of(bucket, (uint32_t)__builtin_ctz(slots));
+			uint64_t word = word_of(entry_at(table, position));
+
+			if (index_entry_unpack(word).offset != offset)
+				continue;
+			if (table->numbers[position] != INDEX_NONE)
+				return false;
+			table->numbers[position] = number_beside(mix.bucket, number);
+			++table->count;
+			return true;
+		}
+		bucket = link_of(table, bucket);
+	} while (bucket);
+	return false;
+}
+
+static bool has_unkept(const struct index_table *table, const uint64_t *buckets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; ++i) {
+		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
+
+		if (word_of(entry_at(table, position)) &&
+		    table->numbers[position] == INDEX_NONE)
+			return true;
+	}
+	return false;
+}
+
+static void group_prune(struct index_table *table, uint64_t group)
+{
+	uint64_t buckets[INDEX_GROUP + INDEX_CHAIN_MAX], from;
+	uint32_t n = group_list(table, group, buckets) * INDEX_ENTRIES;
+
+	/* What goes may have come closer. */
+	if (has_unkept(table, buckets, n) && !mutant(index_prune_version))
+		for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
+			link_set(table, i, link_of(table, i), true);
+	for (uint32_t i = 0; i < n; ++i) {
+		uint64_t position = position_of(buckets[i / INDEX_ENTRIES], i % INDEX_ENTRIES);
+
+		if (word_of(entry_at(table, position)) &&
+		    table->numbers[position] == INDEX_NONE)
+			index_store(entry_at(table, position), 0);
+	}
+	for (uint32_t i = 0; i < INDEX_GROUP * INDEX_ENTRIES; ++i) {
+		uint64_t home = group + i / INDEX_ENTRIES;
+		uint64_t position = position_of(home, i % INDEX_ENTRIES);
+
+		if (word_of(entry_at(table, position)) || !chained_entry(table, home, &from))
+			continue;
+		come_closer(table, home, from, position);
+		index_store(entry_at(table, from), 0);
+	}
+	for (uint32_t i = INDEX_GROUP; i < n / INDEX_ENTRIES; ++i)
+		if (is_empty(&table->buckets[buckets[i]]))
+			unchain(table, group, buckets[i]);
+	for (uint64_t i = group; i < group + INDEX_GROUP; ++i)
+		if (link_of(table, i) && !chained_entry(table, i, &from))
+			link_set(table, i, 0, true);
+}
+
+void index_prune(struct index *index)
+{
+	for (uint64_t i = index->moved; i < index->now.layout.buckets; i += INDEX_GROUP)
+		group_prune(&index->now, i);
+	for (uint64_t i = 0; index->next.head && i < index->next.layout.buckets;
+	     i += INDEX_GROUP)
+		group_prune(&index->next, i);
 }
 
 /* ---- the walker ---- */

@@ -94,7 +94,9 @@ uint64_t index_positions(struct index_layout layout);
  * else here is for several threads, but this may be done anywhere.
  */
 void index_format(void *file, const struct index_config *config);
-/* Of a file that was formatted and not used yet. Numbers need no initialization. */
+/* False: a file of this size is no index. */
+bool index_layout_of(const void *file, uint64_t size, struct index_layout *ret);
+/* Of a file that is one; numbers need no initialization. */
 struct index_table index_table(void *file, uint32_t *numbers);
 
 void index_init(struct index *index, struct index_table table, struct index_records records);
@@ -136,13 +138,26 @@ void index_clock_set(struct index *index, uint64_t clock);
  * host that is flooded with keys that crowd may take its time to give in once more.
  */
 bool index_wants(const struct index *index, struct index_layout *ret, bool *ret_seed);
-/* To an index of any size that is not in use yet; generation is one more than of this one. */
+/* To an index of any size without entries, whose generation is one more than of this one. */
 void index_next_begin(struct index *index, struct index_table next);
 /* INDEX_E_FULL: there is no room in the next for *ret_number, which has to be removed first. */
 int index_next_step(struct index *index, uint64_t groups, uint32_t *ret_number);
 bool index_next_done(const struct index *index);
 /* The next index is the index. What it was before is the host's. */
 struct index_table index_next_end(struct index *index);
+
+/*
+ * After a restart: the files of a daemon that died between any two of its stores, while readers go
+ * on. False: they are no index that one can go on with, and another has to be made.
+ *
+ * Then each object that there is is kept, or inserted, where its entry is not there: so that nobody
+ * misses what was about to be replaced. What has been neither goes with index_prune(), and makes
+ * room for whoever found none before.
+ */
+bool index_recover(struct index *index, struct index_table now, struct index_table next,
+		   struct index_records records);
+bool index_keep(struct index *index, uint64_t hash, uint32_t number, uint64_t offset);
+void index_prune(struct index *index);
 
 /* Walks IN1 and the chains; NULL, or what is wrong. *ret_count is how many objects it holds. */
 const char *index_check(const struct index *index, uint64_t *ret_count);
