@@ -196,7 +196,8 @@ static inline struct id_info id_word_unpack(uint64_t word)
  * its ids are.
  *
  *   field        written                      read
- *   magic..space at creation                  once, after mapping
+ *   magic..space, hash_seed
+ *                at creation                  once, after mapping
  *   epoch        when a daemon takes over     before a call that needs the daemon
  *   windows[n]   when window n comes or goes  before window n is fetched
  *   ids[n]       when id n is given, or dies;  by who waits for somebody, or finds a lock of
@@ -217,7 +218,9 @@ struct root_file {
 	uint32_t layout;
 	uint32_t space; /* handle */
 	_Atomic uint64_t epoch;
-	uint64_t reserved[509];
+	uint64_t
+		hash_seed; /* random, the space's for good: of the hashes of its caches' keys */
+	uint64_t reserved[508];
 	_Atomic uint64_t windows[WINDOWS_MAX]; /* window words */
 	_Atomic uint64_t ids[IDS_MAX];         /* id words */
 	_Atomic uint32_t deaths;

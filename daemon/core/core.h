@@ -39,7 +39,7 @@ enum {
 	CORE_E_NOT_FOUND,
 	CORE_E_EXISTS,
 	CORE_E_PERMISSION, /* fault: which */
-	CORE_E_IN_USE,     /* fault: which ("sessions", "cache"), available (sessions) */
+	CORE_E_IN_USE,     /* fault: available (sessions) */
 	CORE_E_LIMIT,      /* fault: which, requested, max, held: a quota, or a table is full */
 	CORE_E_BUSY, /* depends on an outstanding plan: try again when one has ended; fault
 			      "sweep": when a sweep of the space has */

@@ -425,7 +425,7 @@ int core_cache_remove(struct core *core, uint32_t session, uint32_t space, const
 	if (r)
 		return r;
 	if (estate->n_users && !force)
-		return FAULT(fault, CORE_E_IN_USE, .which = "cache",
+		return FAULT(fault, CORE_E_IN_USE, .which = "sessions",
 			     .available = estate->n_users);
 	estate->removed = true;
 	record_cache_word(core->records, estate->slot, estate_word(estate));

@@ -11,6 +11,7 @@
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
+#include "daemon/server/method_cache.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
 #include "daemon/server/scrub.h"
@@ -284,6 +285,7 @@ static void client_ended(struct client *client)
 	client_unref(client);
 	scrub_soon(server->scrub);
 	sweeper_look(server->sweeper);
+	caches_reap_soon(server);
 	publisher_touch(server->publisher);
 	request_retry(server);
 }

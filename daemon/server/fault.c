@@ -8,6 +8,7 @@
 #include "base/numa.h"
 #include "base/size.h"
 #include "daemon/core/placement.h"
+#include "daemon/core/policy/policy.h"
 #include "daemon/server/pages.h"
 #include "daemon/server/server.h"
 
@@ -69,6 +70,19 @@ static int placement_fault(struct request *request)
 			 placement_at(i)->name);
 	}
 	return fault_set(request, FAULT_INVALID, "placement", "placement: one of %s", names);
+}
+
+static int policy_fault(struct request *request)
+{
+	char names[160] = "";
+	const struct policy *policy;
+
+	for (uint32_t i = 0; (policy = policy_at(i)); i++) {
+		size_t n = strlen(names);
+
+		snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "", policy->name);
+	}
+	return fault_set(request, FAULT_INVALID, "policy", "policy: one of %s", names);
 }
 
 /* Which nodes were named wrongly, and which there are. */
@@ -137,6 +151,7 @@ static int invalid_fault(struct request *request, const char *which,
 		{"align", "a power of two, at most 1 GiB"},
 		{"roles", "1 sends, 2 receives, 3 both"},
 		{"capacity", "at most 4096 references"},
+		{"ttl", "at most 34 years"},
 		{"holder", "holder.open comes before a channel's end is opened or closed"},
 	};
 
@@ -148,6 +163,13 @@ static int invalid_fault(struct request *request, const char *which,
 				 bytes(fault->requested).text, bytes(fault->max).text);
 	if (!strcmp(which, "placement"))
 		return placement_fault(request);
+	if (!strcmp(which, "policy"))
+		return policy_fault(request);
+	if (!strcmp(which, "capacity") && request->method != WIRE_CHANNEL_OPEN)
+		return fault_set(request, FAULT_INVALID, which,
+				 "capacity: %s asked; at least one byte, and at most the "
+				 "space's limit, which is %s",
+				 bytes(fault->requested).text, bytes(fault->max).text);
 	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
 		if (!strcmp(which, rules[i].which))
 			return fault_set(request, FAULT_INVALID, which, "%s: %s", which,
@@ -259,13 +281,15 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 		return invalid_fault(request, which, fault);
 	case CORE_E_NOT_FOUND:
 		return fault_set(request, FAULT_NOT_FOUND, which, "no such %s",
-				 strcmp(which, "channel") ? "space" : which);
+				 strcmp(which, "channel") && strcmp(which, "cache") ? "space"
+										    : which);
 	case CORE_E_EXISTS:
 		return fault_set(request, FAULT_EXISTS, which,
 				 request->method == WIRE_SPACE_OPEN
 					 ? "this session has that space open already"
-				 : strcmp(which, "channel") ? "a space of that name exists"
-							    : "a channel of that name exists");
+				 : !strcmp(which, "channel") ? "a channel of that name exists"
+				 : !strcmp(which, "cache")   ? "a cache of that name exists"
+							     : "a space of that name exists");
 	case CORE_E_PERMISSION:
 		return permission_fault(request, which);
 	case CORE_E_IN_USE:

@@ -38,7 +38,8 @@ void files_deinit(struct files *files, struct sys *sys)
 	*files = (struct files){};
 }
 
-int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, uint64_t epoch)
+int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, uint64_t epoch,
+		      uint64_t hash_seed)
 {
 	struct root_files files = ROOT_FILES_NONE;
 	void *memory;
@@ -52,6 +53,7 @@ int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, u
 	files.root->magic = ROOT_MAGIC;
 	files.root->layout = LAYOUT_VERSION;
 	files.root->space = space;
+	files.root->hash_seed = hash_seed;
 	atomic_store_explicit(&files.root->epoch, epoch, memory_order_release);
 	*ret = files;
 	return 0;

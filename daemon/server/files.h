@@ -43,7 +43,8 @@ int files_init(struct files *files, uint32_t n_roots, uint32_t n_windows);
 void files_deinit(struct files *files, struct sys *sys);
 
 /* For workers. Destroying what is empty is a no-op. */
-int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, uint64_t epoch);
+int root_files_create(struct root_files *ret, struct sys *sys, uint32_t space, uint64_t epoch,
+		      uint64_t hash_seed);
 void root_files_destroy(struct root_files *files, struct sys *sys);
 int window_files_create(struct window_files *ret, struct sys *sys, struct window_info info);
 void window_files_destroy(struct window_files *files, struct sys *sys);

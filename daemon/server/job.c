@@ -16,6 +16,7 @@ struct step {
 	struct window_files window; /* the table's, or made by this job */
 	uint64_t committed;         /* of the window when the job began; for a scrub */
 	struct root_files root;
+	uint64_t hash_seed; /* of a root file */
 };
 
 struct job {
@@ -120,7 +121,7 @@ static int step_run(struct job *job, struct step *step)
 	switch (step->effect.kind) {
 	case EFFECT_ROOT_CREATE:
 		return root_files_create(&step->root, server->sys, step->effect.space,
-					 server->epoch);
+					 server->epoch, step->hash_seed);
 	case EFFECT_ROOT_DESTROY:
 		root_files_destroy(&step->root, server->sys);
 		return 0;
@@ -227,6 +228,7 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 {
 	struct files *files = &server->files;
 	struct window_view window;
+	struct space_view space;
 
 	step->effect = *effect;
 	step->root = ROOT_FILES_NONE;
@@ -239,6 +241,9 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 
 	switch (effect->kind) {
 	case EFFECT_ROOT_CREATE:
+		if (core_space_view(server->core, effect->space, &space))
+			step->hash_seed = space.hash_seed;
+		break;
 	case EFFECT_WINDOW_CREATE:
 		break;
 	case EFFECT_ROOT_DESTROY:

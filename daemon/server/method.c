@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/base.h"
 #include "daemon/config/key.h"
@@ -13,6 +14,7 @@
 #include "daemon/server/grant.h"
 #include "daemon/server/job.h"
 #include "daemon/server/method_blocks.h"
+#include "daemon/server/method_cache.h"
 #include "daemon/server/method_channel.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_numa.h"
@@ -233,6 +235,7 @@ static int run_space_create(struct request *request, const union wire_body *para
 	const struct wire_space_create *create = &params->space_create;
 	struct reserving *reserving;
 	struct method_text name, placement;
+	uint64_t hash_seed;
 	struct numa numa;
 	int r;
 
@@ -248,6 +251,8 @@ static int run_space_create(struct request *request, const union wire_body *para
 				 create->weight > UINT32_MAX ? "weight" : "mode",
 				 "weight is 1 to 10000, mode is 0 to 0777");
 
+	if (getrandom(&hash_seed, sizeof(hash_seed), 0) != sizeof(hash_seed))
+		return -EIO;
 	reserving = malloc(sizeof(*reserving));
 	if (!reserving)
 		return -ENOMEM;
@@ -264,6 +269,7 @@ static int run_space_create(struct request *request, const union wire_body *para
 				.weight = (uint32_t)create->weight,
 				.mode = (uint32_t)create->mode,
 				.numa = numa,
+				.hash_seed = hash_seed,
 			},
 	};
 	return reserving_start(request, reserving);
@@ -329,44 +335,36 @@ static int run_space_close(struct request *request, const union wire_body *param
 	if (r == CORE_MORE)
 		return method_later(request);
 	r = method_answer(request, r, &(struct core_fault){.which = "space"});
-	if (!r)
+	if (!r) {
 		sweeper_look(server->sweeper); /* it may have held blocks */
+		caches_reap_soon(server);
+	}
 	if (r || !plan)
 		return r;
 	return method_after(request, plan);
 }
 
-/* Who has it open, as far as a line goes. */
+static uint32_t space_user(const struct core *core, uint32_t space, uint32_t session)
+{
+	for (session = core_session_next(core, session); session != UINT32_MAX;
+	     session = core_session_next(core, session + 1))
+		if (core_session_has(core, session, space))
+			break;
+	return session;
+}
+
 static int in_use_fault(struct request *request, const char *name,
 			const struct core_fault *fault)
 {
-	struct server *server = request->server;
-	char who[120] = "";
-	uint32_t space, slot;
+	const struct core *core = request->server->core;
 	struct space_view view;
-	size_t used = 0;
+	uint32_t space;
 
-	for (space = core_space_next(server->core, 0); space != UINT32_MAX;
-	     space = core_space_next(server->core, space + 1))
-		if (core_space_view(server->core, space, &view) && !strcmp(view.name, name))
+	for (space = core_space_next(core, 0); space != UINT32_MAX;
+	     space = core_space_next(core, space + 1))
+		if (core_space_view(core, space, &view) && !strcmp(view.name, name))
 			break;
-	for (slot = core_session_next(server->core, 0); slot != UINT32_MAX;
-	     slot = core_session_next(server->core, slot + 1)) {
-		const struct client *client = server->clients[slot];
-
-		if (!client || !core_session_has(server->core, slot, space))
-			continue;
-		used += (size_t)snprintf(who + used, sizeof(who) - used, "%s%u (%s)",
-					 used ? ", " : "", client->pid, client->name);
-		if (used >= sizeof(who)) {
-			strcpy(who + sizeof(who) - 4, "...");
-			break;
-		}
-	}
-	request->fault = (struct wire_fault){.available = fault->available};
-	return fault_set(request, FAULT_IN_USE, "sessions", "in use by %llu session%s: %s",
-			 (unsigned long long)fault->available, fault->available == 1 ? "" : "s",
-			 who);
+	return method_in_use(request, space, fault->available, space_user);
 }
 
 static int run_space_remove(struct request *request, const union wire_body *params)
@@ -556,6 +554,13 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CHANNEL_LIST] = run_channel_list,
 	[WIRE_BLOCK_WHO] = run_block_who,
 	[WIRE_CLIENT_BLOCKS] = run_client_blocks,
+	[WIRE_CACHE_OPEN] = run_cache_open,
+	[WIRE_CACHE_CLOSE] = run_cache_close,
+	[WIRE_CACHE_LIST] = run_cache_list,
+	[WIRE_CACHE_CHANGE] = run_cache_change,
+	[WIRE_CACHE_REMOVE] = run_cache_remove,
+	[WIRE_CACHE_SEGMENT] = run_cache_segment,
+	[WIRE_CACHE_SEAL] = run_cache_seal,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

@@ -87,7 +87,7 @@ struct alloc {
 	struct request *request;
 	struct extent_request wanted;
 	struct numa numa;
-	uint32_t space;
+	uint32_t space, cache;      /* as of extents_alloc() */
 	struct job_outcome refusal; /* by the node that was tried last */
 };
 
@@ -102,6 +102,21 @@ static void alloced(struct request *request, const struct extent_info *extent)
 
 static void alloc_done(void *userdata, const struct job_outcome *outcome);
 
+static int alloc_ask(const struct request *request, uint32_t space, uint32_t cache,
+		     const struct extent_request *wanted, struct extent_info *ret,
+		     struct plan **ret_plan, struct core_fault *fault)
+{
+	const struct cache_lease lease = {.kind = wanted->kind,
+					  .size = wanted->size,
+					  .avoid = wanted->avoid,
+					  .caller = wanted->caller};
+	struct core *core = request->server->core;
+	uint32_t session = request->client->session;
+
+	return cache ? core_cache_lease(core, session, cache, &lease, ret, ret_plan, fault)
+		     : core_extent_alloc(core, session, space, wanted, ret, ret_plan, fault);
+}
+
 /* Another node, by the policy; put off while that depends on a plan that is under way. */
 static void alloc_elsewhere(struct alloc *alloc)
 {
@@ -112,8 +127,8 @@ static void alloc_elsewhere(struct alloc *alloc)
 	struct plan *plan = NULL;
 	int r;
 
-	r = core_extent_alloc(server->core, request->client->session, alloc->space,
-			      &alloc->wanted, &extent, &plan, &fault);
+	r = alloc_ask(request, alloc->space, alloc->cache, &alloc->wanted, &extent, &plan,
+		      &fault);
 	if (r == CORE_E_BUSY && !mutant(alloc_not_put_off)) {
 		alloc->next = server->put_off;
 		server->put_off = alloc;
@@ -169,7 +184,7 @@ void extents_give_up(struct server *server)
 }
 
 static int alloc_after(struct request *request, struct plan *plan, uint32_t space,
-		       const struct extent_request *wanted)
+		       uint32_t cache, const struct extent_request *wanted)
 {
 	struct server *server = request->server;
 	struct alloc *alloc;
@@ -186,6 +201,7 @@ static int alloc_after(struct request *request, struct plan *plan, uint32_t spac
 		return -ENOMEM;
 	}
 	alloc->space = space;
+	alloc->cache = cache;
 	alloc->wanted = *wanted;
 	if (wanted->numa) {
 		alloc->numa = *wanted->numa;
@@ -221,6 +237,26 @@ bool extents_wait(const struct request *request, int r, const struct core_fault 
 	       sweeper_helps(sweeper, 0, request->since);
 }
 
+int extents_alloc(struct request *request, uint32_t space, uint32_t cache,
+		  const struct extent_request *wanted)
+{
+	struct core_fault fault = {};
+	struct extent_info extent;
+	struct plan *plan = NULL;
+	int r;
+
+	r = alloc_ask(request, space, cache, wanted, &extent, &plan, &fault);
+	if (extents_return(request, r, &fault))
+		r = alloc_ask(request, space, cache, wanted, &extent, &plan, &fault);
+	if (extents_wait(request, r, &fault, space))
+		return REQUEST_BUSY;
+	r = method_answer(request, r, &fault);
+	if (r)
+		return r;
+	alloced(request, &extent);
+	return plan ? alloc_after(request, plan, space, cache, wanted) : 0;
+}
+
 int run_extent_alloc(struct request *request, const union wire_body *params)
 {
 	const struct wire_extent_alloc *alloc = &params->extent_alloc;
@@ -234,10 +270,6 @@ int run_extent_alloc(struct request *request, const union wire_body *params)
 		.numa = alloc->numa.size || alloc->nodes ? &numa : NULL,
 		.caller = (uint32_t)u64_min(alloc->caller, UINT32_MAX),
 	};
-	struct core *core = request->server->core;
-	struct core_fault fault = {};
-	struct extent_info extent;
-	struct plan *plan = NULL;
 	uint32_t space = 0;
 	int r;
 
@@ -247,20 +279,7 @@ int run_extent_alloc(struct request *request, const union wire_body *params)
 	r = method_slot(request, alloc->space, &space);
 	if (!r && wanted.numa)
 		r = numa_read(request, alloc->numa, alloc->nodes, &numa);
-	if (r)
-		return r;
-	r = core_extent_alloc(core, request->client->session, space, &wanted, &extent, &plan,
-			      &fault);
-	if (extents_return(request, r, &fault))
-		r = core_extent_alloc(core, request->client->session, space, &wanted, &extent,
-				      &plan, &fault);
-	if (extents_wait(request, r, &fault, space))
-		return REQUEST_BUSY;
-	r = method_answer(request, r, &fault);
-	if (r)
-		return r;
-	alloced(request, &extent);
-	return plan ? alloc_after(request, plan, space, &wanted) : 0;
+	return r ? r : extents_alloc(request, space, 0, &wanted);
 }
 
 /*

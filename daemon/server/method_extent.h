@@ -11,6 +11,10 @@ int run_words_open(struct request *request, const union wire_body *params);
 int run_extent_alloc(struct request *request, const union wire_body *params);
 int run_extent_free(struct request *request, const union wire_body *params);
 
+/* An extent for the session or, unless `cache` is 0, memory for that. As a method. */
+int extents_alloc(struct request *request, uint32_t space, uint32_t cache,
+		  const struct extent_request *wanted);
+
 /*
  * A verb lacks memory. True: some has come back through return rings, so it is worth another try.
  */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "daemon/server/client.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
@@ -37,6 +38,31 @@ int method_answer(struct request *request, int r, const struct core_fault *fault
 	if (!r)
 		publisher_touch(request->server->publisher);
 	return r > 0 ? fault_from_core(request, r, fault) : r;
+}
+
+int method_in_use(struct request *request, uint32_t thing, uint64_t sessions,
+		  uint32_t (*next)(const struct core *core, uint32_t thing, uint32_t session))
+{
+	const struct server *server = request->server;
+	char who[120] = "";
+	size_t used = 0;
+
+	for (uint32_t slot = next(server->core, thing, 0); slot != UINT32_MAX;
+	     slot = next(server->core, thing, slot + 1)) {
+		const struct client *client = server->clients[slot];
+
+		if (!client)
+			continue;
+		used += (size_t)snprintf(who + used, sizeof(who) - used, "%s%u (%s)",
+					 used ? ", " : "", client->pid, client->name);
+		if (used >= sizeof(who)) {
+			strcpy(who + sizeof(who) - 4, "...");
+			break;
+		}
+	}
+	request->fault = (struct wire_fault){.available = sessions};
+	return fault_set(request, FAULT_IN_USE, "sessions", "in use by %llu session%s: %s",
+			 (unsigned long long)sessions, sessions == 1 ? "" : "s", who);
 }
 
 int method_later(struct request *request)

@@ -27,6 +27,13 @@ uint32_t method_page(uint64_t after);
 
 /* What a verb of the core has answered, as the answer to the request. */
 int method_answer(struct request *request, int r, const struct core_fault *fault);
+/*
+ * CORE_E_IN_USE, with who it is that has the thing open, as far as a line goes; `next` is the first
+ * session at or after one that has, UINT32_MAX if none.
+ */
+int method_in_use(struct request *request, uint32_t thing, uint64_t sessions,
+		  uint32_t (*next)(const struct core *core, uint32_t thing, uint32_t session));
+
 /* Others first; then this request is tried again, and does the next steps. */
 int method_later(struct request *request);
 

@@ -238,7 +238,8 @@ static bool process(struct server *server, struct connection *connection, struct
 		r = check_turn(&request);
 		if (!r && client && client->opening_space)
 			r = REQUEST_BUSY; /* what is being opened may not stay open */
-		if (!r && request.method == WIRE_EXTENT_ALLOC)
+		if (!r && (request.method == WIRE_EXTENT_ALLOC ||
+			   request.method == WIRE_CACHE_SEGMENT))
 			space = method_space(&request, &message.body);
 		if (!r && comes_later(server, space, parked))
 			r = REQUEST_BUSY;
@@ -295,7 +296,8 @@ void request_retry(struct server *server)
 	}
 	if (server->put_off)
 		server->retry = true;
-	if (server->parked || server->put_off || server->ending || server->undoing)
+	if (server->parked || server->put_off || server->ending || server->undoing ||
+	    server->reaping)
 		server_more(server);
 }
 

@@ -23,6 +23,7 @@
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
+#include "daemon/server/method_cache.h"
 #include "daemon/server/notify.h"
 #include "daemon/server/pages.h"
 #include "daemon/server/publisher.h"
@@ -62,6 +63,7 @@ static void backlog(uv_idle_t *idle)
 	if (server->retry || server->undoing)
 		request_retry_now(server);
 	more = client_end_some(server);
+	more |= caches_reap(server);
 	if (!more && !server->retry) {
 		server->backlog_active = false;
 		uv_idle_stop(idle);

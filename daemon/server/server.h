@@ -104,6 +104,7 @@ struct server {
 	struct parked *parked, **parked_tail; /* requests that wait for a plan to end */
 	struct alloc *put_off; /* allocations that a node could not give, until a plan ends */
 	uint32_t undoing;      /* clients with a space to be closed again */
+	bool reaping;          /* caches that were removed may have lost their last session */
 	bool retry;            /* parked requests are worth another try */
 	bool retry_again;      /* and once more after this pass */
 	struct parked **retry_at; /* where a pass goes on; NULL: at the start */

@@ -1,0 +1,249 @@
+#include "daemon/server/method_cache.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/base.h"
+#include "daemon/core/policy/policy.h"
+#include "daemon/server/client.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/method_extent.h"
+#include "daemon/server/method_parts.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/server.h"
+
+enum {
+	STEPS_MAX = 16, /* of the core's, before the loop turns to others */
+};
+
+void caches_reap_soon(struct server *server)
+{
+	server->reaping = true;
+	server_more(server);
+}
+
+bool caches_reap(struct server *server)
+{
+	int r, steps = STEPS_MAX;
+
+	if (!server->reaping)
+		return false;
+	do
+		r = core_cache_reap(server->core);
+	while (r == CORE_MORE && --steps);
+	server_apply(server);
+	publisher_touch(server->publisher);
+	server->reaping = r;
+	return r == CORE_MORE;
+}
+
+static int no_cache(struct request *request)
+{
+	return fault_from_core(request, CORE_E_NOT_FOUND,
+			       &(struct core_fault){.which = "cache"});
+}
+
+/* A cache that is of this space. */
+static int cache_slot(struct request *request, uint64_t space_handle, uint64_t handle,
+		      uint32_t *ret_space, uint32_t *ret)
+{
+	uint32_t cache = (uint32_t)u64_min(handle, UINT32_MAX);
+	struct cache_view view;
+	int r = method_slot(request, space_handle, ret_space);
+
+	if (r)
+		return r;
+	if (!core_cache_view(request->server->core, cache, &view) || view.space != *ret_space)
+		return no_cache(request);
+	*ret = cache;
+	return 0;
+}
+
+int run_cache_open(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_open *open = &params->cache_open;
+	struct core *core = request->server->core;
+	struct method_text name, policy;
+	struct cache_request wanted = {
+		.name = name.data,
+		.capacity = open->capacity,
+		.policy = policy.data,
+		.ttl_ms = open->ttl_ms,
+		.existing = open->existing,
+		.exclusive = open->exclusive,
+	};
+	struct core_fault fault = {};
+	struct cache_view view;
+	uint32_t space = 0, cache = 0;
+	int r;
+
+	r = method_slot(request, open->space, &space);
+	if (!r)
+		r = method_text(request, &name, "name", open->name);
+	if (!r)
+		r = method_text(request, &policy, "policy", open->policy);
+	if (r)
+		return r;
+	r = core_cache_open(core, request->client->session, space, &wanted, &cache, &fault);
+	r = method_answer(request, r, &fault);
+	if (r)
+		return r;
+	r = core_cache_view(core, cache, &view);
+	assert(r);
+	request->result.cache_opened = (struct wire_cache_opened){
+		.cache = cache,
+		.capacity = view.capacity,
+		.policy = wire_str(policy_at(view.policy)->name),
+		.ttl_ms = view.ttl_ms,
+	};
+	return 0;
+}
+
+int run_cache_close(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_handle *close = &params->cache_handle;
+	uint32_t space = 0, cache = 0;
+	int r, steps = STEPS_MAX;
+
+	r = cache_slot(request, close->space, close->cache, &space, &cache);
+	if (r)
+		return r;
+	do
+		r = core_cache_close(request->server->core, request->client->session, space,
+				     cache);
+	while (r == CORE_MORE && --steps);
+	if (r == CORE_MORE)
+		return method_later(request);
+	if (!r)
+		caches_reap_soon(request->server);
+	return method_answer(request, r, &(struct core_fault){.which = "cache"});
+}
+
+int run_cache_list(struct request *request, const union wire_body *params)
+{
+	static struct wire_cache_row rows[METHOD_ROWS];
+	static struct method_text names[METHOD_ROWS], spaces[METHOD_ROWS];
+	struct core *core = request->server->core;
+	uint32_t n = 0, slot = core_cache_next(core, method_page(params->page_after.after));
+
+	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_cache_next(core, slot + 1)) {
+		struct cache_view view;
+		struct space_view space;
+
+		if (!core_cache_view(core, slot, &view) ||
+		    !core_space_view(core, view.space, &space))
+			continue;
+		snprintf(names[n].data, sizeof(names[n].data), "%s", view.name);
+		snprintf(spaces[n].data, sizeof(spaces[n].data), "%s", space.name);
+		rows[n] = (struct wire_cache_row){
+			.cache = slot,
+			.name = wire_str(names[n].data),
+			.space = view.space,
+			.space_name = wire_str(spaces[n].data),
+			.policy = wire_str(policy_at(view.policy)->name),
+			.capacity = view.capacity,
+			.ttl_ms = view.ttl_ms,
+			.memory = view.bytes,
+			.segments = view.segments,
+			.objects = view.objects,
+			.sessions = view.sessions,
+			.removed = view.removed,
+		};
+		n++;
+	}
+	request->result.cache_rows = (struct wire_cache_rows){
+		.rows = {rows, n},
+		.next = slot == UINT32_MAX ? 0 : slot,
+	};
+	return 0;
+}
+
+int run_cache_change(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_change *wanted = &params->cache_change;
+	struct method_text name, policy;
+	struct cache_change change = {
+		.set = (uint32_t)u64_min(wanted->set, UINT32_MAX),
+		.capacity = wanted->capacity,
+		.policy = policy.data,
+		.ttl_ms = wanted->ttl_ms,
+	};
+	struct core_fault fault = {};
+	uint32_t space = 0;
+	int r;
+
+	r = method_slot(request, wanted->space, &space);
+	if (!r)
+		r = method_text(request, &name, "name", wanted->name);
+	if (!r)
+		r = method_text(request, &policy, "policy", wanted->policy);
+	if (r)
+		return r;
+	if (!change.set || change.set & ~(uint32_t)CACHE_SET_ALL)
+		return fault_set(request, FAULT_INVALID, "set",
+				 "set: 1 to %d, a sum of what is to be changed",
+				 (int)CACHE_SET_ALL);
+	r = core_cache_change(request->server->core, request->client->session, space, name.data,
+			      &change, &fault);
+	return method_answer(request, r, &fault);
+}
+
+int run_cache_remove(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_remove *remove = &params->cache_remove;
+	struct server *server = request->server;
+	struct core_fault fault = {};
+	struct method_text name;
+	uint32_t space = 0;
+	int r;
+
+	r = method_slot(request, remove->space, &space);
+	if (!r)
+		r = method_text(request, &name, "name", remove->name);
+	if (r)
+		return r;
+	r = core_cache_remove(server->core, request->client->session, space, name.data,
+			      remove->force, &fault);
+	if (r == CORE_E_IN_USE)
+		return method_in_use(request, core_cache_named(server->core, space, name.data),
+				     fault.available, core_cache_user);
+	if (!r) {
+		caches_reap_soon(server);
+		caches_reap(server);
+	}
+	return method_answer(request, r, &fault);
+}
+
+int run_cache_segment(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_segment *segment = &params->cache_segment;
+	const struct extent_request wanted = {
+		.size = segment->size,
+		.kind = segment->object ? EXTENT_OBJECT : EXTENT_SEGMENT,
+		.caller = (uint32_t)u64_min(segment->caller, UINT32_MAX),
+	};
+	uint32_t space = 0, cache = 0;
+	int r;
+
+	r = cache_slot(request, segment->space, segment->cache, &space, &cache);
+	return r ? r : extents_alloc(request, space, cache, &wanted);
+}
+
+int run_cache_seal(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_seal *seal = &params->cache_seal;
+	struct core_fault fault = {};
+	uint32_t space = 0;
+	int r;
+
+	r = method_slot(request, seal->space, &space);
+	if (r)
+		return r;
+	if (seal->offset >> OFFSET_BITS || seal->tag > TAG_MASK)
+		return fault_set(request, FAULT_INVALID,
+				 seal->tag > TAG_MASK ? "tag" : "offset",
+				 "offsets have %d bits, tags %d", OFFSET_BITS, TAG_BITS);
+	r = core_cache_seal(request->server->core, request->client->session, space,
+			    seal->offset, (uint32_t)seal->tag, &fault);
+	return method_answer(request, r, &fault);
+}

@@ -1,0 +1,20 @@
+/*
+ * Cache methods - caches of a space, as the ledger knows them: who has one open, what it may hold,
+ * the memory that it has.
+ */
+#pragma once
+
+#include "daemon/server/request.h"
+
+int run_cache_open(struct request *request, const union wire_body *params);
+int run_cache_close(struct request *request, const union wire_body *params);
+int run_cache_list(struct request *request, const union wire_body *params);
+int run_cache_change(struct request *request, const union wire_body *params);
+int run_cache_remove(struct request *request, const union wire_body *params);
+int run_cache_segment(struct request *request, const union wire_body *params);
+int run_cache_seal(struct request *request, const union wire_body *params);
+
+/* One that was removed may have lost its last session: at the next turn. */
+void caches_reap_soon(struct server *server);
+/* Some steps of it. True: there is more to do, at once; else what is left waits for a plan to end. */
+bool caches_reap(struct server *server);
