@@ -17,10 +17,14 @@
 int guard_copy_raw(void *dst, const void *src, size_t size);
 int guard_cas32_raw(_Atomic uint32_t *at, uint32_t expected, uint32_t desired,
 		    uint32_t *ret_seen);
+/* Whole lines of 64 bytes to where such a line begins, past the caches, unfenced. */
+int guard_stream_raw(void *dst, const void *src, size_t size);
+extern const char guard_stream_begin[], guard_stream_end[];
 extern const char guard_copy_begin[], guard_copy_end[], guard_copy_fixup[];
 extern const char guard_cas_begin[], guard_cas_end[], guard_cas_fixup[];
 
 #if defined(__x86_64__)
+/* Not `rep movsb`, which is thirty times as slow at some addresses (base/copy.c). */
 __asm__(".pushsection .text\n"
 	".p2align 4\n"
 	".globl guard_copy_raw\n"
@@ -29,16 +33,70 @@ __asm__(".pushsection .text\n"
 	".type guard_copy_raw, @function\n"
 	"guard_copy_raw:\n"
 	"	endbr64\n"
-	"	movq %rdx, %rcx\n"
 	"guard_copy_begin:\n"
-	"	rep movsb\n"
+	"	subq $64, %rdx\n"
+	"	jb 2f\n"
+	"1:	movdqu (%rsi), %xmm0\n"
+	"	movdqu 16(%rsi), %xmm1\n"
+	"	movdqu 32(%rsi), %xmm2\n"
+	"	movdqu 48(%rsi), %xmm3\n"
+	"	movdqu %xmm0, (%rdi)\n"
+	"	movdqu %xmm1, 16(%rdi)\n"
+	"	movdqu %xmm2, 32(%rdi)\n"
+	"	movdqu %xmm3, 48(%rdi)\n"
+	"	addq $64, %rsi\n"
+	"	addq $64, %rdi\n"
+	"	subq $64, %rdx\n"
+	"	jae 1b\n"
+	"2:	addq $56, %rdx\n" /* of what is left, less 8 */
+	"	js 4f\n"
+	"3:	movq (%rsi), %rax\n"
+	"	movq %rax, (%rdi)\n"
+	"	addq $8, %rsi\n"
+	"	addq $8, %rdi\n"
+	"	subq $8, %rdx\n"
+	"	jns 3b\n"
+	"4:	addq $8, %rdx\n"
+	"	jz 6f\n"
+	"5:	movb (%rsi), %al\n"
+	"	movb %al, (%rdi)\n"
+	"	incq %rsi\n"
+	"	incq %rdi\n"
+	"	decq %rdx\n"
+	"	jnz 5b\n"
 	"guard_copy_end:\n"
+	"6:\n"
 	"	xorl %eax, %eax\n"
 	"	ret\n"
 	"guard_copy_fixup:\n"
 	"	movl $-14, %eax\n"
 	"	ret\n"
 	".size guard_copy_raw, . - guard_copy_raw\n"
+	".p2align 4\n"
+	".globl guard_stream_raw\n"
+	".hidden guard_stream_raw, guard_stream_begin, guard_stream_end\n"
+	".globl guard_stream_begin, guard_stream_end\n"
+	".type guard_stream_raw, @function\n"
+	"guard_stream_raw:\n"
+	"	endbr64\n"
+	"guard_stream_begin:\n"
+	"1:	movdqu (%rsi), %xmm0\n"
+	"	movdqu 16(%rsi), %xmm1\n"
+	"	movdqu 32(%rsi), %xmm2\n"
+	"	movdqu 48(%rsi), %xmm3\n"
+	"	prefetchnta 2048(%rsi)\n"
+	"	movntdq %xmm0, (%rdi)\n"
+	"	movntdq %xmm1, 16(%rdi)\n"
+	"	movntdq %xmm2, 32(%rdi)\n"
+	"	movntdq %xmm3, 48(%rdi)\n"
+	"	addq $64, %rsi\n"
+	"	addq $64, %rdi\n"
+	"	subq $64, %rdx\n"
+	"	jnz 1b\n"
+	"guard_stream_end:\n"
+	"	xorl %eax, %eax\n"
+	"	ret\n"
+	".size guard_stream_raw, . - guard_stream_raw\n"
 	".p2align 4\n"
 	".globl guard_cas32_raw\n"
 	".hidden guard_cas32_raw, guard_cas_begin, guard_cas_end, guard_cas_fixup\n"
@@ -58,6 +116,15 @@ __asm__(".pushsection .text\n"
 	"	ret\n"
 	".size guard_cas32_raw, . - guard_cas32_raw\n"
 	".popsection\n");
+
+enum { STREAMS = 1 };
+
+/* What was streamed may be overtaken by the store that says that it is there. */
+static void fence(void)
+{
+	if (!mutant(guard_fence_skipped))
+		__asm__ volatile("sfence" ::: "memory");
+}
 
 static uintptr_t place_get(const ucontext_t *context)
 {
@@ -120,6 +187,19 @@ __asm__(".pushsection .text\n"
 	".size guard_cas32_raw, . - guard_cas32_raw\n"
 	".popsection\n");
 
+/* Its stores through the caches do without. */
+enum { STREAMS = 0 };
+const char guard_stream_begin[1], guard_stream_end[1];
+
+int guard_stream_raw(void *dst, const void *src, size_t size)
+{
+	return guard_copy_raw(dst, src, size);
+}
+
+static void fence(void)
+{
+}
+
 static uintptr_t place_get(const ucontext_t *context)
 {
 	return (uintptr_t)context->uc_mcontext.pc;
@@ -133,6 +213,11 @@ static void place_set(ucontext_t *context, uintptr_t place)
 #error "write guard_copy_raw and guard_cas32_raw for this processor"
 #endif
 
+enum {
+	LINE = 64,
+	STREAMED_LEAST = 16 << 10, /* with less, to fill lines costs more than it gains */
+};
+
 static struct sigaction previous;
 
 struct range {
@@ -140,6 +225,8 @@ struct range {
 };
 
 static const struct range copy_range = {guard_copy_begin, guard_copy_end, guard_copy_fixup};
+static const struct range stream_range = {guard_stream_begin, guard_stream_end,
+					  guard_copy_fixup};
 static const struct range cas_range = {guard_cas_begin, guard_cas_end, guard_cas_fixup};
 
 static bool is_inside(const struct range *range, uintptr_t place)
@@ -147,11 +234,13 @@ static bool is_inside(const struct range *range, uintptr_t place)
 	return place >= (uintptr_t)range->begin && place < (uintptr_t)range->end;
 }
 
-/* NULL: outside of both. */
+/* NULL: outside of all. */
 static const struct range *range_of(uintptr_t place)
 {
 	if (is_inside(&cas_range, place) && !mutant(sys_guard_copy_only))
 		return &cas_range;
+	if (is_inside(&stream_range, place))
+		return &stream_range;
 	if (is_inside(&copy_range, place) || mutant(sys_guard_everywhere))
 		return &copy_range;
 	return NULL;
@@ -202,6 +291,27 @@ int guard_install(void)
 int guard_copy(void *dst, const void *src, size_t size)
 {
 	return guard_copy_raw(dst, src, size);
+}
+
+int guard_copy_streamed(void *dst, const void *src, size_t size)
+{
+	char *to = dst;
+	const char *from = src;
+	size_t skip, lines;
+	int r;
+
+	if (!STREAMS || size < STREAMED_LEAST)
+		return guard_copy_raw(dst, src, size);
+	skip = -(uintptr_t)to & (LINE - 1);
+	lines = (size - skip) & ~(size_t)(LINE - 1);
+	r = guard_copy_raw(to, from, skip);
+	if (!r)
+		r = guard_stream_raw(to + skip, from + skip, lines);
+	/* Also when it failed: the memory may be another's next, who stores there. */
+	fence();
+	if (!r)
+		r = guard_copy_raw(to + skip + lines, from + skip + lines, size - skip - lines);
+	return r;
 }
 
 int guard_cas32(_Atomic uint32_t *at, uint32_t expected, uint32_t desired, uint32_t *ret_seen)

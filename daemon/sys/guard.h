@@ -2,8 +2,8 @@
  * Guard - touching memory that someone else may take away.
  *
  * A client can punch holes into a window, and the page behind a touch of one may not be there:
- * the kernel then sends SIGBUS. The daemon touches what clients can write through guard_copy()
- * and guard_cas32() alone.
+ * the kernel then sends SIGBUS. The daemon touches what clients can write through these functions
+ * alone.
  *
  * G1  A SIGBUS inside one of them is its result, on the thread where it happened; a SIGBUS
  *     anywhere else goes to the handler that was there before, or kills.
@@ -24,6 +24,12 @@ int guard_install(void);
 
 /* 0, or -EFAULT: a page was not there, and any part of dst may have been written. */
 int guard_copy(void *dst, const void *src, size_t size);
+
+/*
+ * The same past the caches, for what is in none and is not read soon. Fenced: who is shown it by a
+ * release store sees all of it.
+ */
+int guard_copy_streamed(void *dst, const void *src, size_t size);
 
 /*
  * One compare-and-swap, acquire and release. 0: *ret_seen is what was there (`expected`: it was

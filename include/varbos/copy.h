@@ -28,9 +28,9 @@ void varbos_copy(void *to, const void *from, size_t size);
 void varbos_zero(void *to, size_t size);
 
 /*
- * Where a program is compiled by GCC with optimization, few bytes are copied on the spot, and more
- * by libc up to where the library knows better. (Both functions are there all the same, to be
- * called without this, as by clang's programs, or from elsewhere.)
+ * Where a program is compiled with optimization, few bytes are copied on the spot, and more by libc
+ * up to where the library knows better. Both functions are there all the same, to be called
+ * without this (with VARBOS_NO_INLINE defined) or from elsewhere.
  */
 #if defined(__GNUC__) && defined(__ELF__) && defined(__OPTIMIZE__) && !defined(VARBOS_NO_INLINE)
 

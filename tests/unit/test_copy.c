@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <varbos/copy.h>
@@ -19,14 +18,7 @@
 #include "base/copy.h"
 #include "client/crew.h"
 #include "tests/suite.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define HAS_TSAN 1
-#elif defined(__has_feature)
-#define HAS_TSAN __has_feature(thread_sanitizer)
-#else
-#define HAS_TSAN 0
-#endif
+#include "tests/unfenced.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -233,80 +225,26 @@ END_TEST
 
 /* ---- streaming stores are fenced: step by step ---- */
 
-#if defined(__x86_64__) && !HAS_TSAN
-enum { TRAP_FLAG = 0x100 };
-
-static volatile sig_atomic_t streamed, unfenced;
-
-/* The instruction to come, as far as it matters here: MOVNTDQ, MOVNTPS, MOVNTPD, MOVNTI. */
-static bool is_streaming(const unsigned char *code)
-{
-	if (code[0] == 0xc5)
-		return (code[1] & 3) < 2 && (code[2] == 0xe7 || code[2] == 0x2b);
-	if (code[0] == 0xc4 && (code[1] & 31) == 1)
-		return code[3] == 0xe7 || code[3] == 0x2b;
-	if (code[0] == 0x62 && (code[1] & 7) == 1)
-		return code[4] == 0xe7 || code[4] == 0x2b;
-	code += code[0] == 0x66;
-	code += (code[0] & 0xf0) == 0x40;
-	return code[0] == 0x0f && (code[1] == 0xe7 || code[1] == 0x2b || code[1] == 0xc3);
-}
-
-static void on_step(int number, siginfo_t *info, void *context)
-{
-	const ucontext_t *at = context;
-	const unsigned char *code = (const void *)(uintptr_t)at->uc_mcontext.gregs[REG_RIP];
-
-	if (is_streaming(code)) {
-		streamed = streamed + 1;
-		unfenced = 1;
-	} else if (code[0] == 0x0f && code[1] == 0xae && code[2] == 0xf8) {
-		unfenced = 0;
-	}
-}
-
-/* (Below the stack pointer there may be something of the caller's.) */
-static void stepping(bool on)
-{
-	if (on)
-		__asm__ volatile(
-			"lea -128(%%rsp), %%rsp\n\tpushfq\n\torq %0, (%%rsp)\n\tpopfq\n\t"
-			"lea 128(%%rsp), %%rsp" ::"i"(TRAP_FLAG)
-			: "memory", "cc");
-	else
-		__asm__ volatile(
-			"lea -128(%%rsp), %%rsp\n\tpushfq\n\tandq %0, (%%rsp)\n\tpopfq\n\t"
-			"lea 128(%%rsp), %%rsp" ::"i"(~TRAP_FLAG)
-			: "memory", "cc");
-}
-
+#if UNFENCED_SEEN
 START_TEST(what_was_streamed_is_fenced_when_the_call_returns)
 {
-	const struct sigaction action = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
 	static unsigned char from[1024], to[1024];
-	struct sigaction before;
-	bool any = false;
+	unsigned any = 0;
 
-	ck_assert_int_eq(sigaction(SIGTRAP, &action, &before), 0);
 	for (size_t i = 0; i < copy_ways_n; i++) {
 		const struct copy_way *way = &copy_ways[i];
 
 		if (!way->is_here())
 			continue;
-		streamed = unfenced = 0;
-		stepping(true);
+		unfenced_begin();
 		way->copy_streamed(to, from, sizeof(to));
-		stepping(false);
-		ck_assert_msg(!unfenced, "%s: a copy", way->name);
-		any |= streamed;
-		stepping(true);
+		ck_assert_msg(!unfenced_end(&any), "%s: a copy", way->name);
+		unfenced_begin();
 		way->zero_streamed(to, sizeof(to));
-		stepping(false);
-		ck_assert_msg(!unfenced, "%s: zeros", way->name);
+		ck_assert_msg(!unfenced_end(&any), "%s: zeros", way->name);
 	}
-	sigaction(SIGTRAP, &before, NULL);
 	/* Else nothing was looked at. */
-	ck_assert_int_eq(any, __builtin_cpu_supports("avx2") != 0);
+	ck_assert_int_eq(any > 0, __builtin_cpu_supports("avx2") != 0);
 }
 END_TEST
 #endif
@@ -574,7 +512,7 @@ int main(void)
 	tcase_add_test(tcase, sizes_about_each_threshold_are_exact);
 	tcase_add_test(tcase, what_lies_beyond_either_end_is_not_touched);
 	tcase_add_test(tcase, nothing_may_be_copied_from_and_to_nowhere);
-#if defined(__x86_64__) && !HAS_TSAN /* which delivers signals when it likes */
+#if UNFENCED_SEEN
 	tcase_add_test(tcase, what_was_streamed_is_fenced_when_the_call_returns);
 #endif
 	tcase_add_test(tcase, a_crew_copies_all_whoever_takes_which_step);

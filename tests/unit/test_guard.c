@@ -16,6 +16,7 @@
 #include "base/base.h"
 #include "daemon/sys/guard.h"
 #include "tests/suite.h"
+#include "tests/unfenced.h"
 
 enum { PAGE = 4096, PAGES = 4, THREADS = 4, ROUNDS = 2000 };
 
@@ -65,6 +66,80 @@ START_TEST(a_copy_of_pages_that_are_there_is_a_copy)
 	}
 }
 END_TEST
+
+START_TEST(a_page_may_be_gone_at_any_byte_of_a_copy)
+{
+	struct torn torn = torn_new(1);
+	char here[300] = {0};
+
+	for (size_t size = 1; size < sizeof(here); size++)
+		for (size_t there = 0; there <= size; there++) {
+			char *edge = torn.memory + PAGE - there;
+			int expected = there == size ? 0 : -EFAULT;
+
+			ck_assert_int_eq(guard_copy(here, edge, size), expected);
+			ck_assert_int_eq(guard_copy(edge, here, size), expected);
+		}
+	torn_free(&torn);
+}
+END_TEST
+
+/* What streams is at least 16 KiB. */
+enum { WIDE = 5, WIDE_BYTES = WIDE * PAGE };
+
+START_TEST(a_streamed_copy_is_a_copy_or_fails_as_one)
+{
+	static char from[WIDE_BYTES + 64], to[WIDE_BYTES + 192];
+	int fd = memfd_create("wide", MFD_CLOEXEC);
+	char *torn = mmap(NULL, WIDE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	ck_assert_ptr_ne(torn, MAP_FAILED);
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (char)(i * 31 + i / 256);
+	for (size_t i = 0; i < 256; i++) {
+		size_t size = WIDE_BYTES - i * 37, shift = i % 64;
+
+		memset(to, '#', sizeof(to));
+		ck_assert_int_eq(guard_copy_streamed(to + 64 + shift, from + i % 7, size), 0);
+		ck_assert_mem_eq(to + 64 + shift, from + i % 7, size);
+		ck_assert(to[63 + shift] == '#' && to[64 + shift + size] == '#');
+	}
+	for (int whole = 0; whole <= WIDE; whole++) {
+		int expected = whole == WIDE ? 0 : -EFAULT;
+
+		ck_assert_int_eq(ftruncate(fd, 0), 0);
+		ck_assert_int_eq(ftruncate(fd, whole * PAGE), 0);
+		ck_assert_int_eq(guard_copy_streamed(torn + 1, from, WIDE_BYTES - 1), expected);
+		ck_assert_int_eq(guard_copy_streamed(to, torn + 1, WIDE_BYTES - 1), expected);
+	}
+	munmap(torn, WIDE_BYTES);
+	close(fd);
+}
+END_TEST
+
+#if UNFENCED_SEEN
+START_TEST(what_was_streamed_is_fenced_though_the_copy_failed)
+{
+	static char from[WIDE_BYTES], to[WIDE_BYTES];
+	struct torn torn = torn_new(PAGES - 1);
+	unsigned n = 0;
+	int r;
+
+	unfenced_begin();
+	r = guard_copy_streamed(to, from, sizeof(to));
+	ck_assert(!unfenced_end(&n));
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_gt(n, 0);
+	n = 0;
+	unfenced_begin();
+	r = guard_copy_streamed(torn.memory, from, PAGES * PAGE);
+	ck_assert(!unfenced_end(&n));
+	ck_assert_int_eq(r, -EFAULT);
+	ck_assert_uint_gt(n, 0);
+	torn_free(&torn);
+}
+END_TEST
+#endif
 
 START_TEST(a_page_that_is_gone_fails_the_copy_out_of_it)
 {
@@ -303,6 +378,11 @@ int main(void)
 	tcase_set_timeout(inside, 60);
 	tcase_add_checked_fixture(inside, setup, NULL);
 	tcase_add_test(inside, a_copy_of_pages_that_are_there_is_a_copy);
+	tcase_add_test(inside, a_page_may_be_gone_at_any_byte_of_a_copy);
+	tcase_add_test(inside, a_streamed_copy_is_a_copy_or_fails_as_one);
+#if UNFENCED_SEEN
+	tcase_add_test(inside, what_was_streamed_is_fenced_though_the_copy_failed);
+#endif
 	tcase_add_test(inside, a_page_that_is_gone_fails_the_copy_out_of_it);
 	tcase_add_test(inside, a_page_that_is_gone_fails_the_copy_into_it);
 	tcase_add_test(inside, the_program_goes_on_after_many_faults);
