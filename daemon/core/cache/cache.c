@@ -291,6 +291,7 @@ int cache_index_step(struct cache *cache, struct index_table *ret)
 void cache_fetch(const struct cache *cache, uint64_t hash)
 {
 	index_fetch(&cache->index, hash);
+	eviction_fetch(&cache->eviction, hash);
 	__builtin_prefetch(cache_record(cache, numbers_peek(&cache->numbers)), 1);
 }
 

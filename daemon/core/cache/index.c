@@ -463,6 +463,9 @@ uint32_t index_guess(const struct index *index, uint64_t hash)
 	if (link) {
 		__builtin_prefetch(&table->buckets[link]);
 		__builtin_prefetch(&table->numbers[position_of(link, 0)]);
+	} else if (slot_without(&table->buckets[mix.bucket]) == INDEX_ENTRIES) {
+		for (uint32_t i = 0; i < INDEX_GROUP; ++i)
+			__builtin_prefetch(&table->buckets[group_of(mix.bucket) + i]);
 	}
 	if (!slots)
 		return INDEX_NONE;

@@ -7,6 +7,8 @@
 #include "daemon/core/cache/cache.h"
 #include "daemon/core/cache/state.h"
 
+enum { VICTIMS_AHEAD = 4 };
+
 void policy_forget(struct cache *cache, uint32_t number, bool evicted)
 {
 	struct policy_object object = cache_policy_object(cache, number);
@@ -65,6 +67,18 @@ static void epoch_count(struct cache *cache, uint64_t bytes)
 	index_epoch_set(&cache->index, cache->epoch);
 }
 
+/*
+ * What came together mostly goes together, and has numbers in a row: what is behind the one that
+ * comes in a while is fetched.
+ */
+static void victims_fetch(const struct cache *cache, uint32_t victim, uint32_t before)
+{
+	int64_t ahead = (int64_t)victim + ((int64_t)victim - before) * VICTIMS_AHEAD;
+
+	if (ahead >= 0 && ahead < cache->numbers.used)
+		eviction_fetch(&cache->eviction, cache_record(cache, (uint32_t)ahead)->hash);
+}
+
 /* First all that policies know, then all else: what the latter needs is fetched meanwhile. */
 uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
 		     enum cache_reason reason)
@@ -80,6 +94,7 @@ uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
 			break;
 		object = cache_policy_object(cache, victim);
 		index_fetch(&cache->index, object.hash);
+		victims_fetch(cache, victim, n ? victims[n - 1] : victim);
 		left -= object_place_unpack(cache_record(cache, victim)->place).size;
 		eviction_remove(&cache->eviction, &object, true);
 		victims[n++] = victim;

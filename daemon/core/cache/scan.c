@@ -77,6 +77,8 @@ int cache_reclaim(struct cache *cache, struct segment_run *ret, uint32_t max, ui
 			n++;
 		if (n < max || !segments->at[id].size)
 			cache->reclaim_at = after;
+		if (!segments->at[id].size && cache->clean_from == id)
+			cache->clean_from = SEGMENT_NONE; /* another may get its id */
 	}
 	*ret_n = n;
 	return cache->reclaim_at ? CACHE_MORE : 0;

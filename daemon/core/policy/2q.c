@@ -141,6 +141,13 @@ static bool two_q_has(const void *policy, uint32_t number)
 	return order_has(&two_q->order, number);
 }
 
+static void two_q_fetch(const void *policy, uint64_t hash)
+{
+	const struct two_q *two_q = policy;
+
+	ghost_fetch(&two_q->out, hash);
+}
+
 static const char *two_q_check(const void *policy, uint32_t *ret_count)
 {
 	const struct two_q *two_q = policy;
@@ -168,5 +175,6 @@ const struct policy policy_2q = {
 	.refuse = two_q_refuse,
 	.remove = two_q_remove,
 	.has = two_q_has,
+	.fetch = two_q_fetch,
 	.check = two_q_check,
 };

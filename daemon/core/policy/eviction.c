@@ -56,6 +56,12 @@ static const struct policy *policy_of(const struct eviction *eviction, uint32_t 
 	return eviction->policy;
 }
 
+void eviction_fetch(const struct eviction *eviction, uint64_t hash)
+{
+	if (eviction->policy->fetch)
+		eviction->policy->fetch(eviction->state, hash);
+}
+
 void eviction_admit(struct eviction *eviction, const struct policy_object *object)
 {
 	eviction->policy->admit(eviction->state, object);

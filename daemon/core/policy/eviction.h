@@ -29,6 +29,7 @@ int eviction_grow(struct eviction *eviction, uint32_t objects);
 void eviction_resize(struct eviction *eviction, uint64_t capacity);
 
 /* As struct policy says. */
+void eviction_fetch(const struct eviction *eviction, uint64_t hash);
 void eviction_admit(struct eviction *eviction, const struct policy_object *object);
 void eviction_insert(struct eviction *eviction, const struct policy_object *object);
 void eviction_access(struct eviction *eviction, const struct policy_object *object);

@@ -84,6 +84,11 @@ static uint32_t *slot_of(const struct ghost *ghost, uint64_t hash, bool *ret_kno
 	return best;
 }
 
+void ghost_fetch(const struct ghost *ghost, uint64_t hash)
+{
+	__builtin_prefetch(bucket_of(ghost, hash), 1);
+}
+
 void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size)
 {
 	bool known;

@@ -37,6 +37,8 @@ int ghost_grow(struct ghost *ghost, uint32_t objects);
 void ghost_deinit(struct ghost *ghost);
 void ghost_resize(struct ghost *ghost, uint64_t capacity);
 
+/* To have its bucket at hand. */
+void ghost_fetch(const struct ghost *ghost, uint64_t hash);
 void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size);
 /* Was it there? From now on it is not. */
 bool ghost_take(struct ghost *ghost, uint64_t hash);

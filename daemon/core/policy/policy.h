@@ -59,6 +59,8 @@ struct policy {
 	void (*refuse)(void *policy, uint32_t number);
 	void (*remove)(void *policy, const struct policy_object *object, bool evicted);
 	bool (*has)(const void *policy, uint32_t number);
+	/* To have at hand what it remembers of a key, a little before it is asked. NULL: nothing. */
+	void (*fetch)(const void *policy, uint64_t hash);
 	/* Walks its own invariants; NULL, or what is wrong. *ret_count is how many objects it holds. */
 	const char *(*check)(const void *policy, uint32_t *ret_count);
 };

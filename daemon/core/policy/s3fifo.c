@@ -186,6 +186,13 @@ static bool s3fifo_has(const void *policy, uint32_t number)
 	return order_has(&s3fifo->order, number);
 }
 
+static void s3fifo_fetch(const void *policy, uint64_t hash)
+{
+	const struct s3fifo *s3fifo = policy;
+
+	ghost_fetch(&s3fifo->ghost, hash);
+}
+
 static const char *s3fifo_check(const void *policy, uint32_t *ret_count)
 {
 	const struct s3fifo *s3fifo = policy;
@@ -215,5 +222,6 @@ const struct policy policy_s3fifo = {
 	.refuse = s3fifo_refuse,
 	.remove = s3fifo_remove,
 	.has = s3fifo_has,
+	.fetch = s3fifo_fetch,
 	.check = s3fifo_check,
 };

@@ -51,6 +51,14 @@ static uint64_t *place(const struct sketch *sketch, uint64_t hash, uint32_t row,
 	return &sketch->words[(uint32_t)mixed * (uint64_t)sketch->n_words >> 32];
 }
 
+void sketch_fetch(const struct sketch *sketch, uint64_t hash)
+{
+	uint32_t shift;
+
+	for (uint32_t row = 0; row < ROWS; row++)
+		__builtin_prefetch(place(sketch, hash, row, &shift), 1);
+}
+
 static void halve_some(struct sketch *sketch)
 {
 	for (uint32_t i = 0; i < HALVED_AT_ONCE && sketch->halved < sketch->n_words; i++) {

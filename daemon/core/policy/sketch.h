@@ -23,5 +23,7 @@ struct sketch {
 /* Zeroed, then this. -ENOMEM. What was counted before is forgotten if it grows. */
 int sketch_grow(struct sketch *sketch, uint32_t objects);
 void sketch_deinit(struct sketch *sketch);
+/* To have its words at hand. */
+void sketch_fetch(const struct sketch *sketch, uint64_t hash);
 void sketch_add(struct sketch *sketch, uint64_t hash);
 uint32_t sketch_estimate(const struct sketch *sketch, uint64_t hash);

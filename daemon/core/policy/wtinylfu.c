@@ -245,6 +245,13 @@ static bool wtinylfu_has(const void *policy, uint32_t number)
 	return order_has(&lfu->order, number);
 }
 
+static void wtinylfu_fetch(const void *policy, uint64_t hash)
+{
+	const struct wtinylfu *lfu = policy;
+
+	sketch_fetch(&lfu->sketch, hash);
+}
+
 static const char *wtinylfu_check(const void *policy, uint32_t *ret_count)
 {
 	const struct wtinylfu *lfu = policy;
@@ -272,5 +279,6 @@ const struct policy policy_wtinylfu = {
 	.refuse = wtinylfu_refuse,
 	.remove = wtinylfu_remove,
 	.has = wtinylfu_has,
+	.fetch = wtinylfu_fetch,
 	.check = wtinylfu_check,
 };
