@@ -16,6 +16,7 @@
 #define GLOBAL (BIT(SOCKET) | BIT(JSON) | BIT(TIMEOUT) | BIT(HELP) | BIT(VERSION))
 #define BUDGETS (BIT(LIMIT) | BIT(RESERVE) | BIT(CLIENT_LIMIT) | BIT(WEIGHT))
 #define CREATING (BUDGETS | BIT(MODE) | BIT(PLACEMENT) | BIT(NUMA))
+#define CACHING (BIT(CAPACITY) | BIT(POLICY) | BIT(TTL))
 #define SIMULATING                                                                           \
 	(BIT(POLICY) | BIT(CAPACITY) | BIT(FORMAT) | BIT(BYTES) | BIT(BELADY) | BIT(CURVE) | \
 	 BIT(SVG))
@@ -34,6 +35,13 @@ static const struct verb verbs[] = {
 	{"spaces chmod", "MODE SPACE", "say who may use a space", GLOBAL, verb_spaces_chmod},
 	{"spaces chown", "USER[:GROUP] SPACE", "give a space to another user or group", GLOBAL,
 	 verb_spaces_chown},
+	{"caches", "[SPACE]", "which caches there are", GLOBAL | BIT(WATCH), verb_caches},
+	{"caches create", "SPACE CACHE", "make a cache in a space", GLOBAL | CACHING,
+	 verb_caches_create},
+	{"caches set", "SPACE CACHE", "change what a cache may hold, and what it gives up",
+	 GLOBAL | CACHING, verb_caches_set},
+	{"caches remove", "SPACE CACHE", "remove a cache and what is in it",
+	 GLOBAL | BIT(FORCE), verb_caches_remove},
 	{"budget get", "[SPACE]", "what spaces may have, and have", GLOBAL | BIT(WATCH),
 	 verb_budget_get},
 	{"budget set", "SPACE",

@@ -52,6 +52,29 @@ static bool seconds_parse(const char *text, uint64_t *ret_ms)
 	return true;
 }
 
+static bool age_parse(const char *text, uint64_t *ret_ms)
+{
+	static const struct {
+		char unit;
+		uint64_t ms;
+	} units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+	uint64_t number = 0, unit = 1000;
+	const char *at = text;
+
+	for (; *at >= '0' && *at <= '9'; at++)
+		number = u64_min(number * 10 + (uint64_t)(*at - '0'), 10000000000);
+	if (at == text)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+		if (*at == units[i].unit)
+			unit = units[i].ms;
+	at += *at && strchr("smhd", *at);
+	if (*at || number >= ((uint64_t)1 << 40) / unit)
+		return false;
+	*ret_ms = number * unit;
+	return true;
+}
+
 bool mode_parse(const char *text, uint64_t *ret)
 {
 	return number_parse(text, 8, 07777, ret);
@@ -69,6 +92,8 @@ static bool value_parse(enum value_kind kind, const char *text, uint64_t *ret)
 	case VALUE_SECONDS:
 	case VALUE_MAYBE_SECONDS:
 		return seconds_parse(text, ret);
+	case VALUE_AGE:
+		return age_parse(text, ret);
 	case VALUE_NONE:
 	case VALUE_TEXT:
 		break;
@@ -88,6 +113,8 @@ static const char *kind_name(enum value_kind kind)
 	case VALUE_SECONDS:
 	case VALUE_MAYBE_SECONDS:
 		return "seconds (2, 0.5)";
+	case VALUE_AGE:
+		return "a time of 34 years at most (30s, 5m, 12h, 7d)";
 	case VALUE_NONE:
 	case VALUE_TEXT:
 		break;

@@ -25,6 +25,7 @@ enum value_kind {
 	VALUE_OCTAL,
 	VALUE_SECONDS,       /* kept in milliseconds */
 	VALUE_MAYBE_SECONDS, /* 1 s unless said */
+	VALUE_AGE,           /* likewise in milliseconds; with a unit, and 0 */
 };
 
 struct option_info {

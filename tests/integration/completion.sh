@@ -109,6 +109,15 @@ export VARBOS_SOCKET=$socket
 exactly "index" "$ctl" spaces remove in
 exactly "" "$ctl" spaces remove images ""
 
+"$ctl" caches create images thumbs >/dev/null || exit 1
+"$ctl" caches create index terms >/dev/null || exit 1
+among "images" "$ctl" caches ""
+exactly "images index" "$ctl" caches create ""
+exactly "" "$ctl" caches create images ""
+exactly "images index" "$ctl" caches remove ""
+exactly "thumbs" "$ctl" caches remove images ""
+exactly "terms" "$ctl" caches set index t
+
 # compopt may say that no completion is under way, for none is; nothing else may be said.
 sed '/compopt/d' "$folder/errors" >"$folder/said"
 [[ ! -s $folder/said ]] || { cat "$folder/said"; failed=1; }

@@ -225,7 +225,9 @@ class WithoutDaemon(unittest.TestCase):
         for verb in (["status"], ["stats"], ["spaces"], ["clients"], ["ping"], ["demo"],
                      ["spaces", "create", "x"], ["spaces", "remove", "x"],
                      ["spaces", "chmod", "0640", "x"], ["spaces", "chown", "0", "x"],
-                     ["budget", "get"], ["budget", "get", "x"],
+                     ["budget", "get"], ["budget", "get", "x"], ["caches"], ["caches", "x"],
+                     ["caches", "create", "x", "y"], ["caches", "remove", "x", "y"],
+                     ["caches", "set", "x", "y", "--ttl", "1"],
                      ["budget", "set", "x", "--limit", "1M"],
                      ["who", "0x100000000000"], ["who", "0x100000000000", "x"]):
             self.refused(4, *verb, say=[self.folder.socket])
@@ -514,6 +516,74 @@ class WithDaemon(unittest.TestCase):
         client.ask("bye")
         wait_for(lambda: "used" not in [r["name"] for r in self.json("spaces")["spaces"]],
                  "the space to go")
+
+    def test_a_cache_is_created_listed_changed_and_removed(self):
+        self.space("cached", "--limit", "8M")
+        self.space("bare", "--limit", "1M")
+        created = self.json("caches", "create", "cached", "thumbs", "--capacity", "2M",
+                            "--policy", "lru", "--ttl", "5m")
+        cache = created.pop("cache")
+        self.assertEqual(created, {"capacity": 2 << 20, "policy": "lru", "ttl_ms": 300000})
+        (row,) = self.json("caches", "cached")["caches"]
+        self.assertEqual(list(row), ["name", "space", "cache", "policy", "capacity", "memory",
+                                     "segments", "objects", "ttl_ms", "sessions", "removed"])
+        self.assertEqual(row, {"name": "thumbs", "space": "cached", "cache": cache,
+                               "policy": "lru", "capacity": 2 << 20, "memory": 0, "segments": 0,
+                               "objects": 0, "ttl_ms": 300000, "sessions": 0, "removed": False})
+        self.assertIn(row, self.json("caches")["caches"])
+        self.assertEqual(self.json("caches", "bare"), {"caches": []})
+        self.assertEqual(self.ok("caches", "set", "cached", "thumbs", "--policy", "gdsf",
+                                 "--ttl", "0"), "")
+        (row,) = self.json("caches", "cached")["caches"]
+        self.assertEqual((row["policy"], row["ttl_ms"], row["capacity"]), ("gdsf", 0, 2 << 20))
+        lines = [line.split("\t") for line in self.ok("caches", "cached").splitlines()]
+        self.assertEqual(lines[0], ["NAME", "SPACE", "POLICY", "CAPACITY", "MEMORY", "SEGMENTS",
+                                    "TTL", "SESSIONS", "REMOVED"])
+        self.assertEqual(lines[1], ["thumbs", "cached", "gdsf", str(2 << 20), "0", "0", "0", "0",
+                                    "no"])
+        self.assertEqual(self.json("caches", "create", "cached", "plain")["capacity"], 4 << 20)
+        self.assertEqual(self.ok("caches", "remove", "cached", "thumbs"), "")
+        self.assertEqual([r["name"] for r in self.json("caches", "cached")["caches"]], ["plain"])
+
+    def test_what_is_refused_of_caches_has_its_exit_status(self):
+        def refused(status, *args):
+            code, out, err = ctl("caches", *args, path=self.path)
+            self.assertEqual((code, out), (status, ""), err)
+            return err
+        self.space("cached", "--limit", "8M")
+        self.ok("caches", "create", "cached", "there")
+        refused(3, "nowhere")
+        refused(2, "x" * 300)
+        refused(3, "create", "nowhere", "c")
+        refused(3, "remove", "cached", "nowhere")
+        refused(3, "set", "cached", "nowhere", "--ttl", "5")
+        refused(1, "create", "cached", "there")
+        refused(2, "create", "cached", "a/b")
+        self.assertIn("none of", refused(2, "set", "cached", "there"))
+        for size in "0", "10%", "x":
+            self.assertIn("--capacity", refused(2, "set", "cached", "there", "--capacity", size))
+        self.assertIn("one of s3fifo, lru",
+                      refused(2, "create", "cached", "c", "--policy", "lru,fifo"))
+        self.assertIn("limit, which is 8 MiB",
+                      refused(2, "set", "cached", "there", "--capacity", "9M"))
+        self.assertIn("SPACE CACHE", refused(2, "create", "cached"))
+
+    def test_a_cache_in_use_is_removed_by_force_only_and_goes_with_its_last_session(self):
+        self.space("cached", "--limit", "8M")
+        client = self.client("holder")
+        space = client.ask("space.open", name="cached")["space"]
+        cache = client.ask("cache.open", space=space, name="used")["cache"]
+        client.ask("cache.segment", space=space, cache=cache, size=1 << 20)
+        (row,) = self.json("caches", "cached")["caches"]
+        self.assertEqual((row["sessions"], row["memory"], row["segments"]), (1, 1 << 20, 1))
+        code, _, err = ctl("caches", "remove", "cached", "used", path=self.path)
+        self.assertEqual(code, 1)
+        self.assertIn("in use by 1 session: %d (holder)" % os.getpid(), err)
+        self.ok("caches", "remove", "cached", "used", "--force")
+        (row,) = self.json("caches", "cached")["caches"]
+        self.assertTrue(row["removed"])
+        client.ask("bye")
+        wait_for(lambda: not self.json("caches", "cached")["caches"], "the cache to go")
 
     def test_more_spaces_than_a_page_holds_are_all_listed(self):
         client = self.client()

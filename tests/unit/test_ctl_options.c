@@ -48,6 +48,25 @@ START_TEST(a_value_may_follow_an_equals_sign_and_an_optional_one_must)
 }
 END_TEST
 
+START_TEST(a_time_has_a_unit_or_is_in_seconds)
+{
+	static const struct {
+		const char *text;
+		uint64_t ms;
+	} times[] = {
+		{"--ttl=0", 0},          {"--ttl=90", 90000},
+		{"--ttl=30s", 30000},    {"--ttl=5m", 300000},
+		{"--ttl=12h", 43200000}, {"--ttl=7d", 604800000},
+		{"--ttl=0d", 0},         {"--ttl=12700d", 1097280000000},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+		ck_assert_int_eq(PARSE(times[i].text), 0);
+		ck_assert_uint_eq(options.number[OPTION_TTL], times[i].ms);
+	}
+}
+END_TEST
+
 START_TEST(two_dashes_end_the_options)
 {
 	ck_assert_int_eq(PARSE("--", "--json", "-"), 0);
@@ -80,7 +99,11 @@ START_TEST(what_is_no_value_of_its_option_is_refused)
 		"--watch=1e3",        "--timeout=1000000",
 		"--timeout=.5",       "--timeout=99999999999999999999",
 		"--json=yes",         "--socket=",
-		"--count=4294967296",
+		"--count=4294967296", "--ttl=",
+		"--ttl=5x",           "--ttl=m",
+		"--ttl=-1",           "--ttl=1.5s",
+		"--ttl=13000d",       "--ttl=99999999999999999999",
+		"--ttl=5ms",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -134,6 +157,7 @@ int main(void)
 
 	tcase_add_test(tcase, options_stand_before_between_and_after_the_words);
 	tcase_add_test(tcase, a_value_may_follow_an_equals_sign_and_an_optional_one_must);
+	tcase_add_test(tcase, a_time_has_a_unit_or_is_in_seconds);
 	tcase_add_test(tcase, two_dashes_end_the_options);
 	tcase_add_test(tcase, an_unknown_option_is_answered_with_the_nearest);
 	tcase_add_test(tcase, what_is_no_value_of_its_option_is_refused);
