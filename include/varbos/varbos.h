@@ -66,6 +66,8 @@ enum varbos_code {
 	VARBOS_E_CLOSED = 18,    /* who would take or give is gone; which: closed or died */
 	VARBOS_E_EXHAUSTED = 19, /* requested, max: a maximum that the program set; which */
 	VARBOS_E_OBJECT = 20,    /* not an object in use of this pool; which: how it is not */
+	VARBOS_E_PINS = 21,      /* max: this thread holds as many views as it may */
+	VARBOS_E_CHANGED = 22,   /* a value is there, of another generation */
 };
 
 /* Why a call failed. Numbers that do not belong to the code are 0; bytes, unless said. */
