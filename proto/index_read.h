@@ -26,6 +26,10 @@
 
 /* A test that goes its own ways between them brings its own. */
 #ifndef index_load
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+#include <emmintrin.h>
+#define INDEX_VECTORS
+#endif
 #define index_load(word) atomic_load_explicit(word, memory_order_acquire)
 #define index_pin(hazard, value) atomic_store_explicit(hazard, value, memory_order_release)
 #define index_fence() atomic_thread_fence(memory_order_seq_cst)
@@ -49,13 +53,12 @@ struct index_walk {
 	_Atomic uint64_t *hazard;
 	uint64_t space; /* as in hazard words */
 	struct index_mix mix;
-	uint64_t control; /* of mix.bucket, when it began */
-	uint64_t bucket;  /* where it is */
-	uint32_t slots;   /* as bits: what is left to be looked at there */
-	uint32_t chain;   /* how far along it is */
-	bool begun;
+	uint64_t control;                /* of the bucket, when it began; 0: it is elsewhere */
+	const struct index_bucket *here; /* where it is */
+	uint32_t slots;                  /* index_slots(): what is left to be looked at there */
+	uint32_t chain;                  /* how far along it is */
 	/* What is offered. */
-	uint32_t slot;
+	const _Atomic uint64_t *word;
 	uint64_t entry, offset;
 };
 
@@ -89,15 +92,38 @@ static inline struct index_mix index_view_fetch(const struct index_view *view, u
 	return mix;
 }
 
-/* Its slots with entries of this tag, as bits, and perhaps some without entries. */
+/*
+ * Its slots with entries of this tag, and perhaps some without entries: bit 2 * slot + 2, so that
+ * the entry is so many times 4 bytes from the bucket's beginning.
+ */
 static inline uint32_t index_slots(const struct index_bucket *bucket, uint32_t tag)
 {
+#ifdef INDEX_VECTORS
+	/* Aligned halves of such loads are whole; volatile: done here, once. */
+	const volatile __m128i *words = (const volatile __m128i *)(const void *)bucket;
+	const __m128i tags = _mm_set1_epi16((short)tag);
+	__m128i a = _mm_slli_epi32(_mm_cmpeq_epi16(words[0], tags), 16);
+	__m128i b = _mm_slli_epi32(_mm_cmpeq_epi16(words[1], tags), 16);
+	__m128i c = _mm_slli_epi32(_mm_cmpeq_epi16(words[2], tags), 16);
+	__m128i d = _mm_slli_epi32(_mm_cmpeq_epi16(words[3], tags), 16);
+	__m128i all = _mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+
+	return (uint32_t)_mm_movemask_epi8(all) & 0x5554;
+#else
 	uint32_t slots = 0;
 
-#pragma GCC unroll 7
 	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i)
-		slots |= (uint32_t)((uint16_t)index_load(&bucket->entries[i]) == tag) << i;
+		if ((uint16_t)index_load(&bucket->entries[i]) == tag)
+			slots |= (uint32_t)4 << 2 * i;
 	return slots;
+#endif
+}
+
+static inline const _Atomic uint64_t *index_slot_entry(const struct index_bucket *bucket,
+						       uint32_t slots)
+{
+	return (const _Atomic uint64_t *)(const void *)((const char *)bucket +
+							4 * (size_t)__builtin_ctz(slots));
 }
 
 /* then all of these: where it is likely to be, to be prefetched and not to be believed. 0: nowhere. */
@@ -108,7 +134,25 @@ static inline uint64_t index_view_guess(const struct index_view *view, struct in
 
 	if (!slots)
 		return 0;
-	return index_entry_unpack(index_load(&bucket->entries[__builtin_ctz(slots)])).offset;
+	return index_entry_unpack(index_load(index_slot_entry(bucket, slots))).offset;
+}
+
+/* Has the bucket moved on, or is there nothing to be read? */
+static inline bool index_walk_elsewhere(const struct index_walk *walk)
+{
+	uint64_t state = index_load(&walk->view->head->state);
+
+	return !state || walk->mix.bucket < index_state_unpack(state).moved;
+}
+
+static inline void index_walk_anew(struct index_walk *walk)
+{
+	bool elsewhere = index_walk_elsewhere(walk);
+
+	walk->chain = 0;
+	walk->here = &walk->view->buckets[walk->mix.bucket];
+	walk->control = elsewhere ? 0 : index_load(&walk->here->control);
+	walk->slots = elsewhere ? 0 : index_slots(walk->here, walk->mix.tag);
 }
 
 /* then the walks. space: its handle. */
@@ -118,6 +162,7 @@ static inline void index_walk_start(struct index_walk *walk, const struct index_
 {
 	*walk = (struct index_walk){
 		.view = view, .hazard = hazard, .space = (uint64_t)space << 44, .mix = mix};
+	index_walk_anew(walk);
 }
 
 static inline void index_walk_begin(struct index_walk *walk, const struct index_view *view,
@@ -132,12 +177,38 @@ static inline void index_release(_Atomic uint64_t *hazard)
 	index_pin(hazard, 0);
 }
 
-/* Has the bucket moved on, or is there nothing to be read? */
-static inline bool index_walk_elsewhere(const struct index_walk *walk)
+/* Where the offered entry is, for who notes it. */
+static inline uint64_t index_walk_bucket(const struct index_walk *walk)
 {
-	uint64_t state = index_load(&walk->view->head->state);
+	return (uint64_t)(walk->here - walk->view->buckets);
+}
 
-	return !state || walk->mix.bucket < index_state_unpack(state).moved;
+static inline uint32_t index_walk_slot(const struct index_walk *walk)
+{
+	return (uint32_t)(walk->word - walk->here->entries);
+}
+
+/* Along the chain, or to its end: false. */
+static inline bool index_walk_on(struct index_walk *walk)
+{
+	uint64_t control = walk->chain ? index_load(&walk->here->control) : walk->control;
+	uint32_t link = index_control_unpack(control).link;
+
+	if (!link || link > walk->view->n_overflow || walk->chain == INDEX_CHAIN_MAX)
+		return false;
+	++walk->chain;
+	walk->here = &walk->view->buckets[walk->view->n_buckets + link - 1];
+	walk->slots = index_slots(walk->here, walk->mix.tag);
+	return true;
+}
+
+/* Nothing can have been missed. */
+static inline bool index_walk_whole(const struct index_walk *walk)
+{
+	if (!mutant(index_miss_moved) && index_walk_elsewhere(walk))
+		return false;
+	return mutant(index_miss_believed) ||
+	       index_load(&walk->view->buckets[walk->mix.bucket].control) == walk->control;
 }
 
 /*
@@ -146,20 +217,13 @@ static inline bool index_walk_elsewhere(const struct index_walk *walk)
  */
 static inline enum index_answer index_walk_next(struct index_walk *walk, bool fence)
 {
-	const struct index_view *view = walk->view;
 	uint64_t entry, again;
-	uint32_t link;
 
-	if (!walk->begun)
-		goto begin;
-	for (;;) {
+	while (walk->control) {
 		while (walk->slots) {
-			const _Atomic uint64_t *word;
-
-			walk->slot = (uint32_t)__builtin_ctz(walk->slots);
+			walk->word = index_slot_entry(walk->here, walk->slots);
 			walk->slots &= walk->slots - 1;
-			word = &view->buckets[walk->bucket].entries[walk->slot];
-			entry = index_load(word);
+			entry = index_load(walk->word);
 			if (!entry || (uint16_t)entry != walk->mix.tag)
 				continue;
 			walk->offset = index_entry_unpack(entry).offset;
@@ -169,46 +233,22 @@ static inline enum index_answer index_walk_next(struct index_walk *walk, bool fe
 				index_fence();
 			else
 				atomic_signal_fence(memory_order_seq_cst);
-			again = index_load(word);
-			if (!likely(!((entry ^ again) & ~INDEX_HINT_MASK)) &&
-			    !mutant(index_pin_believed))
-				goto begin;
+			again = index_load(walk->word);
 			if (mutant(index_pin_late))
 				index_pin(walk->hazard, walk->space | walk->offset);
 			walk->entry = again;
-			return INDEX_OFFERED;
+			if (likely(!((entry ^ again) & ~INDEX_HINT_MASK)) ||
+			    mutant(index_pin_believed))
+				return INDEX_OFFERED;
+			index_walk_anew(walk);
 		}
-		/* Along the chain. */
-		link = index_control_unpack(
-			       walk->chain ? index_load(&view->buckets[walk->bucket].control)
-					   : walk->control)
-			       .link;
-		if (!link || link > view->n_overflow || walk->chain == INDEX_CHAIN_MAX) {
-			if (!mutant(index_miss_moved) && index_walk_elsewhere(walk))
-				break;
-			if (!mutant(index_miss_believed) &&
-			    index_load(&view->buckets[walk->mix.bucket].control) !=
-				    walk->control)
-				goto begin;
-			if (link)
-				break;
+		if (!walk->control || index_walk_on(walk))
+			continue;
+		if (index_walk_whole(walk)) {
 			index_release(walk->hazard);
 			return INDEX_MISS;
 		}
-		++walk->chain;
-		walk->bucket = view->n_buckets + link - 1;
-		walk->slots = index_slots(&view->buckets[walk->bucket], walk->mix.tag);
-		continue;
-	begin:
-		if (index_walk_elsewhere(walk))
-			break;
-		walk->begun = true;
-		walk->chain = 0;
-		walk->bucket = walk->mix.bucket;
-		walk->control = index_load(&view->buckets[walk->bucket].control);
-		if (!walk->control)
-			break;
-		walk->slots = index_slots(&view->buckets[walk->bucket], walk->mix.tag);
+		index_walk_anew(walk);
 	}
 	index_release(walk->hazard);
 	return INDEX_ELSEWHERE;

@@ -364,10 +364,11 @@ static void play_some(const _Atomic uint64_t *word, uint32_t place)
 static void end_if_anew(const _Atomic uint64_t *word)
 {
 	const struct index_walk *walk = walking;
-	bool missed = last_load == &walk->view->buckets[walk->mix.bucket].control &&
-		      last_value != walk->control;
 
-	if (word == &walk->view->head->state && walk->begun && (missed || looks_again == 2))
+	if (!walk || word != &walk->view->head->state)
+		return;
+	if (looks_again == 2 || (last_load == &walk->view->buckets[walk->mix.bucket].control &&
+				 last_value != walk->control))
 		longjmp(anew, 1);
 }
 
@@ -405,9 +406,10 @@ static uint32_t look_up(const struct index_view *views, uint32_t key)
 	struct index_walk walk;
 	uint32_t place;
 
-	walking = &walk;
 	for (unsigned i = 0;; ++i) {
+		walking = NULL;
 		index_walk_begin(&walk, &views[i], hashes[key], &hazard, SPACE);
+		walking = &walk;
 		while ((answer = index_walk_next(&walk, with_fence)) == INDEX_OFFERED) {
 			looks_again = 0;
 			place = (uint32_t)(walk.offset >> OBJECT_SHIFT);

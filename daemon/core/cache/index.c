@@ -781,7 +781,7 @@ static bool table_recover(struct index_table *table, uint64_t from)
 		if (!group_recover(table, i))
 			return false;
 	table->fresh = table->layout.overflow;
-	for (uint64_t i = 0; i < table->layout.overflow; ++i) {
+	for (uint64_t i = table->layout.overflow; i--;) {
 		uint64_t bucket = table->layout.buckets + i;
 		uint32_t *mark = &table->numbers[position_of(bucket, 0)];
 
