@@ -10,6 +10,28 @@
 
 #include "tests/model/naive.h"
 
+static void cache_step(void)
+{
+	uint32_t dice = below(100);
+
+	if (dice < 14)
+		verb_cache_open();
+	else if (dice < 55)
+		verb_cache_lease();
+	else if (dice < 70)
+		verb_cache_seal();
+	else if (dice < 89)
+		verb_cache_return();
+	else if (dice < 92)
+		verb_cache_close();
+	else if (dice < 94)
+		verb_cache_change();
+	else if (dice < 97)
+		verb_cache_remove();
+	else
+		verb_cache_reap();
+}
+
 static void one_step(void)
 {
 	uint32_t dice = below(1000);
@@ -28,6 +50,10 @@ static void one_step(void)
 	}
 	if (one_in(50)) {
 		verb_channel_close();
+		return;
+	}
+	if (one_in(5)) {
+		cache_step();
 		return;
 	}
 	if (dice < 415)
@@ -112,6 +138,7 @@ static void run(uint64_t steps)
 		m.config.limits.max[QUOTA_WINDOWS] = 1 + below(8);
 		m.config.limits.max[QUOTA_LEASES] = 1 + below(60);
 		m.config.limits.max[QUOTA_CHANNELS] = 1 + below(10);
+		m.config.limits.max[QUOTA_CACHES] = 1 + below(4);
 	}
 	MUST(!core_new(&m.core, &m.config, m.records));
 	for (step = 0; step < steps; ++step) {
@@ -156,12 +183,14 @@ int main(void)
 	       " scrubbed %" PRIu64 " aborted %" PRIu64 " limit %" PRIu64 " changed %" PRIu64
 	       " reserved %" PRIu64 " lowered %" PRIu64 " blocks %" PRIu64 " holders %" PRIu64
 	       " swept %" PRIu64 " channels %" PRIu64 " joined %" PRIu64 " reaped %" PRIu64
-	       "\n",
+	       " caches %" PRIu64 " gone %" PRIu64 " leased %" PRIu64 " sealed %" PRIu64
+	       " returned %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
 	       total[N_ABORTED], total[N_LIMIT], total[N_CHANGED], total[N_RESERVED],
 	       total[N_LOWERED], total[N_BLOCKS], total[N_HOLDERS], total[N_SWEPT],
-	       total[N_CHANNELS], total[N_JOINED], total[N_REAPED]);
+	       total[N_CHANNELS], total[N_JOINED], total[N_REAPED], total[N_CACHES],
+	       total[N_CACHES_GONE], total[N_LEASED], total[N_SEALED], total[N_RETURNED]);
 	return 0;
 }

@@ -60,7 +60,7 @@ uint64_t used_by(uint32_t space, uint32_t session, bool any)
 		const struct naive_extent *e = &m.extents[i];
 
 		if (e->there && (!space || e->space == space) && (any || e->session == session))
-			sum += (uint64_t)e->count << SLICE_SHIFT;
+			sum += (uint64_t)e->slices << SLICE_SHIFT;
 	}
 	return sum;
 }
@@ -334,6 +334,14 @@ static uint64_t naive_held(uint32_t uid, bool all, enum quota_kind kind)
 				n += s->channels[k].there && s->channels[k].roles[j] &&
 				     (all || m.uids[j] == uid);
 	}
+	for (uint32_t i = 1; i <= CACHES; ++i) {
+		const struct naive_cache *c = &m.caches[i];
+
+		n += kind == QUOTA_CACHES && c->there && (all || m.spaces[c->space].uid == uid);
+		for (uint32_t j = 1; j <= SESSIONS; ++j)
+			n += kind == QUOTA_OPENS && c->there && c->user[j] &&
+			     (all || m.uids[j] == uid);
+	}
 	for (uint32_t i = 0; i < WINDOWS; ++i)
 		n += kind == QUOTA_WINDOWS && m.windows[i].there &&
 		     (all || m.spaces[m.windows[i].space].uid == uid);
@@ -351,6 +359,7 @@ static bool naive_fits(uint32_t uid, enum quota_kind kind, uint64_t n, uint64_t 
 	static const uint64_t totals[] = {
 		[QUOTA_SESSIONS] = SESSIONS, [QUOTA_SPACES] = SPACES,  [QUOTA_OPENS] = OPENS,
 		[QUOTA_WINDOWS] = WINDOWS,   [QUOTA_LEASES] = EXTENTS, [QUOTA_CHANNELS] = ENDS,
+		[QUOTA_CACHES] = CACHES,
 	};
 	uint64_t mine = naive_held(uid, false, kind);
 	uint64_t max = m.config.limits.max[kind], kept = 0;

@@ -56,6 +56,9 @@ enum id_state { ID_FREE, ID_COMING, ID_ALIVE, ID_DEAD, ID_SWEPT };
 struct naive_extent {
 	bool there, pending;
 	uint32_t space, window, first, count, tag, session; /* 0: adopted */
+	uint32_t cache;                                     /* 0: none's */
+	uint32_t slices;      /* of a segment there may be holes in [first, first + count) */
+	uint32_t head, heads; /* what the slice map said first: where, and how many */
 	enum extent_kind kind;
 	bool worded;
 	uint64_t stored; /* in which step */
@@ -102,6 +105,14 @@ struct naive_space {
 	uint64_t swept;                          /* since this step */
 };
 
+struct naive_cache {
+	bool there, removed;
+	uint32_t space, policy;
+	char name[8];
+	uint64_t capacity, ttl_ms;
+	bool user[SESSIONS + 1];
+};
+
 struct naive_plan {
 	struct plan *plan;
 	uint32_t session, extent; /* naive extent + 1 */
@@ -118,6 +129,7 @@ struct naive {
 	struct naive_space spaces[SPACES + 1];
 	struct naive_window windows[WINDOWS];
 	struct naive_extent extents[EXTENTS];
+	struct naive_cache caches[CACHES + 1]; /* by slot */
 	struct naive_plan plans[PLANS];
 	bool sessions[SESSIONS + 1];
 	uint32_t uids[SESSIONS + 1], pids[SESSIONS + 1];
@@ -153,7 +165,12 @@ enum {
 	N_CHANNELS,
 	N_JOINED,
 	N_REAPED,
-	N_SWEPT
+	N_SWEPT,
+	N_CACHES,
+	N_CACHES_GONE,
+	N_LEASED,
+	N_SEALED,
+	N_RETURNED
 };
 
 /* ---- dice, and the heap ---- */
@@ -238,6 +255,19 @@ void holder_dies(uint32_t session, uint32_t space, bool died);
 void verb_sweep(void);
 bool sweep_finish_one(void);
 void compare_ids(const struct core *again);
+
+/* ---- verbs of caches ---- */
+
+void verb_cache_open(void);
+void verb_cache_close(void);
+void verb_cache_change(void);
+void verb_cache_remove(void);
+void verb_cache_reap(void);
+void verb_cache_lease(void);
+void verb_cache_seal(void);
+void verb_cache_return(void);
+void cache_leave(uint32_t cache, uint32_t session);
+void compare_caches(const struct core *core, bool recovered);
 
 /* ---- verbs of extents ---- */
 

@@ -17,6 +17,7 @@ static void compare_window(const struct core *core, uint32_t slot, bool recovere
 			MUST(extent->first == e->first && extent->count == e->count);
 			MUST(extent->tag == e->tag && extent->kind == e->kind);
 			MUST(extent->worded == e->worded);
+			MUST((extent->cache ? extent->cache->slot : 0) == e->cache);
 			MUST(!extent->member == !e->session);
 			MUST(!e->session || extent->member->session->slot == e->session);
 		} else if (recovered || slice_open(w, i)) {
@@ -40,8 +41,8 @@ static void compare_map(const struct naive_window *w)
 			info.kind = e->kind;
 			info.tag = e->tag;
 			info.session = e->kind != EXTENT_SHARED ? e->session : 0;
-			info.head = i == e->first;
-			info.count = info.head ? e->count : 0;
+			info.head = i == e->head;
+			info.count = info.head ? e->heads : 0;
 		}
 		MUST(w->words[i] == (e && !e->pending ? slice_word_pack(info) : 0));
 	}
@@ -144,5 +145,7 @@ void compare(void)
 	compare_ids(again);
 	compare_channels(m.core, false);
 	compare_channels(again, true);
+	compare_caches(m.core, false);
+	compare_caches(again, true);
 	core_free(again);
 }

@@ -153,7 +153,8 @@ void extent_gone(struct naive_extent *e)
 	struct naive_window *w = &m.windows[e->window];
 
 	for (uint32_t i = 0; w->there && i < e->count; ++i)
-		w->owner[e->first + i] = 0;
+		if (w->owner[e->first + i] == e - m.extents + 1)
+			w->owner[e->first + i] = 0;
 	e->there = false;
 }
 

@@ -55,14 +55,17 @@ static bool permitted(const struct naive_space *s, uint32_t who, const struct sp
 /* Could this uid have the space, as far as quotas go? */
 static bool bearable(uint32_t space, uint32_t uid)
 {
-	uint64_t windows = 0, adopted = 0;
+	uint64_t windows = 0, adopted = 0, caches = 0;
 
 	for (uint32_t i = 0; i < WINDOWS; ++i)
 		windows += m.windows[i].there && m.windows[i].space == space;
 	for (uint32_t i = 0; i < EXTENTS; ++i)
 		adopted += m.extents[i].there && m.extents[i].space == space &&
 			   !m.extents[i].session;
+	for (uint32_t i = 1; i <= CACHES; ++i)
+		caches += m.caches[i].there && m.caches[i].space == space;
 	return naive_may_get(uid, QUOTA_SPACES, 1) &&
+	       naive_may_get(uid, QUOTA_CACHES, caches) &&
 	       naive_may_get(uid, QUOTA_WINDOWS, windows) &&
 	       naive_may_get(uid, QUOTA_LEASES, adopted);
 }

@@ -46,12 +46,15 @@ struct naive_extent *extent_there(uint32_t session, uint32_t space, enum extent_
 		.window = slot,
 		.first = (uint32_t)(offset_position(info->offset) >> SLICE_SHIFT),
 		.count = (uint32_t)(info->size >> SLICE_SHIFT),
+		.slices = (uint32_t)(info->size >> SLICE_SHIFT),
 		.tag = info->tag,
 		.session = kind == EXTENT_CHANNEL ? 0 : session,
 		.kind = kind,
 		.worded = kind == EXTENT_SHARED && m.spaces[space].id[session],
 		.stored = step,
 	};
+	e->head = e->first;
+	e->heads = e->count;
 	MUST(e->first + e->count <= w->slices);
 	for (uint32_t i = e->first; i < e->first + e->count; ++i) {
 		MUST(!w->owner[i]);
@@ -153,7 +156,7 @@ void verb_alloc(void)
 
 static bool may_go(const struct naive_extent *e)
 {
-	return e->there && !e->pending && e->kind != EXTENT_CHANNEL;
+	return e->there && !e->pending && e->kind != EXTENT_CHANNEL && !e->cache;
 }
 
 void verb_free(void)
@@ -232,7 +235,7 @@ void verb_free_wrong(void)
 			wrong = "interior";
 		else if (at->kind == EXTENT_PRIVATE && at->session != session)
 			wrong = "not-owner";
-		else if (at->kind == EXTENT_CHANNEL)
+		else if (at->kind == EXTENT_CHANNEL || at->cache)
 			wrong = "not-owner";
 		else if (at->kind == EXTENT_BLOCKS && at->session && at->session != session)
 			wrong = "not-owner";

@@ -41,6 +41,12 @@ void verb_session_open(void)
 	m.pids[slot] = request.pid;
 }
 
+static void caches_go(uint32_t space)
+{
+	for (uint32_t i = 1; i <= CACHES; ++i)
+		m.caches[i].there &= m.caches[i].space != space;
+}
+
 /* What a member's leaving does to the naive heap. */
 static void naive_leave(uint32_t session, uint32_t space, bool died)
 {
@@ -49,6 +55,9 @@ static void naive_leave(uint32_t session, uint32_t space, bool died)
 	bool last;
 
 	holder_dies(session, space, died);
+	for (uint32_t i = 1; i <= CACHES; ++i)
+		if (m.caches[i].there && m.caches[i].space == space)
+			cache_leave(i, session);
 	s->member[session] = false;
 	for (uint32_t i = 1; i <= SESSIONS; ++i)
 		members += s->member[i];
@@ -69,6 +78,7 @@ static void naive_leave(uint32_t session, uint32_t space, bool died)
 	if (last) {
 		s->idle_low = UINT32_MAX; /* going */
 		memset(s->channels, 0, sizeof(s->channels));
+		caches_go(space);
 	}
 }
 
@@ -314,6 +324,7 @@ void verb_space_remove(void)
 			if (m.extents[i].there && m.extents[i].space == space)
 				extent_gone(&m.extents[i]);
 		memset(s->channels, 0, sizeof(s->channels));
+		caches_go(space);
 		plan_take(plan, 0, 0, false);
 	}
 }

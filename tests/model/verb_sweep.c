@@ -9,7 +9,8 @@ static bool there(uint32_t space)
 
 static bool has_words(const struct naive_extent *e, uint32_t space)
 {
-	return e->there && !e->pending && e->space == space && e->kind != EXTENT_PRIVATE;
+	return e->there && !e->pending && e->space == space && e->kind != EXTENT_PRIVATE &&
+	       !e->cache;
 }
 
 /* There are more than sessions and channels: all that may be missing is being swept. */
