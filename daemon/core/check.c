@@ -67,8 +67,8 @@ static const char *extent_check(const struct core *core, const struct extent *ex
 	     "ES1: a cache has memory of another space");
 	MUST((extent->kind == EXTENT_SEGMENT) == !!extent->slices, "X4: what is no segment");
 	if (extent->slices) {
-		struct extent_run again =
-			segment_run(window->slot, extent->first / CHUNK_SLICES, extent->slices);
+		struct extent_run again = run_of_slices(
+			window->slot, extent->first / CHUNK_SLICES, extent->slices);
 
 		MUST(again.first == run.first && again.count == run.count,
 		     "X4: a segment is not where its slices are");

@@ -459,7 +459,7 @@ int core_cache_seal(struct core *core, uint32_t session, uint32_t space, uint64_
 int core_cache_return(struct core *core, uint32_t cache, uint64_t offset, uint64_t size,
 		      struct core_fault *fault);
 
-struct cache_view {
+struct estate_view {
 	uint32_t cache, space; /* slots */
 	const char *name;
 	uint32_t policy; /* enum policy_id */
@@ -469,7 +469,8 @@ struct cache_view {
 	uint32_t segments, objects, sessions;
 };
 
-bool core_cache_view(const struct core *core, uint32_t cache, struct cache_view *ret);
+/* Of the ledger alone: what its objects are, and what becomes of them, is the data plane's. */
+bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view *ret);
 /* By its name; 0: there is none, or it is removed. */
 uint32_t core_cache_named(const struct core *core, uint32_t space, const char *name);
 /* The first cache at or after slot `cache`, in whatever space; UINT32_MAX if none. */
@@ -477,6 +478,20 @@ uint32_t core_cache_next(const struct core *core, uint32_t cache);
 /* Has this session it open? And the first session at or after `session` that has; UINT32_MAX. */
 bool core_cache_has(const struct core *core, uint32_t cache, uint32_t session);
 uint32_t core_cache_user(const struct core *core, uint32_t cache, uint32_t session);
+
+/* Slices side by side of a segment, or of a large object. */
+struct cache_run {
+	uint64_t offset, size;
+	uint32_t cache;
+	uint32_t session; /* that fills it; 0: sealed */
+	bool object;
+};
+
+/*
+ * What memory caches have, run by run, as a restart has to tell the data plane: `*at` is 0 at first,
+ * and good as long as no other verb is called. False: that was all.
+ */
+bool core_cache_run(const struct core *core, uint64_t *at, struct cache_run *ret);
 
 /* ---- giving back ---- */
 

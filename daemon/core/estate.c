@@ -540,13 +540,13 @@ int core_cache_return(struct core *core, uint32_t cache, uint64_t offset, uint64
 
 /* ---- looking ---- */
 
-bool core_cache_view(const struct core *core, uint32_t cache, struct cache_view *ret)
+bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view *ret)
 {
 	const struct estate *estate = estate_at(core, cache);
 
 	if (!estate)
 		return false;
-	*ret = (struct cache_view){
+	*ret = (struct estate_view){
 		.cache = cache,
 		.space = estate->space->slot,
 		.name = estate->name,
@@ -602,6 +602,36 @@ uint32_t core_cache_user(const struct core *core, uint32_t cache, uint32_t sessi
 			least = slot;
 	}
 	return least;
+}
+
+bool core_cache_run(const struct core *core, uint64_t *at, struct cache_run *ret)
+{
+	const struct slots *slots = &core->slots[RECORD_EXTENT];
+	uint32_t slot = slots_next(slots, (uint32_t)(*at >> 32)), from = (uint32_t)*at;
+
+	for (; slot != SLOT_NONE; slot = slots_next(slots, slot + 1), from = 0) {
+		const struct extent *extent = &core->extents[slot];
+		uint32_t first = extent->first + from, count = 0;
+
+		if (!extent->cache || extent->pending)
+			continue;
+		while (first < extent->first + extent->count &&
+		       !(count = extent_stretch(extent, first)))
+			++first;
+		if (!count)
+			continue;
+		*ret = (struct cache_run){
+			.offset = offset_make(extent->window->place.number,
+					      (uint64_t)first << SLICE_SHIFT),
+			.size = (uint64_t)count << SLICE_SHIFT,
+			.cache = extent->cache->slot,
+			.session = extent->member ? extent->member->session->slot : 0,
+			.object = extent->kind == EXTENT_OBJECT,
+		};
+		*at = (uint64_t)slot << 32 | (first + count - extent->first);
+		return true;
+	}
+	return false;
 }
 
 /* ---- from records ---- */

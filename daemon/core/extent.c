@@ -208,8 +208,8 @@ int extent_reduce(struct core *core, uint32_t slot, uint32_t slices)
 {
 	struct extent *extent = &core->extents[slot];
 	struct extent less = *extent;
-	struct extent_run run = segment_run(extent->window->slot, extent->first / CHUNK_SLICES,
-					    extent->slices & ~slices);
+	struct extent_run run = run_of_slices(
+		extent->window->slot, extent->first / CHUNK_SLICES, extent->slices & ~slices);
 	uint64_t bytes;
 	int r;
 

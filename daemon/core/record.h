@@ -304,7 +304,7 @@ static inline uint64_t extent_run_pack(struct extent_run run)
 	return (uint64_t)run.window | (uint64_t)run.first << 24 | (uint64_t)run.count << 44;
 }
 
-static inline struct extent_run segment_run(uint32_t window, uint32_t chunk, uint32_t slices)
+static inline struct extent_run run_of_slices(uint32_t window, uint32_t chunk, uint32_t slices)
 {
 	uint32_t first = (uint32_t)__builtin_ctz(slices);
 
@@ -320,9 +320,9 @@ static inline struct extent_run segment_run(uint32_t window, uint32_t chunk, uin
 static inline struct extent_run extent_run_unpack(uint64_t word, enum extent_kind kind)
 {
 	if (kind == EXTENT_SEGMENT)
-		return word >> 32 ? segment_run((uint32_t)word & 0x7ffff,
-						(uint32_t)(word >> 19) & 0x1fff,
-						(uint32_t)(word >> 32))
+		return word >> 32 ? run_of_slices((uint32_t)word & 0x7ffff,
+						  (uint32_t)(word >> 19) & 0x1fff,
+						  (uint32_t)(word >> 32))
 				  : (struct extent_run){0};
 	return (struct extent_run){
 		.window = (uint32_t)word & 0xffffff,

@@ -48,7 +48,7 @@ static int cache_slot(struct request *request, uint64_t space_handle, uint64_t h
 		      uint32_t *ret_space, uint32_t *ret)
 {
 	uint32_t cache = (uint32_t)u64_min(handle, UINT32_MAX);
-	struct cache_view view;
+	struct estate_view view;
 	int r = method_slot(request, space_handle, ret_space);
 
 	if (r)
@@ -73,7 +73,7 @@ int run_cache_open(struct request *request, const union wire_body *params)
 		.exclusive = open->exclusive,
 	};
 	struct core_fault fault = {};
-	struct cache_view view;
+	struct estate_view view;
 	uint32_t space = 0, cache = 0;
 	int r;
 
@@ -127,7 +127,7 @@ int run_cache_list(struct request *request, const union wire_body *params)
 	uint32_t n = 0, slot = core_cache_next(core, method_page(params->page_after.after));
 
 	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_cache_next(core, slot + 1)) {
-		struct cache_view view;
+		struct estate_view view;
 		struct space_view space;
 
 		if (!core_cache_view(core, slot, &view) ||

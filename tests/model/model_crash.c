@@ -466,7 +466,7 @@ static void verb_cache_open(uint32_t session, uint32_t space)
 	core_cache_open(core, session, space, &request, &cache, &fault);
 }
 
-static void verb_cache_change(uint32_t session, const struct cache_view *view)
+static void verb_cache_change(uint32_t session, const struct estate_view *view)
 {
 	static const char *const policies[] = {"lru", "fifo", "sieve"};
 	struct cache_change change = {.set = below(CACHE_SET_ALL + 1),
@@ -478,7 +478,7 @@ static void verb_cache_change(uint32_t session, const struct cache_view *view)
 	core_cache_change(core, session, view->space, view->name, &change, &fault);
 }
 
-static void verb_cache_lease(uint32_t session, const struct cache_view *view)
+static void verb_cache_lease(uint32_t session, const struct estate_view *view)
 {
 	struct cache_lease lease = {.kind = EXTENT_SEGMENT + below(2),
 				    .size = 1 + below(below(3) ? MIB : 4 * MIB)};
@@ -536,7 +536,7 @@ static void verb_cache(uint32_t session, uint32_t space)
 {
 	uint32_t cache = some_cache(), dice = below(20);
 	struct core_fault fault;
-	struct cache_view view;
+	struct estate_view view;
 
 	if (dice < 6 || !core_cache_view(core, cache, &view))
 		verb_cache_open(session, space);

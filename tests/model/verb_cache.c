@@ -445,7 +445,7 @@ void compare_caches(const struct core *core, bool recovered)
 	for (uint32_t i = 1; i <= CACHES; ++i) {
 		const struct naive_cache *c = &m.caches[i];
 		uint32_t segments = 0, objects = 0, user = 0;
-		struct cache_view view;
+		struct estate_view view;
 		uint64_t bytes = 0;
 
 		MUST(core_cache_view(core, i, &view) == c->there);

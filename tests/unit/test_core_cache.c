@@ -28,9 +28,9 @@ static int try_open(uint32_t session, struct cache_request request, uint32_t *re
 	return core_cache_open(world.core, session, space, &request, ret, &world.fault);
 }
 
-static struct cache_view view_of(uint32_t cache)
+static struct estate_view view_of(uint32_t cache)
 {
-	struct cache_view view;
+	struct estate_view view;
 
 	ck_assert(core_cache_view(world.core, cache, &view));
 	return view;
@@ -99,7 +99,7 @@ START_TEST(a_cache_is_made_once_and_opened_by_all)
 {
 	struct cache_request request = {
 		.name = "thumbs", .capacity = 5 * MIB, .policy = "lru", .ttl_ms = 7000};
-	struct cache_view view;
+	struct estate_view view;
 	uint32_t cache, same;
 
 	ck_assert_int_eq(try_open(one, request, &cache), 0);
@@ -256,7 +256,7 @@ START_TEST(a_segment_is_paid_for_by_who_fills_it_until_it_is_sealed)
 	struct extent_info b = world_lease(&world, one, cache, 2 * MIB);
 	struct extent_info big = world_lease(&world, one, cache, 3 * MIB);
 	struct extent_place place;
-	struct cache_view view = view_of(cache);
+	struct estate_view view = view_of(cache);
 
 	ck_assert_uint_eq(offset_position(b.offset) % CHUNK_BYTES, 0);
 	ck_assert_uint_eq(view.segments, 2);
@@ -435,6 +435,47 @@ START_TEST(slices_of_a_sealed_segment_go_from_anywhere)
 }
 END_TEST
 
+/* What it says next of a run that is this. */
+static void run_is(uint64_t *at, uint64_t offset, uint64_t size, uint32_t cache,
+		   uint32_t session, bool object)
+{
+	struct cache_run run;
+
+	ck_assert(core_cache_run(world.core, at, &run));
+	ck_assert_uint_eq(run.offset, offset);
+	ck_assert_uint_eq(run.size, size);
+	ck_assert_uint_eq(run.cache, cache);
+	ck_assert_uint_eq(run.session, session);
+	ck_assert_int_eq(run.object, object);
+}
+
+START_TEST(the_memory_of_caches_is_listed_run_by_run)
+{
+	uint32_t c = world_cache(&world, one, space, "c");
+	uint32_t d = world_cache(&world, two, space, "d");
+	struct extent_info holes = world_lease(&world, 0, c, 2 * MIB), leased, object;
+	struct cache_run none;
+	uint64_t at = 0;
+
+	world_alloc(&world, one, space, MIB, EXTENT_SHARED);
+	leased = world_lease(&world, two, d, 64 * KIB);
+	object = world_lease(&world, one, c, 3 * MIB);
+	ck_assert_int_eq(give(c, holes, 0, 1), 0);
+	ck_assert_int_eq(give(c, holes, 4, 3), 0);
+	ck_assert_int_eq(give(c, holes, 31, 1), 0);
+	for (uint32_t i = 0; i < 2; ++i) {
+		at = 0;
+		run_is(&at, holes.offset + SLICE_BYTES, 3 * SLICE_BYTES, c, 0, false);
+		run_is(&at, holes.offset + 7 * SLICE_BYTES, 24 * SLICE_BYTES, c, 0, false);
+		run_is(&at, leased.offset, 64 * KIB, d, two, false);
+		run_is(&at, object.offset, 3 * MIB, c, one, true);
+		ck_assert(!core_cache_run(world.core, &at, &none));
+		core_free(world.core);
+		ck_assert_int_eq(core_recover(&world.core, &world.config, world.records), 0);
+	}
+}
+END_TEST
+
 START_TEST(a_segment_with_holes_goes_with_its_cache)
 {
 	uint32_t cache = world_cache(&world, one, space, "c");
@@ -451,7 +492,7 @@ START_TEST(a_segment_with_holes_goes_with_its_cache)
 	ck_assert_uint_eq(world_space(&world, space).used, 0);
 	for (uint32_t i = 0; i < 32; ++i)
 		ck_assert_int_eq(said_of(info, i).kind, EXTENT_NONE);
-	ck_assert(!core_cache_view(world.core, cache, &(struct cache_view){0}));
+	ck_assert(!core_cache_view(world.core, cache, &(struct estate_view){0}));
 }
 END_TEST
 
@@ -479,7 +520,7 @@ START_TEST(terms_of_a_cache_change_while_it_is_used)
 {
 	uint32_t cache = world_cache(&world, one, space, "c"), slot;
 	uint32_t reader = world_session(&world, 0);
-	struct cache_view view;
+	struct estate_view view;
 
 	ck_assert_int_eq(change(two, (struct cache_change){.set = CACHE_SET_ALL,
 							   .capacity = MIB,
@@ -550,7 +591,7 @@ START_TEST(a_cache_in_use_is_removed_by_force_alone)
 	ck_assert_uint_eq(view_of(cache).sessions, 0);
 	world_check(&world, false);
 	reap();
-	ck_assert(!core_cache_view(world.core, cache, &(struct cache_view){0}));
+	ck_assert(!core_cache_view(world.core, cache, &(struct estate_view){0}));
 	ck_assert_uint_eq(world_space(&world, space).used, 0);
 	ck_assert_uint_eq(world_space(&world, space).caches, 1);
 }
@@ -650,7 +691,7 @@ START_TEST(what_goes_in_many_steps_can_be_asked_for_again)
 		r = core_cache_reap(world.core);
 	ck_assert_int_eq(r, 0);
 	ck_assert_uint_eq(world_space(&world, space).used, 0);
-	ck_assert(!core_cache_view(world.core, cache, &(struct cache_view){0}));
+	ck_assert(!core_cache_view(world.core, cache, &(struct estate_view){0}));
 }
 END_TEST
 
@@ -796,6 +837,7 @@ int main(void)
 	tcase_add_test(tcase, what_is_sealed_is_beyond_the_clients_limit);
 	tcase_add_test(tcase, a_segment_of_nobodys_is_the_caches_at_once);
 	tcase_add_test(tcase, slices_of_a_sealed_segment_go_from_anywhere);
+	tcase_add_test(tcase, the_memory_of_caches_is_listed_run_by_run);
 	tcase_add_test(tcase, a_segment_with_holes_goes_with_its_cache);
 	tcase_add_test(tcase, a_large_object_goes_whole);
 	tcase_add_test(tcase, terms_of_a_cache_change_while_it_is_used);
