@@ -22,8 +22,9 @@
  * A record asks for one thing; what it means is what the same method of the control plane means. One
  * thread puts, so order is the thread's; a request on the socket names the position it follows.
  *
- * Waking the daemon: record; head; full fence; bell->sleeping read; if set, one byte onto the
- * socket. The daemon: sleeping set; full fence; all heads once more; sleep. (Partners: whichever
+ * Waking the daemon: record; head; full fence; bell->sleeping read; if it is neither 0 nor
+ * what it was when this thread last woke the daemon, one byte onto the socket. The daemon: sleeping
+ * set, to another number each time; full fence; all heads once more; sleep. (Partners: whichever
  * fence comes later sees the other's store.) The bell is a file of the daemon's that all clients
  * map read-only.
  *
@@ -42,7 +43,7 @@
 enum {
 	LANE_RECORDS = 256,
 	LANE_ACCESSES = 512,
-	LANE_HAZARDS = 8, /* the last one is copy_out's: always there */
+	LANE_HAZARDS = 32, /* the first one is for copies: always there; the rest are views' */
 	LANES_A_SESSION = 64,
 };
 
@@ -105,7 +106,7 @@ struct lane {
 	uint32_t reserved_head[13];
 	_Atomic uint64_t taken; /* its low half is the futex */
 	uint64_t reserved_taken[7];
-	uint64_t reserved[32]; /* to a multiple of 512 */
+	uint64_t reserved[8]; /* to a multiple of 512 */
 	_Atomic uint64_t accesses[LANE_ACCESSES];
 	struct lane_record records[LANE_RECORDS];
 	struct lane_result results[LANE_RECORDS];
@@ -115,6 +116,8 @@ static_assert(sizeof(struct lane) % 512 == 0, "lanes begin on cache lines");
 
 /* The daemon's, read-only to clients. */
 struct bell {
-	_Atomic uint32_t sleeping; /* wake it: a byte onto the socket */
+	_Atomic uint32_t
+		sleeping; /* 0: awake; else how often it has slept: never twice the same
+				      in a row */
 	uint32_t reserved[1023];
 };
