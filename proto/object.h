@@ -10,7 +10,7 @@
  *   value      }                                             by the program
  *
  * Objects begin at multiples of 16 bytes, and end with their last byte; from there to the next
- * multiple of 16 nothing is said. The value begins behind the key at a multiple of 8, or, from
+ * multiple of 16 nothing is said. None is at offset 0 of a space. The value begins behind the key at a multiple of 8, or, from
  * OBJECT_ALIGNED bytes on, of 64.
  *
  * Nothing of a published object changes but `expiry`. Any writer of the space can spoil it all the

@@ -167,6 +167,37 @@ static void fake_file_unmap(struct sys *sys, void *memory, uint64_t size)
 	leave(fake, 0);
 }
 
+static int fake_file_grow(struct sys *sys, int fd, uint64_t size, void **ret_memory)
+{
+	struct fake_sys *fake = fake_of(sys);
+	void *memory;
+	int r;
+
+	r = enter(fake, FAKE_FILE_GROW);
+	if (!r)
+		r = memfd_grow(fd, size);
+	if (r)
+		return leave(fake, r);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return leave(fake, -errno);
+	fake->files++;
+	*ret_memory = memory;
+	return leave(fake, 0);
+}
+
+static int fake_data_map(struct sys *sys, int fd, uint64_t size, void **ret_memory)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_DATA_MAP);
+	if (!r)
+		r = memfd_map_data(fd, size, ret_memory);
+	fake->files += !r;
+	return leave(fake, r);
+}
+
 static int source_ask(void *userdata, struct sys_host *ret)
 {
 	*ret = ((struct fake_sys *)userdata)->host;
@@ -415,6 +446,14 @@ static uint64_t fake_now_ns(struct sys *sys)
 	return now;
 }
 
+/* No machine that sleeps, and no other process. */
+static int fake_barrier(struct sys *sys)
+{
+	struct fake_sys *fake = fake_of(sys);
+
+	return leave(fake, enter(fake, FAKE_BARRIER));
+}
+
 static const struct sys_table table = {
 	.window_create = fake_window_create,
 	.window_destroy = fake_window_destroy,
@@ -425,6 +464,8 @@ static const struct sys_table table = {
 	.words_read = fake_words_read,
 	.file_create = fake_file_create,
 	.file_unmap = fake_file_unmap,
+	.file_grow = fake_file_grow,
+	.data_map = fake_data_map,
 	.commit = fake_commit,
 	.punch = fake_punch,
 	.scrub = fake_scrub,
@@ -439,6 +480,8 @@ static const struct sys_table table = {
 	.peer = fake_peer,
 	.wake = fake_wake,
 	.now_ns = fake_now_ns,
+	.machine_ns = fake_now_ns,
+	.barrier = fake_barrier,
 };
 
 void fake_sys_init(struct fake_sys *fake, uint64_t bytes)

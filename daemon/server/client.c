@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
@@ -274,6 +275,7 @@ static void client_ended(struct client *client)
 	struct connection *connection = TAKE_PTR(client->connection);
 
 	server->clients[client->session] = NULL;
+	hoards_left(server, 0, 0, client->session);
 	server->undoing -= client->undo_space != 0;
 	returns_close(client);
 	if (connection) {

@@ -87,16 +87,21 @@ int window_files_create(struct window_files *ret, struct sys *sys, struct window
 	if (!r)
 		r = sys->table->window_create(sys, "varbos-data", files.bytes, files.page_shift,
 					      &files.data_fd);
+	if (!r)
+		r = sys->table->data_map(sys, files.data_fd, files.bytes, &memory);
 	if (r) {
 		window_files_destroy(&files, sys);
 		return r;
 	}
+	files.data = memory;
 	*ret = files;
 	return 0;
 }
 
 void window_files_destroy(struct window_files *files, struct sys *sys)
 {
+	if (files->data)
+		sys->table->file_unmap(sys, files->data, files->bytes);
 	if (files->data_fd >= 0)
 		sys->table->window_destroy(sys, files->data_fd, files->page_shift);
 	if (files->words_fd >= 0)

@@ -24,6 +24,7 @@ struct root_files {
 struct window_files {
 	int data_fd, map_fd, words_fd;
 	_Atomic uint64_t *map; /* a word for each slice */
+	char *data;            /* all of it, to be touched guarded (guard.h) */
 	uint64_t bytes;
 	uint32_t page_shift;
 };

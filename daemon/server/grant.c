@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <uv.h>
 
@@ -14,6 +15,7 @@ struct grant {
 	void (*done)(struct request *request, bool done);
 	uint32_t n;
 	int from[WIRE_FDS_MAX];
+	int copy; /* closed when they are open; -1: none */
 	enum sys_access access[WIRE_FDS_MAX];
 	int fds[WIRE_FDS_MAX]; /* opened */
 	int error;
@@ -30,6 +32,8 @@ static void grant_open(uv_work_t *work)
 						  grant->access[opened], &grant->fds[opened]);
 		opened += !grant->error;
 	}
+	closep(&grant->copy);
+	grant->copy = -1;
 	if (!grant->error)
 		return;
 	while (opened)
@@ -48,8 +52,9 @@ static void grant_done(uv_work_t *work, int status)
 	free(grant);
 }
 
-int grant_start(struct request *request, const int *fds, const enum sys_access *access,
-		uint32_t n, void (*done)(struct request *request, bool done))
+/* Takes `copy`. */
+static int start(struct request *request, const int *fds, const enum sys_access *access,
+		 uint32_t n, int copy, void (*done)(struct request *request, bool done))
 {
 	struct grant *grant;
 	int r;
@@ -62,13 +67,28 @@ int grant_start(struct request *request, const int *fds, const enum sys_access *
 		if (done)
 			done(request, false);
 		free(grant);
+		closep(&copy);
 		return -ENOMEM;
 	}
 	grant->done = done;
 	grant->n = n;
+	grant->copy = copy;
 	memcpy(grant->from, fds, n * sizeof(*fds));
 	memcpy(grant->access, access, n * sizeof(*access));
 	r = uv_queue_work(&request->server->loop, &grant->work, grant_open, grant_done);
 	assert(!r); /* it fails for want of a function only */
 	return REQUEST_LATER;
+}
+
+int grant_start(struct request *request, const int *fds, const enum sys_access *access,
+		uint32_t n, void (*done)(struct request *request, bool done))
+{
+	return start(request, fds, access, n, -1, done);
+}
+
+int grant_start_copy(struct request *request, int fd, enum sys_access access)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	return copy < 0 ? -errno : start(request, &copy, &access, 1, copy, NULL);
 }

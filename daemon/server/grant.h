@@ -14,3 +14,5 @@
  */
 int grant_start(struct request *request, const int *fds, const enum sys_access *access,
 		uint32_t n, void (*done)(struct request *request, bool done));
+/* The same with one file that may be closed meanwhile. */
+int grant_start_copy(struct request *request, int fd, enum sys_access access);

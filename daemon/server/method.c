@@ -12,9 +12,11 @@
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/grant.h"
+#include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/method_blocks.h"
 #include "daemon/server/method_cache.h"
+#include "daemon/server/method_cache_data.h"
 #include "daemon/server/method_channel.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_numa.h"
@@ -336,6 +338,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 		return method_later(request);
 	r = method_answer(request, r, &(struct core_fault){.which = "space"});
 	if (!r) {
+		hoards_left(server, space, 0, request->client->session);
 		sweeper_look(server->sweeper); /* it may have held blocks */
 		caches_reap_soon(server);
 	}
@@ -561,6 +564,12 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CACHE_REMOVE] = run_cache_remove,
 	[WIRE_CACHE_SEGMENT] = run_cache_segment,
 	[WIRE_CACHE_SEAL] = run_cache_seal,
+	[WIRE_CACHE_INDEX] = run_cache_index,
+	[WIRE_CACHE_PUBLISH] = run_cache_publish,
+	[WIRE_CACHE_DELETE] = run_cache_delete,
+	[WIRE_CACHE_TOUCH] = run_cache_touch,
+	[WIRE_CACHE_CLEAR] = run_cache_clear,
+	[WIRE_CACHE_EVICT] = run_cache_evict,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

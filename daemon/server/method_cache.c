@@ -1,12 +1,14 @@
 #include "daemon/server/method_cache.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/base.h"
 #include "daemon/core/policy/policy.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/hoard.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_parts.h"
 #include "daemon/server/publisher.h"
@@ -33,6 +35,7 @@ bool caches_reap(struct server *server)
 	while (r == CORE_MORE && --steps);
 	server_apply(server);
 	publisher_touch(server->publisher);
+	hoards_sweep(server);
 	server->reaping = r;
 	return r == CORE_MORE;
 }
@@ -43,8 +46,7 @@ static int no_cache(struct request *request)
 			       &(struct core_fault){.which = "cache"});
 }
 
-/* A cache that is of this space. */
-static int cache_slot(struct request *request, uint64_t space_handle, uint64_t handle,
+int method_cache_slot(struct request *request, uint64_t space_handle, uint64_t handle,
 		      uint32_t *ret_space, uint32_t *ret)
 {
 	uint32_t cache = (uint32_t)u64_min(handle, UINT32_MAX);
@@ -84,12 +86,14 @@ int run_cache_open(struct request *request, const union wire_body *params)
 		r = method_text(request, &policy, "policy", open->policy);
 	if (r)
 		return r;
+	hoards_sweep(request->server);
 	r = core_cache_open(core, request->client->session, space, &wanted, &cache, &fault);
 	r = method_answer(request, r, &fault);
 	if (r)
 		return r;
 	r = core_cache_view(core, cache, &view);
 	assert(r);
+	hoard_prepare(request->server, cache);
 	request->result.cache_opened = (struct wire_cache_opened){
 		.cache = cache,
 		.capacity = view.capacity,
@@ -105,7 +109,7 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	uint32_t space = 0, cache = 0;
 	int r, steps = STEPS_MAX;
 
-	r = cache_slot(request, close->space, close->cache, &space, &cache);
+	r = method_cache_slot(request, close->space, close->cache, &space, &cache);
 	if (r)
 		return r;
 	do
@@ -114,8 +118,10 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	while (r == CORE_MORE && --steps);
 	if (r == CORE_MORE)
 		return method_later(request);
-	if (!r)
+	if (!r) {
+		hoards_left(request->server, space, cache, request->client->session);
 		caches_reap_soon(request->server);
+	}
 	return method_answer(request, r, &(struct core_fault){.which = "cache"});
 }
 
@@ -185,6 +191,9 @@ int run_cache_change(struct request *request, const union wire_body *params)
 				 (int)CACHE_SET_ALL);
 	r = core_cache_change(request->server->core, request->client->session, space, name.data,
 			      &change, &fault);
+	if (!r)
+		hoard_changed(request->server,
+			      core_cache_named(request->server->core, space, name.data));
 	return method_answer(request, r, &fault);
 }
 
@@ -223,15 +232,44 @@ int run_cache_segment(struct request *request, const union wire_body *params)
 		.caller = (uint32_t)u64_min(segment->caller, UINT32_MAX),
 	};
 	uint32_t space = 0, cache = 0;
+	struct hoard *hoard;
 	int r;
 
-	r = cache_slot(request, segment->space, segment->cache, &space, &cache);
-	return r ? r : extents_alloc(request, space, cache, &wanted);
+	r = method_cache_slot(request, segment->space, segment->cache, &space, &cache);
+	if (!r)
+		r = hoard_want(request, cache, &hoard);
+	if (r)
+		return r;
+	request->cache = cache;
+	r = extents_alloc(request, space, cache, &wanted);
+	return r ? r : cache_leased(request);
+}
+
+int cache_leased(struct request *request)
+{
+	const struct wire_extent_alloced *extent = &request->result.extent_alloced;
+	struct core *core = request->server->core;
+	struct core_fault fault = {};
+	struct estate_view view;
+	int r;
+
+	if (!core_cache_view(core, request->cache, &view))
+		return -ENOENT;
+	r = hoard_leased(request->server, view.space, extent->offset);
+	if (!r)
+		return 0;
+	/* Nobody can put anything there: back again. */
+	if (!core_cache_seal(core, request->client->session, view.space, extent->offset,
+			     (uint32_t)extent->tag, &fault))
+		core_cache_return(core, request->cache, extent->offset, extent->size, &fault);
+	server_apply(request->server);
+	return r;
 }
 
 int run_cache_seal(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_seal *seal = &params->cache_seal;
+	struct extent_place place;
 	struct core_fault fault = {};
 	uint32_t space = 0;
 	int r;
@@ -243,7 +281,12 @@ int run_cache_seal(struct request *request, const union wire_body *params)
 		return fault_set(request, FAULT_INVALID,
 				 seal->tag > TAG_MASK ? "tag" : "offset",
 				 "offsets have %d bits, tags %d", OFFSET_BITS, TAG_BITS);
+	place.cache = 0;
+	core_extent_at(request->server->core, space, seal->offset, &place);
 	r = core_cache_seal(request->server->core, request->client->session, space,
 			    seal->offset, (uint32_t)seal->tag, &fault);
+	if (!r)
+		hoard_sealed(request->server, place.cache, request->client->session,
+			     seal->offset);
 	return method_answer(request, r, &fault);
 }

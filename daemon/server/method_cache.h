@@ -14,6 +14,12 @@ int run_cache_remove(struct request *request, const union wire_body *params);
 int run_cache_segment(struct request *request, const union wire_body *params);
 int run_cache_seal(struct request *request, const union wire_body *params);
 
+/* A cache that is of this space. */
+int method_cache_slot(struct request *request, uint64_t space_handle, uint64_t handle,
+		      uint32_t *ret_space, uint32_t *ret);
+/* The memory that cache.segment has asked for is there: the cache has it from now on. */
+int cache_leased(struct request *request);
+
 /* One that was removed may have lost its last session: at the next turn. */
 void caches_reap_soon(struct server *server);
 /* Some steps of it. True: there is more to do, at once; else what is left waits for a plan to end. */

@@ -5,6 +5,7 @@
 
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/method_cache.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 
@@ -81,6 +82,8 @@ void method_done(void *userdata, const struct job_outcome *outcome)
 
 	if (r)
 		r = fault_from_system(request, r, &outcome->shortage);
+	else if (request->method == WIRE_CACHE_SEGMENT)
+		r = cache_leased(request);
 	publisher_touch(request->server->publisher);
 	request_finish(request, r, NULL, 0);
 }

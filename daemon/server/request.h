@@ -29,6 +29,7 @@ struct request {
 	bool note;      /* wants no answer */
 	bool record;    /* of a return ring: uncounted, so it may neither wait nor have a job */
 	uint64_t since; /* sweeps that had begun when it came */
+	uint32_t cache; /* of cache.segment, once memory for it is on its way */
 	union wire_body result;
 	struct wire_fault fault;
 	char text[256]; /* of the fault's message */

@@ -20,6 +20,7 @@
 #include "daemon/server/closer.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
@@ -64,6 +65,7 @@ static void backlog(uv_idle_t *idle)
 		request_retry_now(server);
 	more = client_end_some(server);
 	more |= caches_reap(server);
+	more |= hoards_turn(server);
 	if (!more && !server->retry) {
 		server->backlog_active = false;
 		uv_idle_stop(idle);
@@ -90,6 +92,7 @@ static void beat(uv_timer_t *timer)
 	listener_resume(server);
 	scrub_beat(server->scrub);
 	sweeper_beat(server->sweeper);
+	hoards_beat(server);
 	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(server->core, slot + 1)) {
 		struct plan *plan = NULL;
@@ -271,6 +274,8 @@ static int server_start(struct server *server)
 		r = sweeper_new(&server->sweeper, server);
 	if (!r)
 		r = waker_new(&server->waker, server);
+	if (!r)
+		r = hoards_new(&server->hoards, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
@@ -330,6 +335,7 @@ static void server_deinit(struct server *server)
 	uv_run(&server->loop, UV_RUN_DEFAULT);
 	r = uv_loop_close(&server->loop);
 	assert(!r); /* every handle has been closed, or its memory would be used after this */
+	hoards_free(server->hoards);
 	files_deinit(&server->files, server->sys);
 	core_free(server->core);
 	if (server->records)

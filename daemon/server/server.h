@@ -26,6 +26,7 @@ struct alloc;
 struct client;
 struct closer;
 struct connection;
+struct hoards;
 struct inbox;
 struct notify;
 struct parked;
@@ -89,6 +90,7 @@ struct server {
 	struct scrub *scrub;
 	struct sweeper *sweeper;
 	struct waker *waker;
+	struct hoards *hoards;
 	struct connection *connections; /* doubly linked */
 	struct connection *waiting,
 		**waiting_tail; /* of them, those without HELLO: waiting.h */

@@ -11,6 +11,9 @@
  *     nothing to set, to forget, or to be wrong in a thread that is new.
  * G3  SIGSEGV is not caught: an address that is not mapped is our own mistake.
  *
+ * G4  Of a copy, each 8 bytes that are aligned on both sides are one load and one store, so a word
+ *     is old or new.
+ *
  * A thread that blocks SIGBUS is killed by it, guarded or not.
  */
 #pragma once
@@ -24,6 +27,16 @@ int guard_install(void);
 
 /* 0, or -EFAULT: a page was not there, and any part of dst may have been written. */
 int guard_copy(void *dst, const void *src, size_t size);
+
+static inline int guard_load64(const _Atomic uint64_t *at, uint64_t *ret)
+{
+	return guard_copy(ret, (const void *)at, sizeof(*ret));
+}
+
+static inline int guard_store64(_Atomic uint64_t *at, uint64_t value)
+{
+	return guard_copy((void *)at, &value, sizeof(value));
+}
 
 /*
  * The same past the caches, for what is in none and is not read soon. Fenced: who is shown it by a

@@ -61,17 +61,36 @@ int memfd_window(const char *name, uint64_t size, uint32_t page_shift, int *ret_
 	return 0;
 }
 
+int memfd_grow(int fd, uint64_t size)
+{
+	while (fallocate(fd, 0, 0, (off_t)size) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}
+
+int memfd_map_data(int fd, uint64_t size, void **ret)
+{
+	void *memory =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	madvise(memory, size, MADV_DONTDUMP);
+	*ret = memory;
+	return 0;
+}
+
 int memfd_file(const char *name, uint64_t size, enum sys_access clients, int *ret_fd)
 {
 	_cleanup_(closep) int fd = -1;
 	int r;
 
 	r = memfd_new(name, 0, &fd);
+	if (!r)
+		r = memfd_grow(fd, size);
 	if (r)
 		return r;
-	while (fallocate(fd, 0, 0, (off_t)size) < 0)
-		if (errno != EINTR)
-			return -errno;
 	r = seal(fd, clients == SYS_READ ? F_SEAL_SHRINK
 					 : F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	if (r)

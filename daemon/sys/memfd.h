@@ -22,4 +22,8 @@ int memfd_file(const char *name, uint64_t size, enum sys_access clients, int *re
 /* Empty and unsealed, for daemon/sys/reserve.h. */
 int memfd_reserve(uint32_t page_shift, int *ret_fd);
 int memfd_reopen(int fd, enum sys_access access, int *ret_fd);
+/* It is `size` bytes from now on, and committed. */
+int memfd_grow(int fd, uint64_t size);
+/* A window's data, as sys.h says. */
+int memfd_map_data(int fd, uint64_t size, void **ret);
 int memfd_blocks(int fd, uint64_t *ret);

@@ -89,6 +89,13 @@ struct sys_table {
 	int (*file_create)(struct sys *sys, const char *name, uint64_t size,
 			   enum sys_access clients, int *ret_fd, void **ret_memory);
 	void (*file_unmap)(struct sys *sys, void *memory, uint64_t size);
+	/* One of SYS_READ is `size` bytes from now on, committed, and mapped once more. */
+	int (*file_grow)(struct sys *sys, int fd, uint64_t size, void **ret_memory);
+	/*
+	 * A window's data, all of it, to be touched by guard.h alone, and where it is committed; gone
+	 * by file_unmap().
+	 */
+	int (*data_map)(struct sys *sys, int fd, uint64_t size, void **ret_memory);
 	/*
 	 * Pages for a range of a window, from one node; undone if it fails halfway, or if any
 	 * came from elsewhere. *ret is written on -ENOMEM and -ENOSPC only.
@@ -141,7 +148,13 @@ struct sys_table {
 	 * costs time: all of them are a worker's to wake.
 	 */
 	uint32_t (*wake)(struct sys *sys, const _Atomic uint32_t *word, uint32_t most);
-	uint64_t (*now_ns)(struct sys *sys); /* CLOCK_MONOTONIC */
+	uint64_t (*now_ns)(struct sys *sys);     /* CLOCK_MONOTONIC */
+	uint64_t (*machine_ns)(struct sys *sys); /* the machine's time: goes on in a suspend */
+	/*
+	 * A full barrier in all threads of the processes that have registered for it
+	 * (MEMBARRIER_CMD_GLOBAL_EXPEDITED). -EINVAL, -ENOSYS: not here.
+	 */
+	int (*barrier)(struct sys *sys);
 };
 
 /* The kernel itself. */

@@ -1,7 +1,9 @@
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "base/base.h"
@@ -245,6 +247,37 @@ static void real_file_unmap(struct sys *sys, void *memory, uint64_t size)
 	munmap(memory, size);
 }
 
+static int real_file_grow(struct sys *sys, int fd, uint64_t size, void **ret_memory)
+{
+	struct sys_shortage shortage;
+	struct sys_host host;
+	uint64_t had;
+	void *memory;
+	int r;
+
+	r = memfd_blocks(fd, &had);
+	if (!r)
+		r = real_host(sys, &host);
+	if (!r && size > had)
+		r = sys_host_check(&host, size - had, 12, &shortage);
+	if (!r)
+		r = memfd_grow(fd, size);
+	if (r)
+		return r;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+
+	*ret_memory = memory;
+	return 0;
+}
+
+static int real_data_map(struct sys *sys, int fd, uint64_t size, void **ret_memory)
+{
+	(void)sys;
+	return memfd_map_data(fd, size, ret_memory);
+}
+
 static int real_blocks(struct sys *sys, int fd, uint64_t *ret)
 {
 	return memfd_blocks(fd, ret);
@@ -320,6 +353,20 @@ static uint64_t real_now_ns(struct sys *sys)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t real_machine_ns(struct sys *sys)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static int real_barrier(struct sys *sys)
+{
+	(void)sys;
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) < 0 ? -errno : 0;
+}
+
 static const struct sys_table table = {
 	.window_create = real_window_create,
 	.window_destroy = real_window_destroy,
@@ -330,6 +377,8 @@ static const struct sys_table table = {
 	.words_read = real_words_read,
 	.file_create = real_file_create,
 	.file_unmap = real_file_unmap,
+	.file_grow = real_file_grow,
+	.data_map = real_data_map,
 	.commit = real_commit,
 	.punch = real_punch,
 	.scrub = real_scrub,
@@ -344,6 +393,8 @@ static const struct sys_table table = {
 	.peer = real_peer,
 	.wake = real_wake,
 	.now_ns = real_now_ns,
+	.machine_ns = real_machine_ns,
+	.barrier = real_barrier,
 };
 
 int sys_real_new(struct sys **ret)

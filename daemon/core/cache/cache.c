@@ -286,6 +286,11 @@ int cache_index_step(struct cache *cache, struct index_table *ret)
 	return 0;
 }
 
+void cache_clock_set(struct cache *cache, uint64_t clock)
+{
+	index_clock_set(&cache->index, clock);
+}
+
 /* ---- objects ---- */
 
 void cache_fetch(const struct cache *cache, uint64_t hash)

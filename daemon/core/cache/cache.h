@@ -121,6 +121,8 @@ bool cache_index_wants(const struct cache *cache, struct index_layout *ret, bool
 void cache_index_begin(struct cache *cache, struct index_table next);
 /* CACHE_MORE; 0: all have moved, *ret is the former index, which is the shell's again. */
 int cache_index_step(struct cache *cache, struct index_table *ret);
+/* What readers add to their clock (index_head.clock), in ns. */
+void cache_clock_set(struct cache *cache, uint64_t clock);
 
 /* ---- objects ---- */
 

@@ -1,0 +1,183 @@
+#include "daemon/server/errand.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/server.h"
+#include "daemon/sys/guard.h"
+#include "proto/object.h"
+
+/* What the cache answers, as clients know it. */
+static const struct {
+	enum fault_code code;
+	const char *which, *text;
+} refusals[] = {
+	[CACHE_E_PLACE] =
+		{FAULT_REFERENCE, "place",
+		 "that is not behind all that this session has published in a segment "
+		 "that it fills"},
+	[CACHE_E_SIZE] =
+		{FAULT_INVALID, "size",
+		 "size: a header, a key and a value; above 256 KiB in memory of its own"},
+	[CACHE_E_TOO_LARGE] = {FAULT_TOO_LARGE, "capacity", "larger than the cache's capacity"},
+	[CACHE_E_GENERATION] = {FAULT_INVALID, "born", "born: 1 to 16777215"},
+	[CACHE_E_EXISTS] = {FAULT_EXISTS, "key", "there is an object of that key"},
+	[CACHE_E_ABSENT] = {FAULT_NOT_FOUND, "key", "there is no object of that key"},
+	[CACHE_E_CHANGED] = {FAULT_CHANGED, "generation", "it is of another generation by now"},
+};
+
+static void refuse(struct errand_answer *ret, enum fault_code code, const char *which,
+		   const char *text)
+{
+	ret->code = code;
+	ret->which = which;
+	ret->text = text;
+}
+
+static void out_of_memory(struct errand_answer *ret)
+{
+	refuse(ret, FAULT_MEMORY, "objects", "no memory for what is known of one more object");
+}
+
+/*
+ * As a verb of the cache's has answered. What it lacks is had here, or by a job; 0: nothing is
+ * lacking, *ret says the rest.
+ */
+static int settle(struct hoard *hoard, int r, uint64_t now, struct errand_answer *ret)
+{
+	switch (r) {
+	case 0:
+		return 0;
+	case CACHE_MORE:
+		return ERRAND_MORE;
+	case CACHE_E_TEND:
+		r = cache_tend(hoard->cache, now);
+		if (!r)
+			return ERRAND_MORE;
+		if (r != CACHE_E_OBJECTS)
+			break;
+		__attribute__((fallthrough));
+	case CACHE_E_OBJECTS:
+		if (!hoard_error(hoard) && hoard_grows(hoard))
+			return ERRAND_JOB;
+		break;
+	default:
+		assert(r > 0 && r < (int)ARRAY_SIZE(refusals) && refusals[r].code);
+		refuse(ret, refusals[r].code, refusals[r].which, refusals[r].text);
+		if (r == CACHE_E_TOO_LARGE)
+			ret->detail = cache_view(hoard->cache).capacity;
+		return 0;
+	}
+	out_of_memory(ret);
+	return 0;
+}
+
+static void answer_object(struct errand_answer *ret, const struct cache_object *object)
+{
+	ret->generation = object->generation;
+	ret->offset = object->offset;
+}
+
+static int publish(struct client *client, struct hoard *hoard, const struct lane_record *record,
+		   uint64_t now, struct errand_answer *ret)
+{
+	const struct cache_publish publish = {
+		.hash = record->hash,
+		.offset = record->offset,
+		.size = record->size,
+		.expiry = record->expiry,
+		.now = now,
+		.session = client->session,
+		.mode = record->kind >> 8 & 0xff,
+		.generation = record->generation,
+		.born = record->born,
+	};
+	struct cache_object object = {};
+	int r;
+
+	if (publish.mode > LANE_REPLACE) {
+		refuse(ret, FAULT_INVALID, "mode", "mode: 0 put, 1 add, 2 replace");
+		return 0;
+	}
+	r = cache_publish(hoard->cache, &publish, &object);
+	answer_object(ret, &object);
+	return settle(hoard, r, now, ret);
+}
+
+/* Where its header says when it expires; whoever has punched it has spoiled it already. */
+static void store_expiry(struct hoard *hoard, const struct cache_object *object,
+			 uint64_t expiry)
+{
+	const struct server *server = hoard->server;
+	struct object_header *header;
+	struct extent_place place;
+
+	if (!core_extent_at(server->core, hoard->space, object->offset, &place))
+		return;
+	header = (void *)(server->files.windows[place.window].data +
+			  offset_position(object->offset));
+	guard_store64(&header->expiry, expiry);
+}
+
+static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t now,
+		 struct errand_answer *ret)
+{
+	struct cache_object object = {};
+	int r;
+
+	r = cache_touch(hoard->cache, record->hash, record->expiry, now, &object);
+	if (!r)
+		store_expiry(hoard, &object, record->expiry);
+	answer_object(ret, &object);
+	return settle(hoard, r, now, ret);
+}
+
+static void seal(struct client *client, struct hoard *hoard, const struct lane_record *record,
+		 struct errand_answer *ret)
+{
+	struct core_fault fault = {};
+
+	if (record->offset >> OFFSET_BITS || record->generation > TAG_MASK ||
+	    core_cache_seal(client->server->core, client->session, hoard->space, record->offset,
+			    record->generation, &fault))
+		refuse(ret, FAULT_REFERENCE, "segment", "no segment that this session fills");
+	else
+		hoard_sealed(client->server, hoard->slot, client->session, record->offset);
+	server_apply(client->server);
+}
+
+int errand_run(struct client *client, const struct lane_record *record, uint64_t now,
+	       struct errand_answer *ret)
+{
+	struct server *server = client->server;
+	struct hoard *hoard;
+	int r = 0;
+
+	*ret = (struct errand_answer){};
+	hoard = hoard_at(server, record->cache);
+	if (!hoard || !core_cache_has(server->core, record->cache, client->session)) {
+		refuse(ret, FAULT_NOT_FOUND, "cache", "the session has no such cache open");
+		return 0;
+	}
+	switch (record->kind & 0xff) {
+	case LANE_PUBLISH:
+		r = publish(client, hoard, record, now, ret);
+		break;
+	case LANE_DELETE:
+		r = settle(hoard, cache_delete(hoard->cache, record->hash, record->generation),
+			   now, ret);
+		break;
+	case LANE_TOUCH:
+		r = touch(hoard, record, now, ret);
+		break;
+	case LANE_SEAL:
+		seal(client, hoard, record, ret);
+		break;
+	default:
+		refuse(ret, FAULT_METHOD, "kind", "no such kind of record");
+	}
+	return r;
+}

@@ -1,0 +1,32 @@
+/*
+ * Errand - what a record of a lane, or the method of that name, asks of a cache.
+ *
+ * ER1  Nothing of a record is believed: whose it may touch the ledger says, the rest the cache.
+ * ER2  What was done is in the ledger, and where readers see it, when errand_run() returns.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "daemon/server/hoard.h"
+#include "proto/lane.h"
+
+struct client;
+
+enum {
+	ERRAND_MORE = 1, /* others' turn, then the same again: some of it is done */
+	ERRAND_JOB,      /* the same again when a job of the hoard's has ended */
+};
+
+struct errand_answer {
+	uint32_t code;       /* enum fault_code; 0: done */
+	const char *which;   /* of a refusal */
+	const char *text;    /* of it, for a person */
+	uint32_t generation; /* of what is there under the hash, if it is known */
+	uint64_t offset;
+	uint64_t detail; /* CODE_TOO_LARGE: what is not */
+};
+
+/* now: ms of the machine's time. 0: *ret says what became of it; ERRAND_*. */
+int errand_run(struct client *client, const struct lane_record *record, uint64_t now,
+	       struct errand_answer *ret);

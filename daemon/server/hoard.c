@@ -1,0 +1,661 @@
+#include "daemon/server/hoard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/log.h"
+#include "daemon/server/server.h"
+
+enum {
+	HOARDS_MAX = 4096,  /* handles of caches have 12 bits (proto/lane.h) */
+	SLOTS_FIRST = 8192, /* of objects: 24 bytes each */
+	INDEX_FIRST = 4096,
+	HOARDS_A_TURN = 16,
+	STEPS_A_TURN = 4, /* of one hoard, some 100 us each at most */
+};
+
+struct hoards {
+	struct link all, stirred;
+	struct hoard *at[HOARDS_MAX]; /* by the cache's slot */
+};
+
+enum job_kind { JOB_MAKE, JOB_OBJECTS, JOB_INDEX, JOB_DROP };
+
+struct hoard_job {
+	uv_work_t work;
+	struct server *server;
+	struct hoard *hoard;
+	enum job_kind kind;
+	int error;
+	struct hoard_file objects; /* to be made or grown; or dropped */
+	struct hoard_index index, next;
+	struct index_config config;
+	struct cache *cache; /* to be dropped */
+};
+
+/* ---- files ---- */
+
+static void file_drop(struct sys *sys, struct hoard_file *file)
+{
+	if (file->memory)
+		sys->table->file_unmap(sys, file->memory, file->size);
+	if (file->fd >= 0)
+		close(file->fd);
+	*file = HOARD_FILE_NONE;
+}
+
+static void index_drop(struct sys *sys, struct hoard_index *index)
+{
+	file_drop(sys, &index->file);
+	free(index->numbers);
+	*index = HOARD_INDEX_NONE;
+}
+
+static int objects_make(struct hoard_job *job)
+{
+	struct sys *sys = job->server->sys;
+	struct hoard_file *file = &job->objects;
+	int r;
+
+	file->size = object_records_size(SLOTS_FIRST);
+	r = sys->table->file_create(sys, "varbos-objects", file->size, SYS_READ, &file->fd,
+				    &file->memory);
+	if (!r)
+		object_records_init(file->memory);
+	return r;
+}
+
+/* The numbers are touched here, so that the loop finds their pages there. */
+static int index_make(struct hoard_job *job)
+{
+	uint64_t bytes = index_positions(job->config.layout) * sizeof(uint32_t);
+	struct sys *sys = job->server->sys;
+	struct hoard_file *file = &job->index.file;
+	int r;
+
+	file->size = index_file_size(job->config.layout.buckets, job->config.layout.overflow);
+	job->index.numbers = malloc(bytes);
+	if (!job->index.numbers)
+		return -ENOMEM;
+	memset(job->index.numbers, 0, bytes);
+	r = sys->table->file_create(sys, "varbos-index", file->size, SYS_READ, &file->fd,
+				    &file->memory);
+	if (r)
+		return r;
+	job->index.generation = job->config.generation;
+	index_format(file->memory, &job->config);
+	return 0;
+}
+
+static void work_run(uv_work_t *work)
+{
+	struct hoard_job *job = container_of(work, struct hoard_job, work);
+	struct sys *sys = job->server->sys;
+
+	switch (job->kind) {
+	case JOB_MAKE:
+		job->error = objects_make(job);
+		if (!job->error)
+			job->error = index_make(job);
+		break;
+	case JOB_OBJECTS:
+		job->error = sys->table->file_grow(sys, job->objects.fd, job->objects.size,
+						   &job->objects.memory);
+		return; /* what there is is the hoard's, whatever has failed */
+	case JOB_INDEX:
+		job->error = index_make(job);
+		break;
+	case JOB_DROP:
+		cache_free(job->cache);
+		break;
+	}
+	if (!job->error && job->kind != JOB_DROP)
+		return;
+	file_drop(sys, &job->objects);
+	index_drop(sys, &job->index);
+	index_drop(sys, &job->next);
+}
+
+static struct hoard_job *job_new(struct hoard *hoard, enum job_kind kind)
+{
+	struct hoard_job *job = malloc(sizeof(*job));
+
+	if (!job)
+		return NULL;
+	*job = (struct hoard_job){
+		.server = hoard->server,
+		.hoard = hoard,
+		.kind = kind,
+		.objects = HOARD_FILE_NONE,
+		.index = HOARD_INDEX_NONE,
+		.next = HOARD_INDEX_NONE,
+	};
+	return job;
+}
+
+static void work_done(uv_work_t *work, int status);
+
+static void job_queue(struct hoard_job *job)
+{
+	int r;
+
+	job->hoard->jobs++;
+	r = uv_queue_work(&job->server->loop, &job->work, work_run, work_done);
+	assert(!r); /* it fails for want of a function only */
+}
+
+/* Without memory for a job it goes here, slowly, rather than never. */
+static void drop_here(struct hoard *hoard, struct hoard_file *objects,
+		      struct hoard_index *index)
+{
+	file_drop(hoard->server->sys, objects);
+	index_drop(hoard->server->sys, index);
+}
+
+static void drop_later(struct hoard *hoard, struct hoard_file objects, struct hoard_index index)
+{
+	struct hoard_job *job = job_new(hoard, JOB_DROP);
+
+	if (!job) {
+		drop_here(hoard, &objects, &index);
+		return;
+	}
+	job->objects = objects;
+	job->index = index;
+	job_queue(job);
+}
+
+/* ---- their coming and going ---- */
+
+/* What is smaller holds nothing, and is no cache to the data plane. */
+static uint64_t capacity_of(const struct estate_view *view)
+{
+	return u64_max(view->capacity, 1 << OBJECT_SHIFT);
+}
+
+static void hoard_free(struct hoard *hoard)
+{
+	struct sys *sys = hoard->server->sys;
+
+	cache_free(hoard->cache);
+	file_drop(sys, &hoard->objects);
+	index_drop(sys, &hoard->index);
+	index_drop(sys, &hoard->next);
+	list_remove(&hoard->in_all);
+	if (hoard->in_stirred.next)
+		list_remove(&hoard->in_stirred);
+	free(hoard);
+}
+
+/* HD2: its files are closed by a worker, too. */
+static void hoard_go(struct hoard *hoard)
+{
+	struct hoard_job *job;
+
+	if (hoard->jobs)
+		return;
+	if (hoard->objects.fd < 0 || hoard->server->stopping) {
+		hoard_free(hoard);
+		return;
+	}
+	job = job_new(hoard, JOB_DROP);
+	if (!job) {
+		hoard_free(hoard);
+		return;
+	}
+	job->cache = TAKE_PTR(hoard->cache);
+	job->objects = hoard->objects;
+	job->index = hoard->index;
+	job->next = hoard->next;
+	hoard->objects = HOARD_FILE_NONE;
+	hoard->index = hoard->next = HOARD_INDEX_NONE;
+	job_queue(job);
+}
+
+static void hoard_make(struct hoard *hoard)
+{
+	struct sys *sys = hoard->server->sys;
+	struct hoard_job *job = job_new(hoard, JOB_MAKE);
+	uint64_t seed;
+
+	if (!job || getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+		free(job);
+		hoard->error = -ENOMEM;
+		return;
+	}
+	job->config = (struct index_config){
+		.layout = index_layout_for(INDEX_FIRST),
+		.cache = hoard->slot,
+		.generation = 1,
+		.seed = seed,
+		.epoch = 1,
+		.clock = sys->table->machine_ns(sys) - sys->table->now_ns(sys),
+	};
+	hoard->making = true;
+	job_queue(job);
+}
+
+static int made(struct hoard *hoard, struct hoard_job *job)
+{
+	struct server *server = hoard->server;
+	struct estate_view view;
+	struct cache_config config;
+	int r;
+
+	if (!core_cache_view(server->core, hoard->slot, &view))
+		return -ENOENT;
+	config = (struct cache_config){
+		.capacity = capacity_of(&view),
+		.policy = view.policy,
+		.objects = object_records_open(job->objects.memory, job->objects.size),
+		.slots = SLOTS_FIRST,
+		.index = index_table(job->index.file.memory, job->index.numbers),
+		.now = server->sys->table->machine_ns(server->sys) / 1000000,
+	};
+	r = cache_new(&hoard->cache, &config);
+	if (r)
+		return r;
+	hoard->objects = job->objects;
+	hoard->index = job->index;
+	job->objects = HOARD_FILE_NONE;
+	job->index = HOARD_INDEX_NONE;
+	return 0;
+}
+
+static void objects_grown(struct hoard *hoard, struct hoard_job *job)
+{
+	struct hoard_file former = hoard->objects;
+	struct object_records *records =
+		object_records_open(job->objects.memory, job->objects.size);
+	int r;
+
+	assert(records);
+	r = cache_objects(hoard->cache, records, object_records_slots(job->objects.size));
+	assert(!r);
+	former.fd = -1; /* it is the same file */
+	hoard->objects = job->objects;
+	job->objects = HOARD_FILE_NONE;
+	drop_later(hoard, former, HOARD_INDEX_NONE);
+}
+
+static void index_there(struct hoard *hoard, struct hoard_job *job)
+{
+	hoard->next = job->index;
+	job->index = HOARD_INDEX_NONE;
+	cache_index_begin(hoard->cache,
+			  index_table(hoard->next.file.memory, hoard->next.numbers));
+}
+
+static void job_install(struct hoard_job *job)
+{
+	struct hoard *hoard = job->hoard;
+
+	switch (job->kind) {
+	case JOB_MAKE:
+		hoard->making = false;
+		if (!job->error && !hoard->gone)
+			job->error = made(hoard, job);
+		break;
+	case JOB_OBJECTS:
+		hoard->growing = false;
+		if (!job->error && !hoard->gone)
+			objects_grown(hoard, job);
+		else
+			job->objects.fd = -1; /* the hoard's */
+		break;
+	case JOB_INDEX:
+		hoard->indexing = false;
+		if (!job->error && !hoard->gone)
+			index_there(hoard, job);
+		break;
+	case JOB_DROP:
+		break;
+	}
+	if (job->error) {
+		hoard->error = job->error;
+		hoard->short_of_memory = true;
+	}
+	/* What has not been taken. */
+	drop_here(hoard, &job->objects, &job->index);
+}
+
+static void work_done(uv_work_t *work, int status)
+{
+	struct hoard_job *job = container_of(work, struct hoard_job, work);
+	struct hoard *hoard = job->hoard;
+	struct server *server = job->server;
+
+	(void)status; /* nothing is ever cancelled */
+	hoard->jobs--;
+	job_install(job);
+	free(job);
+	if (hoard->gone)
+		hoard_go(hoard);
+	else
+		hoard_stir(hoard);
+	if (!server->stopping)
+		request_retry(server);
+}
+
+int hoards_new(struct hoards **ret, struct server *server)
+{
+	struct hoards *hoards = calloc(1, sizeof(*hoards));
+
+	(void)server;
+	if (!hoards)
+		return -ENOMEM;
+	list_init(&hoards->all);
+	list_init(&hoards->stirred);
+	*ret = hoards;
+	return 0;
+}
+
+void hoards_free(struct hoards *hoards)
+{
+	if (!hoards)
+		return;
+	while (!list_empty(&hoards->all))
+		hoard_free(list_entry(hoards->all.next, struct hoard, in_all));
+	free(hoards);
+}
+
+void hoards_sweep(struct server *server)
+{
+	struct hoards *hoards = server->hoards;
+
+	for (struct link *at = hoards->all.next, *next; at != &hoards->all; at = next) {
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+		struct estate_view view;
+
+		next = at->next;
+		if (hoard->gone || core_cache_view(server->core, hoard->slot, &view))
+			continue;
+		hoard->gone = true;
+		hoards->at[hoard->slot] = NULL;
+		if (hoard->in_stirred.next)
+			list_remove(&hoard->in_stirred);
+		hoard_go(hoard);
+	}
+}
+
+struct hoard *hoard_at(const struct server *server, uint32_t cache)
+{
+	struct hoard *hoard = cache < HOARDS_MAX ? server->hoards->at[cache] : NULL;
+
+	return hoard && hoard->cache ? hoard : NULL;
+}
+
+/* NULL: no memory, or no such cache. */
+static struct hoard *hoard_begin(struct server *server, uint32_t cache)
+{
+	struct hoards *hoards = server->hoards;
+	struct estate_view view;
+	struct hoard *hoard;
+
+	if (cache >= HOARDS_MAX)
+		return NULL;
+	if (hoards->at[cache])
+		return hoards->at[cache];
+	if (!core_cache_view(server->core, cache, &view))
+		return NULL;
+	hoard = malloc(sizeof(*hoard));
+	if (!hoard)
+		return NULL;
+	*hoard = (struct hoard){
+		.server = server,
+		.slot = cache,
+		.space = view.space,
+		.objects = HOARD_FILE_NONE,
+		.index = HOARD_INDEX_NONE,
+		.next = HOARD_INDEX_NONE,
+	};
+	list_append(&hoards->all, &hoard->in_all);
+	hoards->at[cache] = hoard;
+	return hoard;
+}
+
+void hoard_prepare(struct server *server, uint32_t cache)
+{
+	struct hoard *hoard = hoard_begin(server, cache);
+
+	if (hoard && !hoard->cache && !hoard->making)
+		hoard_make(hoard);
+}
+
+int hoard_want(struct request *request, uint32_t cache, struct hoard **ret)
+{
+	struct hoard *hoard = hoard_begin(request->server, cache);
+	int r;
+
+	if (!hoard)
+		return -ENOMEM;
+	if (!hoard->cache) {
+		r = hoard_error(hoard);
+		if (!r && !hoard->making)
+			hoard_make(hoard);
+		return r ? r : REQUEST_BUSY;
+	}
+	*ret = hoard;
+	return 0;
+}
+
+int hoard_error(struct hoard *hoard)
+{
+	int r = hoard->error;
+
+	hoard->error = 0;
+	return r;
+}
+
+/* ---- what it wants ---- */
+
+static void objects_grow(struct hoard *hoard)
+{
+	uint32_t slots = object_records_slots(hoard->objects.size);
+	struct hoard_job *job;
+
+	if (hoard->growing || hoard->short_of_memory || slots == INDEX_NUMBERS)
+		return;
+	job = job_new(hoard, JOB_OBJECTS);
+	if (!job)
+		return;
+	job->objects = (struct hoard_file){
+		.fd = hoard->objects.fd,
+		.size = object_records_size(
+			(uint32_t)u64_min((uint64_t)slots * 2, INDEX_NUMBERS)),
+	};
+	hoard->growing = true;
+	job_queue(job);
+}
+
+static void index_another(struct hoard *hoard)
+{
+	const struct index_head *head = hoard->index.file.memory;
+	struct index_layout layout;
+	struct hoard_job *job;
+	uint64_t seed = head->seed;
+	bool other;
+
+	if (hoard->indexing || hoard->short_of_memory ||
+	    !cache_index_wants(hoard->cache, &layout, &other))
+		return;
+	if (other && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		return;
+	job = job_new(hoard, JOB_INDEX);
+	if (!job)
+		return;
+	job->config = (struct index_config){
+		.layout = layout,
+		.cache = hoard->slot,
+		.generation = hoard->index.generation + 1,
+		.seed = seed,
+		.epoch = atomic_load_explicit(&head->epoch, memory_order_relaxed),
+		.clock = atomic_load_explicit(&head->clock, memory_order_relaxed),
+	};
+	hoard->indexing = true;
+	job_queue(job);
+}
+
+/* True: it has not moved all. */
+static bool index_move(struct hoard *hoard)
+{
+	struct hoard_index former = hoard->index;
+	struct index_table table;
+
+	if (cache_index_step(hoard->cache, &table))
+		return true;
+	hoard->index = hoard->next;
+	hoard->next = HOARD_INDEX_NONE;
+	drop_later(hoard, HOARD_FILE_NONE, former);
+	return false;
+}
+
+/* Terms that could not be had while others came true. */
+static void follow_policy(struct hoard *hoard)
+{
+	struct estate_view view;
+
+	if (core_cache_view(hoard->server->core, hoard->slot, &view) &&
+	    view.policy != cache_view(hoard->cache).policy)
+		cache_switch(hoard->cache, view.policy); /* else: at the next beat */
+}
+
+/* A step of what is to be done here. */
+static bool hoard_step(struct hoard *hoard)
+{
+	struct server *server = hoard->server;
+	uint32_t wants = cache_wants(hoard->cache);
+	bool more = false;
+
+	if (wants & CACHE_WANTS_TEND)
+		more |= !cache_tend(hoard->cache,
+				    server->sys->table->machine_ns(server->sys) / 1000000);
+	if (wants & CACHE_WANTS_OBJECTS)
+		objects_grow(hoard);
+	if (wants & CACHE_WANTS_INDEX)
+		index_another(hoard);
+	if (wants & CACHE_WANTS_MOVE)
+		more |= index_move(hoard);
+	if (wants & CACHE_WANTS_ROOM)
+		more |= cache_room(hoard->cache) == CACHE_MORE;
+	if (wants & CACHE_WANTS_SWITCH && !cache_switch_step(hoard->cache))
+		follow_policy(hoard);
+	more |= (cache_wants(hoard->cache) & CACHE_WANTS_SWITCH) != 0;
+	return more;
+}
+
+void hoard_stir(struct hoard *hoard)
+{
+	if (!hoard->cache || hoard->gone || hoard->in_stirred.next ||
+	    !cache_wants(hoard->cache))
+		return;
+	list_append(&hoard->server->hoards->stirred, &hoard->in_stirred);
+	server_more(hoard->server);
+}
+
+bool hoards_turn(struct server *server)
+{
+	struct hoards *hoards = server->hoards;
+
+	for (uint32_t n = 0; n < HOARDS_A_TURN && !list_empty(&hoards->stirred); n++) {
+		struct hoard *hoard =
+			list_entry(hoards->stirred.next, struct hoard, in_stirred);
+		uint32_t steps = 0;
+		bool more;
+
+		list_remove(&hoard->in_stirred);
+		do
+			more = hoard_step(hoard);
+		while (more && ++steps < STEPS_A_TURN);
+		if (more)
+			list_append(&hoards->stirred, &hoard->in_stirred);
+	}
+	return !list_empty(&hoards->stirred);
+}
+
+void hoards_beat(struct server *server)
+{
+	struct sys *sys = server->sys;
+	uint64_t clock = sys->table->machine_ns(sys) - sys->table->now_ns(sys);
+
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		hoard->short_of_memory = false;
+		if (!hoard->cache || hoard->gone)
+			continue;
+		cache_clock_set(hoard->cache, clock);
+		follow_policy(hoard);
+		hoard_stir(hoard);
+	}
+}
+
+bool hoard_grows(struct hoard *hoard)
+{
+	if (!hoard->growing)
+		objects_grow(hoard);
+	return hoard->growing;
+}
+
+/* ---- what the ledger has decided ---- */
+
+int hoard_leased(struct server *server, uint32_t space, uint64_t offset)
+{
+	struct extent_place place;
+	struct hoard *hoard;
+	int r;
+
+	if (!core_extent_at(server->core, space, offset, &place) || !place.cache)
+		return -ENOENT;
+	hoard = hoard_at(server, place.cache);
+	if (!hoard)
+		return -ENOENT;
+	r = cache_segment(hoard->cache, place.session, offset,
+			  (uint64_t)place.count << SLICE_SHIFT, place.kind == EXTENT_OBJECT);
+	return r > 0 ? -EEXIST : r;
+}
+
+void hoard_sealed(struct server *server, uint32_t cache, uint32_t session, uint64_t offset)
+{
+	struct hoard *hoard = hoard_at(server, cache);
+
+	if (!hoard)
+		return;
+	cache_seal(hoard->cache, session, offset);
+	hoard_stir(hoard);
+}
+
+void hoards_left(struct server *server, uint32_t space, uint32_t cache, uint32_t session)
+{
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->cache || hoard->gone || (space && hoard->space != space) ||
+		    (cache && hoard->slot != cache))
+			continue;
+		cache_session_end(hoard->cache, session);
+		hoard_stir(hoard);
+	}
+}
+
+void hoard_changed(struct server *server, uint32_t cache)
+{
+	struct hoard *hoard = hoard_at(server, cache);
+	struct estate_view view;
+
+	if (!hoard || !core_cache_view(server->core, cache, &view))
+		return;
+	if (capacity_of(&view) != cache_view(hoard->cache).capacity)
+		cache_resize(hoard->cache, capacity_of(&view));
+	follow_policy(hoard);
+	hoard_stir(hoard);
+}

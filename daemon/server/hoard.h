@@ -1,0 +1,84 @@
+/*
+ * Hoard - the data plane of one cache as it lives in the server: its files, and what goes on there.
+ *
+ * HD1  A hoard's decisions are the pure cache's (daemon/core/cache/cache.h), on the loop's thread.
+ *      Workers make, grow and close its files; the loop swaps pointers to what they made.
+ * HD2  It is there from the first use of its cache on, and goes with the cache, after its workers.
+ * HD3  What goes on in steps is done at the loop's turns: each hoard that has something to do a
+ *      little, then the next.
+ * HD4  What fails for want of memory is tried again at the next beat, or when somebody needs it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/cache/cache.h"
+#include "daemon/core/list.h"
+#include "daemon/server/request.h"
+
+struct client;
+struct hoards;
+struct server;
+
+struct hoard_file {
+	int fd; /* -1: there is none */
+	void *memory;
+	uint64_t size;
+};
+
+#define HOARD_FILE_NONE ((struct hoard_file){.fd = -1})
+
+struct hoard_index {
+	struct hoard_file file;
+	uint32_t *numbers; /* of its entries */
+	uint64_t generation;
+};
+
+#define HOARD_INDEX_NONE ((struct hoard_index){.file = HOARD_FILE_NONE})
+
+struct hoard {
+	struct link in_all, in_stirred; /* of struct hoards; the latter zeroed: it is in none */
+	struct server *server;
+	uint32_t slot, space; /* of the ledger */
+	struct cache *cache;  /* NULL: not made yet */
+	struct hoard_file objects;
+	struct hoard_index index, next; /* next: none, unless objects move on to it */
+	uint32_t jobs;                  /* of workers, under way */
+	bool making, growing, indexing;
+	bool short_of_memory; /* no more jobs until the next beat */
+	bool gone;            /* its cache: it goes with its last job */
+	int error;            /* of the last job that failed, until somebody was told */
+};
+
+int hoards_new(struct hoards **ret, struct server *server);
+/* No worker of its may be under way. */
+void hoards_free(struct hoards *hoards);
+
+/* HD3. True: there is more to do. */
+bool hoards_turn(struct server *server);
+void hoards_beat(struct server *server);
+/* Those whose caches are no more go: before a slot of the ledger can be another's. */
+void hoards_sweep(struct server *server);
+
+/* Of a cache that there is; NULL: it has no data plane yet. */
+struct hoard *hoard_at(const struct server *server, uint32_t cache);
+/* So that there will be one. */
+void hoard_prepare(struct server *server, uint32_t cache);
+/* For a request: 0, or REQUEST_BUSY while it is being made, or -errno. */
+int hoard_want(struct request *request, uint32_t cache, struct hoard **ret);
+
+/* It may have something to do. */
+void hoard_stir(struct hoard *hoard);
+/* A job has failed since this was asked last: why. 0: none has. */
+int hoard_error(struct hoard *hoard);
+/* Will a job of its end, after which it may be able to do more? One is begun, if need be. */
+bool hoard_grows(struct hoard *hoard);
+
+/* The ledger has given its session, or nobody, this memory, or it is sealed. */
+int hoard_leased(struct server *server, uint32_t space, uint64_t offset);
+void hoard_sealed(struct server *server, uint32_t cache, uint32_t session, uint64_t offset);
+/* The session has closed the cache; or all caches of the space (cache 0), or all (space 0). */
+void hoards_left(struct server *server, uint32_t space, uint32_t cache, uint32_t session);
+/* Terms of the cache were changed. */
+void hoard_changed(struct server *server, uint32_t cache);

@@ -1,0 +1,214 @@
+#include "tests/integration/hoarder.h"
+
+#include <check.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "proto/layout.h"
+
+static void must(const struct peer *peer, bool done)
+{
+	ck_assert_msg(done, "%llu: %.*s", (unsigned long long)peer->answer.fault.code,
+		      (int)peer->answer.fault.message.size, peer->answer.fault.message.data);
+}
+
+void hoarder_open(struct hoarder *hoarder, const char *socket, const char *space,
+		  const char *cache, uint64_t capacity)
+{
+	struct peer *peer = &hoarder->peer;
+
+	memset(hoarder, 0, sizeof(*hoarder));
+	hoarder->lanes_fd = -1;
+	peer_open(peer, socket);
+	hoarder->space = peer_open_space(peer, space);
+	must(peer, peer_call(peer, WIRE_CACHE_OPEN,
+			     &(struct wire_cache_open){.space = hoarder->space,
+						       .name = wire_str(cache),
+						       .capacity = capacity}));
+	hoarder->cache = peer->answer.body.cache_opened.cache;
+}
+
+static void index_unmap(struct hoarder *hoarder)
+{
+	if (hoarder->index)
+		munmap(hoarder->index, hoarder->index_size);
+	hoarder->index = NULL;
+}
+
+void hoarder_close(struct hoarder *hoarder)
+{
+	index_unmap(hoarder);
+	if (hoarder->data)
+		munmap(hoarder->data, hoarder->window_size);
+	if (hoarder->lanes)
+		munmap(hoarder->lanes, hoarder->lanes_size);
+	if (hoarder->lanes_fd >= 0)
+		close(hoarder->lanes_fd);
+	if (hoarder->bell)
+		munmap((void *)hoarder->bell, sizeof(*hoarder->bell));
+	peer_close(&hoarder->peer);
+}
+
+static void window_map(struct hoarder *hoarder, uint32_t window)
+{
+	struct peer *peer = &hoarder->peer;
+
+	if (hoarder->data && hoarder->window == window)
+		return;
+	if (hoarder->data)
+		munmap(hoarder->data, hoarder->window_size);
+	must(peer,
+	     peer_call(peer, WIRE_WINDOW_OPEN,
+		       &(struct wire_window_open){.space = hoarder->space, .window = window}));
+	hoarder->window = window;
+	hoarder->window_size = peer->answer.body.window_opened.size;
+	hoarder->data = mmap(NULL, hoarder->window_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     peer->fds[0], 0);
+	ck_assert_ptr_ne(hoarder->data, MAP_FAILED);
+	close(peer->fds[0]);
+	close(peer->fds[1]);
+}
+
+struct object_header *hoarder_at(struct hoarder *hoarder, uint64_t offset)
+{
+	window_map(hoarder, offset_window(offset));
+	return (void *)(hoarder->data + offset_position(offset));
+}
+
+void hoarder_lease(struct hoarder *hoarder, uint64_t size)
+{
+	struct peer *peer = &hoarder->peer;
+
+	if (hoarder->size)
+		must(peer, peer_call(peer, WIRE_CACHE_SEAL,
+				     &(struct wire_cache_seal){.space = hoarder->space,
+							       .offset = hoarder->segment,
+							       .tag = hoarder->tag}));
+	must(peer, peer_call(peer, WIRE_CACHE_SEGMENT,
+			     &(struct wire_cache_segment){.space = hoarder->space,
+							  .cache = hoarder->cache,
+							  .size = size,
+							  .object = size > CHUNK_BYTES}));
+	hoarder->segment = peer->answer.body.extent_alloced.offset;
+	hoarder->tag = peer->answer.body.extent_alloced.tag;
+	hoarder->size = peer->answer.body.extent_alloced.size;
+	hoarder->filled = hoarder->segment ? 0 : 1 << OBJECT_SHIFT; /* no object is at 0 */
+	window_map(hoarder, offset_window(hoarder->segment));
+}
+
+uint64_t key_hash(const char *key)
+{
+	uint64_t hash = 14695981039346656037ULL;
+
+	for (; *key; key++)
+		hash = (hash ^ (unsigned char)*key) * 1099511628211ULL;
+	return hash;
+}
+
+uint64_t hoarder_write(struct hoarder *hoarder, const char *key, const void *value,
+		       uint64_t size, uint64_t expiry, uint64_t *ret_size)
+{
+	const struct object_sizes sizes = {.value = size, .key = (uint32_t)strlen(key)};
+	uint64_t bytes = object_size(hoarder->segment + hoarder->filled, sizes), offset;
+	struct object_header *header;
+
+	if (hoarder->filled + bytes > hoarder->size) {
+		hoarder_lease(hoarder, u64_max(bytes + 64, SLICE_BYTES));
+		bytes = object_size(hoarder->segment, sizes);
+	}
+	offset = hoarder->segment + hoarder->filled;
+	header = hoarder_at(hoarder, offset);
+	*header = (struct object_header){
+		.expiry = expiry,
+		.sizes = object_sizes_pack(sizes),
+		.birth =
+			object_birth_pack((struct object_birth){.generation = ++hoarder->born}),
+	};
+	memcpy(header + 1, key, sizes.key);
+	memcpy((char *)header + object_value_at(offset, sizes), value, size);
+	hoarder->filled += (bytes + 15) & ~(uint64_t)15;
+	*ret_size = bytes;
+	return offset;
+}
+
+bool hoarder_put(struct hoarder *hoarder, const char *key, const void *value, uint64_t size)
+{
+	uint64_t bytes, offset = hoarder_write(hoarder, key, value, size, 0, &bytes);
+
+	return peer_call(&hoarder->peer, WIRE_CACHE_PUBLISH,
+			 &(struct wire_cache_publish){.space = hoarder->space,
+						      .cache = hoarder->cache,
+						      .hash = key_hash(key),
+						      .offset = offset,
+						      .size = bytes,
+						      .born = hoarder->born});
+}
+
+bool hoarder_delete(struct hoarder *hoarder, const char *key)
+{
+	return peer_call(&hoarder->peer, WIRE_CACHE_DELETE,
+			 &(struct wire_cache_delete){.space = hoarder->space,
+						     .cache = hoarder->cache,
+						     .hash = key_hash(key)});
+}
+
+static void index_map(struct hoarder *hoarder, uint64_t generation)
+{
+	struct peer *peer = &hoarder->peer;
+
+	index_unmap(hoarder);
+	must(peer, peer_call(peer, WIRE_CACHE_INDEX,
+			     &(struct wire_cache_index){.space = hoarder->space,
+							.cache = hoarder->cache,
+							.generation = generation}));
+	hoarder->index_size = peer->answer.body.cache_index_opened.size;
+	hoarder->generation = peer->answer.body.cache_index_opened.generation;
+	ck_assert_uint_ge(hoarder->generation, generation);
+	hoarder->index =
+		mmap(NULL, hoarder->index_size, PROT_READ, MAP_SHARED, peer->fds[0], 0);
+	ck_assert_ptr_ne(hoarder->index, MAP_FAILED);
+	close(peer->fds[0]);
+	ck_assert(index_view_open(&hoarder->view, hoarder->index, hoarder->index_size));
+}
+
+uint64_t hoarder_find(struct hoarder *hoarder, const char *key)
+{
+	struct index_walk walk;
+	enum index_answer answer;
+
+	if (!hoarder->index)
+		index_map(hoarder, 0);
+	for (;;) {
+		index_walk_begin(&walk, &hoarder->view, key_hash(key), &hoarder->hazard,
+				 (uint32_t)hoarder->space);
+		while ((answer = index_walk_next(&walk, true)) == INDEX_OFFERED) {
+			struct object_header *header = hoarder_at(hoarder, walk.offset);
+
+			if (object_sizes_unpack(header->sizes).key == strlen(key) &&
+			    !memcmp(header + 1, key, strlen(key)))
+				return walk.offset;
+		}
+		if (answer == INDEX_MISS)
+			return 0;
+		index_map(hoarder, hoarder->generation + 1);
+	}
+}
+
+struct wire_cache_row hoarder_row(struct hoarder *hoarder)
+{
+	struct wire_page_after page = {};
+
+	do {
+		const struct wire_cache_row *rows;
+
+		must(&hoarder->peer, peer_call(&hoarder->peer, WIRE_CACHE_LIST, &page));
+		rows = hoarder->peer.answer.body.cache_rows.rows.rows;
+		for (uint32_t i = 0; i < hoarder->peer.answer.body.cache_rows.rows.count; i++)
+			if (rows[i].cache == hoarder->cache)
+				return rows[i];
+		page.after = hoarder->peer.answer.body.cache_rows.next;
+	} while (page.after);
+	ck_abort_msg("the cache is not listed");
+}

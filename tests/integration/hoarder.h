@@ -1,0 +1,58 @@
+/*
+ * Hoarder - a peer that has a cache open: it fills segments and reads the index, as the library
+ * does, and as it does not.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "proto/index_read.h"
+#include "proto/lane.h"
+#include "proto/object.h"
+#include "tests/integration/peer.h"
+
+struct hoarder {
+	struct peer peer;
+	uint64_t space, cache;
+	/* The segment that it fills, and its window's data. */
+	uint64_t segment, tag, filled, size;
+	char *data;
+	uint32_t window;
+	uint64_t window_size;
+	/* An index of the cache. */
+	void *index;
+	uint64_t index_size, generation;
+	struct index_view view;
+	_Atomic uint64_t hazard; /* of reads */
+	/* Its lanes. */
+	struct lane *lanes;
+	int lanes_fd;
+	uint64_t lanes_size;
+	const struct bell *bell;
+	uint32_t born;
+};
+
+/* Opens the space and the cache of that name, made for so many bytes if there is none. */
+void hoarder_open(struct hoarder *hoarder, const char *socket, const char *space,
+		  const char *cache, uint64_t capacity);
+void hoarder_close(struct hoarder *hoarder);
+
+/* Another segment, and room in it for so many bytes; the one before is sealed. */
+void hoarder_lease(struct hoarder *hoarder, uint64_t size);
+/* Writes an object into its segment (another one, if need be): where it is. */
+uint64_t hoarder_write(struct hoarder *hoarder, const char *key, const void *value,
+		       uint64_t size, uint64_t expiry, uint64_t *ret_size);
+/* The bytes of an object in a window that it has mapped. */
+struct object_header *hoarder_at(struct hoarder *hoarder, uint64_t offset);
+
+uint64_t key_hash(const char *key);
+/* Where the object of this key is; 0: nowhere. It stays pinned by `hazard`. */
+uint64_t hoarder_find(struct hoarder *hoarder, const char *key);
+
+/* A put by the method cache.publish; true if it is done. */
+bool hoarder_put(struct hoarder *hoarder, const char *key, const void *value, uint64_t size);
+bool hoarder_delete(struct hoarder *hoarder, const char *key);
+
+/* The cache's row of cache.list. */
+struct wire_cache_row hoarder_row(struct hoarder *hoarder);
