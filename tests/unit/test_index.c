@@ -12,7 +12,16 @@
 #include "base/base.h"
 #include "tests/unit/index_map.h"
 
-enum { ROUNDS = 5, STEPS = 2000 };
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN true
+#elif defined(__has_feature)
+#define UNDER_TSAN __has_feature(thread_sanitizer)
+#else
+#define UNDER_TSAN false
+#endif
+
+/* There is but one thread. */
+enum { ROUNDS = 5, STEPS = UNDER_TSAN ? 1000 : 2000 };
 
 static struct index_map map;
 
@@ -82,13 +91,156 @@ START_TEST(random_steps_match_a_naive_table)
 }
 END_TEST
 
+/* ---- larger ones ---- */
+
+static struct index big;
+static uint64_t *hashes;
+static uint64_t generation;
+
+static struct index_table table_new(struct index_layout layout, uint64_t seed)
+{
+	struct index_config config = {
+		.layout = layout, .generation = ++generation, .seed = seed, .epoch = 1};
+	void *file = calloc(1, index_file_size(layout.buckets, layout.overflow));
+	uint32_t *numbers = malloc(index_positions(layout) * sizeof(*numbers));
+
+	ck_assert(file && numbers);
+	index_format(file, &config);
+	return index_table(file, numbers);
+}
+
+static void table_free(struct index_table table)
+{
+	free(table.head);
+	free(table.numbers);
+}
+
+static void big_new(uint64_t objects, uint32_t room)
+{
+	hashes = calloc(room, sizeof(*hashes));
+	ck_assert_ptr_nonnull(hashes);
+	generation = 0;
+	index_init(&big, table_new(index_layout_for(objects), 1),
+		   (struct index_records){hashes, sizeof(*hashes)});
+}
+
+static void big_free(void)
+{
+	table_free(big.now);
+	table_free(big.next);
+	free(hashes);
+}
+
+/* As a host does it: the next index is there some time after it was wanted. */
+static void move_on_if_wanted(uint64_t *wanted_at, uint64_t now, uint64_t late)
+{
+	struct index_layout layout;
+	uint32_t number;
+	bool seed;
+
+	if (big.next.head) {
+		ck_assert_int_eq(index_next_step(&big, 1, &number), 0);
+		if (index_next_done(&big))
+			table_free(index_next_end(&big));
+		return;
+	}
+	if (!index_wants(&big, &layout, &seed))
+		return;
+	if (!*wanted_at)
+		*wanted_at = now;
+	if (now < *wanted_at + late)
+		return;
+	index_next_begin(&big, table_new(layout, seed ? now : big.now.seed));
+	*wanted_at = 0;
+}
+
+START_TEST(an_index_that_fills_up_has_moved_on_before_it_is_full)
+{
+	enum { OBJECTS = 40000 };
+	uint64_t state = seed_of_run(), count, wanted_at = 0, moved = 0;
+
+	big_new(1, OBJECTS);
+	for (uint32_t i = 0; i < OBJECTS; ++i) {
+		hashes[i] = (uint64_t)rnd(&state, UINT32_MAX) << 32 | rnd(&state, UINT32_MAX);
+		ck_assert_msg(!index_insert(&big, hashes[i], i, (uint64_t)i << 4, 0),
+			      "no room for %u of seed %" PRIu64, i, state);
+		moved += big.next.head && !big.moved;
+		move_on_if_wanted(&wanted_at, i, i / 100);
+	}
+	ck_assert_uint_gt(moved, 5);
+	ck_assert_pstr_eq(index_check(&big, &count), NULL);
+	ck_assert_uint_eq(count, OBJECTS);
+	big_free();
+}
+END_TEST
+
+START_TEST(a_file_takes_at_most_thirteen_bytes_for_each_object_it_is_for)
+{
+	for (uint64_t objects = 10000; objects < 1000000000; objects *= 3) {
+		struct index_layout layout = index_layout_for(objects);
+		uint64_t size = index_file_size(layout.buckets, layout.overflow);
+
+		ck_assert_uint_eq(size % 4096, 0);
+		ck_assert_uint_le(size, objects * 25 / 2 + 8192);
+		ck_assert_uint_le(index_positions(layout) * sizeof(uint32_t),
+				  objects * 11 / 2 + 4096);
+	}
+}
+END_TEST
+
+START_TEST(keys_that_crowd_one_bucket_are_answered_by_another_seed)
+{
+	enum { FLOOD = 64, OBJECTS = 2000 };
+	uint64_t state = seed_of_run(), wanted_at = 0, count;
+	struct index_layout layout;
+	uint32_t number, full = 0;
+	bool seed = false;
+
+	big_new(OBJECTS * 2, OBJECTS);
+	layout = big.now.layout;
+	for (uint32_t i = 0; i < OBJECTS; ++i) {
+		hashes[i] = (uint64_t)rnd(&state, UINT32_MAX) << 32 | rnd(&state, UINT32_MAX);
+		/* A bucket's worth of keys with one tag, of who knows the seed. */
+		while (i < FLOOD && (index_mix(hashes[i], 1, layout.buckets).bucket ||
+				     index_mix(hashes[i], 1, layout.buckets).tag % 64 > 1))
+			hashes[i] = (uint64_t)rnd(&state, UINT32_MAX) << 32 |
+				    rnd(&state, UINT32_MAX);
+		while (index_insert(&big, hashes[i], i, (uint64_t)i << 4, 0)) {
+			struct index_at at;
+
+			number = index_rival(&big, hashes[i]);
+			ck_assert(index_find(&big, hashes[number], &at));
+			index_remove(&big, &at);
+			++full;
+		}
+		if (i < FLOOD)
+			continue;
+		if (i == FLOOD) {
+			ck_assert_uint_gt(full, 0);
+			ck_assert(index_wants(&big, &layout, &seed) && seed);
+			ck_assert_uint_eq(layout.buckets, big.now.layout.buckets);
+		}
+		move_on_if_wanted(&wanted_at, i, 0);
+	}
+	ck_assert_pstr_eq(index_check(&big, &count), NULL);
+	ck_assert_uint_eq(count, OBJECTS - full);
+	ck_assert_uint_ne(big.now.seed, 1);
+	ck_assert_ptr_null(big.next.head);
+	ck_assert(!index_wants(&big, &layout, &seed));
+	big_free();
+}
+END_TEST
+
 static Suite *index_suite(void)
 {
 	Suite *suite = suite_create("index");
 	TCase *tcase = tcase_create("index");
 
 	tcase_set_timeout(tcase, 60);
-	tcase_add_loop_test(tcase, random_steps_match_a_naive_table, 0, 4);
+	tcase_add_loop_test(tcase, random_steps_match_a_naive_table, 0, UNDER_TSAN ? 1 : 4);
+	tcase_add_test(tcase, an_index_that_fills_up_has_moved_on_before_it_is_full);
+	tcase_add_test(tcase, a_file_takes_at_most_thirteen_bytes_for_each_object_it_is_for);
+	tcase_add_test(tcase, keys_that_crowd_one_bucket_are_answered_by_another_seed);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

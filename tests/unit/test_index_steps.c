@@ -39,7 +39,7 @@ static void stepped_fence(void);
 enum { KEYS = 128, PLACES = 256, EVENTS = 256, CHOICES = 64, SPACE = 5, NOWHERE = 0 };
 
 /* Who looks for something when the daemon dies began so many events before at most. */
-enum { BEFORE = 4 };
+enum { BEFORE = 16 };
 
 enum event_kind { STORED, WRITTEN, FREED };
 
@@ -261,6 +261,7 @@ static unsigned position; /* so many events have happened */
 static bool with_fence, with_membarrier;
 static const char *complaint;
 
+static uint32_t tag; /* that it looks for */
 static struct index_walk *walking;
 static jmp_buf anew;
 static const _Atomic uint64_t *last_load;
@@ -325,9 +326,19 @@ static void play_until(unsigned end)
 		;
 }
 
+/* An entry as a reader sees it who looks for another tag is none. */
+static uint64_t seen(const _Atomic uint64_t *word, uint64_t value)
+{
+	bool is_entry = (uintptr_t)word % sizeof(struct index_bucket);
+
+	return is_entry && (uint16_t)value != tag ? 0 : value;
+}
+
 static bool matters(const struct event *event, const _Atomic uint64_t *word, uint32_t place)
 {
-	return event->kind == STORED ? event->word == word : event->place == place;
+	if (event->kind != STORED)
+		return event->place == place;
+	return event->word == word && seen(word, event->value) != seen(word, event->was);
 }
 
 static void play_back(void)
@@ -408,6 +419,7 @@ static uint32_t look_up(const struct index_view *views, uint32_t key)
 
 	for (unsigned i = 0;; ++i) {
 		walking = NULL;
+		tag = index_mix(hashes[key], views[i].seed, views[i].n_buckets).tag;
 		index_walk_begin(&walk, &views[i], hashes[key], &hazard, SPACE);
 		walking = &walk;
 		while ((answer = index_walk_next(&walk, with_fence)) == INDEX_OFFERED) {
