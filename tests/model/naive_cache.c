@@ -15,7 +15,7 @@ uint64_t next(void)
 
 uint32_t naive_find(uint64_t hash)
 {
-	for (uint32_t i = 0; i < NUMBERS; ++i)
+	for (uint32_t i = 0; i < m.slots; ++i)
 		if (m.objects[i].there && m.objects[i].hash == hash)
 			return i;
 	return NUMBER_NONE;
@@ -254,7 +254,7 @@ void naive_reclaimed(struct segment_run run)
 
 bool naive_lives(const struct naive_segment *segment)
 {
-	for (uint32_t i = 0; i < NUMBERS; ++i)
+	for (uint32_t i = 0; i < m.slots; ++i)
 		if (m.objects[i].there && m.objects[i].offset >= segment->base &&
 		    m.objects[i].offset < segment->base + segment->size)
 			return true;

@@ -94,6 +94,9 @@ static inline bool one_in(uint64_t n)
 	return !below(n);
 }
 
+/* Random steps, each between these two, for some seeds, or for VARBOS_SEED. An exit status. */
+int naive_run(uint64_t steps, void (*before)(void), void (*after)(void));
+
 /* ---- what a verb should do ---- */
 
 uint32_t naive_find(uint64_t hash);         /* a number, or NUMBER_NONE */
@@ -110,6 +113,17 @@ void naive_policy(uint32_t policy);
 
 /* Compares all; and cache_check(). */
 void naive_compare(void);
+/*
+ * A cache made of copies of what there is, or was: recovered, checked, and compared with what was
+ * there before the step and is now. An index that is spoiled is repaired, or replaced.
+ */
+struct naive_image {
+	void *objects, *index, *next; /* next: NULL, if there is none */
+	uint32_t slots;
+};
+void naive_image_take(struct naive_image *ret);
+void naive_image_free(struct naive_image *image);
+void naive_recover(const struct naive_image *image, const struct naive_object *before);
 /* A run of slices came back: rightly? */
 void naive_reclaimed(struct segment_run run);
 bool naive_lives(const struct naive_segment *segment); /* has it an object? */

@@ -60,7 +60,7 @@ void cache_object_of(const struct cache *cache, uint32_t number, struct cache_ob
 
 /* ---- making one ---- */
 
-static struct index_records records_of(const struct cache *cache)
+struct index_records cache_index_records(const struct cache *cache)
 {
 	return (struct index_records){.first = object_records_at(cache->objects),
 				      .stride = sizeof(struct object_record)};
@@ -83,7 +83,7 @@ static uint32_t unit_shift_for(uint64_t capacity)
 	return shift;
 }
 
-int cache_new(struct cache **ret, const struct cache_config *config)
+int cache_make(struct cache **ret, const struct cache_config *config, uint32_t numbers)
 {
 	const struct policy *policy = policy_at(config->policy);
 	_cleanup_(cache_freep) struct cache *cache = NULL;
@@ -101,23 +101,34 @@ int cache_new(struct cache **ret, const struct cache_config *config)
 	cache->unit_shift = unit_shift_for(config->capacity);
 	cache->objects = config->objects;
 	cache->slots = config->slots;
-	cache->epoch = 1;
 	numbers_init(&cache->numbers);
 	segments_init(&cache->segments);
-	r = numbers_grow(&cache->numbers, (uint32_t)u64_min(cache->slots, NUMBERS_FIRST));
+	r = numbers_grow(&cache->numbers, numbers);
 	if (r)
 		return r;
 	policies.host = cache;
 	policies.capacity = cache->capacity >> cache->unit_shift;
-	policies.objects = cache->numbers.room;
+	policies.objects = numbers;
 	r = eviction_init(&cache->eviction, policy, &policies);
 	if (r) {
 		cache->eviction.policy = NULL;
 		return r;
 	}
-	index_init(&cache->index, config->index, records_of(cache));
-	hints_set(cache);
 	*ret = TAKE_PTR(cache);
+	return 0;
+}
+
+int cache_new(struct cache **ret, const struct cache_config *config)
+{
+	struct cache *cache;
+	int r;
+
+	r = cache_make(&cache, config, (uint32_t)u64_min(config->slots, NUMBERS_FIRST));
+	if (r)
+		return r;
+	index_init(&cache->index, config->index, cache_index_records(cache));
+	hints_set(cache);
+	*ret = cache;
 	return 0;
 }
 
@@ -186,7 +197,7 @@ int cache_objects(struct cache *cache, struct object_records *objects, uint32_t 
 		return -EINVAL;
 	cache->objects = objects;
 	cache->slots = slots;
-	cache->index.records = records_of(cache);
+	cache->index.records = cache_index_records(cache);
 	return 0;
 }
 
@@ -403,7 +414,7 @@ static void index_add(struct cache *cache, uint64_t hash, uint32_t number, uint6
 	}
 }
 
-static void policy_add(struct cache *cache, uint32_t number, bool accessed)
+void policy_add(struct cache *cache, uint32_t number, bool accessed)
 {
 	struct policy_object object = cache_policy_object(cache, number);
 
@@ -429,6 +440,8 @@ static void publish_at(struct cache *cache, const struct cache_publish *publish,
 		word.version =
 			(object_word_unpack(cache_record(cache, there)->word).version + 1) &
 			0xffff;
+	if (mutant(cache_cleared_first) && there != NUMBER_NONE)
+		object_record_clear(cache->objects, there);
 	object_record_put(cache->objects, number, publish->hash,
 			  (struct object_place){publish->offset, size}, word);
 	segment_put(&cache->segments, &cache->numbers, segment, publish->offset, size, number);
@@ -543,6 +556,7 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 	r = wheel_check_made(cache, expiry);
 	if (r)
 		return r;
+	cache->untold -= object_is_untold(cache, at.number);
 	word = object_word_unpack(cache_record(cache, at.number)->word);
 	word.version = (word.version + 1) & 0xffff;
 	word.expires = expiry != 0;

@@ -13,7 +13,7 @@
  * CA5  Memory that objects leave comes back by whole segments' slices (SG4), from cache_reclaim(),
  *      after a scan of hazard words.
  * CA6  Every call takes a bounded number of steps; what takes more is cut, and says CACHE_MORE.
- *      Only cache_new, _tend, _segment, _objects, _switch allocate.
+ *      Only cache_new, _recover, _tend, _segment and _switch allocate.
  * CA7  Nothing of the shell's is called, and no memory of objects is looked at. Time comes in, in
  *      ms of the machine's time. What the shell has to do comes out: cache_wants(), places to
  *      store an expiry at, runs of slices, moves.
@@ -49,6 +49,7 @@ enum {
 	CACHE_E_TAKEN,      /* the slices are another segment's */
 	CACHE_E_SWITCHING,  /* from one policy to another, already */
 	CACHE_E_NOTHING,    /* there is nothing to do */
+	CACHE_E_INDEX,      /* the index is none */
 	CACHE_E_SEGMENT,    /* the cleaner has no segment to move objects to: give one */
 };
 
@@ -90,6 +91,19 @@ struct cache;
 
 /* -ENOMEM, -EINVAL: no such policy, no capacity or no slots. */
 int cache_new(struct cache **ret, const struct cache_config *config);
+/*
+ * What a daemon that died left, at whichever of its stores: objects and index as they are, these
+ * segments. next: head NULL, if there is no next index. -ENOMEM; CACHE_E_INDEX: the index's files are
+ * none, and it takes another one, without entries.
+ */
+struct cache_found {
+	uint64_t base, size;
+	uint32_t session; /* that fills it; CACHE_CLEANER: nobody does */
+	bool own;
+};
+int cache_recover(struct cache **ret, const struct cache_config *config,
+		  struct index_table next, const struct cache_found *segments,
+		  uint32_t n_segments);
 void cache_free(struct cache *cache); /* NULL is fine */
 static inline void cache_freep(struct cache **cache)
 {
@@ -170,6 +184,15 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 bool cache_access(struct cache *cache, uint64_t noted);
 /* What readers count themselves. */
 void cache_count(struct cache *cache, uint64_t hits, uint64_t misses);
+
+/*
+ * After cache_recover(): when objects expire is in their headers: the shell asks which do, *cursor being 0 at first, and
+ * tells. CACHE_MORE: these were not all. Until then they expire for readers only.
+ */
+enum { CACHE_UNTOLD = 64 };
+int cache_untold(const struct cache *cache, uint32_t *cursor,
+		 struct cache_object ret[static CACHE_UNTOLD], uint32_t *ret_n);
+void cache_tell(struct cache *cache, const struct cache_object *object, uint64_t expiry);
 
 /* ---- who goes ---- */
 

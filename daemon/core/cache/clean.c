@@ -141,8 +141,9 @@ static void object_move(struct cache *cache, const struct clean_move *move)
 	bool there = index_find(&cache->index, move->hash, &at);
 
 	assert(there && at.number == move->number);
-	object_record_move(cache->objects, move->number,
-			   (struct object_place){move->to, move->size});
+	if (!mutant(clean_index_only))
+		object_record_move(cache->objects, move->number,
+				   (struct object_place){move->to, move->size});
 	index_replace(&cache->index, &at, move->number, move->to, index_entry_at(&at).hint);
 	segment_put(&cache->segments, &cache->numbers, cache->clean_to, move->to, move->size,
 		    move->number);

@@ -40,6 +40,15 @@ struct object_records *object_records_open(void *memory, uint64_t size)
 	return records;
 }
 
+static void trace(const struct object_records *records)
+{
+#ifdef RECORD_TRACE
+	object_record_trace(records);
+#else
+	(void)records;
+#endif
+}
+
 static struct object_record *record_at(struct object_records *records, uint32_t number)
 {
 	return (struct object_record *)(void *)((char *)records + OBJECT_RECORDS_HEAD) + number;
@@ -48,12 +57,9 @@ static struct object_record *record_at(struct object_records *records, uint32_t 
 /* Every store into the file: behind all that precede it. */
 static void store(struct object_records *records, uint64_t *word, uint64_t value)
 {
+	trace(records);
 	__atomic_store_n(word, value, __ATOMIC_RELEASE);
-#ifdef RECORD_TRACE
-	object_record_trace(records);
-#else
-	(void)records;
-#endif
+	trace(records);
 }
 
 void object_record_put(struct object_records *records, uint32_t number, uint64_t hash,
@@ -61,6 +67,8 @@ void object_record_put(struct object_records *records, uint32_t number, uint64_t
 {
 	struct object_record *record = record_at(records, number);
 
+	if (mutant(object_valid_first))
+		store(records, &record->word, object_word_pack(word));
 	store(records, &record->hash, hash);
 	store(records, &record->place, object_place_pack(place));
 	store(records, &record->word, object_word_pack(word));

@@ -154,6 +154,6 @@ void object_record_word(struct object_records *records, uint32_t number,
 void object_record_clear(struct object_records *records, uint32_t number);
 
 #ifdef RECORD_TRACE
-/* In the build that tests crashes: called after each store. */
+/* In the build that tests crashes: called before and after each store. */
 void object_record_trace(const struct object_records *records);
 #endif

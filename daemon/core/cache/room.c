@@ -32,6 +32,7 @@ static void object_account(struct cache *cache, uint32_t number, enum cache_reas
 
 void object_left(struct cache *cache, uint32_t number, enum cache_reason reason)
 {
+	cache->untold -= object_is_untold(cache, number);
 	object_record_clear(cache->objects, number);
 	object_account(cache, number, reason);
 }
@@ -48,6 +49,7 @@ void object_go(struct cache *cache, uint32_t number, const struct index_at *at,
 		assert(there && found.number == number);
 		at = &found;
 	}
+	cache->untold -= object_is_untold(cache, number);
 	object_record_clear(cache->objects, number);
 	index_remove(&cache->index, at);
 	object_account(cache, number, reason);

@@ -239,6 +239,15 @@ static void leads_note(struct segment *segment, uint64_t at, uint64_t size)
 		segment->leads[slice] = (uint16_t)(grain | (last - slice) << 12);
 }
 
+static void object_count(struct segments *segments, struct numbers *numbers,
+			 struct segment *segment, uint64_t size, uint32_t number)
+{
+	segment->live += size;
+	segment->objects++;
+	segments->live += size;
+	numbers_push(numbers, &segment->chain, number);
+}
+
 void segment_put(struct segments *segments, struct numbers *numbers, uint32_t id,
 		 uint64_t offset, uint64_t size, uint32_t number)
 {
@@ -249,12 +258,27 @@ void segment_put(struct segments *segments, struct numbers *numbers, uint32_t id
 	       end <= segment->size && end > at);
 	segments->room_left -= end - segment->filled;
 	segment->filled = end;
-	segment->live += size;
-	segment->objects++;
-	segments->live += size;
 	if (!segment->own)
 		leads_note(segment, at, size);
-	numbers_push(numbers, &segment->chain, number);
+	object_count(segments, numbers, segment, size, number);
+}
+
+/* What has died there leads out of slices, too; how far, nobody knows. */
+void segment_found(struct segments *segments, struct numbers *numbers, uint32_t id,
+		   uint64_t offset, uint64_t size, uint32_t number)
+{
+	struct segment *segment = &segments->at[id];
+	uint64_t end = offset - segment->base + size;
+
+	assert(segment->lessee != LESSEE_NONE && end <= segment->size);
+	if (end > segment->filled) {
+		segments->room_left -= end - segment->filled;
+		segment->filled = end;
+	}
+	if (!segment->own)
+		leads_note(segment, offset - segment->base, size);
+	segment->vague = true;
+	object_count(segments, numbers, segment, size, number);
 }
 
 void segment_lose(struct segments *segments, struct numbers *numbers, uint32_t id,

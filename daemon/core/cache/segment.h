@@ -104,6 +104,9 @@ static inline uint32_t segments_find(const struct segments *segments, uint64_t o
 /* Of a leased one: an object of so many bytes, as its record tells them, lies at this offset. */
 void segment_put(struct segments *segments, struct numbers *numbers, uint32_t id,
 		 uint64_t offset, uint64_t size, uint32_t number);
+/* After a restart: in any order, before it is sealed. */
+void segment_found(struct segments *segments, struct numbers *numbers, uint32_t id,
+		   uint64_t offset, uint64_t size, uint32_t number);
 /* An object there goes, at this time of the cache's clock; `scan` is the latest that has begun. */
 void segment_lose(struct segments *segments, struct numbers *numbers, uint32_t id,
 		  uint64_t size, uint64_t clock, uint64_t scan);

@@ -35,6 +35,7 @@ struct cache {
 	struct eviction eviction;
 	struct wheel wheel; /* nodes: NULL until the first object expires */
 	bool wheel_wanted;
+	uint32_t untold;             /* objects that expire, and are not with it yet */
 	uint64_t clock;              /* bytes that were published, ever */
 	uint32_t stamp_shift;        /* of the clock */
 	uint64_t epoch, epoch_bytes; /* evicted since it began */
@@ -66,6 +67,18 @@ static inline bool cache_has(const struct cache *cache, uint32_t number)
 	return cache_record(cache, number)->word != 0;
 }
 
+/* Since the daemon began anew, nobody has said when. */
+static inline bool object_is_untold(const struct cache *cache, uint32_t number)
+{
+	return cache->untold && cache_has(cache, number) &&
+	       object_word_unpack(cache_record(cache, number)->word).expires &&
+	       !wheel_has(&cache->wheel, number);
+}
+
+/* Without an index. */
+int cache_make(struct cache **ret, const struct cache_config *config, uint32_t numbers);
+struct index_records cache_index_records(const struct cache *cache);
+void policy_add(struct cache *cache, uint32_t number, bool accessed);
 /* As policies know it. */
 struct policy_object cache_policy_object(const struct cache *cache, uint32_t number);
 uint32_t cache_stamp(const struct cache *cache);
