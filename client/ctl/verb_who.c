@@ -16,7 +16,7 @@ struct space_line {
 
 struct who_line {
 	char space[SPACE_NAME_MAX + 1], state[16], kind[16], where[24], holder[160];
-	char name[64], channel[CHANNEL_NAME_MAX + 1];
+	char name[64], channel[CHANNEL_NAME_MAX + 1], cache[CACHE_NAME_MAX + 1];
 	uint64_t offset, size, id, pid, uid, session, owner;
 	bool dead;
 };
@@ -30,7 +30,7 @@ static const struct table_column columns[] = {
 	WHO(session, NULL, SHOW_COUNT), WHO(pid, NULL, SHOW_COUNT),
 	WHO(uid, NULL, SHOW_COUNT),     WHO(name, NULL, SHOW_TEXT),
 	WHO(channel, NULL, SHOW_TEXT),  WHO(dead, NULL, SHOW_YES_NO),
-	WHO(owner, NULL, SHOW_COUNT),
+	WHO(owner, NULL, SHOW_COUNT),   WHO(cache, NULL, SHOW_TEXT),
 #undef WHO
 };
 
@@ -67,6 +67,8 @@ static void holder_format(struct who_line *line)
 	else if (line->id)
 		snprintf(line->holder, sizeof(line->holder), "id %" PRIu64 ", which %s",
 			 line->id, line->dead ? "has ended" : "nobody has");
+	else if (*line->cache)
+		snprintf(line->holder, sizeof(line->holder), "cache %s", line->cache);
 	else if (!strcmp(line->state, "sent"))
 		strcpy(line->holder, "anyone");
 	else
@@ -92,6 +94,7 @@ static void line_fill(struct who_line *line, const char *space,
 	wire_str_copy(line->kind, sizeof(line->kind), from->kind);
 	wire_str_copy(line->name, sizeof(line->name), from->name);
 	wire_str_copy(line->channel, sizeof(line->channel), from->channel);
+	wire_str_copy(line->cache, sizeof(line->cache), from->cache);
 	holder_format(line);
 }
 

@@ -132,6 +132,19 @@ static void name_channel(struct wire_block_holder *holder, const struct server *
 	holder->channel = wire_str(name);
 }
 
+/* None, if it is 0. */
+static void name_cache(struct wire_block_holder *holder, const struct server *server,
+		       uint32_t cache)
+{
+	static char name[CACHE_NAME_MAX + 1];
+	struct estate_view view;
+
+	if (!core_cache_view(server->core, cache, &view))
+		return;
+	snprintf(name, sizeof(name), "%s", view.name);
+	holder->cache = wire_str(name);
+}
+
 static void name_id(struct wire_block_holder *holder, const struct server *server,
 		    uint32_t space, uint32_t id)
 {
@@ -173,6 +186,7 @@ static void answer_from(struct asking *asking)
 		.size = asking->size,
 		.owner = asking->place.session,
 	};
+	name_cache(holder, server, asking->place.cache);
 	if (asking->has_word)
 		name_id(holder, server, asking->space, asking->info.id);
 	else if (asking->place.session)

@@ -573,9 +573,14 @@ class WithDaemon(unittest.TestCase):
         client = self.client("holder")
         space = client.ask("space.open", name="cached")["space"]
         cache = client.ask("cache.open", space=space, name="used")["cache"]
-        client.ask("cache.segment", space=space, cache=cache, size=1 << 20)
+        segment = client.ask("cache.segment", space=space, cache=cache, size=1 << 20)
         (row,) = self.json("caches", "cached")["caches"]
         self.assertEqual((row["sessions"], row["memory"], row["segments"]), (1, 1 << 20, 1))
+        (block,) = self.json("who", str(segment["tag"] << 44 | segment["offset"]))["blocks"]
+        self.assertEqual((block["kind"], block["cache"], block["pid"], block["size"]),
+                         ("segment", "used", os.getpid(), 1 << 20))
+        client.ask("cache.seal", space=space, offset=segment["offset"], tag=segment["tag"])
+        self.assertIn("cache used", self.ok("who", str(segment["tag"] << 44 | segment["offset"])))
         code, _, err = ctl("caches", "remove", "cached", "used", path=self.path)
         self.assertEqual(code, 1)
         self.assertIn("in use by 1 session: %d (holder)" % os.getpid(), err)
@@ -691,7 +696,7 @@ class WithDaemon(unittest.TestCase):
             "size": 128 << 10, "kind": "private", "state": "leased",
             "holder": "pid %d (asker)" % os.getpid(), "offset": own["offset"], "id": 0,
             "session": session, "pid": os.getpid(), "uid": os.getuid(), "name": "asker",
-            "channel": "", "dead": False, "owner": session})
+            "channel": "", "dead": False, "owner": session, "cache": ""})
         # Any space that may be opened; as a number that is not hexadecimal, too.
         (row,) = self.json("who", str(int(ref(shared), 16)))["blocks"]
         self.assertEqual((row["space"], row["kind"], row["holder"], row["size"]),

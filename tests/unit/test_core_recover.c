@@ -26,6 +26,20 @@ static struct world busy_world(void)
 		world_channel(&world, i % 2 ? one : two, a, name, 1 + i % 3);
 		world_channel(&world, i % 2 ? two : one, a, name, 1 + i % 2);
 	}
+	for (uint32_t i = 0; i < 4; ++i) {
+		char name[8];
+		struct extent_info info;
+		uint32_t cache;
+
+		snprintf(name, sizeof(name), "k%u", i);
+		cache = world_cache(&world, i % 2 ? one : two, a, name);
+		world_cache(&world, one, a, name);
+		world_lease(&world, i % 2 ? one : two, cache, 128 * KIB);
+		info = world_lease(&world, 0, cache, 256 * KIB);
+		ck_assert_int_eq(core_cache_return(world.core, cache, info.offset + SLICE_BYTES,
+						   (1 + i % 2) * SLICE_BYTES, &world.fault),
+				 0);
+	}
 	world_check(&world, false);
 	return world;
 }
@@ -49,9 +63,14 @@ START_TEST(any_bytes_recover_or_are_refused)
 		records = records_open(copy, world.size);
 		for (long n = 1 + random() % 3; n--;) {
 			enum record_kind kind = (enum record_kind)(random() % RECORD_KINDS);
-			const char *at = records_at(records, kind, (uint32_t)random() % 12);
+			const char *at =
+				records_at(records, kind,
+					   (uint32_t)random() % 48 %
+						   records_capacity(records)->slots[kind]);
 			size_t word = (size_t)(at - (const char *)copy) / 8 +
-				      (size_t)random() % (kind == RECORD_SPACE ? 16 : 2);
+				      (size_t)random() % (kind == RECORD_SPACE   ? 16
+							  : kind == RECORD_CACHE ? 6
+										 : 2);
 			uint64_t any = (uint64_t)random() << 33 ^ (uint64_t)random();
 
 			if (random() % 4 == 0)
