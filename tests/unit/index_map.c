@@ -183,7 +183,7 @@ static const char *begin(struct index_map *map, uint32_t size)
 
 	if (map->index.next.head)
 		return NULL;
-	if (size / 64 % 2 && !index_wants(&map->index, &layout, &seed))
+	if (size / 64 % 2 && !index_wants(&map->index, 0, &layout, &seed))
 		return NULL;
 	if (seed)
 		map->seed = scramble(map->seed);

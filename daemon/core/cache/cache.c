@@ -269,7 +269,12 @@ uint32_t cache_wants(const struct cache *cache)
 
 bool cache_index_wants(const struct cache *cache, struct index_layout *ret, bool *ret_seed)
 {
-	return !cache->index.next.head && index_wants(&cache->index, ret, ret_seed);
+	uint64_t live = u64_max(cache->segments.live, 1);
+	unsigned __int128 objects = index_count(&cache->index);
+	uint64_t expected = (uint64_t)(objects * u64_max(cache->capacity, live) / live);
+
+	/* As many as there will be, if those to come are as large. */
+	return !cache->index.next.head && index_wants(&cache->index, expected, ret, ret_seed);
 }
 
 void cache_index_begin(struct cache *cache, struct index_table next)

@@ -15,15 +15,15 @@
 
 enum {
 	PAGE = 4096,
-	/* Entries for each two buckets, from which on an index is full. */
-	FULL = 13,
-	/* Buckets for one overflow bucket. */
-	CHAINED = 4,
+	/* Entries for each bucket, from which on an index is full. */
+	FULL = 7,
+	/* For seven buckets so many overflow buckets; the chains of that many entries take 1.8. */
+	CHAINED = 2,
 	/* Entries of one bucket with one tag, from which on that is no accident. */
 	CROWD = 4,
 	GENS = 15,
-	/* The next index has room for so many entries of a hundred. */
-	GROWTH = 125,
+	/* Before it is full, it wants another when there is room for so many; in a small one, half. */
+	EARLY = 1 << 15,
 	/* It is full when so few of its overflow buckets are left: one in so many. */
 	SPARE = 16,
 	/* Records are asked for so many groups before they are read. */
@@ -167,12 +167,12 @@ static uint64_t home_of(const struct index *index, const struct index_table *tab
 struct index_layout index_layout_for(uint64_t objects)
 {
 	const uint64_t page = PAGE / sizeof(struct index_bucket);
-	uint64_t buckets = (objects * 2 + FULL - 1) / FULL;
+	uint64_t buckets = (objects + FULL - 1) / FULL;
 	uint64_t overflow, rest;
 
 	buckets = (buckets + INDEX_GROUP - 1) / INDEX_GROUP * INDEX_GROUP;
-	buckets = u64_max(buckets, page / (CHAINED + 1) * CHAINED);
-	overflow = (buckets + CHAINED - 1) / CHAINED;
+	buckets = u64_max(buckets, page / (7 + CHAINED) * 7 / INDEX_GROUP * INDEX_GROUP);
+	overflow = (buckets * CHAINED + 6) / 7;
 	rest = (buckets + overflow) % page;
 	return (struct index_layout){buckets, overflow + (rest ? page - rest : 0)};
 }
@@ -295,7 +295,7 @@ static int chain_slot(struct index_table *table, uint64_t home, uint64_t *ret_po
 		last = bucket;
 	}
 	if (length == INDEX_CHAIN_MAX) {
-		table->crowded |= table->count * 2 < table->layout.buckets * FULL;
+		table->crowded |= table->count < table->layout.buckets * FULL;
 		return INDEX_E_FULL;
 	}
 	bucket = overflow_take(table);
@@ -567,18 +567,40 @@ void index_clock_set(struct index *index, uint64_t clock)
 
 /* ---- moving on ---- */
 
-bool index_wants(const struct index *index, struct index_layout *ret, bool *ret_seed)
+/* For how many objects the next one is. */
+static uint64_t room_next(uint64_t room, uint64_t expected)
+{
+	if (!expected)
+		return room / 4 * 5;
+	/* It is a guess, and may be a bad one. */
+	return u64_max(u64_min(expected + expected / 16, room * 4), room / 8 * 9);
+}
+
+/*
+ * Whoever fills a cache does not wait for a file to be made: if many more are to come, there is to
+ * be room for them until then.
+ */
+static bool is_full(const struct index_table *table, uint64_t room, uint64_t expected)
+{
+	bool grows = !expected || expected > room / 4 * 5;
+	uint64_t spare = grows ? u64_min(room / 2, EARLY) : room / 32;
+
+	return table->count + spare >= room ||
+	       table->layout.overflow - table->chained <= table->layout.overflow / SPARE;
+}
+
+bool index_wants(const struct index *index, uint64_t expected, struct index_layout *ret,
+		 bool *ret_seed)
 {
 	const struct index_table *table = &index->now;
-	uint64_t room = table->layout.buckets * FULL / 2;
-	bool full = table->count >= room ||
-		    table->layout.overflow - table->chained <= table->layout.overflow / SPARE;
+	uint64_t room = table->layout.buckets * FULL;
+	bool full = is_full(table, room, expected);
 
 	if (index->next.head || (!full && !table->crowded))
 		return false;
 	*ret = table->layout;
 	if (full)
-		*ret = index_layout_for(u64_max(table->count, room) * GROWTH / 100);
+		*ret = index_layout_for(room_next(u64_max(table->count, room), expected));
 	*ret_seed = table->crowded;
 	return true;
 }

@@ -135,9 +135,11 @@ void index_clock_set(struct index *index, uint64_t clock);
 
 /*
  * Whether it should move on: then a file like this is to be made, with another seed if *ret_seed. A
- * host that is flooded with keys that crowd may take its time to give in once more.
+ * host that is flooded with keys that crowd may take its time to give in once more. expected: how
+ * many objects there will be, so that it need not move on again and again; 0: who knows.
  */
-bool index_wants(const struct index *index, struct index_layout *ret, bool *ret_seed);
+bool index_wants(const struct index *index, uint64_t expected, struct index_layout *ret,
+		 bool *ret_seed);
 /* To an index of any size without entries, whose generation is one more than of this one. */
 void index_next_begin(struct index *index, struct index_table next);
 /* INDEX_E_FULL: there is no room in the next for *ret_number, which has to be removed first. */
