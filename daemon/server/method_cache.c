@@ -15,7 +15,7 @@
 #include "daemon/server/server.h"
 
 enum {
-	STEPS_MAX = 16, /* of the core's, before the loop turns to others */
+	STEPS_MAX = 4, /* of the core's, before the loop turns to others */
 };
 
 void caches_reap_soon(struct server *server)
