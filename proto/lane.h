@@ -18,9 +18,14 @@
  *                position % LANE_RECORDS                    waits for
  *   waiting      by the client: 1 before it sleeps on       by the daemon: wakes who sleeps
  *                `taken`, 0 when it has woken
+ *   counts       by the client: of caches that it reads,    by the daemon, when somebody asks, and
+ *                hits and misses, ever                      at the session's end: what has come
  *
  * A record asks for one thing; what it means is what the same method of the control plane means. One
- * thread puts, so order is the thread's; a request on the socket names the position it follows.
+ * thread puts, so order is the thread's. A request on the socket follows those records alone that
+ * were taken before it was sent: who minds waits for `taken`. Memory is asked for on the socket.
+ *
+ * A head that is below `taken`, or more than LANE_RECORDS above it, is none: the lane rests.
  *
  * Waking the daemon: record; head; full fence; bell->sleeping read; if it is neither 0 nor
  * what it was when this thread last woke the daemon, one byte onto the socket. The daemon: sleeping
@@ -44,6 +49,7 @@ enum {
 	LANE_RECORDS = 256,
 	LANE_ACCESSES = 512,
 	LANE_HAZARDS = 32, /* the first one is for copies: always there; the rest are views' */
+	LANE_COUNTS = 24,
 	LANES_A_SESSION = 64,
 };
 
@@ -52,10 +58,10 @@ enum lane_kind {
 	LANE_NOTHING = 0,
 	LANE_PUBLISH =
 		1, /* offset, size, hash, expiry, born; generation and `mode` as of a put */
-	LANE_DELETE = 2,  /* hash; generation: of this one alone, 0: any */
-	LANE_TOUCH = 3,   /* hash, expiry */
-	LANE_SEGMENT = 4, /* size: a segment, leased; its result is a reference */
-	LANE_SEAL = 5,    /* offset: of a segment that nothing more is put into */
+	LANE_DELETE = 2, /* hash; generation: of this one alone, 0: any */
+	LANE_TOUCH = 3,  /* hash, expiry */
+	LANE_SEAL =
+		5, /* offset: of a segment that nothing more is put into; generation: its tag */
 };
 
 enum lane_mode {
@@ -83,8 +89,8 @@ static_assert(sizeof(struct lane_record) == 64, "one cache line");
 struct lane_result {
 	_Atomic uint64_t position; /* + 1: whose result this is; stored last */
 	uint32_t code, generation;
-	uint64_t ref;
-	uint64_t detail;
+	uint64_t ref;    /* where the object is that is there, as far as it is known */
+	uint64_t detail; /* of TOO_LARGE: what is not */
 };
 
 static_assert(sizeof(struct lane_result) == 32, "two in a cache line");
@@ -97,6 +103,12 @@ static inline uint64_t lane_access_pack(uint64_t cache, uint64_t bucket, uint32_
 	       (offset >> 4 & 0xffff) << 48;
 }
 
+/* What a thread counts of a cache. What finds no row is not counted. */
+struct lane_count {
+	_Atomic uint64_t cache; /* handle; 0: a row of none. Stored last, and then for good */
+	_Atomic uint64_t hits, misses;
+};
+
 struct lane {
 	_Atomic uint64_t hazards[LANE_HAZARDS];
 	_Atomic uint64_t noted;
@@ -106,7 +118,7 @@ struct lane {
 	uint32_t reserved_head[13];
 	_Atomic uint64_t taken; /* its low half is the futex */
 	uint64_t reserved_taken[7];
-	uint64_t reserved[8]; /* to a multiple of 512 */
+	struct lane_count counts[LANE_COUNTS];
 	_Atomic uint64_t accesses[LANE_ACCESSES];
 	struct lane_record records[LANE_RECORDS];
 	struct lane_result results[LANE_RECORDS];

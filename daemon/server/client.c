@@ -106,6 +106,7 @@ int client_new(struct client **ret, struct connection *connection,
 	client->refs = 1;
 	client->pidfd = -1;
 	client->returns = RETURNS_NONE;
+	client->lanes = LANES_NONE;
 	set_name(client, hello->name);
 
 	r = sys->table->peer(sys, connection->fd, &request.credentials.uid,
@@ -260,6 +261,7 @@ static int end_step(struct client *client)
 
 	/* Shared memory in it would else be kept; what a client's last words free is freed. */
 	returns_take(client);
+	lanes_end(client);
 	r = core_session_end(server->core, client->session, &plan);
 	server_apply(server);
 	if (plan && job_start(server, plan, NULL, NULL))
@@ -278,6 +280,7 @@ static void client_ended(struct client *client)
 	hoards_left(server, 0, 0, client->session);
 	server->undoing -= client->undo_space != 0;
 	returns_close(client);
+	lanes_close(client);
 	if (connection) {
 		connection->client = NULL;
 		if (client->bye_id)
@@ -377,6 +380,7 @@ void client_abandon_all(struct server *server)
 			continue;
 		server->clients[i] = NULL;
 		returns_close(client);
+		lanes_close(client);
 		if (client->watching && !client->ending)
 			uv_close((uv_handle_t *)&client->process, process_closed);
 		client_unref(client);

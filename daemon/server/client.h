@@ -13,6 +13,7 @@
 
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/report.h"
 #include "daemon/server/returns.h"
 #include "daemon/sys/sys.h"
@@ -40,7 +41,9 @@ struct client {
 	struct returns returns;
 	struct link in_rings; /* of the server, while it has a ring */
 	struct report_sums cached;
-	bool opening_returns;
+	struct lanes lanes;
+	struct link in_lanes; /* of the exchange, while it has some */
+	bool opening_returns, opening_lanes;
 	bool opening_space;  /* its descriptors are on their way */
 	uint32_t undo_space; /* slot: they were not to be had, so it closes again; 0: none */
 	bool ending, watching;

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/server.h"
 #include "daemon/sys/guard.h"
 #include "proto/object.h"
@@ -102,6 +103,8 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 		refuse(ret, FAULT_INVALID, "mode", "mode: 0 put, 1 add, 2 replace");
 		return 0;
 	}
+	if (cache_is_full(hoard->cache, publish.size))
+		lanes_drain(client->server);
 	r = cache_publish(hoard->cache, &publish, &object);
 	answer_object(ret, &object);
 	return settle(hoard, r, now, ret);

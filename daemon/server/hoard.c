@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "daemon/server/client.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/log.h"
 #include "daemon/server/server.h"
 
@@ -342,6 +343,7 @@ static void work_done(uv_work_t *work, int status)
 		hoard_stir(hoard);
 	if (!server->stopping)
 		request_retry(server);
+	lanes_go_on(server);
 }
 
 int hoards_new(struct hoards **ret, struct server *server)

@@ -532,6 +532,11 @@ static int run_returns_open(struct request *request, const union wire_body *para
 	return returns_open(request);
 }
 
+static int run_lanes_open(struct request *request, const union wire_body *params)
+{
+	return lanes_open(request, &params->lanes_open);
+}
+
 static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_body *) = {
 	[WIRE_HELLO] = run_hello,
 	[WIRE_BYE] = run_bye,
@@ -570,6 +575,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CACHE_TOUCH] = run_cache_touch,
 	[WIRE_CACHE_CLEAR] = run_cache_clear,
 	[WIRE_CACHE_EVICT] = run_cache_evict,
+	[WIRE_LANES_OPEN] = run_lanes_open,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

@@ -22,6 +22,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
 #include "daemon/server/method_cache.h"
@@ -276,6 +277,8 @@ static int server_start(struct server *server)
 		r = waker_new(&server->waker, server);
 	if (!r)
 		r = hoards_new(&server->hoards, server);
+	if (!r)
+		r = exchange_new(&server->exchange, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
@@ -336,6 +339,7 @@ static void server_deinit(struct server *server)
 	r = uv_loop_close(&server->loop);
 	assert(!r); /* every handle has been closed, or its memory would be used after this */
 	hoards_free(server->hoards);
+	exchange_free(server->exchange, server);
 	files_deinit(&server->files, server->sys);
 	core_free(server->core);
 	if (server->records)

@@ -26,6 +26,7 @@ struct alloc;
 struct client;
 struct closer;
 struct connection;
+struct exchange;
 struct hoards;
 struct inbox;
 struct notify;
@@ -91,6 +92,7 @@ struct server {
 	struct sweeper *sweeper;
 	struct waker *waker;
 	struct hoards *hoards;
+	struct exchange *exchange;
 	struct connection *connections; /* doubly linked */
 	struct connection *waiting,
 		**waiting_tail; /* of them, those without HELLO: waiting.h */

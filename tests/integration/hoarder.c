@@ -1,12 +1,19 @@
 #include "tests/integration/hoarder.h"
 
 #include <check.h>
+#include <errno.h>
+#include <linux/futex.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
 #include "proto/layout.h"
+
+enum { WAIT_SECONDS = 20 };
 
 static void must(const struct peer *peer, bool done)
 {
@@ -67,8 +74,8 @@ static void window_map(struct hoarder *hoarder, uint32_t window)
 	hoarder->data = mmap(NULL, hoarder->window_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 			     peer->fds[0], 0);
 	ck_assert_ptr_ne(hoarder->data, MAP_FAILED);
-	close(peer->fds[0]);
-	close(peer->fds[1]);
+	close(TAKE_FD(peer->fds[0]));
+	close(TAKE_FD(peer->fds[1]));
 }
 
 struct object_header *hoarder_at(struct hoarder *hoarder, uint64_t offset)
@@ -169,7 +176,7 @@ static void index_map(struct hoarder *hoarder, uint64_t generation)
 	hoarder->index =
 		mmap(NULL, hoarder->index_size, PROT_READ, MAP_SHARED, peer->fds[0], 0);
 	ck_assert_ptr_ne(hoarder->index, MAP_FAILED);
-	close(peer->fds[0]);
+	close(TAKE_FD(peer->fds[0]));
 	ck_assert(index_view_open(&hoarder->view, hoarder->index, hoarder->index_size));
 }
 
@@ -194,6 +201,75 @@ uint64_t hoarder_find(struct hoarder *hoarder, const char *key)
 			return 0;
 		index_map(hoarder, hoarder->generation + 1);
 	}
+}
+
+void hoarder_lanes(struct hoarder *hoarder, uint32_t n)
+{
+	struct peer *peer = &hoarder->peer;
+
+	must(peer, peer_call(peer, WIRE_LANES_OPEN, &(struct wire_lanes_open){.lanes = n}));
+	hoarder->lanes_size = peer->answer.body.lanes_opened.size;
+	ck_assert_uint_ge(hoarder->lanes_size, n * sizeof(struct lane));
+	hoarder->lanes_fd = TAKE_FD(peer->fds[0]);
+	hoarder->lanes = mmap(NULL, hoarder->lanes_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			      hoarder->lanes_fd, 0);
+	ck_assert_ptr_ne(hoarder->lanes, MAP_FAILED);
+	hoarder->bell =
+		mmap(NULL, sizeof(*hoarder->bell), PROT_READ, MAP_SHARED, peer->fds[1], 0);
+	ck_assert_ptr_ne(hoarder->bell, MAP_FAILED);
+	close(TAKE_FD(peer->fds[1]));
+}
+
+uint64_t lane_put(struct hoarder *hoarder, uint32_t lane, const struct lane_record *record)
+{
+	struct lane *at = &hoarder->lanes[lane];
+	uint64_t head = atomic_load_explicit(&at->head, memory_order_relaxed);
+
+	while (head - atomic_load_explicit(&at->taken, memory_order_acquire) >= LANE_RECORDS)
+		usleep(100);
+	at->records[head % LANE_RECORDS] = *record;
+	atomic_store_explicit(&at->head, head + 1, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&hoarder->bell->sleeping, memory_order_relaxed))
+		ck_assert_int_eq(send(hoarder->peer.fd, "", 1, MSG_NOSIGNAL), 1);
+	return head;
+}
+
+struct lane_record lane_publish(struct hoarder *hoarder, const char *key, const char *value)
+{
+	uint64_t size, offset = hoarder_write(hoarder, key, value, strlen(value), 0, &size);
+
+	return (struct lane_record){
+		.kind = LANE_PUBLISH,
+		.cache = (uint32_t)hoarder->cache,
+		.hash = key_hash(key),
+		.offset = offset,
+		.size = size,
+		.born = hoarder->born,
+	};
+}
+
+struct lane_result lane_wait(struct hoarder *hoarder, uint32_t lane, uint64_t position)
+{
+	const struct timespec patience = {.tv_sec = WAIT_SECONDS};
+	struct lane *at = &hoarder->lanes[lane];
+	struct lane_result result;
+	uint64_t taken;
+
+	for (;;) {
+		atomic_store(&at->waiting, 1);
+		taken = atomic_load(&at->taken);
+		if (taken > position)
+			break;
+		if (syscall(SYS_futex, &at->taken, FUTEX_WAIT, (uint32_t)taken, &patience, NULL,
+			    0) < 0)
+			ck_assert_msg(errno == EAGAIN || errno == EINTR,
+				      "nobody has woken who waits: %s", strerror(errno));
+	}
+	atomic_store(&at->waiting, 0);
+	memcpy(&result, &at->results[position % LANE_RECORDS], sizeof(result));
+	ck_assert_uint_eq(result.position, position + 1);
+	return result;
 }
 
 struct wire_cache_row hoarder_row(struct hoarder *hoarder)

@@ -54,5 +54,14 @@ uint64_t hoarder_find(struct hoarder *hoarder, const char *key);
 bool hoarder_put(struct hoarder *hoarder, const char *key, const void *value, uint64_t size);
 bool hoarder_delete(struct hoarder *hoarder, const char *key);
 
+/* So many lanes, and the bell. */
+void hoarder_lanes(struct hoarder *hoarder, uint32_t n);
+/* Puts a record into a lane, and wakes the daemon if it sleeps: its position. */
+uint64_t lane_put(struct hoarder *hoarder, uint32_t lane, const struct lane_record *record);
+/* The record that publishes what hoarder_write() has written. */
+struct lane_record lane_publish(struct hoarder *hoarder, const char *key, const char *value);
+/* Sleeps until it is taken: its result. */
+struct lane_result lane_wait(struct hoarder *hoarder, uint32_t lane, uint64_t position);
+
 /* The cache's row of cache.list. */
 struct wire_cache_row hoarder_row(struct hoarder *hoarder);

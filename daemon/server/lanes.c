@@ -1,0 +1,564 @@
+#include "daemon/server/lanes.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "daemon/server/allowance.h"
+#include "daemon/server/client.h"
+#include "daemon/server/errand.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/server.h"
+#include "daemon/sys/guard.h"
+
+enum {
+	BATCH = 32,            /* records of a lane, before others' turn */
+	LANES_A_TURN = 1024,   /* that are looked at */
+	RECORDS_A_TURN = 1024, /* that are taken */
+	DRAINED_A_TURN = 16,   /* lanes whose accesses are taken */
+	POLL_NS = 100 * 1000,  /* the loop goes round so long after the last record */
+};
+
+struct exchange {
+	struct server *server;
+	struct link clients; /* with lanes; who was looked at last comes last */
+	int bell_fd;
+	struct bell *bell;
+	uint32_t sleeps; /* never 0 */
+	bool barrier;    /* is to be had */
+	uv_idle_t poll;
+	bool polls;
+	uint64_t last_ns;       /* when there was a record last */
+	uint64_t turn, drained; /* batches; in which accesses were taken last */
+};
+
+/* ---- their files ---- */
+
+struct opening {
+	uv_work_t work;
+	struct request *request;
+	struct lanes made;
+	int fds[2];
+	int error;
+};
+
+struct closing {
+	uv_work_t work;
+	struct sys *sys;
+	struct lanes lanes;
+};
+
+static uint64_t file_size(uint32_t n)
+{
+	uint64_t size = 0;
+
+	u64_align_up((uint64_t)n * sizeof(struct lane), 4096, &size);
+	return size;
+}
+
+static void destroy(struct sys *sys, struct lanes *lanes)
+{
+	if (lanes->at)
+		sys->table->file_unmap(sys, lanes->at, file_size(lanes->n));
+	if (lanes->fd >= 0)
+		close(lanes->fd);
+	free(lanes->states);
+	*lanes = LANES_NONE;
+}
+
+static void open_lanes(uv_work_t *work)
+{
+	struct opening *opening = container_of(work, struct opening, work);
+	struct server *server = opening->request->server;
+	struct lanes *made = &opening->made;
+	struct sys *sys = server->sys;
+	void *memory = NULL;
+	int r;
+
+	r = sys->table->file_create(sys, "varbos-lanes", file_size(made->n), SYS_READ_WRITE,
+				    &made->fd, &memory);
+	made->at = memory;
+	if (!r)
+		r = sys->table->reopen(sys, made->fd, SYS_READ_WRITE, &opening->fds[0]);
+	if (!r) {
+		r = sys->table->reopen(sys, server->exchange->bell_fd, SYS_READ,
+				       &opening->fds[1]);
+		if (r)
+			close(opening->fds[0]);
+	}
+	opening->error = r;
+}
+
+static void lanes_opened(uv_work_t *work, int status)
+{
+	struct opening *opening = container_of(work, struct opening, work);
+	struct client *client = opening->request->client;
+	struct server *server = client->server;
+
+	(void)status; /* nothing is ever cancelled */
+	client->opening_lanes = false;
+	if (!opening->error && !server->stopping) {
+		client->lanes = opening->made;
+		list_append(&server->exchange->clients, &client->in_lanes);
+	} else {
+		quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+		destroy(server->sys, &opening->made);
+	}
+	request_finish(opening->request, opening->error, opening->fds, opening->error ? 0 : 2);
+	free(opening);
+}
+
+int lanes_open(struct request *request, const struct wire_lanes_open *wanted)
+{
+	struct client *client = request->client;
+	struct server *server = client->server;
+	struct quota_refusal why;
+	struct opening *opening;
+	int r;
+
+	if (client->lanes.fd >= 0 || client->opening_lanes)
+		return fault_set(request, FAULT_EXISTS, "lanes",
+				 "this session has lanes already");
+	if (!wanted->lanes || wanted->lanes > LANES_A_SESSION)
+		return fault_set(request, FAULT_INVALID, "lanes", "lanes: 1 to %d",
+				 LANES_A_SESSION);
+	if (!quota_may(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1, &why))
+		return allowance_fault(request, &why);
+	opening = calloc(1, sizeof(*opening));
+	if (!opening)
+		return -ENOMEM;
+	opening->made = LANES_NONE;
+	opening->made.n = (uint32_t)wanted->lanes;
+	opening->made.states = calloc(wanted->lanes, sizeof(*opening->made.states));
+	request->result.lanes_opened = (struct wire_lanes_opened){
+		.size = file_size(opening->made.n),
+		.barrier = wanted->barrier && server->exchange->barrier,
+	};
+	if (opening->made.states)
+		opening->request = request_keep(request);
+	if (!opening->request) {
+		free(opening->made.states);
+		free(opening);
+		return -ENOMEM;
+	}
+	client->opening_lanes = true;
+	quota_take(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+	r = uv_queue_work(&server->loop, &opening->work, open_lanes, lanes_opened);
+	assert(!r); /* it fails for want of a function only */
+	return REQUEST_LATER;
+}
+
+static void close_lanes(uv_work_t *work)
+{
+	struct closing *closing = container_of(work, struct closing, work);
+
+	destroy(closing->sys, &closing->lanes);
+}
+
+static void lanes_closed(uv_work_t *work, int status)
+{
+	(void)status;
+	free(container_of(work, struct closing, work));
+}
+
+static void count_client(const struct client *client);
+
+void lanes_close(struct client *client)
+{
+	struct server *server = client->server;
+	struct closing *closing;
+
+	if (client->lanes.fd < 0)
+		return;
+	list_remove(&client->in_lanes);
+	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+	closing = calloc(1, sizeof(*closing));
+	if (!closing) { /* slowly, and better here than never */
+		destroy(server->sys, &client->lanes);
+		return;
+	}
+	closing->sys = server->sys;
+	closing->lanes = client->lanes;
+	client->lanes = LANES_NONE;
+	uv_queue_work(&server->loop, &closing->work, close_lanes, lanes_closed);
+}
+
+/* ---- taking ---- */
+
+/* How many records there are; none, if that cannot be. */
+static uint64_t ready(const struct lane *lane, const struct lane_state *state)
+{
+	uint64_t head;
+
+	if (guard_load64(&lane->head, &head))
+		return 0;
+	head -= state->taken;
+	return head <= LANE_RECORDS || mutant(lane_head_unbounded) ? head : 0;
+}
+
+/* LN1: all of them, once. */
+static int copy_records(const struct lane *lane, uint64_t from, uint64_t n,
+			struct lane_record *ret)
+{
+	uint64_t at = from % LANE_RECORDS, first = u64_min(n, LANE_RECORDS - at);
+	int r;
+
+	r = guard_copy(ret, &lane->records[at], first * sizeof(*ret));
+	if (!r && first < n)
+		r = guard_copy(ret + first, lane->records, (n - first) * sizeof(*ret));
+	return r;
+}
+
+static void fetch(const struct server *server, const struct lane_record *records, uint64_t n)
+{
+	for (int pass = 0; pass < 2; pass++)
+		for (uint64_t i = 0; i < n; i++) {
+			const struct hoard *hoard = hoard_at(server, records[i].cache);
+
+			if (!hoard)
+				continue;
+			if (pass)
+				cache_fetch_more(hoard->cache, records[i].hash);
+			else
+				cache_fetch(hoard->cache, records[i].hash);
+		}
+}
+
+/* The position last: who reads it finds the rest. */
+static void store_result(struct lane *lane, uint64_t position,
+			 const struct errand_answer *answer)
+{
+	struct lane_result *at = &lane->results[position % LANE_RECORDS];
+	struct lane_result result = {
+		.code = answer->code,
+		.generation = answer->generation,
+		.ref = answer->offset,
+		.detail = answer->detail,
+	};
+	size_t behind = offsetof(struct lane_result, code);
+
+	guard_store64(&at->position, 0);
+	atomic_thread_fence(memory_order_release);
+	guard_copy((char *)at + behind, (char *)&result + behind, sizeof(result) - behind);
+	atomic_thread_fence(memory_order_release);
+	guard_store64(&at->position, position + 1);
+}
+
+/* And wakes who waits for it. */
+static void store_taken(struct sys *sys, struct lane *lane, uint64_t taken)
+{
+	uint32_t waiting = 0;
+
+	atomic_thread_fence(memory_order_release);
+	guard_store64(&lane->taken, taken);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (guard_copy(&waiting, (const void *)&lane->waiting, sizeof(waiting)) || !waiting)
+		return;
+	if (!mutant(lane_unwoken))
+		sys->table->wake(sys, (const _Atomic uint32_t *)(const void *)&lane->taken, 1);
+}
+
+/* Hoards that records were about may have something to do now. */
+static void stir(const struct server *server, const struct lane_record *records, uint64_t n)
+{
+	const struct hoard *last = NULL;
+
+	for (uint64_t i = 0; i < n; i++) {
+		struct hoard *hoard = hoard_at(server, records[i].cache);
+
+		if (hoard && hoard != last)
+			hoard_stir(hoard);
+		last = hoard;
+	}
+}
+
+/* A batch. How many records were taken; what waits is not. */
+static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
+{
+	struct server *server = client->server;
+	struct lane_state *state = &client->lanes.states[number];
+	struct lane *lane = &client->lanes.at[number];
+	struct lane_record records[BATCH];
+	struct errand_answer answer;
+	uint64_t n, done = 0;
+
+	if (state->waits)
+		return 0;
+	n = u64_min(ready(lane, state), BATCH);
+	if (!n)
+		return 0;
+	atomic_thread_fence(memory_order_acquire);
+	if (copy_records(lane, state->taken, n, records))
+		return 0;
+	server->exchange->turn++;
+	fetch(server, records, n);
+	if (mutant(lane_taken_early))
+		store_taken(server->sys, lane, state->taken + n);
+	for (; done < n; done++) {
+		int r = errand_run(client, &records[done], now, &answer);
+
+		state->waits = r == ERRAND_JOB;
+		if (r)
+			break;
+		store_result(lane, state->taken + done, &answer);
+	}
+	state->taken += done;
+	if (done && !mutant(lane_taken_early))
+		store_taken(server->sys, lane, state->taken);
+	stir(server, records, n);
+	return done;
+}
+
+static uint64_t machine_ms(const struct server *server)
+{
+	return server->sys->table->machine_ns(server->sys) / 1000000;
+}
+
+/* LN2. How many records were taken. */
+static uint64_t take_some(struct server *server)
+{
+	struct exchange *exchange = server->exchange;
+	struct link *last = exchange->clients.previous, *at = exchange->clients.next;
+	uint64_t taken = 0, looked = 0, now = 0;
+
+	while (at != &exchange->clients && looked < LANES_A_TURN && taken < RECORDS_A_TURN) {
+		struct client *client = list_entry(at, struct client, in_lanes);
+		struct link *next = at->next;
+		bool was_last = at == last;
+
+		list_remove(at);
+		list_append(&exchange->clients, at);
+		if (!now)
+			now = machine_ms(server);
+		for (uint32_t i = 0; i < client->lanes.n; i++)
+			taken += take_batch(client, i, now);
+		looked += client->lanes.n;
+		if (was_last)
+			break;
+		at = next;
+	}
+	return taken;
+}
+
+static bool any_ready(const struct exchange *exchange)
+{
+	list_for_each(at, &exchange->clients)
+	{
+		const struct client *client = list_entry(at, struct client, in_lanes);
+
+		for (uint32_t i = 0; i < client->lanes.n; i++)
+			if (!client->lanes.states[i].waits &&
+			    ready(&client->lanes.at[i], &client->lanes.states[i]))
+				return true;
+	}
+	return false;
+}
+
+void lanes_end(struct client *client)
+{
+	struct lanes *lanes = &client->lanes;
+	uint64_t now = machine_ms(client->server);
+
+	for (uint32_t i = 0; i < lanes->n && lanes->fd >= 0; i++)
+		for (uint32_t n = 0; n < LANE_RECORDS / BATCH; n++)
+			if (!take_batch(client, i, now))
+				break;
+	count_client(client);
+}
+
+/* ---- the bell ---- */
+
+static void bell_set(struct exchange *exchange, bool sleeping)
+{
+	if (sleeping && !++exchange->sleeps)
+		exchange->sleeps = 1;
+	atomic_store_explicit(&exchange->bell->sleeping, sleeping ? exchange->sleeps : 0,
+			      memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Partner: who puts a record looks at the bell behind it. True: there is more to do. */
+static bool fall_asleep(struct exchange *exchange)
+{
+	bool late = mutant(bell_looked_before) && any_ready(exchange);
+
+	bell_set(exchange, true);
+	if (!(mutant(bell_looked_before) ? late : any_ready(exchange)))
+		return false;
+	bell_set(exchange, false);
+	return true;
+}
+
+static void poll_lanes(uv_idle_t *idle)
+{
+	struct exchange *exchange = container_of(idle, struct exchange, poll);
+	struct server *server = exchange->server;
+	uint64_t now = server->sys->table->now_ns(server->sys);
+
+	if (take_some(server)) {
+		exchange->last_ns = now;
+		return;
+	}
+	if (now - exchange->last_ns < POLL_NS || fall_asleep(exchange))
+		return;
+	exchange->polls = false;
+	uv_idle_stop(&exchange->poll);
+}
+
+void lanes_wake(struct server *server)
+{
+	struct exchange *exchange = server->exchange;
+
+	if (exchange->polls || server->stopping)
+		return;
+	exchange->polls = true;
+	bell_set(exchange, false);
+	exchange->last_ns = server->sys->table->now_ns(server->sys);
+	uv_idle_start(&exchange->poll, poll_lanes);
+}
+
+void lanes_go_on(struct server *server)
+{
+	list_for_each(at, &server->exchange->clients)
+	{
+		struct client *client = list_entry(at, struct client, in_lanes);
+
+		for (uint32_t i = 0; i < client->lanes.n; i++)
+			client->lanes.states[i].waits = false;
+	}
+	if (!list_empty(&server->exchange->clients))
+		lanes_wake(server);
+}
+
+/* ---- what readers note and count ---- */
+
+static uint32_t drain_lane(struct client *client, uint32_t number)
+{
+	const struct lane *lane = &client->lanes.at[number];
+	struct lane_state *state = &client->lanes.states[number];
+	const struct server *server = client->server;
+	uint64_t accesses[LANE_ACCESSES], noted, n, at, first;
+	struct hoard *hoard = NULL;
+
+	if (guard_load64(&lane->noted, &noted) || noted == state->noted)
+		return 0;
+	atomic_thread_fence(memory_order_acquire);
+	n = u64_min(noted - state->noted, LANE_ACCESSES);
+	state->noted = noted;
+	at = (noted - n) % LANE_ACCESSES;
+	first = u64_min(n, LANE_ACCESSES - at);
+	if (guard_copy(accesses, (const void *)&lane->accesses[at], first * 8) ||
+	    guard_copy(accesses + first, (const void *)lane->accesses, (n - first) * 8))
+		return 0;
+	for (uint64_t i = 0; i < n; i++) {
+		uint32_t cache = accesses[i] & 0xfff;
+
+		if (!hoard || hoard->slot != cache) {
+			hoard = hoard_at(server, cache);
+			if (hoard && !core_cache_has(server->core, cache, client->session))
+				hoard = NULL;
+		}
+		if (hoard)
+			cache_access(hoard->cache, accesses[i]);
+	}
+	return 1;
+}
+
+void lanes_drain(struct server *server)
+{
+	struct exchange *exchange = server->exchange;
+	struct link *last = exchange->clients.previous, *at = exchange->clients.next;
+	uint32_t drained = 0, looked = 0;
+
+	if (exchange->drained == exchange->turn && exchange->polls)
+		return;
+	exchange->drained = exchange->turn;
+	while (at != &exchange->clients && drained < DRAINED_A_TURN && looked < LANES_A_TURN) {
+		struct client *client = list_entry(at, struct client, in_lanes);
+
+		for (uint32_t i = 0; i < client->lanes.n; i++)
+			drained += drain_lane(client, i);
+		looked += client->lanes.n;
+		if (at == last)
+			break;
+		at = at->next;
+	}
+}
+
+static void count_row(const struct client *client, uint32_t number, uint32_t row)
+{
+	const struct lane_count *count = &client->lanes.at[number].counts[row];
+	struct lane_state *state = &client->lanes.states[number];
+	const struct server *server = client->server;
+	uint64_t cache, hits, misses;
+	struct hoard *hoard;
+
+	if (guard_load64(&count->cache, &cache) || !cache)
+		return;
+	atomic_thread_fence(memory_order_acquire);
+	if (guard_load64(&count->hits, &hits) || guard_load64(&count->misses, &misses))
+		return;
+	if (state->counted[row].cache != cache) {
+		state->counted[row].cache = cache;
+		state->counted[row].hits = state->counted[row].misses = 0;
+	}
+	hoard = hoard_at(server, (uint32_t)u64_min(cache, UINT32_MAX));
+	if (hoard && core_cache_has(server->core, hoard->slot, client->session))
+		cache_count(hoard->cache, hits - state->counted[row].hits,
+			    misses - state->counted[row].misses);
+	state->counted[row].hits = hits;
+	state->counted[row].misses = misses;
+}
+
+static void count_client(const struct client *client)
+{
+	for (uint32_t i = 0; i < client->lanes.n; i++)
+		for (uint32_t row = 0; row < LANE_COUNTS; row++)
+			count_row(client, i, row);
+}
+
+void lanes_count(struct server *server)
+{
+	list_for_each(at, &server->exchange->clients)
+		count_client(list_entry(at, struct client, in_lanes));
+}
+
+/* ---- the whole ---- */
+
+int exchange_new(struct exchange **ret, struct server *server)
+{
+	struct exchange *exchange = calloc(1, sizeof(*exchange));
+	struct sys *sys = server->sys;
+	void *memory;
+	int r;
+
+	if (!exchange)
+		return -ENOMEM;
+	r = sys->table->file_create(sys, "varbos-bell", sizeof(*exchange->bell), SYS_READ,
+				    &exchange->bell_fd, &memory);
+	if (r) {
+		free(exchange);
+		return r;
+	}
+	exchange->server = server;
+	exchange->bell = memory;
+	exchange->barrier = !sys->table->barrier(sys);
+	list_init(&exchange->clients);
+	uv_idle_init(&server->loop, &exchange->poll);
+	bell_set(exchange, true);
+	*ret = exchange;
+	return 0;
+}
+
+void exchange_free(struct exchange *exchange, struct server *server)
+{
+	if (!exchange)
+		return;
+	server->sys->table->file_unmap(server->sys, exchange->bell, sizeof(*exchange->bell));
+	close(exchange->bell_fd);
+	free(exchange);
+}

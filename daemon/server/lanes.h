@@ -1,0 +1,64 @@
+/*
+ * Lanes - the data plane of a session (proto/lane.h), as the server knows it; and the bell.
+ *
+ * LN1  A file of lanes is memory that a client writes: it is touched through guard.h alone, each
+ *      word that counts once; what was read is checked then, and not read again.
+ * LN2  The loop takes the records of all lanes in turn, at most so many of a lane. A lane whose next
+ *      record has to wait waits with all that follow, and no other lane does.
+ * LN3  `taken` is stored when the effects of all records before it are in the ledger and in the index,
+ *      and their results are there.
+ * LN4  While records come, and for a moment after the last one, the loop goes round without sleeping.
+ *      Before it sleeps it says so on the bell, and looks at all heads once more. Asleep, it is
+ *      woken by a datagram of one byte.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/core/list.h"
+#include "daemon/server/request.h"
+#include "proto/lane.h"
+
+struct client;
+struct exchange;
+struct server;
+
+struct lane_state {
+	uint64_t taken; /* records */
+	uint64_t noted; /* accesses that have been looked at */
+	bool waits;     /* its next record, for a job */
+	struct {
+		uint64_t cache, hits, misses;
+	} counted[LANE_COUNTS];
+};
+
+/* Of a session. */
+struct lanes {
+	int fd; /* -1: it has none */
+	struct lane *at;
+	struct lane_state *states;
+	uint32_t n;
+};
+
+#define LANES_NONE ((struct lanes){.fd = -1})
+
+int exchange_new(struct exchange **ret, struct server *server);
+/* When the loop runs no more. */
+void exchange_free(struct exchange *exchange, struct server *server);
+
+/* Make the client's lanes, by a worker, and answer the request with them. REQUEST_*, -errno. */
+int lanes_open(struct request *request, const struct wire_lanes_open *wanted);
+/* What a session that ends has put is taken. */
+void lanes_end(struct client *client);
+/* Nobody looks at them any more. */
+void lanes_close(struct client *client);
+
+/* A client has woken us. */
+void lanes_wake(struct server *server);
+/* A job has ended that lanes may wait for. */
+void lanes_go_on(struct server *server);
+/* What readers have noted is taken, from a bounded number of lanes, unless that was just done. */
+void lanes_drain(struct server *server);
+/* What readers have counted. */
+void lanes_count(struct server *server);

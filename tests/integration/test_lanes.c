@@ -1,0 +1,358 @@
+/*
+ * Lanes: what is put into them is done and answered, who sleeps is woken, and what a client writes
+ * there can hurt nobody.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "daemon/server/fault.h"
+#include "tests/integration/daemon.h"
+#include "tests/integration/hoarder.h"
+#include "tests/suite.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+enum {
+	WAIT_TRIES = 2000, /* of 10 ms */
+	MANY = 20000,
+	GARBAGE = 20000,
+	NAPS = 3000,
+	ORDERED = 3000,
+};
+
+static struct test_daemon daemon_;
+static struct hoarder one, two;
+static uint64_t seed_ = 88172645463325252ULL;
+
+static void set_up(void)
+{
+	struct peer peer;
+
+	test_daemon_start(&daemon_, "128M", NULL);
+	peer_open(&peer, daemon_.socket);
+	peer_create_space(&peer, "a", 64 * MIB);
+	peer_close(&peer);
+	hoarder_open(&one, daemon_.socket, "a", "c", 16 * MIB);
+	hoarder_open(&two, daemon_.socket, "a", "c", 0);
+	hoarder_lanes(&one, 2);
+}
+
+static void tear_down(void)
+{
+	hoarder_close(&one);
+	hoarder_close(&two);
+	test_daemon_stop(&daemon_);
+}
+
+static uint64_t random_word(void)
+{
+	seed_ ^= seed_ << 13;
+	seed_ ^= seed_ >> 7;
+	seed_ ^= seed_ << 17;
+	return seed_;
+}
+
+static bool is_there(struct hoarder *by, const char *key)
+{
+	bool there = hoarder_find(by, key) != 0;
+
+	atomic_store(&by->hazard, 0);
+	return there;
+}
+
+static struct lane_result put(struct hoarder *by, uint32_t lane, const char *key)
+{
+	struct lane_record record = lane_publish(by, key, "v");
+
+	return lane_wait(by, lane, lane_put(by, lane, &record));
+}
+
+static void still_serves(void)
+{
+	ck_assert(peer_call(&two.peer, WIRE_PING, &(struct wire_ping){}));
+	ck_assert(hoarder_put(&two, "serves", "v", 1));
+	ck_assert(is_there(&two, "serves"));
+}
+
+START_TEST(what_is_put_into_a_lane_is_done_and_answered)
+{
+	struct lane_result result = put(&one, 0, "k");
+	struct lane_record record;
+	uint32_t born = one.born;
+
+	ck_assert_uint_eq(result.code, 0);
+	ck_assert_uint_eq(result.generation, born);
+	ck_assert_uint_eq(result.ref, hoarder_find(&two, "k"));
+	record = lane_publish(&one, "k", "v");
+	record.kind |= LANE_ADD << 8;
+	result = lane_wait(&one, 1, lane_put(&one, 1, &record));
+	ck_assert_uint_eq(result.code, FAULT_EXISTS);
+	ck_assert_uint_eq(result.generation, born);
+	record.kind = LANE_DELETE;
+	record.generation = born + 1;
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, FAULT_CHANGED);
+	record.generation = born;
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, 0);
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, FAULT_NOT_FOUND);
+	ck_assert(!is_there(&two, "k"));
+	record.kind = 200;
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, FAULT_METHOD);
+}
+END_TEST
+
+START_TEST(a_segment_is_sealed_behind_what_was_put_into_it)
+{
+	struct lane_record record = lane_publish(&one, "k", "v"), seal = {.kind = LANE_SEAL};
+
+	lane_put(&one, 0, &record);
+	seal.cache = record.cache;
+	seal.offset = one.segment;
+	seal.generation = (uint32_t)one.tag;
+	lane_put(&one, 0, &seal);
+	record = lane_publish(&one, "l", "v");
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, FAULT_REFERENCE);
+	ck_assert(is_there(&two, "k"));
+	ck_assert(!is_there(&two, "l"));
+	one.size = 0;
+}
+END_TEST
+
+START_TEST(more_than_the_first_files_hold_goes_through_one_lane)
+{
+	char key[32];
+
+	for (int i = 0; i < MANY; i++) {
+		struct lane_record record;
+
+		snprintf(key, sizeof(key), "key %d", i);
+		/* What it seals, by the socket, may hold nothing that is on its way. */
+		if (one.filled + 128 > one.size && one.size)
+			lane_wait(&one, 0, atomic_load(&one.lanes[0].head) - 1);
+		record = lane_publish(&one, key, "value");
+		lane_put(&one, 0, &record);
+	}
+	lane_wait(&one, 0, atomic_load(&one.lanes[0].head) - 1);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		ck_assert_msg(is_there(&two, key), "%s", key);
+	}
+}
+END_TEST
+
+/* What a result says is so: in the index, when `taken` has gone on. */
+START_TEST(taken_comes_after_what_was_done)
+{
+	struct lane *lane = &one.lanes[0];
+	uint64_t at;
+
+	for (int i = 0; i < ORDERED; i++) {
+		char key[32];
+		struct lane_record record;
+
+		snprintf(key, sizeof(key), "key %d", i);
+		if (one.filled + 128 > one.size && one.size)
+			lane_wait(&one, 0, atomic_load(&lane->head) - 1);
+		record = lane_publish(&one, key, "value");
+		at = lane_put(&one, 0, &record);
+		while (atomic_load_explicit(&lane->taken, memory_order_acquire) <= at)
+			;
+		ck_assert_uint_eq(atomic_load(&lane->results[at % LANE_RECORDS].position),
+				  at + 1);
+		ck_assert(is_there(&one, key));
+	}
+}
+END_TEST
+
+static void nap(uint64_t ns)
+{
+	struct timespec now, end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	ns += (uint64_t)end.tv_nsec;
+	end.tv_sec += (time_t)(ns / 1000000000);
+	end.tv_nsec = (long)(ns % 1000000000);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while (now.tv_sec < end.tv_sec ||
+	       (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+}
+
+/* At about the moment when it falls asleep, and when it has long been. */
+START_TEST(a_daemon_that_falls_asleep_is_woken)
+{
+	struct lane_record record = {.kind = LANE_DELETE, .cache = (uint32_t)one.cache};
+
+	for (int i = 0; i < NAPS; i++) {
+		if (i % 100)
+			nap(90000 + random_word() % 30000);
+		else
+			for (int j = 0; !atomic_load(&one.bell->sleeping) && j < WAIT_TRIES;
+			     j++)
+				usleep(1000);
+		record.hash = (uint64_t)i;
+		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code,
+				  FAULT_NOT_FOUND);
+	}
+}
+END_TEST
+
+START_TEST(garbage_in_a_lane_stops_nothing)
+{
+	uint64_t at = 0;
+
+	ck_assert_uint_eq(put(&one, 0, "k").code, 0);
+	for (int i = 0; i < GARBAGE; i++) {
+		struct lane_record record;
+		uint64_t *words = (uint64_t *)&record;
+
+		for (size_t j = 0; j < sizeof(record) / 8; j++)
+			words[j] = random_word() >> random_word() % 64;
+		if (random_word() % 4) /* as far as the cache, at least */
+			record.cache = (uint32_t)one.cache;
+		if (random_word() % 2)
+			record.kind = (uint32_t)(random_word() % 8 | random_word() % 4 << 8);
+		if (random_word() % 2)
+			record.offset = one.segment + random_word() % one.size;
+		if (record.kind == LANE_SEAL)
+			record.generation = 0;
+		at = lane_put(&one, 1, &record);
+	}
+	lane_wait(&one, 1, at);
+	still_serves();
+	ck_assert(is_there(&two, "k"));
+}
+END_TEST
+
+START_TEST(a_forged_head_is_none)
+{
+	static const uint64_t forged[] = {UINT64_MAX, (uint64_t)1 << 63, 1000, 0};
+	struct lane *lane = &one.lanes[1];
+	uint64_t taken;
+
+	ck_assert_uint_eq(put(&one, 1, "k").code, 0);
+	taken = atomic_load(&lane->taken);
+	for (size_t i = 0; i < ARRAY_SIZE(forged); i++) {
+		atomic_store(&lane->head, forged[i]);
+		/* who looks at one of its lanes looks at both */
+		ck_assert_uint_eq(put(&one, 0, "l").code, 0);
+		still_serves();
+		ck_assert_uint_eq(atomic_load(&lane->taken), taken);
+	}
+	atomic_store(&lane->head, taken);
+	ck_assert_uint_eq(put(&one, 1, "m").code, 0);
+}
+END_TEST
+
+START_TEST(a_lane_file_without_pages_is_empty)
+{
+	ck_assert_uint_eq(put(&one, 0, "k").code, 0);
+	ck_assert_int_eq(fallocate(one.lanes_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				   (off_t)one.lanes_size),
+			 0);
+	ck_assert_int_eq(send(one.peer.fd, "", 1, 0), 1);
+	still_serves();
+	ck_assert_int_lt(ftruncate(one.lanes_fd, 0), 0);
+	ck_assert_int_lt(ftruncate(one.lanes_fd, (off_t)one.lanes_size * 2), 0);
+	ck_assert(peer_call(&one.peer, WIRE_PING, &(struct wire_ping){}));
+}
+END_TEST
+
+START_TEST(lanes_are_opened_once_and_some)
+{
+	ck_assert(
+		!peer_call(&one.peer, WIRE_LANES_OPEN, &(struct wire_lanes_open){.lanes = 1}));
+	ck_assert_uint_eq(one.peer.answer.fault.code, FAULT_EXISTS);
+	ck_assert(
+		!peer_call(&two.peer, WIRE_LANES_OPEN, &(struct wire_lanes_open){.lanes = 0}));
+	ck_assert_uint_eq(two.peer.answer.fault.code, FAULT_INVALID);
+	ck_assert(
+		!peer_call(&two.peer, WIRE_LANES_OPEN, &(struct wire_lanes_open){.lanes = 65}));
+	ck_assert_uint_eq(two.peer.answer.fault.code, FAULT_INVALID);
+	hoarder_lanes(&two, 64);
+	ck_assert_uint_eq(put(&two, 63, "k").code, 0);
+	ck_assert(is_there(&one, "k"));
+	/* a byte is none of a message's, but to who has lanes */
+	for (int i = 0; i < 100; i++)
+		ck_assert_int_eq(send(two.peer.fd, "", 1, 0), 1);
+	ck_assert(peer_call(&two.peer, WIRE_PING, &(struct wire_ping){}));
+}
+END_TEST
+
+/* It has put one record, and is in the midst of another when it dies. */
+static void put_and_a_half(void)
+{
+	static struct hoarder child;
+	struct lane_record record;
+
+	hoarder_open(&child, daemon_.socket, "a", "c", 0);
+	hoarder_lanes(&child, 1);
+	record = lane_publish(&child, "whole", "v");
+	child.lanes[0].records[0] = record;
+	record = lane_publish(&child, "half", "v");
+	memcpy(&child.lanes[0].records[1], &record, sizeof(record) / 2);
+	atomic_store(&child.lanes[0].head, 1); /* and nobody is told */
+}
+
+START_TEST(what_a_dead_session_has_put_is_done_and_no_more)
+{
+	int pipe_fds[2], status;
+	char byte;
+	pid_t pid;
+
+	ck_assert(!pipe(pipe_fds));
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		peer_leave_check();
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		put_and_a_half();
+		if (write(pipe_fds[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+		_exit(1);
+	}
+	close(pipe_fds[1]);
+	ck_assert_int_eq(read(pipe_fds[0], &byte, 1), 1);
+	close(pipe_fds[0]);
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	for (int i = 0; i < WAIT_TRIES && !is_there(&two, "whole"); i++)
+		usleep(10000);
+	ck_assert(is_there(&two, "whole"));
+	ck_assert(!is_there(&two, "half"));
+	still_serves();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("lanes");
+	TCase *tcase = tcase_create("lanes");
+
+	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, what_is_put_into_a_lane_is_done_and_answered);
+	tcase_add_test(tcase, a_segment_is_sealed_behind_what_was_put_into_it);
+	tcase_add_test(tcase, more_than_the_first_files_hold_goes_through_one_lane);
+	tcase_add_test(tcase, taken_comes_after_what_was_done);
+	tcase_add_test(tcase, a_daemon_that_falls_asleep_is_woken);
+	tcase_add_test(tcase, garbage_in_a_lane_stops_nothing);
+	tcase_add_test(tcase, a_forged_head_is_none);
+	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);
+	tcase_add_test(tcase, lanes_are_opened_once_and_some);
+	tcase_add_test(tcase, what_a_dead_session_has_put_is_done_and_no_more);
+	suite_add_tcase(suite, tcase);
+	return suite_run(suite);
+}
