@@ -149,8 +149,7 @@ static const char *insert(struct index_map *map, uint32_t i, uint32_t hint)
 static const char *noted(struct index_map *map, uint32_t i)
 {
 	const struct index_map_key *key = &map->keys[i];
-	struct index_record *record = &map->records[key->number];
-	uint32_t slot;
+	uint32_t slot, place;
 	uint64_t bucket;
 	struct index_at at, found;
 
@@ -158,15 +157,14 @@ static const char *noted(struct index_map *map, uint32_t i)
 		return NULL;
 	if (!index_find(&map->index, key->hash, &at))
 		return "it does not find what was noted";
+	place = (uint32_t)(map->records[key->number].offset >> 4) & 0xffff;
 	bucket = at.position / INDEX_ENTRIES;
 	slot = (uint32_t)(at.position % INDEX_ENTRIES);
-	if (index_noted(&map->index, bucket, INDEX_ENTRIES, (uint32_t)(record->offset >> 4),
-			&found))
+	if (index_noted(&map->index, bucket, INDEX_ENTRIES, place, &found))
 		return "it knows an entry of a slot that there is not";
 	if (index_noted(&map->index, UINT32_MAX, slot, 0, &found))
 		return "it knows an entry of a bucket that there is not";
-	if (!index_noted(&map->index, bucket, slot, (uint32_t)(record->offset >> 4) & 0xffff,
-			 &found))
+	if (!index_noted(&map->index, bucket, slot, place, &found))
 		return "it does not know what was noted";
 	/* While it moves, the other index may have an entry there, whose place is alike. */
 	if (found.table == at.table && (found.position != at.position ||
