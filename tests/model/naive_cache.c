@@ -140,7 +140,7 @@ int naive_publish(const struct cache_publish *publish)
 	if (publish->expiry && !m.wheel.nodes)
 		return CACHE_E_TEND;
 	if (!numbers_left(&m.cache->numbers))
-		return m.cache->numbers.room < m.slots ? CACHE_E_TEND : CACHE_E_OBJECTS;
+		return CACHE_E_TEND;
 	batch = batch < 1 ? 1 : batch > CACHE_BATCH ? CACHE_BATCH : batch;
 	for (uint32_t n = 0;;) {
 		there = naive_find(publish->hash);

@@ -79,6 +79,8 @@ static void tend(void)
 	int r = cache_tend(m.cache, m.now);
 
 	MUST(!r || r == CACHE_E_OBJECTS);
+	if (r)
+		objects_grow();
 	if (m.cache->wheel.nodes && !m.wheel.nodes)
 		MUST(!wheel_init(&m.wheel, m.now, CACHE_TICK, m.cache->numbers.room));
 	MUST(!eviction_grow(&m.eviction, m.cache->numbers.room));
@@ -156,8 +158,6 @@ static void publish(const struct cache_publish *publish)
 		DIE("publish: %d instead of %d", r, expected);
 	if (r == CACHE_E_TEND) {
 		tend();
-	} else if (r == CACHE_E_OBJECTS) {
-		objects_grow();
 	} else if (r == CACHE_MORE) {
 		counts[N_MORE]++;
 	} else if (r) {

@@ -10,7 +10,9 @@
 
 enum {
 	NUMBERS_FIRST = 1024,
-	NUMBERS_STEP = 1 << 16, /* so that a step of growth takes less than a millisecond */
+	NUMBERS_STEP = 1 << 16, /* at most, so that a step of growth takes no millisecond */
+	PRUNE_LOOKS = 8,
+	PRUNE_SHARE = 256, /* of all numbers, one in so many has to come free */
 };
 
 struct policy_object cache_policy_object(const struct cache *cache, uint32_t number)
@@ -205,22 +207,71 @@ static bool numbers_short(const struct cache *cache)
 {
 	const struct numbers *numbers = &cache->numbers;
 
-	return numbers_left(numbers) < u64_min(numbers->room / 8 + 1, NUMBERS_STEP / 4);
+	return numbers_left(numbers) <
+	       u64_max(u64_min(numbers->room / 64, NUMBERS_STEP / 4), NUMBERS_FIRST / 8);
 }
 
 /* The numbers last: what has them has room for them in all else. */
 static int numbers_step(struct cache *cache)
 {
-	uint64_t step = u64_max(u64_min(cache->numbers.room, NUMBERS_STEP), NUMBERS_FIRST);
+	uint64_t step = u64_max(u64_min(cache->numbers.room / 32, NUMBERS_STEP), NUMBERS_FIRST);
 	uint32_t room = (uint32_t)u64_min(cache->numbers.room + step, cache->slots);
 	int r;
 
-	if (room == cache->numbers.room)
+	if (room == cache->numbers.room) {
+		cache->tend_next = cache->published + NUMBERS_FIRST;
 		return numbers_left(&cache->numbers) ? 0 : CACHE_E_OBJECTS;
+	}
 	r = eviction_grow(&cache->eviction, room);
 	if (!r && cache->wheel.nodes)
 		r = wheel_grow(&cache->wheel, room);
 	return r ? r : numbers_grow(&cache->numbers, room);
+}
+
+/* Of a segment, numbers of objects that are no more. */
+static uint32_t dead_numbers(const struct segment *segment)
+{
+	return segment->cleaning ? 0 : segment->chain.count - segment->objects;
+}
+
+/* The sealed one with the most, among some of each share. */
+static uint32_t deadest(const struct cache *cache)
+{
+	const struct segments *segments = &cache->segments;
+	uint32_t best = SEGMENT_NONE, most = 0;
+
+	for (uint32_t share = 0; share < SEGMENT_SHARES; share++) {
+		uint32_t id = segments->lists[SEGMENT_SEALED + share].first;
+
+		for (uint32_t i = 0; i < PRUNE_LOOKS && id; i++) {
+			if (dead_numbers(&segments->at[id]) > most) {
+				most = dead_numbers(&segments->at[id]);
+				best = id;
+			}
+			id = segments->at[id].after;
+		}
+	}
+	return best;
+}
+
+/* Frees the numbers of the dead of one segment, if that is worth it; at most some ten thousand. */
+static bool numbers_prune(struct cache *cache)
+{
+	struct numbers *numbers = &cache->numbers;
+	uint32_t id = deadest(cache);
+	struct chain kept, *chain = &cache->segments.at[id].chain;
+
+	if (!id || dead_numbers(&cache->segments.at[id]) < numbers->room / PRUNE_SHARE)
+		return false;
+	chain_init(&kept);
+	while (chain->count) {
+		uint32_t number = numbers_pop(numbers, chain);
+
+		numbers_push(numbers, cache_has(cache, number) ? &kept : &numbers->free,
+			     number);
+	}
+	*chain = kept;
+	return true;
 }
 
 int cache_tend(struct cache *cache, uint64_t now)
@@ -234,7 +285,9 @@ int cache_tend(struct cache *cache, uint64_t now)
 			return r;
 		}
 	}
-	return numbers_short(cache) ? numbers_step(cache) : 0;
+	if (!numbers_short(cache) || numbers_prune(cache))
+		return 0;
+	return numbers_step(cache);
 }
 
 uint32_t cache_wants(const struct cache *cache)
@@ -246,7 +299,8 @@ uint32_t cache_wants(const struct cache *cache)
 	bool seed;
 
 	if ((cache->wheel_wanted && !cache->wheel.nodes) ||
-	    (numbers_short(cache) && numbers->room < cache->slots))
+	    (numbers_short(cache) &&
+	     (numbers->room < cache->slots || cache->published >= cache->tend_next)))
 		wants |= CACHE_WANTS_TEND;
 	if (cache->slots - numbers->room + numbers_left(numbers) <= cache->slots / 8)
 		wants |= CACHE_WANTS_OBJECTS;
@@ -499,7 +553,7 @@ int cache_publish(struct cache *cache, const struct cache_publish *publish,
 	}
 	r = wheel_check_made(cache, publish->expiry);
 	if (!r && !numbers_left(&cache->numbers))
-		r = cache->numbers.room < cache->slots ? CACHE_E_TEND : CACHE_E_OBJECTS;
+		r = CACHE_E_TEND;
 	if (!r)
 		r = make_room(cache, publish->hash, object_size_rounded(publish->size), &at,
 			      &there);
@@ -517,6 +571,17 @@ int cache_find(struct cache *cache, uint64_t hash, struct cache_object *ret)
 		return CACHE_E_ABSENT;
 	cache_object_of(cache, at.number, ret);
 	return 0;
+}
+
+int cache_walk(const struct cache *cache, struct index_place *place,
+	       struct cache_object ret[static INDEX_LISTED], uint32_t *ret_n)
+{
+	uint32_t numbers[INDEX_LISTED];
+	bool more = index_list(&cache->index, place, numbers, ret_n);
+
+	for (uint32_t i = 0; i < *ret_n; i++)
+		cache_object_of(cache, numbers[i], &ret[i]);
+	return more ? CACHE_MORE : 0;
 }
 
 int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation)

@@ -126,7 +126,7 @@ void cache_session_end(struct cache *cache, uint32_t session);
 
 /* Room for more objects, in a file that begins with all that the former one had. */
 int cache_objects(struct cache *cache, struct object_records *objects, uint32_t slots);
-/* Lets private arrays grow by a step, and makes the wheel. -ENOMEM, CACHE_E_OBJECTS. */
+/* Frees numbers, or lets private arrays grow by a step; makes the wheel. -ENOMEM, CACHE_E_OBJECTS. */
 int cache_tend(struct cache *cache, uint64_t now);
 uint32_t cache_wants(const struct cache *cache);
 /* CACHE_WANTS_INDEX: the next index's file is to be like this, with another seed if *ret_seed. */
@@ -165,13 +165,16 @@ struct cache_publish {
 
 /*
  * CACHE_MORE (others have made room), _E_PLACE, _E_SIZE, _E_TOO_LARGE, _E_GENERATION, _E_EXISTS,
- * _E_ABSENT, _E_CHANGED, _E_TEND, _E_OBJECTS. ret is what is there under the hash, with 0,
+ * _E_ABSENT, _E_CHANGED, _E_TEND. ret is what is there under the hash, with 0,
  * CACHE_E_EXISTS and CACHE_E_CHANGED.
  */
 int cache_publish(struct cache *cache, const struct cache_publish *publish,
 		  struct cache_object *ret);
 /* Recency is the same afterwards. CACHE_E_ABSENT. */
 int cache_find(struct cache *cache, uint64_t hash, struct cache_object *ret);
+/* Some objects of a walk through all (index_list()), from a zeroed place on. CACHE_MORE. */
+int cache_walk(const struct cache *cache, struct index_place *place,
+	       struct cache_object ret[static INDEX_LISTED], uint32_t *ret_n);
 /* generation 0: any. CACHE_E_ABSENT, CACHE_E_CHANGED. */
 int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation);
 /*

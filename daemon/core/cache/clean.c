@@ -18,12 +18,22 @@ static uint32_t pinned_slices(const struct cache *cache, const struct segment *s
 	return (uint32_t)__builtin_popcount(segment->pinned);
 }
 
+static uint64_t root(uint64_t of)
+{
+	uint64_t root = 0;
+
+	for (uint32_t bit = 32; bit-- > 0;)
+		if ((root | (uint64_t)1 << bit) <= of / (root | (uint64_t)1 << bit))
+			root |= (uint64_t)1 << bit;
+	return root;
+}
+
 /* CL4, times a constant. 0: not this one. */
 static uint64_t worth(const struct cache *cache, const struct segment *segment)
 {
 	uint64_t pinned = (uint64_t)pinned_slices(cache, segment) << SLICE_SHIFT;
 	uint64_t dead = segment->size - segment->live;
-	uint64_t age = ((cache->clock - segment->since) >> OBJECT_GRAIN_SHIFT) + 1;
+	uint64_t age = root(cache->clock - segment->since) + 1;
 
 	if (dead <= pinned || segment->cleaning)
 		return 0;

@@ -565,6 +565,70 @@ void index_clock_set(struct index *index, uint64_t clock)
 		index_store(&index->next.head->clock, clock);
 }
 
+/* ---- walking ---- */
+
+/* All but the last bit of what a hash is mixed to. */
+static uint64_t mixed_of(const struct index *index, uint64_t seed, uint32_t number)
+{
+	return index_mix(hash_of(index, number), seed, (uint64_t)1 << 63).bucket;
+}
+
+static uint64_t bucket_at(const struct index_table *table, uint64_t mixed)
+{
+	return (uint64_t)((unsigned __int128)mixed * table->layout.buckets >> 63);
+}
+
+/* The least that leads to this bucket. */
+static uint64_t mixed_at(const struct index_table *table, uint64_t bucket)
+{
+	return (uint64_t)((((unsigned __int128)bucket << 63) + table->layout.buckets - 1) /
+			  table->layout.buckets);
+}
+
+static void bucket_list(const struct index *index, const struct index_table *table,
+			uint64_t bucket, uint64_t home, uint64_t from,
+			uint32_t ret[static INDEX_LISTED], uint32_t *n)
+{
+	for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot) {
+		uint64_t position = position_of(bucket, slot);
+		uint32_t number = number_at(table, position);
+
+		if (word_of(entry_at(table, position)) &&
+		    sibling_at(table, position) == home % INDEX_GROUP &&
+		    mixed_of(index, table->seed, number) >= from)
+			ret[(*n)++] = number;
+	}
+}
+
+bool index_list(const struct index *index, struct index_place *place,
+		uint32_t ret[static INDEX_LISTED], uint32_t *ret_n)
+{
+	const struct index_table *table = &index->now;
+	uint64_t from, end, home;
+	uint32_t n = 0;
+
+	*ret_n = 0;
+	if (place->seed != table->seed)
+		*place = (struct index_place){.seed = table->seed};
+	from = place->mixed;
+	end = (uint64_t)1 << 63;
+	if (bucket_at(table, from) < index->moved) {
+		if (index->next.seed != table->seed)
+			return true;
+		end = mixed_at(table, index->moved);
+		table = &index->next;
+	}
+	home = bucket_at(table, from);
+	for (uint64_t bucket = home;; bucket = link_of(table, bucket)) {
+		bucket_list(index, table, bucket, home, from, ret, &n);
+		if (!link_of(table, bucket))
+			break;
+	}
+	*ret_n = n;
+	place->mixed = u64_min(mixed_at(table, home + 1), end);
+	return place->mixed < (uint64_t)1 << 63;
+}
+
 /* ---- moving on ---- */
 
 /* For how many objects the next one is. */

@@ -134,6 +134,19 @@ void index_epoch_set(struct index *index, uint64_t epoch);
 void index_clock_set(struct index *index, uint64_t clock);
 
 /*
+ * A walk in the order of mixed hashes, bucket by bucket, from a zeroed place on: numbers of those that
+ * are next, and false, if these were the last. It goes on in a larger index: an object that is there
+ * all the time, replaced or not, comes once. In an index with another seed it begins anew, and while
+ * objects move to one it may have to wait: none, and true.
+ */
+enum { INDEX_LISTED = (1 + INDEX_CHAIN_MAX) * INDEX_ENTRIES };
+struct index_place {
+	uint64_t seed, mixed;
+};
+bool index_list(const struct index *index, struct index_place *place,
+		uint32_t ret[static INDEX_LISTED], uint32_t *ret_n);
+
+/*
  * Whether it should move on: then a file like this is to be made, with another seed if *ret_seed. A
  * host that is flooded with keys that crowd may take its time to give in once more. expected: how
  * many objects there will be, so that it need not move on again and again; 0: who knows.

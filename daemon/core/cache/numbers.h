@@ -5,8 +5,8 @@
  *      the free ones; or it is in nobody's while a step of the cleaner has it, or it was never
  *      used and lies beyond `used`.
  * NU2  4 bytes a number: chains lead one way. A number leaves one from its front, or with all of
- *      it; so the number of an object that is gone stays until its segment goes, or the cleaner
- *      passes.
+ *      it; so the number of an object that is gone stays until its segment goes, the cleaner passes,
+ *      or numbers are short: then the chains with the most of them are sifted.
  */
 #pragma once
 

@@ -51,6 +51,7 @@ struct cache {
 	uint64_t moved, moved_bytes;
 	bool clearing;
 	uint32_t clear_at, clear_end;
+	uint64_t tend_next; /* objects published, until which there are no numbers to be had */
 	uint64_t published, published_bytes, hits, misses;
 	uint64_t gone[CACHE_REASONS], gone_bytes[CACHE_REASONS];
 	struct hot hot;

@@ -1,0 +1,392 @@
+/* Whole stories of one cache, on its own memory; random verbs are tests/model/model_cache.c's. */
+#include <stdio.h>
+#include <string.h>
+
+#include "daemon/core/cache/clean.h"
+#include "daemon/core/cache/state.h"
+#include "tests/suite.h"
+
+enum { RUNS = 4096 };
+
+/* A cache, and the shell's part: files, and runs of slices that are free, by base. */
+static struct world {
+	struct cache *cache;
+	void *objects, *index, *next;
+	uint32_t *numbers, *next_numbers;
+	uint32_t slots;
+	uint64_t free[RUNS], size; /* of a segment */
+	uint32_t n_free;
+	uint64_t base, at; /* what session 1 fills; size: nothing */
+	uint64_t random;
+	struct clean_step step;
+} w;
+
+static uint64_t next_random(void)
+{
+	uint64_t z = w.random += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+static void *zeroed(uint64_t size)
+{
+	void *memory = aligned_alloc(64, (size + 63) / 64 * 64);
+
+	ck_assert_ptr_nonnull(memory);
+	memset(memory, 0, size);
+	return memory;
+}
+
+static struct index_table index_make(struct index_layout layout, uint64_t generation,
+				     uint64_t seed, void **ret, uint32_t **ret_numbers)
+{
+	struct index_config config = {
+		.layout = layout, .generation = generation, .seed = seed, .epoch = 1};
+
+	*ret = zeroed(index_file_size(layout.buckets, layout.overflow));
+	*ret_numbers = malloc(index_positions(layout) * sizeof(uint32_t));
+	ck_assert_ptr_nonnull(*ret_numbers);
+	index_format(*ret, &config);
+	return index_table(*ret, *ret_numbers);
+}
+
+/* So many segments of this size at most. */
+static void world_make(uint64_t capacity, uint32_t policy, uint32_t objects, uint64_t size,
+		       uint32_t segments)
+{
+	struct cache_config config = {.capacity = capacity, .policy = policy};
+
+	w = (struct world){
+		.size = size, .at = size, .slots = objects + objects / 4 + 8192, .random = 1};
+	w.objects = zeroed(object_records_size(w.slots));
+	config.objects = object_records_init(w.objects);
+	config.slots = w.slots;
+	config.index = index_make(index_layout_for(objects), 1, 5, &w.index, &w.numbers);
+	ck_assert_int_eq(cache_new(&w.cache, &config), 0);
+	ck_assert_uint_le(segments, RUNS);
+	for (uint32_t i = segments; i > 0; i--)
+		w.free[w.n_free++] = i * size;
+}
+
+static void world_end(void)
+{
+	ck_assert_ptr_null(cache_check(w.cache));
+	cache_free(w.cache);
+	free(w.objects);
+	free(w.index);
+	free(w.numbers);
+}
+
+/* Nobody reads: all that has been left comes back. */
+static void scan(void)
+{
+	struct segment_run runs[16];
+	uint32_t n;
+	int r;
+
+	cache_scan_begin(w.cache);
+	cache_scan_end(w.cache);
+	do {
+		r = cache_reclaim(w.cache, runs, 16, &n);
+		for (uint32_t i = 0; i < n; i++)
+			w.free[w.n_free++] = runs[i].base;
+	} while (r == CACHE_MORE);
+}
+
+/* One step. False: there is nothing to clean. */
+static bool clean(void)
+{
+	int r = cache_clean_plan(w.cache, 1 << 20, &w.step);
+
+	if (r == CACHE_E_SEGMENT) {
+		ck_assert_uint_gt(w.n_free, 0);
+		ck_assert_int_eq(cache_segment(w.cache, CACHE_CLEANER, w.free[--w.n_free],
+					       w.size, false),
+				 0);
+		return true;
+	}
+	if (!r)
+		cache_clean_done(w.cache, &w.step, true);
+	return r != CACHE_E_NOTHING;
+}
+
+/* A segment to fill. Two are the cleaner's alone. */
+static void segment_next(void)
+{
+	if (w.base)
+		ck_assert_int_eq(cache_seal(w.cache, 1, w.base), 0);
+	scan();
+	while (w.n_free < 3) {
+		ck_assert(clean());
+		scan();
+	}
+	w.base = w.free[--w.n_free];
+	w.at = 0;
+	ck_assert_int_eq(cache_segment(w.cache, 1, w.base, w.size, false), 0);
+}
+
+static int publish(uint64_t hash, uint64_t size)
+{
+	struct cache_publish p = {.hash = hash, .size = size, .session = 1, .born = 1};
+	struct cache_object object;
+	int r;
+
+	if (w.at + size > w.size)
+		segment_next();
+	if (cache_wants(w.cache) & CACHE_WANTS_TEND)
+		ck_assert_int_eq(cache_tend(w.cache, 0), 0);
+	p.offset = w.base + w.at;
+	r = cache_publish(w.cache, &p, &object);
+	while (r == CACHE_E_TEND) {
+		ck_assert_int_eq(cache_tend(w.cache, 0), 0);
+		r = cache_publish(w.cache, &p, &object);
+	}
+	if (!r)
+		w.at += (size + 15) & ~(uint64_t)15;
+	return r;
+}
+
+static bool has(uint64_t hash)
+{
+	struct cache_object object;
+
+	return !cache_find(w.cache, hash, &object);
+}
+
+START_TEST(what_cannot_fit_is_refused_and_empties_nothing)
+{
+	world_make(100000, POLICY_LRU, 1000, 2 << 20, 4);
+	for (uint64_t i = 1; i <= 10; i++)
+		ck_assert_int_eq(publish(i, 10000), 0);
+	ck_assert_int_eq(publish(11, 100001), CACHE_E_TOO_LARGE);
+	ck_assert_uint_eq(cache_view(w.cache).objects, 10);
+	ck_assert_int_eq(publish(11, 100000), 0);
+	ck_assert_uint_eq(cache_view(w.cache).objects, 1);
+	world_end();
+}
+END_TEST
+
+START_TEST(making_room_for_a_large_object_is_cut)
+{
+	uint32_t cut = 0;
+	int r;
+
+	world_make(200000, POLICY_FIFO, 4000, 2 << 20, 4);
+	for (uint64_t i = 1; i <= 2000; i++)
+		ck_assert_int_eq(publish(i, 100), 0);
+	ck_assert_uint_gt(cache_view(w.cache).objects, 1750);
+	while ((r = publish(5000, 190000)) == CACHE_MORE) {
+		ck_assert_ptr_null(cache_check(w.cache));
+		cut++;
+	}
+	ck_assert_int_eq(r, 0);
+	ck_assert_uint_ge(cut, 4);
+	ck_assert_uint_le(cache_view(w.cache).live, 200000);
+	world_end();
+}
+END_TEST
+
+START_TEST(looking_at_an_object_leaves_its_recency_alone)
+{
+	uint64_t bytes = 1;
+	struct cache_object object;
+
+	world_make(100000, POLICY_LRU, 1000, 2 << 20, 4);
+	for (uint64_t i = 1; i <= 3; i++)
+		ck_assert_int_eq(publish(i, 1000), 0);
+	ck_assert(has(1));
+	ck_assert_int_eq(cache_touch(w.cache, 2, 0, 0, &object), 0);
+	ck_assert_int_eq(cache_evict(w.cache, &bytes), 0);
+	ck_assert(!has(1) && has(2) && has(3));
+	bytes = 1;
+	ck_assert_int_eq(cache_evict(w.cache, &bytes), 0);
+	ck_assert(has(2) && !has(3));
+	world_end();
+}
+END_TEST
+
+START_TEST(the_hottest_keys_are_known)
+{
+	struct hot_key keys[4];
+	struct hot hot = {0};
+
+	w.random = 1;
+	for (uint32_t i = 0; i < 100000; i++) {
+		hot_note(&hot, next_random(), 1);
+		if (i % 10 == 0)
+			hot_note(&hot, 77, 1);
+		if (i % 20 == 0)
+			hot_note(&hot, 78, 1);
+	}
+	ck_assert_uint_eq(hot_list(&hot, keys, 4), 4);
+	ck_assert_uint_eq(keys[0].hash, 77);
+	ck_assert_uint_eq(keys[1].hash, 78);
+	ck_assert_uint_ge(keys[0].count, 10000);
+	ck_assert_uint_le(keys[0].count - keys[0].over, 10000);
+}
+END_TEST
+
+/* While it is walked, keys are replaced and others come, and the index grows twice. */
+START_TEST(a_walk_meets_once_whoever_stays)
+{
+	enum { STAY = 2000 };
+	static uint8_t met[STAY + 1];
+	struct cache_object objects[INDEX_LISTED];
+	struct index_place place = {0};
+	uint64_t generation = 1, other = 10000;
+	uint32_t n;
+	int r;
+
+	world_make(64 << 20, POLICY_LRU, STAY + 200, 2 << 20, 16);
+	memset(met, 0, sizeof(met));
+	for (uint64_t i = 1; i <= STAY; i++)
+		ck_assert_int_eq(publish(i, 100), 0);
+	do {
+		struct index_layout layout;
+		struct index_table former;
+		bool seed;
+
+		r = cache_walk(w.cache, &place, objects, &n);
+		for (uint32_t i = 0; i < n; i++)
+			if (objects[i].hash <= STAY)
+				met[objects[i].hash]++;
+		for (uint32_t i = 0; i < 4 && other < 11200; i++)
+			ck_assert_int_eq(publish(other++, 100), 0);
+		for (uint32_t i = 0; i < 3; i++)
+			ck_assert_int_eq(publish(1 + next_random() % STAY, 100), 0);
+		if (w.next) {
+			if (cache_index_step(w.cache, &former) == CACHE_MORE)
+				continue;
+			free(w.index);
+			free(w.numbers);
+			w.index = w.next;
+			w.numbers = w.next_numbers;
+			w.next = NULL;
+		} else if (cache_index_wants(w.cache, &layout, &seed)) {
+			cache_index_begin(w.cache, index_make(layout, ++generation, 5, &w.next,
+							      &w.next_numbers));
+		}
+	} while (r == CACHE_MORE);
+	ck_assert_uint_ge(generation, 2);
+	for (uint32_t i = 1; i <= STAY; i++)
+		ck_assert_msg(met[i] == 1, "key %u was met %u times", i, met[i]);
+	if (w.next) {
+		struct index_table former;
+
+		while (cache_index_step(w.cache, &former) == CACHE_MORE)
+			;
+		free(w.index);
+		free(w.numbers);
+		w.index = w.next;
+		w.numbers = w.next_numbers;
+	}
+	world_end();
+}
+END_TEST
+
+static uint64_t some_size(void)
+{
+	/* 64 bytes to 64 KiB, as many between each two powers of two. */
+	uint64_t low = (uint64_t)64 << next_random() % 10;
+
+	return low + next_random() % low;
+}
+
+/* Skewed: half of all that is asked for is a small part of the keys. */
+static uint64_t some_key(uint64_t keys)
+{
+	uint64_t at = next_random() % keys;
+
+	for (uint32_t i = 0; i < 3 && next_random() % 2; i++)
+		at = next_random() % (at + 1);
+	return at + 1;
+}
+
+/*
+ * A look-aside cache: a miss is put. Live bytes are 95 % of the memory but for what is the cleaner's
+ * and what is being filled; what is held, all of it, counts.
+ */
+START_TEST(churn_of_mixed_sizes_leaves_nine_tenths_live)
+{
+	static const uint32_t policies[] = {POLICY_LRU, POLICY_SIEVE, POLICY_S3FIFO};
+	enum { SEGMENTS = 130 };
+	const uint64_t size = 2 << 20, capacity = (SEGMENTS - 5) * size * 95 / 100;
+
+	world_make(capacity, policies[_i], 60000, size, SEGMENTS);
+	for (uint32_t round = 0; round < 6; round++) {
+		struct cache_view before = cache_view(w.cache), view;
+
+		for (uint32_t i = 0; i < 40000; i++) {
+			uint64_t key = some_key(60000);
+			struct index_at at;
+
+			if (index_find(&w.cache->index, key, &at)) {
+				cache_access(w.cache,
+					     lane_access_pack(
+						     0, at.position / INDEX_ENTRIES,
+						     (uint32_t)(at.position % INDEX_ENTRIES),
+						     index_entry_at(&at).offset));
+				continue;
+			}
+			while (publish(key, some_size()))
+				;
+		}
+		view = cache_view(w.cache);
+		if (round < 4)
+			continue;
+		printf("%s: live %.3f of what is held, %.2f copies a put\n",
+		       policy_at(policies[_i])->name, (double)view.live / (double)view.held,
+		       (double)(view.moved - before.moved) /
+			       (double)(view.published - before.published));
+		ck_assert_uint_ge(view.live * 10, view.held * 9);
+	}
+	world_end();
+}
+END_TEST
+
+/* In a cache that has evicted for a while, without TTLs. */
+START_TEST(an_object_takes_at_most_64_bytes_beside_itself)
+{
+	enum { OBJECTS = 1000000, SIZE = 112 };
+	struct index_layout layout;
+	struct cache_view view;
+	double index, numbers, records, private, sum;
+	uint64_t key = 1;
+
+	world_make((uint64_t)OBJECTS * SIZE, POLICY_S3FIFO, OBJECTS, 2 << 20, 60);
+	for (uint32_t i = 0; i < OBJECTS / 10 * 14; i++)
+		ck_assert_int_eq(publish(key++ * 0x9e3779b97f4a7c15ULL, SIZE), 0);
+	view = cache_view(w.cache);
+	layout = w.cache->index.now.layout;
+	index = (double)index_file_size(layout.buckets, layout.overflow) / (double)view.objects;
+	numbers = (double)index_positions(layout) * 4 / (double)view.objects;
+	records = (double)w.cache->numbers.used * 24 / (double)view.objects;
+	private = (double)view.memory / (double)view.objects;
+	sum = index + numbers + records + private;
+	printf("bytes an object: index %.1f, its numbers %.1f, records %.1f, policy, chains "
+	       "and "
+	       "segments %.1f: %.1f\n",
+	       index, numbers, records, private, sum);
+	ck_assert(sum <= 64);
+	world_end();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("cache");
+	TCase *tcase = tcase_create("cache");
+
+	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, what_cannot_fit_is_refused_and_empties_nothing);
+	tcase_add_test(tcase, making_room_for_a_large_object_is_cut);
+	tcase_add_test(tcase, looking_at_an_object_leaves_its_recency_alone);
+	tcase_add_test(tcase, the_hottest_keys_are_known);
+	tcase_add_test(tcase, a_walk_meets_once_whoever_stays);
+	tcase_add_loop_test(tcase, churn_of_mixed_sizes_leaves_nine_tenths_live, 0, 3);
+	tcase_add_test(tcase, an_object_takes_at_most_64_bytes_beside_itself);
+	suite_add_tcase(suite, tcase);
+	return suite_run(suite);
+}
