@@ -16,6 +16,8 @@ enum {
 
 static void connection_free(struct varbos *vb)
 {
+	lanes_close(&vb->lanes,
+		    atomic_load_explicit(&vb->stamp, memory_order_relaxed) == fork_count());
 	private_daemon_free(vb->daemon, vb->calls.broken);
 	calls_deinit(&vb->calls);
 	free(vb);
@@ -143,6 +145,7 @@ int connection_revive(struct varbos *vb)
 	if (atomic_load_explicit(&vb->stamp, memory_order_relaxed) == fork_count())
 		return 0;
 
+	lanes_close(&vb->lanes, false);
 	socket_close(&vb->calls.socket);
 	memcpy(path, vb->calls.socket.path, sizeof(path));
 	r = connect_session(vb, path);

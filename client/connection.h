@@ -16,6 +16,7 @@
 #include "client/call.h"
 #include "client/error.h"
 #include "client/fork.h"
+#include "client/lanes.h"
 #include "client/lock.h"
 #include "client/private.h"
 #include "client/socket.h"
@@ -28,6 +29,7 @@ struct varbos {
 	uint32_t session; /* as in slice maps */
 	uint32_t layout;
 	struct private_daemon *daemon; /* NULL: not ours */
+	struct lanes lanes;
 
 	/* Its holder opens or closes spaces, round trips included, and changes the list. */
 	struct lock spaces_lock;

@@ -13,13 +13,37 @@ static _Thread_local struct varbos_error last;
 /* Written by each call, so where no function has to be asked for its address. */
 static _Thread_local const char *entered __attribute__((tls_model("initial-exec"))) = "varbos";
 
+/* Whose failure `last` is of which only the code is noted; NULL: it is complete. */
+static _Thread_local const char *quick __attribute__((tls_model("initial-exec")));
+
 #define ERROR(name, number, status, text) \
 	static_assert(VARBOS_E_##name == (number), "the public copy of proto/errors.def");
 #include "proto/errors.def"
 #undef ERROR
 
+static const char *text_of(enum varbos_code code)
+{
+	switch ((int)code) {
+#define ERROR(name, number, status, text) \
+	case number:                      \
+		return text;
+#include "proto/errors.def"
+#undef ERROR
+	default:
+		return "it failed";
+	}
+}
+
 _public_ const struct varbos_error *varbos_error(void)
 {
+	const char *function = quick;
+
+	if (function) {
+		quick = NULL;
+		last = (struct varbos_error){.code = last.code};
+		snprintf(last.message, sizeof(last.message), "%s: %s", function,
+			 text_of(last.code));
+	}
 	return &last;
 }
 
@@ -48,8 +72,16 @@ const char *error_entered(void)
 	return entered;
 }
 
+int error_quick(enum varbos_code code, const char *function)
+{
+	last.code = code;
+	quick = function;
+	return (int)code;
+}
+
 int error_restore(const struct varbos_error *error)
 {
+	quick = NULL;
 	last = *error;
 	return (int)last.code;
 }
@@ -68,6 +100,7 @@ int error_set(enum varbos_code code, const char *which, const char *format, ...)
 {
 	va_list args;
 
+	quick = NULL;
 	last = (struct varbos_error){.code = code};
 	snprintf(last.which, sizeof(last.which), "%s", which ? which : "");
 	va_start(args, format);
@@ -85,7 +118,7 @@ int error_within(const char *function)
 {
 	char inner[sizeof(last.message)];
 
-	memcpy(inner, last.message, sizeof(inner));
+	memcpy(inner, varbos_error()->message, sizeof(inner));
 	error_enter(function);
 	/* What is too long is cut off at its end. */
 	if (snprintf(last.message, sizeof(last.message), "%s: %s", function, inner) < 0)
@@ -103,6 +136,7 @@ int error_set_numbers(const struct varbos_error *numbers, const char *format, ..
 {
 	va_list args;
 
+	quick = NULL;
 	last = *numbers;
 	va_start(args, format);
 	fill_message(format, args);

@@ -30,6 +30,12 @@ int error_null(const char *argument);
 int error_set_numbers(const struct varbos_error *numbers, const char *format, ...)
 	_printf_(2, 3);
 
+/*
+ * Of a failure that is no surprise: nothing but the code is noted now. The line is written when
+ * somebody asks for it.
+ */
+int error_quick(enum varbos_code code, const char *function);
+
 /* What the daemon answered. */
 int error_fault(const struct wire_fault *fault);
 

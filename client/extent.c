@@ -137,8 +137,7 @@ static int take_extent(struct varbos_space *space, const struct wire_extent_allo
 	return 0;
 }
 
-/* The node that the calling thread runs on, + 1; 0: the kernel does not say. */
-static uint64_t caller_node(void)
+uint64_t extent_caller(void)
 {
 	unsigned cpu, node;
 
@@ -173,7 +172,7 @@ static struct wire_extent_alloc make_request(const struct varbos_space *space, s
 	};
 
 	if (options->numa ? options->numa == VARBOS_NUMA_LOCAL : space->local)
-		request.caller = caller ? caller : caller_node();
+		request.caller = caller ? caller : extent_caller();
 	return request;
 }
 

@@ -33,6 +33,9 @@ void extent_give(struct varbos_space *space, const void *memory);
 int extent_alloc_for(struct varbos_space *space, size_t size, enum extent_kind kind,
 		     const struct varbos_alloc_options *options, uint64_t caller, void **ret);
 
+/* The node that the calling thread runs on, + 1; 0: the kernel does not say. */
+uint64_t extent_caller(void);
+
 /* The same, asked ahead; nothing is waited for. NULL: not now. */
 struct call *extent_ask(struct varbos_space *space, size_t size, enum extent_kind kind,
 			const struct varbos_alloc_options *options, uint64_t caller);

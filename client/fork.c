@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "base/base.h"
+#include "client/lanes.h"
 #include "client/thread.h"
 
 _Atomic uint32_t fork_counter = 1;
@@ -18,6 +19,7 @@ static void in_child(void)
 	if (mutant(client_fork_unseen))
 		return;
 	thread_forget();
+	lanes_forget();
 	atomic_store_explicit(&fork_counter, next ? next : 1, memory_order_relaxed);
 }
 

@@ -1,7 +1,7 @@
 /*
  * Late - what an answer grants that came after its call's deadline, and how to give it back.
  *
- * A1  Nobody has what a late answer grants: an extent is freed, a space closed. (Who had the
+ * A1  Nobody has what a late answer grants: an extent is freed, a segment sealed, a space closed. (Who had the
  *     space open would have made the daemon refuse to open it again.)
  * A2  It is given back by a request whose answer is again nobody's: a refusal says only that it
  *     has gone already, with its space.
@@ -13,7 +13,7 @@
 
 #include "proto/wire.h"
 
-/* Of a request, what giving back its result takes: the space that an extent was asked of, or 0. */
+/* Of a request, what giving back its result takes: the space that memory was asked of, or 0. */
 uint64_t late_space(enum wire_method method, const void *params);
 
 /*

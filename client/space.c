@@ -9,6 +9,7 @@
 
 #include "base/base.h"
 #include "base/numa.h"
+#include "client/cache.h"
 #include "client/channel.h"
 #include "client/error.h"
 #include "client/reserve.h"
@@ -45,6 +46,7 @@ static void unmap(struct varbos_space *space)
 
 static void space_free(struct varbos_space *space)
 {
+	caches_free(space);
 	if (atomic_load_explicit(&space->stamp, memory_order_acquire) == fork_count())
 		unmap(space);
 	channels_free(space);

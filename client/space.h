@@ -35,6 +35,8 @@ struct varbos_space {
 	struct shared shared;
 	struct lock channels_lock; /* of the list, and of who opens or closes an end */
 	struct varbos_channel *channels;
+	struct lock caches_lock; /* likewise */
+	struct varbos_cache *caches;
 	_Atomic uint64_t leased; /* bytes of extents that are this process's alone */
 	char *base;              /* of the reserved range */
 	bool read_only;

@@ -55,8 +55,8 @@ enum varbos_code {
 	VARBOS_E_PROTOCOL = 7,     /* a message that breaks the protocol */
 	VARBOS_E_METHOD = 8,       /* a method that the daemon does not know */
 	VARBOS_E_VERSION = 9,      /* requested, max: no version in common */
-	VARBOS_E_NOT_FOUND = 10,   /* no space of that name */
-	VARBOS_E_EXISTS = 11,      /* a space of that name exists */
+	VARBOS_E_NOT_FOUND = 10,   /* none of that name, or key */
+	VARBOS_E_EXISTS = 11,      /* one of that name, or key */
 	VARBOS_E_PERMISSION = 12,  /* which right is missing */
 	VARBOS_E_IN_USE = 13,      /* available: how many sessions have the space open */
 	VARBOS_E_LIMIT = 14,       /* which limit of the daemon, max */

@@ -22,6 +22,7 @@ LIBRARIES = {
     "numa": ("daemon/sys/", "tests/"),
     "systemd/": ("daemon/server/", "tests/"),
     "check.h": ("tests/",),
+    "xxhash.h": ("client/view.c", "client/ctl/sim_trace.c", "tests/"),
 }
 
 # Folder: what of the tree its files may include, and which headers of libc (None: any). The

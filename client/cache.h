@@ -1,0 +1,111 @@
+/*
+ * Cache - a cache that this process has open.
+ *
+ * CC1 A connection has a cache open once, however often the program opens it: handles count. While
+ *     one of them is there, its space stays open.
+ * CC2 An index is mapped once it is needed, and stays until the cache closes: threads read in it
+ *     without a word. What has moved on gives its memory back by itself, and costs addresses.
+ * CC3 In a forked child it is opened anew at the first call that uses it.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <varbos/cache.h>
+
+#include "client/lanes.h"
+#include "client/space.h"
+#include "proto/index_read.h"
+#include "proto/object.h"
+
+struct cache_index {
+	struct index_view view;
+	struct cache_index *_Atomic next; /* the one that its buckets move on to */
+	struct cache_index *former;
+	uint64_t generation, size;
+	void *memory;
+};
+
+struct varbos_cache {
+	/* What a hit looks at. */
+	_Atomic uint64_t number; /* of its connection's lanes; 0: not this process's yet */
+	struct cache_index *_Atomic index;
+	uint64_t seed;
+	char *base;
+	struct window *windows;
+	uint32_t n_windows, handle, space_handle;
+	bool fence;
+
+	struct varbos_space *space;
+	struct lanes *lanes;
+	struct varbos_cache *next;         /* in space->caches, under space->caches_lock */
+	uint32_t uses;                     /* likewise */
+	_Atomic uint32_t stamp;            /* fork count of what is above */
+	struct varbos_cache *next_open;    /* of all that are open */
+	uint64_t opening;                  /* never given twice: */
+	struct lock lock;                  /* who fetches an index */
+	_Atomic uint64_t capacity, ttl_ms; /* as they were when it was asked last */
+	char name[SPACE_NAME_MAX + 1];
+};
+
+/* Before anything else of a call: it is this process's. */
+int cache_revive(struct varbos_cache *cache);
+static inline int cache_enter(struct varbos_cache *cache)
+{
+	int r;
+
+	if (!cache)
+		return error_null("cache");
+	r = space_enter(cache->space);
+	if (r || atomic_load_explicit(&cache->stamp, memory_order_acquire) == fork_count())
+		return r;
+	return cache_revive(cache);
+}
+
+/* The key is one. */
+int cache_check_key(const void *key, size_t key_size);
+
+/* The index that follows, mapped if need be: 0, or why not. */
+int cache_index_next(struct varbos_cache *cache, struct cache_index *index);
+
+/* Its capacity and time to live, as they are now. */
+int cache_refresh(struct varbos_cache *cache);
+
+/* Is that opening of a cache still open? */
+bool cache_is_open(uint64_t opening);
+
+/* Of a space that closes: nobody uses them any more. */
+void caches_free(struct varbos_space *space);
+
+/* XXH3, as every process of the space has it. */
+uint64_t cache_hash(const struct varbos_cache *cache, const void *key, size_t key_size);
+
+/* The machine's time in ms, as it stands in objects. */
+static inline uint64_t cache_now(const struct cache_index *index)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return ((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec +
+		atomic_load_explicit(&index->view.head->clock, memory_order_relaxed)) /
+	       1000000;
+}
+
+/* An object that was found and is pinned. */
+struct found {
+	struct object_header *header;
+	const char *data;
+	struct object_sizes sizes;
+	uint64_t birth, expiry, now;
+};
+
+/*
+ * The object of that key, pinned by this word of the calling thread's lane, after cache_enter().
+ * noted: as an access. 0, VARBOS_E_NOT_FOUND without a word, or what goes wrong on the way.
+ */
+int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key,
+	       size_t key_size, uint64_t hash, _Atomic uint64_t *hazard, bool noted,
+	       struct found *ret);

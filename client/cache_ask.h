@@ -1,0 +1,68 @@
+/*
+ * Cache ask - what caches ask of the daemon over the socket.
+ *
+ * CK1 Files that come with an answer are mapped as sealed.h demands, for this process alone (not for
+ *     forked children, nor core dumps), or the call fails.
+ * CK2 What an answer says of memory is believed once the slice map agrees (X3 in extent.h).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "client/lanes.h"
+#include "proto/wire.h"
+
+struct varbos;
+struct varbos_cache;
+struct varbos_cache_options;
+struct varbos_space;
+
+struct lanes_opened {
+	char *memory; /* of `n` lanes */
+	const struct bell *bell;
+	uint32_t n;
+	bool barrier; /* the daemon has barriers of all who registered, before it scans */
+};
+
+/* `n` of them; expedited: this process is registered for such barriers. */
+int cache_ask_lanes(struct varbos *vb, uint32_t n, bool expedited, struct lanes_opened *ret);
+/* The daemon is asleep, and has records to take. */
+void cache_ask_wake(struct varbos *vb);
+
+struct cache_opened {
+	uint32_t handle;
+	uint64_t capacity, ttl_ms;
+};
+
+int cache_ask_open(struct varbos_space *space, const char *name,
+		   const struct varbos_cache_options *options, struct cache_opened *ret);
+void cache_ask_close(struct varbos_space *space, uint32_t handle);
+
+struct cache_index_file {
+	void *memory;
+	uint64_t size, generation;
+};
+
+/* Of that generation at least; 0: the first in use. */
+int cache_ask_index(struct varbos_space *space, uint32_t handle, uint64_t generation,
+		    struct cache_index_file *ret);
+
+/* Memory that this process fills. */
+struct cache_memory {
+	uint64_t offset, size;
+	uint32_t tag;
+};
+
+int cache_ask_segment(const struct varbos_cache *cache, uint64_t size, bool object,
+		      struct cache_memory *ret);
+/* A segment, asked ahead (call.h). */
+struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size);
+int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t size,
+		      struct cache_memory *ret);
+/* Nothing more is put there; nobody waits for it. */
+void cache_ask_seal(const struct varbos_cache *cache, const struct cache_memory *memory);
+
+/* What a record asks, by methods. LANE_PUBLISH, LANE_DELETE, LANE_TOUCH. */
+int cache_ask_record(const struct varbos_cache *cache, const struct lane_record *record);
+int cache_ask_clear(const struct varbos_cache *cache);

@@ -1,0 +1,589 @@
+#include "client/lanes.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "client/cache_ask.h"
+#include "client/connection.h"
+#include "client/error.h"
+#include "client/reserve.h"
+#include "client/wait.h"
+#include "client/writer.h"
+
+enum {
+	LANES_SPARE = 16,
+	SPIN_NS = 6000,       /* about what it costs to sleep and be woken */
+	SPIN_LOOKS = 32,      /* between two looks at the clock */
+	SPIN_TRIED_EACH = 32, /* waits, where spinning did not pay the last time */
+};
+
+/* How long to sleep until it is looked whether the daemon is still there. */
+#define LOOK_NS ((uint64_t)50000000)
+#define NS_PER_MS 1000000u
+
+/* A lane that the calling thread has. */
+struct had {
+	struct had *next;
+	struct thread_lane has; /* number 0: a record to be used again */
+};
+
+_Thread_local struct thread_lane thread_lanes[THREAD_LANES];
+static _Thread_local struct had *had_first;
+static _Thread_local bool ended;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static int key_result;
+
+/* The open ones, and who may close them: a thread that ends looks its own up. */
+static struct lock open_lock;
+static struct lanes *open_first;
+static uint64_t next_number = 1;
+static _Atomic uint64_t next_serial = 1;
+
+static bool is_open(uint64_t number)
+{
+	struct lanes *lanes = open_first;
+
+	while (lanes && atomic_load_explicit(&lanes->number, memory_order_relaxed) != number)
+		lanes = lanes->next;
+	return lanes;
+}
+
+/* ---- opening ---- */
+
+/* Readers can do without a fence if the daemon can have one of all of us. */
+static bool register_barrier(void)
+{
+	return !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+}
+
+/* One for each thread that may run, and some for those that wait. */
+static uint32_t lanes_wanted(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) ? LANES_A_SESSION : CPU_COUNT(&set);
+
+	return (uint32_t)u64_min((uint64_t)n * 2 + LANES_SPARE, LANES_A_SESSION);
+}
+
+static bool is_off(void)
+{
+	const char *text = getenv("VARBOS_LANE");
+
+	return text && !strcmp(text, "off");
+}
+
+/* What the kernel has not given yet, or refuses: time will do, since nothing secret is made of it. */
+static uint64_t seed(void)
+{
+	uint64_t random;
+
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+		random = clock_ns() ^ (uint64_t)getpid() << 40;
+	return random;
+}
+
+static struct own_lane *own_new(struct lanes *lanes, uint32_t at)
+{
+	struct own_lane *own = calloc(1, sizeof(*own));
+
+	if (!own)
+		return NULL;
+	own->lanes = lanes;
+	own->random = seed();
+	if (lanes->memory)
+		own->lane = (struct lane *)(void *)(lanes->memory + at * sizeof(struct lane));
+	return own;
+}
+
+static void own_free(struct own_lane *own, bool ours)
+{
+	if (own)
+		writers_free(own, ours);
+	free(own);
+}
+
+static int open_locked(struct lanes *lanes, struct varbos *vb)
+{
+	struct lanes_opened opened;
+	bool expedited = register_barrier();
+	int r;
+
+	r = cache_ask_lanes(vb, lanes_wanted(), expedited, &opened);
+	if (r && r != VARBOS_E_METHOD && r != VARBOS_E_LIMIT && r != VARBOS_E_MEMORY)
+		return r;
+	lanes->vb = vb;
+	if (!r) {
+		lanes->memory = opened.memory;
+		lanes->bell = opened.bell;
+		lanes->n = opened.n;
+		lanes->fence = !(expedited && opened.barrier);
+		lanes->records = !is_off();
+	}
+	lock_acquire(&open_lock);
+	lanes->next = open_first;
+	open_first = lanes;
+	atomic_store_explicit(&lanes->number, next_number++, memory_order_release);
+	lock_release(&open_lock);
+	return 0;
+}
+
+int lanes_need(struct varbos *vb)
+{
+	const struct varbos_error before = *varbos_error();
+	struct lanes *lanes = &vb->lanes;
+	int r = 0;
+
+	if (atomic_load_explicit(&lanes->number, memory_order_acquire))
+		return 0;
+	lock_acquire(&lanes->lock);
+	if (!atomic_load_explicit(&lanes->number, memory_order_relaxed))
+		r = open_locked(lanes, vb);
+	lock_release(&lanes->lock);
+	if (!r)
+		error_restore(&before); /* that there are none is no failure */
+	return r;
+}
+
+void lanes_close(struct lanes *lanes, bool ours)
+{
+	struct lanes **at;
+
+	if (!atomic_load_explicit(&lanes->number, memory_order_relaxed))
+		return;
+	lock_acquire(&open_lock);
+	for (at = &open_first; *at && *at != lanes; at = &(*at)->next)
+		;
+	if (*at)
+		*at = lanes->next;
+	lock_release(&open_lock);
+	for (uint32_t i = 0; i < LANES_A_SESSION; i++)
+		own_free(lanes->own[i], ours);
+	if (ours && lanes->memory)
+		munmap(lanes->memory, lanes->n * sizeof(struct lane));
+	if (ours && lanes->bell)
+		munmap((void *)(uintptr_t)lanes->bell, sizeof(*lanes->bell));
+	*lanes = (struct lanes){};
+}
+
+/* ---- whose is it? ---- */
+
+/* The lock is held throughout: a connection that ends meanwhile waits. */
+static void thread_end(void *list)
+{
+	struct had *next;
+
+	lock_acquire(&open_lock);
+	for (struct had *had = list; had; had = next) {
+		next = had->next;
+		if (is_open(had->has.number) && !had->has.own->common) {
+			writers_rest(had->has.own);
+			lock_acquire(&had->has.own->lanes->lock);
+			had->has.own->taken = false;
+			lock_release(&had->has.own->lanes->lock);
+		}
+		free(had);
+	}
+	lock_release(&open_lock);
+	had_first = NULL;
+	memset(thread_lanes, 0, sizeof(thread_lanes));
+	ended = true;
+}
+
+static void make_key(void)
+{
+	key_result = -pthread_key_create(&key, thread_end);
+}
+
+void lanes_forget(void)
+{
+	for (struct had *had = had_first; had; had = had->next)
+		had->has = (struct thread_lane){};
+	memset(thread_lanes, 0, sizeof(thread_lanes));
+	open_first = NULL;
+}
+
+static struct own_lane *remember(struct thread_lane has)
+{
+	/* Who has it alone finds it at once. */
+	if (!has.own->common)
+		thread_lanes[has.number % THREAD_LANES] = has;
+	return has.own;
+}
+
+static struct own_lane *find(uint64_t number)
+{
+	struct had *had;
+
+	for (had = had_first; had && had->has.number != number; had = had->next)
+		;
+	return had ? remember(had->has) : NULL;
+}
+
+static struct had *had_new(void)
+{
+	struct had *had;
+
+	lock_acquire(&open_lock);
+	for (had = had_first; had && is_open(had->has.number); had = had->next)
+		;
+	lock_release(&open_lock);
+	if (had)
+		return had;
+	had = calloc(1, sizeof(*had));
+	if (!had)
+		return NULL;
+	had->next = had_first;
+	if (pthread_setspecific(key, had)) {
+		free(had);
+		return NULL;
+	}
+	had_first = had;
+	return had;
+}
+
+/* With the lock held. The last one is common to all that come when the rest are taken. */
+static struct own_lane *take_locked(struct lanes *lanes, bool passing)
+{
+	uint32_t n = lanes->memory ? lanes->n : LANES_A_SESSION, at = passing ? n - 1 : 0;
+	struct own_lane *own;
+
+	while (at < n - 1 && lanes->own[at] && lanes->own[at]->taken)
+		at++;
+	own = lanes->own[at];
+	if (!own) {
+		own = own_new(lanes, at);
+		if (!own)
+			return NULL;
+		own->common = at == n - 1;
+		lanes->own[at] = own;
+	}
+	if (!own->common) {
+		own->taken = true;
+		own->serial = next_serial++;
+	} else if (!own->serial) {
+		own->serial = next_serial++;
+	}
+	return own;
+}
+
+static struct own_lane *take(struct lanes *lanes)
+{
+	struct own_lane *own;
+	struct had *had = NULL;
+
+	pthread_once(&once, make_key);
+	/* Whose lane nobody would take back has none of its own. */
+	if (!ended && !key_result)
+		had = had_new();
+	lock_acquire(&lanes->lock);
+	own = take_locked(lanes, !had);
+	lock_release(&lanes->lock);
+	if (!own || !had)
+		return own;
+	had->has = (struct thread_lane){
+		.number = atomic_load_explicit(&lanes->number, memory_order_relaxed),
+		.own = own,
+	};
+	return remember(had->has);
+}
+
+int lane_enter(struct lanes *lanes, struct own_lane **ret)
+{
+	uint64_t number = atomic_load_explicit(&lanes->number, memory_order_acquire);
+	struct own_lane *own = lane_at_hand(number);
+
+	if (!own)
+		own = find(number);
+	if (!own)
+		own = take(lanes);
+	if (!own)
+		return error_system(ENOMEM, "a lane for this thread");
+	if (own->common)
+		lock_acquire(&own->lock);
+	*ret = own;
+	return 0;
+}
+
+void lane_leave(struct own_lane *own)
+{
+	if (own->common)
+		lock_release(&own->lock);
+}
+
+/* ---- waiting ---- */
+
+static uint64_t taken_of(const struct lane *lane)
+{
+	return atomic_load_explicit(&lane->taken, memory_order_acquire);
+}
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static bool is_alone(void)
+{
+	static _Atomic int processors;
+	int n = atomic_load_explicit(&processors, memory_order_relaxed);
+	cpu_set_t set;
+
+	if (!n) {
+		n = sched_getaffinity(0, sizeof(set), &set) ? 2 : CPU_COUNT(&set);
+		atomic_store_explicit(&processors, n, memory_order_relaxed);
+	}
+	return n == 1;
+}
+
+/* A daemon that is awake on another processor is often done before we would be asleep. */
+static bool spin(struct own_lane *own, uint64_t position)
+{
+	bool come = false;
+	uint64_t end_ns;
+
+	if (is_alone() || (!own->spins && own->waits++ % SPIN_TRIED_EACH))
+		return false;
+	end_ns = clock_ns() + SPIN_NS;
+	do
+		for (int i = 0; i < SPIN_LOOKS && !come; i++) {
+			relax();
+			come = taken_of(own->lane) > position;
+		}
+	while (!come && clock_ns() < end_ns);
+	own->spins = come;
+	return come;
+}
+
+/* The low half of `taken` is what the daemon wakes. */
+static void sleep_on(struct lane *lane, uint64_t seen, uint64_t deadline_ns)
+{
+	uint64_t until_ns = u64_min(deadline_ns, clock_ns() + LOOK_NS);
+	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
+				 .tv_nsec = (long)(until_ns % 1000000000)};
+	const char *low = (const char *)&lane->taken;
+
+	if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+		low += sizeof(uint32_t);
+	syscall(SYS_futex, low, FUTEX_WAIT_BITSET, (uint32_t)seen, &until, NULL,
+		FUTEX_BITSET_MATCH_ANY);
+}
+
+static bool is_broken(struct calls *calls)
+{
+	bool broken;
+
+	calls_poll(calls);
+	lock_acquire(&calls->lock);
+	broken = calls->broken;
+	lock_release(&calls->lock);
+	return broken;
+}
+
+static int error_gone(struct calls *calls)
+{
+	int r;
+
+	lock_acquire(&calls->lock);
+	r = error_set_numbers(&calls->why, "%s", calls->why.message);
+	lock_release(&calls->lock);
+	return r;
+}
+
+static int error_timeout(const struct calls *calls)
+{
+	return error_set_numbers(
+		&(struct varbos_error){.code = VARBOS_E_TIMEOUT, .system_errno = ETIMEDOUT},
+		"varbosd at %s has not taken a record within %u ms", calls->socket.path,
+		calls->timeout_ms);
+}
+
+/* Until the record at `position` is taken. */
+static int await_lane(struct lanes *lanes, struct lane *lane, uint64_t position)
+{
+	struct calls *calls = &lanes->vb->calls;
+	uint64_t deadline_ns, seen;
+
+	if (taken_of(lane) > position)
+		return 0;
+	deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+	for (;;) {
+		atomic_store_explicit(&lane->waiting, 1, memory_order_relaxed);
+		atomic_thread_fence(memory_order_seq_cst);
+		seen = taken_of(lane);
+		if (seen <= position)
+			sleep_on(lane, seen, deadline_ns);
+		atomic_store_explicit(&lane->waiting, 0, memory_order_relaxed);
+		if (taken_of(lane) > position)
+			return 0;
+		if (is_broken(calls))
+			return error_gone(calls);
+		if (clock_ns() >= deadline_ns)
+			return error_timeout(calls);
+	}
+}
+
+static int await(struct own_lane *own, uint64_t position)
+{
+	int r = 0;
+
+	if (taken_of(own->lane) <= position && !spin(own, position))
+		r = await_lane(own->lanes, own->lane, position);
+	own->taken_seen = taken_of(own->lane);
+	return r;
+}
+
+/* ---- records ---- */
+
+static bool result_at(const struct own_lane *own, uint64_t position, struct lane_answer *ret)
+{
+	const struct lane_result *result = &own->lane->results[position % LANE_RECORDS];
+
+	if (atomic_load_explicit(&result->position, memory_order_acquire) != position + 1)
+		return false;
+	*ret = (struct lane_answer){.code = result->code,
+				    .generation = result->generation,
+				    .ref = result->ref,
+				    .detail = result->detail};
+	return true;
+}
+
+/* Results of what nobody waits for, up to `before`, which has been taken. */
+static void look_back(struct own_lane *own, uint64_t before)
+{
+	struct lane_answer answer;
+
+	for (; own->looked < before; own->looked++) {
+		struct writer *writer = own->asked[own->looked % LANE_RECORDS];
+
+		if (writer && result_at(own, own->looked, &answer) && answer.code)
+			writer_failed(writer, &answer);
+	}
+}
+
+/* Is there room for one more, with its result? */
+static bool has_room(struct own_lane *own)
+{
+	if (own->head - own->looked < LANE_RECORDS)
+		return true;
+	if (own->taken_seen <= own->looked)
+		own->taken_seen = taken_of(own->lane);
+	/* The daemon is not to be believed: nothing is taken that was not put. */
+	look_back(own, u64_min(own->taken_seen, own->head));
+	return own->head - own->looked < LANE_RECORDS;
+}
+
+static void wake(struct own_lane *own)
+{
+	uint32_t sleeping =
+		atomic_load_explicit(&own->lanes->bell->sleeping, memory_order_relaxed);
+
+	if (likely(!sleeping || sleeping == own->woken))
+		return;
+	own->woken = sleeping;
+	cache_ask_wake(own->lanes->vb);
+}
+
+static void put(struct own_lane *own, const struct lane_record *record, struct writer *writer)
+{
+	own->lane->records[own->head % LANE_RECORDS] = *record;
+	own->asked[own->head % LANE_RECORDS] = writer;
+	atomic_store_explicit(&own->lane->head, ++own->head, memory_order_release);
+	atomic_thread_fence(memory_order_seq_cst);
+	wake(own);
+}
+
+bool lane_try(struct own_lane *own, const struct lane_record *record, struct writer *writer)
+{
+	if (!has_room(own))
+		return false;
+	put(own, record, writer);
+	return true;
+}
+
+int lane_put(struct own_lane *own, const struct lane_record *record, struct writer *writer,
+	     uint64_t *ret_position)
+{
+	int r;
+
+	while (!has_room(own)) {
+		r = await(own, own->looked);
+		if (r)
+			return r;
+	}
+	if (ret_position)
+		*ret_position = own->head;
+	put(own, record, writer);
+	return 0;
+}
+
+int lane_await(struct own_lane *own, uint64_t position, struct lane_answer *ret)
+{
+	int r;
+
+	own->asked[position % LANE_RECORDS] = NULL; /* it is looked at here */
+	r = await(own, position);
+	if (r)
+		return r;
+	if (!result_at(own, position, ret))
+		return error_set(VARBOS_E_UNTRUSTED, "lane",
+				 "the daemon has taken a record without a result");
+	return 0;
+}
+
+int lane_settle(struct own_lane *own)
+{
+	int r = 0;
+
+	if (!own->lane || !own->lanes->records)
+		return 0;
+	if (own->head)
+		r = await(own, own->head - 1);
+	look_back(own, u64_min(own->taken_seen, own->head));
+	return r;
+}
+
+int lanes_settle(struct lanes *lanes)
+{
+	uint64_t head;
+	int r = 0;
+
+	if (!lanes->records)
+		return 0;
+	for (uint32_t i = 0; i < lanes->n && !r; i++) {
+		struct lane *lane =
+			(struct lane *)(void *)(lanes->memory + i * sizeof(struct lane));
+
+		head = atomic_load_explicit(&lane->head, memory_order_acquire);
+		if (head)
+			r = await_lane(lanes, lane, head - 1);
+	}
+	return r;
+}
+
+uint32_t lane_draw(struct own_lane *own)
+{
+	uint64_t mixed = own->random += 0x9e3779b97f4a7c15ULL;
+	uint32_t drawn;
+
+	mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9ULL;
+	mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebULL;
+	drawn = (uint32_t)(mixed >> 40);
+	return drawn ? drawn : 1;
+}

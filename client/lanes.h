@@ -1,0 +1,126 @@
+/*
+ * Lanes - which lane of which session the calling thread has.
+ *
+ * LN1 A thread has one lane of a connection, from its first call that needs one until it ends; then
+ *     another thread may have it, with the views that are still held there. Threads beyond the
+ *     session's lanes share the last one, each call under its lock.
+ * LN2 A lane is found by the number of its opening, which is never given twice: what a thread
+ *     remembers of a connection that has ended, or of the parent's after a fork, matches none.
+ * LN3 Each record's result is looked at once, in order: by who waits for it, or before its place is
+ *     needed again. What failed without anybody waiting is told to its writer (writer.h).
+ * LN4 Who waits for the daemon sleeps; it looks for a while before only if that has paid lately.
+ * LN5 Where the daemon gives no lanes, a thread has an `own_lane` all the same, without a `lane`: its
+ *     writers ask by methods. So they do with VARBOS_LANE=off, which leaves lanes to readers alone.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/lock.h"
+#include "proto/lane.h"
+
+struct varbos;
+struct writer;
+
+/* Found without a search; as little as may be, as in thread.h. */
+enum { THREAD_LANES = 4 };
+
+struct own_lane {
+	struct lane *lane; /* in shared memory; NULL: LN5 */
+	struct lanes *lanes;
+	uint64_t serial; /* of the thread that has it: never given twice */
+	uint64_t random;
+	bool taken;
+	bool common; /* several threads': under its lock */
+	struct lock lock;
+
+	uint64_t head; /* as lane->head */
+	uint64_t taken_seen;
+	uint64_t looked; /* results before it have been looked at */
+	uint32_t woken;  /* bell->sleeping when it was woken last */
+	bool spins;      /* it has paid */
+	uint32_t waits;
+	struct writer *writers;             /* of the caches that its threads have put to */
+	struct writer *asked[LANE_RECORDS]; /* whose record it is; NULL: nobody looks back */
+};
+
+/* Of a connection. */
+struct lanes {
+	_Atomic uint64_t number; /* of this opening; 0: they are not open */
+	struct varbos *vb;
+	struct lanes *next; /* among those that are open */
+	struct lock lock;   /* of all below */
+	char *memory;       /* of the lanes; NULL: LN5 */
+	const struct bell *bell;
+	uint32_t n;
+	bool fence;   /* readers need one */
+	bool records; /* there are lanes, and they are not off */
+	struct own_lane *own[LANES_A_SESSION];
+};
+
+struct thread_lane {
+	uint64_t number;
+	struct own_lane *own;
+};
+
+extern _Thread_local struct thread_lane thread_lanes[THREAD_LANES]
+	__attribute__((visibility("hidden")));
+
+/* After connection_enter(): open, this session's. 0 or a VARBOS_E_ code. */
+int lanes_need(struct varbos *vb);
+/* Nobody uses them any more. `ours`: not the parent's. */
+void lanes_close(struct lanes *lanes, bool ours);
+/* In a forked child: its parent's are not there. */
+void lanes_forget(void);
+
+/* The calling thread's, or NULL: lane_need() knows. One that is its alone. */
+static inline struct own_lane *lane_at_hand(uint64_t number)
+{
+	const struct thread_lane *slot = &thread_lanes[number % THREAD_LANES];
+
+	return __builtin_expect(slot->number == number, 1) ? slot->own : NULL;
+}
+
+/* The same, taken if need be, to be left: a common one is locked meanwhile. */
+int lane_enter(struct lanes *lanes, struct own_lane **ret);
+void lane_leave(struct own_lane *own);
+static inline void lane_leavep(struct own_lane **own)
+{
+	if (*own)
+		lane_leave(*own);
+}
+
+/* A hazard word that holds nothing; NULL: the thread has as many views as it may. */
+static inline _Atomic uint64_t *lane_hazard(const struct own_lane *own)
+{
+	_Atomic uint64_t *hazards = own->lane->hazards;
+
+	for (uint32_t i = 1; i < LANE_HAZARDS; i++)
+		if (!atomic_load_explicit(&hazards[i], memory_order_acquire))
+			return &hazards[i];
+	return NULL;
+}
+
+/* Put a record, waiting for room. *ret_position unless NULL: where. 0, or VARBOS_E_ of waiting. */
+int lane_put(struct own_lane *own, const struct lane_record *record, struct writer *writer,
+	     uint64_t *ret_position);
+/* False: there is no room now. */
+bool lane_try(struct own_lane *own, const struct lane_record *record, struct writer *writer);
+
+struct lane_answer {
+	uint32_t code, generation;
+	uint64_t ref, detail;
+};
+
+/* The result of a record, waited for. 0, or VARBOS_E_ of waiting: then it is nobody's. */
+int lane_await(struct own_lane *own, uint64_t position, struct lane_answer *ret);
+/* All that was put so far, by whatever thread: it has been taken. */
+int lanes_settle(struct lanes *lanes);
+/* The same of one lane, with its results looked at. */
+int lane_settle(struct own_lane *own);
+
+/* Not 0; another each time, of 24 bits. */
+uint32_t lane_draw(struct own_lane *own);

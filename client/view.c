@@ -1,0 +1,486 @@
+/*
+ * Reading: get, get_many, copy_out, exists, release.
+ *
+ * A hit stores to two places, both of this thread's lane: a hazard word, and the ring of accesses.
+ */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <string.h>
+
+#include "base/base.h"
+#include "base/copy.h"
+#include "client/cache.h"
+#include "client/error.h"
+
+/* What the quick look says besides 0 and VARBOS_E_NOT_FOUND: what has to be done before another. */
+enum {
+	LOOK_ELSEWHERE = -1, /* the next index */
+	LOOK_WINDOW = -2,    /* a window that is not mapped */
+};
+
+static inline uint64_t hash_of(const struct varbos_cache *cache, const void *key, size_t size)
+{
+	return XXH3_64bits_withSeed(key, size, cache->seed);
+}
+
+uint64_t cache_hash(const struct varbos_cache *cache, const void *key, size_t key_size)
+{
+	return hash_of(cache, key, key_size);
+}
+
+static inline bool is_key(const void *key, size_t size)
+{
+	return key && size - 1 < OBJECT_KEY_MAX;
+}
+
+int cache_check_key(const void *key, size_t key_size)
+{
+	if (!key)
+		return error_null("key");
+	if (is_key(key, key_size))
+		return 0;
+	return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_INVALID,
+							.requested = key_size,
+							.max = OBJECT_KEY_MAX,
+							.which = "key_size"},
+				 "a key of %zu bytes: they have 1 to %d", key_size,
+				 OBJECT_KEY_MAX);
+}
+
+/* ---- looking ---- */
+
+static inline uint64_t word_at(const void *at)
+{
+	uint64_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
+static inline bool same(const char *one, const char *two, size_t size)
+{
+	if (size >= 8 && size <= 16)
+		return word_at(one) == word_at(two) &&
+		       word_at(one + size - 8) == word_at(two + size - 8);
+	return !memcmp(one, two, size);
+}
+
+/* Is the object that the walk offers the one? VARBOS_E_NOT_FOUND: another, or a spoiled one. */
+static inline int examine(const struct varbos_cache *cache, uint64_t offset, const void *key,
+			  size_t key_size, struct found *ret)
+{
+	uint64_t number = offset_window(offset), position = offset_position(offset), size, at;
+	struct object_header *header;
+	struct object_sizes sizes;
+	struct window *window;
+
+	if (!likely(number < cache->n_windows))
+		return LOOK_WINDOW;
+	window = &cache->windows[number];
+	if (!likely(atomic_load_explicit(&window->mapped, memory_order_acquire)))
+		return LOOK_WINDOW;
+	size = window->size;
+	if (!likely(position <= size - sizeof(*header)))
+		return VARBOS_E_NOT_FOUND;
+	/* Loaded once: somebody may be spoiling it. */
+	header = (struct object_header *)(void *)(cache->base + offset);
+	sizes = object_sizes_unpack(__atomic_load_n(&header->sizes, __ATOMIC_RELAXED));
+	at = object_value_at(offset, sizes);
+	if (sizes.key != key_size || at > size - position ||
+	    (sizes.value > size - position - at && !mutant(client_object_unchecked)))
+		return VARBOS_E_NOT_FOUND;
+	if (!same(key, (const char *)(header + 1), key_size))
+		return VARBOS_E_NOT_FOUND;
+	ret->header = header;
+	ret->sizes = sizes;
+	ret->data = (const char *)header + at;
+	ret->birth = __atomic_load_n(&header->birth, __ATOMIC_RELAXED);
+	ret->expiry = atomic_load_explicit(&header->expiry, memory_order_relaxed);
+	return 0;
+}
+
+static inline void add(_Atomic uint64_t *count)
+{
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+/* The row of a cache in its thread's lane; NULL: there is none left. */
+static __attribute__((noinline)) struct lane_count *find_row(struct lane *lane, uint32_t cache)
+{
+	for (uint32_t i = 0; i < LANE_COUNTS; i++) {
+		struct lane_count *row = &lane->counts[(cache + i) % LANE_COUNTS];
+		uint64_t whose = atomic_load_explicit(&row->cache, memory_order_relaxed);
+
+		if (!whose)
+			atomic_store_explicit(&row->cache, cache, memory_order_release);
+		if (!whose || whose == cache)
+			return row;
+	}
+	return NULL;
+}
+
+static inline void count(struct lane *lane, uint32_t cache, bool hit)
+{
+	struct lane_count *row = &lane->counts[cache % LANE_COUNTS];
+
+	if (!likely(atomic_load_explicit(&row->cache, memory_order_relaxed) == cache)) {
+		row = find_row(lane, cache);
+		if (!row)
+			return;
+	}
+	add(hit ? &row->hits : &row->misses);
+}
+
+static inline void note_access(const struct varbos_cache *cache, struct lane *lane,
+			       const struct index_walk *walk)
+{
+	uint64_t n = atomic_load_explicit(&lane->noted, memory_order_relaxed);
+
+	atomic_store_explicit(&lane->accesses[n % LANE_ACCESSES],
+			      lane_access_pack(cache->handle, index_walk_bucket(walk),
+					       index_walk_slot(walk), walk->offset),
+			      memory_order_relaxed);
+	atomic_store_explicit(&lane->noted, n + 1, memory_order_release);
+}
+
+/*
+ * The walk has begun. noted: it counts, as an access or a miss. Where it ends without an object, the hazard
+ * word is clear.
+ */
+static inline int look(const struct varbos_cache *cache, struct lane *lane,
+		       const struct cache_index *index, struct index_walk *walk,
+		       const void *key, size_t key_size, bool noted, struct found *ret)
+{
+	enum index_answer answer;
+	uint64_t fresh;
+	int r;
+
+	for (;;) {
+		answer = index_walk_next(walk, cache->fence);
+		if (!likely(answer == INDEX_OFFERED)) {
+			if (answer != INDEX_MISS)
+				return LOOK_ELSEWHERE;
+			goto miss;
+		}
+		r = examine(cache, walk->offset, key, key_size, ret);
+		if (likely(!r))
+			break;
+		if (r == LOOK_WINDOW)
+			return r;
+	}
+	ret->now = cache_now(index);
+	if (!likely(!ret->expiry || ret->expiry > ret->now) && !mutant(client_expired_found)) {
+		index_release(walk->hazard);
+		goto miss;
+	}
+	if (!noted)
+		return 0;
+	count(lane, cache->handle, true);
+	fresh = atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed) & 15;
+	if (index_entry_unpack(walk->entry).hint != fresh)
+		note_access(cache, lane, walk);
+	return 0;
+miss:
+	if (noted)
+		count(lane, cache->handle, false);
+	return VARBOS_E_NOT_FOUND;
+}
+
+/* What is in the way of the quick look is done, until it comes through. */
+int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key,
+	       size_t key_size, uint64_t hash, _Atomic uint64_t *hazard, bool noted,
+	       struct found *ret)
+{
+	struct cache_index *index = atomic_load_explicit(&cache->index, memory_order_acquire);
+	struct index_walk walk;
+	struct window *window;
+	int r;
+
+	for (;;) {
+		index_walk_begin(&walk, &index->view, hash, hazard, cache->space_handle);
+		r = look(cache, own->lane, index, &walk, key, key_size, noted, ret);
+		if (r == LOOK_WINDOW) {
+			/* It stays pinned meanwhile. */
+			r = window_need(cache->space, offset_window(walk.offset), &window);
+			if (!r)
+				continue;
+			index_release(hazard);
+			return r;
+		}
+		if (r != LOOK_ELSEWHERE)
+			return r;
+		r = cache_index_next(cache, index);
+		if (r)
+			return r;
+		index = atomic_load_explicit(&index->next, memory_order_acquire);
+	}
+}
+
+static inline void fill(struct varbos_view *ret, const struct found *found,
+			_Atomic uint64_t *hazard)
+{
+	struct object_birth birth = object_birth_unpack(found->birth);
+
+	ret->data = found->data;
+	ret->size = found->sizes.value;
+	ret->age_ms = found->now > birth.ms ? found->now - birth.ms : 0;
+	ret->expires_in_ms = found->expiry ? found->expiry - found->now : UINT64_MAX;
+	ret->generation = birth.generation;
+	ret->flags = found->sizes.flags;
+	ret->reserved[0] = (uintptr_t)hazard;
+	ret->reserved[1] = fork_count();
+}
+
+static int error_no_lane(const struct varbos_cache *cache)
+{
+	return error_set(VARBOS_E_UNAVAILABLE, "lanes",
+			 "the daemon gave this process no lanes, which reading cache %s takes",
+			 cache->name);
+}
+
+static int error_pins(void)
+{
+	return error_set_numbers(
+		&(struct varbos_error){
+			.code = VARBOS_E_PINS, .max = LANE_HAZARDS - 1, .which = "views"},
+		"this thread holds %d views already: release some", LANE_HAZARDS - 1);
+}
+
+/* A miss says nothing more than that: who wants words, gets them (error.h). */
+static int answer(int r, const char *function)
+{
+	return r == VARBOS_E_NOT_FOUND ? error_quick(VARBOS_E_NOT_FOUND, function) : r;
+}
+
+/* Before a slow look: the cache is this process's, *ret the thread's lane, which there is. */
+static int enter(struct varbos_cache *cache, struct own_lane **ret)
+{
+	int r = cache_enter(cache);
+
+	if (!r)
+		r = lane_enter(cache->lanes, ret);
+	if (r || (*ret)->lane)
+		return r;
+	lane_leave(*ret);
+	*ret = NULL;
+	return error_no_lane(cache);
+}
+
+/* ---- a view ---- */
+
+static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const void *key,
+					      size_t key_size, struct varbos_view *ret)
+{
+	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_Atomic uint64_t *hazard;
+	struct found found;
+	int r;
+
+	error_enter("varbos_cache_get");
+	if (cache && !ret)
+		return error_null("ret");
+	r = enter(cache, &own);
+	if (!r)
+		r = cache_check_key(key, key_size);
+	if (r)
+		return r;
+	hazard = lane_hazard(own);
+	if (!hazard)
+		return error_pins();
+	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, true,
+		       &found);
+	if (!r)
+		fill(ret, &found, hazard);
+	return answer(r, "varbos_cache_get");
+}
+
+_public_ int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_size,
+			      struct varbos_view *ret)
+{
+	if (likely(cache && ret && is_key(key, key_size))) {
+		struct own_lane *own = lane_at_hand(
+			atomic_load_explicit(&cache->number, memory_order_relaxed));
+		_Atomic uint64_t *hazard = likely(own) ? lane_hazard(own) : NULL;
+
+		if (likely(hazard)) {
+			const struct cache_index *index =
+				atomic_load_explicit(&cache->index, memory_order_acquire);
+			struct index_walk walk;
+			struct found found;
+			int r;
+
+			index_walk_begin(&walk, &index->view, hash_of(cache, key, key_size),
+					 hazard, cache->space_handle);
+			r = look(cache, own->lane, index, &walk, key, key_size, true, &found);
+			if (likely(!r)) {
+				fill(ret, &found, hazard);
+				return 0;
+			}
+			if (r == VARBOS_E_NOT_FOUND)
+				return error_quick(VARBOS_E_NOT_FOUND, "varbos_cache_get");
+			index_release(hazard);
+		}
+	}
+	return get_slow(cache, key, key_size, ret);
+}
+
+_public_ void varbos_view_release(struct varbos_view *view)
+{
+	_Atomic uint64_t *hazard;
+
+	if (!view || !view->reserved[0])
+		return;
+	hazard = (_Atomic uint64_t *)(uintptr_t)view->reserved[0];
+	/* The parent's is not there. */
+	if (likely(view->reserved[1] == fork_count()) || mutant(client_view_inherited))
+		index_release(hazard);
+	view->data = NULL;
+	view->reserved[0] = 0;
+}
+
+/* ---- many ---- */
+
+enum { MANY = LANE_HAZARDS }; /* at a time */
+
+/* How many hazard words hold nothing, up to n: *ret. */
+static size_t hazards(const struct own_lane *own, size_t n, _Atomic uint64_t **ret)
+{
+	size_t found = 0;
+
+	for (uint32_t i = 1; i < LANE_HAZARDS && found < n; i++)
+		if (!atomic_load_explicit(&own->lane->hazards[i], memory_order_acquire))
+			ret[found++] = &own->lane->hazards[i];
+	return found;
+}
+
+/* At most MANY keys, with a hazard word for each. */
+static int get_few(struct varbos_cache *cache, struct own_lane *own,
+		   const struct varbos_key *keys, size_t n, _Atomic uint64_t **words,
+		   struct varbos_view *views, size_t *found_n)
+{
+	struct cache_index *index = atomic_load_explicit(&cache->index, memory_order_acquire);
+	struct index_mix mixes[MANY];
+	uint64_t hashes[MANY];
+	struct index_walk walk;
+	struct found found;
+	int r;
+
+	for (size_t i = 0; i < n; i++) {
+		hashes[i] = hash_of(cache, keys[i].data, keys[i].size);
+		mixes[i] = index_view_fetch(&index->view, hashes[i]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		uint64_t offset = index_view_guess(&index->view, mixes[i]);
+
+		if (offset)
+			__builtin_prefetch(cache->base + offset);
+	}
+	for (size_t i = 0; i < n; i++) {
+		index_walk_start(&walk, &index->view, mixes[i], words[i], cache->space_handle);
+		r = look(cache, own->lane, index, &walk, keys[i].data, keys[i].size, true,
+			 &found);
+		if (r == LOOK_ELSEWHERE || r == LOOK_WINDOW)
+			r = cache_look(cache, own, keys[i].data, keys[i].size, hashes[i],
+				       words[i], true, &found);
+		if (!r)
+			fill(&views[i], &found, words[i]);
+		else if (r != VARBOS_E_NOT_FOUND)
+			return r;
+		*found_n += !r;
+	}
+	return 0;
+}
+
+static int check_keys(const struct varbos_key *keys, size_t n, const struct varbos_view *views)
+{
+	int r = 0;
+
+	if (n && !keys)
+		return error_null("keys");
+	if (n && !views)
+		return error_null("views");
+	for (size_t i = 0; i < n && !r; i++)
+		r = likely(is_key(keys[i].data, keys[i].size))
+			    ? 0
+			    : cache_check_key(keys[i].data, keys[i].size);
+	return r;
+}
+
+_public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varbos_key *keys,
+				   size_t n, struct varbos_view *views, size_t *ret_found)
+{
+	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_Atomic uint64_t *words[MANY];
+	size_t found = 0;
+	int r;
+
+	error_enter("varbos_cache_get_many");
+	r = enter(cache, &own);
+	if (!r)
+		r = check_keys(keys, n, views);
+	if (r)
+		return r;
+	memset(views, 0, n * sizeof(*views));
+	if (n > MANY || hazards(own, n, words) < n)
+		return error_pins();
+	r = get_few(cache, own, keys, n, words, views, &found);
+	if (r) {
+		for (size_t i = 0; i < n; i++)
+			varbos_view_release(&views[i]);
+		return r;
+	}
+	if (ret_found)
+		*ret_found = found;
+	return 0;
+}
+
+/* ---- without a view ---- */
+
+_public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, size_t key_size,
+				   void *to, size_t room, size_t *ret_size)
+{
+	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_Atomic uint64_t *hazard;
+	struct found found;
+	int r;
+
+	error_enter("varbos_cache_copy_out");
+	r = enter(cache, &own);
+	if (!r)
+		r = cache_check_key(key, key_size);
+	if (!r && room && !to)
+		r = error_null("to");
+	if (r)
+		return r;
+	hazard = &own->lane->hazards[0];
+	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, true,
+		       &found);
+	if (r)
+		return answer(r, "varbos_cache_copy_out");
+	copy_bytes(to, found.data, u64_min(room, found.sizes.value));
+	index_release(hazard);
+	if (ret_size)
+		*ret_size = found.sizes.value;
+	return 0;
+}
+
+_public_ int varbos_cache_exists(struct varbos_cache *cache, const void *key, size_t key_size)
+{
+	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	struct found found;
+	int r;
+
+	error_enter("varbos_cache_exists");
+	r = enter(cache, &own);
+	if (!r)
+		r = cache_check_key(key, key_size);
+	if (r)
+		return r;
+	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size),
+		       &own->lane->hazards[0], false, &found);
+	if (!r)
+		index_release(&own->lane->hazards[0]);
+	return answer(r, "varbos_cache_exists");
+}

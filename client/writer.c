@@ -1,0 +1,258 @@
+#include "client/writer.h"
+
+#include <stdlib.h>
+
+#include "base/base.h"
+#include "client/cache.h"
+#include "client/call.h"
+#include "client/error.h"
+
+enum {
+	SEGMENT_FIRST = 64 << 10,
+	SEGMENT_MOST = 2 << 20,
+	AHEAD_SHARE = 4, /* the next segment is asked for when so much of one is left */
+};
+
+/* ---- writers ---- */
+
+struct writer *writer_find(const struct own_lane *own, const struct varbos_cache *cache)
+{
+	struct writer *writer = own->writers;
+
+	while (writer && writer->opening != cache->opening)
+		writer = writer->next;
+	return writer;
+}
+
+/* One of a cache that is closed, whose records are of the past, too. */
+static struct writer *find_idle(const struct own_lane *own)
+{
+	struct writer *writer = own->writers;
+
+	while (writer && (writer->last > own->looked || cache_is_open(writer->opening)))
+		writer = writer->next;
+	return writer;
+}
+
+struct writer *writer_need(struct own_lane *own, struct varbos_cache *cache)
+{
+	struct writer *writer = writer_find(own, cache), *next;
+
+	if (likely(writer))
+		return writer;
+	writer = find_idle(own);
+	if (writer) {
+		next = writer->next;
+		if (writer->ahead)
+			call_forget(writer->ahead);
+	} else {
+		writer = malloc(sizeof(*writer));
+		if (!writer)
+			return NULL;
+		next = own->writers;
+		own->writers = writer;
+	}
+	*writer = (struct writer){
+		.next = next,
+		.cache = cache,
+		.opening = cache->opening,
+		.next_size = SEGMENT_FIRST,
+	};
+	return writer;
+}
+
+void writers_free(struct own_lane *own, bool ours)
+{
+	struct writer *writer;
+
+	while ((writer = own->writers)) {
+		own->writers = writer->next;
+		if (ours && writer->ahead)
+			call_forget(writer->ahead);
+		free(writer);
+	}
+}
+
+void writer_failed(struct writer *writer, const struct lane_answer *answer)
+{
+	if (!writer->failures++)
+		writer->failed = *answer;
+}
+
+/* ---- sealing ---- */
+
+/* In order behind what was put there. False: not now. */
+static bool seal(struct own_lane *own, const struct varbos_cache *cache,
+		 const struct cache_memory *memory)
+{
+	const struct lane_record record = {.kind = LANE_SEAL,
+					   .cache = cache->handle,
+					   .offset = memory->offset,
+					   .generation = memory->tag};
+
+	if (own->lane && own->lanes->records && !mutant(lane_order_lost))
+		return lane_try(own, &record, NULL);
+	cache_ask_seal(cache, memory);
+	return true;
+}
+
+/* The same, waited for if need be; what even then cannot be told, the session's end tells. */
+static void seal_surely(struct own_lane *own, const struct varbos_cache *cache,
+			const struct cache_memory *memory)
+{
+	const struct varbos_error before = *varbos_error();
+
+	if (!seal(own, cache, memory) && !lane_settle(own))
+		seal(own, cache, memory);
+	error_restore(&before);
+}
+
+void writers_rest(struct own_lane *own)
+{
+	for (struct writer *writer = own->writers; writer; writer = writer->next) {
+		if (!cache_is_open(writer->opening))
+			continue;
+		for (int i = 0; i < WRITER_SEGMENTS; i++) {
+			struct writer_segment *segment = &writer->segments[i];
+
+			/* What was reserved is not going to be committed. */
+			segment->reserved = false;
+			if (segment->memory.size && seal(own, writer->cache, &segment->memory))
+				segment->memory.size = 0;
+		}
+	}
+}
+
+/* ---- memory ---- */
+
+/* Where it would end; UINT64_MAX: it does not fit. */
+static uint64_t end_in(const struct writer_segment *segment, struct object_sizes sizes)
+{
+	uint64_t size = object_size(segment->at, sizes);
+
+	if (!segment->memory.size ||
+	    size > segment->memory.offset + segment->memory.size - segment->at)
+		return UINT64_MAX;
+	return segment->at + size;
+}
+
+static void ask_ahead(struct writer *writer, const struct writer_segment *segment)
+{
+	uint64_t left = segment->memory.offset + segment->memory.size - segment->at;
+
+	if (writer->ahead || left > segment->memory.size / AHEAD_SHARE)
+		return;
+	writer->ahead = cache_ask_ahead(writer->cache, writer->next_size);
+	writer->ahead_size = writer->next_size;
+}
+
+/* No object is at 0, which names none. */
+static uint64_t first_in(const struct cache_memory *memory)
+{
+	return memory->offset ? memory->offset : 1 << OBJECT_SHIFT;
+}
+
+static int lease(struct writer *writer, struct writer_segment *segment)
+{
+	struct call *ahead = TAKE_PTR(writer->ahead);
+	int r;
+
+	if (ahead)
+		r = cache_ask_collect(writer->cache, ahead, writer->ahead_size,
+				      &segment->memory);
+	else
+		r = cache_ask_segment(writer->cache, writer->next_size, false,
+				      &segment->memory);
+	if (r)
+		return r;
+	segment->at = first_in(&segment->memory);
+	writer->next_size = u64_min(writer->next_size * 2, SEGMENT_MOST);
+	return 0;
+}
+
+/* One that is not reserved; there always is, since two never are. */
+static struct writer_segment *open_segment(struct writer *writer, struct object_sizes sizes)
+{
+	struct writer_segment *fallback = NULL, *segment;
+
+	for (int i = 0; i < WRITER_SEGMENTS; i++) {
+		segment = &writer->segments[i];
+		if (segment->reserved)
+			continue;
+		if (end_in(segment, sizes) != UINT64_MAX)
+			return segment;
+		if (!fallback || !segment->memory.size)
+			fallback = segment;
+	}
+	return fallback;
+}
+
+static bool any_reserved(const struct writer *writer)
+{
+	return writer->segments[0].reserved || writer->segments[1].reserved;
+}
+
+/* The largest, wherever it lies: where its value begins depends on where it does. */
+static uint64_t size_most(struct object_sizes sizes)
+{
+	return (1 << OBJECT_SHIFT) + sizeof(struct object_header) + sizes.key + 64 +
+	       sizes.value;
+}
+
+int writer_place(struct own_lane *own, struct writer *writer, struct object_sizes sizes,
+		 bool reserve, struct writer_place *ret)
+{
+	struct writer_segment *segment;
+	int r;
+
+	*ret = (struct writer_place){};
+	if (size_most(sizes) > OBJECT_OWN || (reserve && any_reserved(writer))) {
+		r = cache_ask_segment(writer->cache, size_most(sizes), true, &ret->own);
+		if (r)
+			return r;
+		ret->offset = first_in(&ret->own);
+		ret->end = ret->offset + object_size(ret->offset, sizes);
+		return 0;
+	}
+	segment = open_segment(writer, sizes);
+	if (end_in(segment, sizes) == UINT64_MAX) {
+		struct cache_memory former = segment->memory;
+
+		segment->memory.size = 0;
+		if (former.size)
+			seal_surely(own, writer->cache, &former);
+		while (writer->next_size < size_most(sizes))
+			writer->next_size *= 2;
+		r = lease(writer, segment);
+		/* What was asked ahead is too small for it. */
+		if (!r && end_in(segment, sizes) == UINT64_MAX) {
+			former = segment->memory;
+			segment->memory.size = 0;
+			seal_surely(own, writer->cache, &former);
+			while (writer->next_size < size_most(sizes))
+				writer->next_size *= 2;
+			r = lease(writer, segment);
+		}
+		if (r)
+			return r;
+	}
+	segment->reserved = reserve;
+	ret->segment = segment;
+	ret->offset = segment->at;
+	ret->end = end_in(segment, sizes);
+	return 0;
+}
+
+void writer_done(struct own_lane *own, struct writer *writer, const struct writer_place *place,
+		 uint64_t end)
+{
+	if (!place->segment) {
+		seal_surely(own, writer->cache, &place->own);
+		return;
+	}
+	place->segment->reserved = false;
+	if (!end)
+		return;
+	place->segment->at = (end + 15) & ~(uint64_t)15;
+	ask_ahead(writer, place->segment);
+}

@@ -1,0 +1,179 @@
+/*
+ * Caches - keyed values for all processes of a space, read in place at the speed of memory.
+ *
+ * A cache has a name in its space, a capacity in bytes and a policy that decides which value goes
+ * when a new one needs room. A value is never changed, only replaced: who has a view of it goes on
+ * reading what it was.
+ *
+ *     struct varbos_view view;
+ *
+ *     if (!varbos_cache_get(cache, key, key_size, &view)) {
+ *             use(view.data, view.size);
+ *             varbos_view_release(&view);
+ *     }
+ *
+ * A hit is no system call and takes no lock, whether the daemon runs or not. Who writes hands each
+ * value to the daemon, which alone decides what the cache holds.
+ *
+ * Keys are 1 to 4096 bytes of any kind; values what the capacity allows. A value that could never
+ * fit is refused at once (VARBOS_E_TOO_LARGE) and makes no other go.
+ *
+ * Any thread may call these on any cache that is open. After fork() the child's first call on a
+ * cache opens it anew; the parent's views are none of its.
+ */
+#ifndef VARBOS_CACHE_H
+#define VARBOS_CACHE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <varbos/varbos.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct varbos_cache;
+
+enum varbos_cache_flags {
+	VARBOS_CACHE_EXISTING = 1 << 0, /* do not create it */
+	VARBOS_CACHE_NEW = 1 << 1,      /* it must not exist yet */
+};
+
+/* All but the flags count at creation only. */
+struct varbos_cache_options {
+	uint64_t
+		capacity; /* bytes of keys and values, and 24 for each; 0: half the space's limit */
+	const char *policy; /* NULL: s3fifo; or fifo clock lru lfu sieve 2q wtinylfu gdsf */
+	uint64_t ttl_ms;    /* of values put without one; 0: they do not expire */
+	uint32_t flags;     /* enum varbos_cache_flags */
+};
+
+/*
+ * Open a cache, creating it if it is missing (unless flags say otherwise). Its name is one as a
+ * space's. It persists until it is removed. Several handles of one in a process are one: it is
+ * closed as often as it was opened. Who has the space open read-only may read.
+ */
+int varbos_cache_open(struct varbos_cache **ret, struct varbos_space *space, const char *name,
+		      const struct varbos_cache_options *options);
+
+/*
+ * Close it; the space stays open at least until then. Not while it is in use elsewhere, nor while
+ * views of it are held. NULL is fine.
+ */
+void varbos_cache_close(struct varbos_cache *cache);
+
+/* ---- reading ---- */
+
+/* A value that stays where it is, and as it is, until the view is released. */
+struct varbos_view {
+	const void *data; /* at a multiple of 8; of 64 where it has 1024 bytes and more */
+	size_t size;
+	uint64_t age_ms; /* since it was put; like all times here, by the clock's ticks */
+	uint64_t expires_in_ms; /* UINT64_MAX: never */
+	uint32_t generation;    /* for conditional puts; never 0 */
+	uint32_t flags;         /* as they were put */
+	uint64_t reserved[2];   /* the library's */
+};
+
+/*
+ * VARBOS_E_NOT_FOUND: a miss. VARBOS_E_PINS ("views"): this thread holds as many as its session may
+ * (`max`): memory that is being looked at cannot be used again, and so is given sparingly.
+ */
+int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_size,
+		     struct varbos_view *ret);
+
+/* By any thread of the process. One that was released, or is zeroed, and NULL are fine. */
+void varbos_view_release(struct varbos_view *view);
+
+struct varbos_key {
+	const void *data;
+	size_t size;
+};
+
+/*
+ * n at once, at a fraction of the cost of each, if the thread may hold as many more views. Those
+ * that are not found have data NULL. *ret_found, unless NULL, is how many were. On failure no view
+ * is held.
+ */
+int varbos_cache_get_many(struct varbos_cache *cache, const struct varbos_key *keys, size_t n,
+			  struct varbos_view *views, size_t *ret_found);
+
+/*
+ * At most `room` bytes are copied; *ret_size, unless NULL, is the value's whole size. No view is
+ * held afterwards, nor needed: it works also for who holds as many as he may.
+ */
+int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, size_t key_size,
+			  void *to, size_t room, size_t *ret_size);
+
+/* 0: it is there; VARBOS_E_NOT_FOUND. It is no access: it keeps nothing from going. */
+int varbos_cache_exists(struct varbos_cache *cache, const void *key, size_t key_size);
+
+/* ---- writing ---- */
+
+enum varbos_put_mode {
+	VARBOS_PUT_ANY = 0,
+	VARBOS_PUT_ADD = 1,     /* only if the key is absent: VARBOS_E_EXISTS */
+	VARBOS_PUT_REPLACE = 2, /* only if it is there: VARBOS_E_NOT_FOUND; and of `generation`,
+				   unless that is 0: VARBOS_E_CHANGED */
+};
+
+struct varbos_put_options {
+	uint64_t ttl_ms; /* 0: the cache's; UINT64_MAX: it does not expire */
+	uint32_t mode;   /* enum varbos_put_mode */
+	uint32_t generation;
+	uint32_t flags; /* the program's: 8 bits */
+};
+
+/* Everyone sees it when this returns, and nobody what was there before. */
+int varbos_cache_put(struct varbos_cache *cache, const void *key, size_t key_size,
+		     const void *data, size_t size, const struct varbos_put_options *options);
+
+/*
+ * The same without waiting: seen after the thread's next flush, usually within microseconds, and in
+ * order with what else the thread asks of caches. The data is copied. What is refused then, flush
+ * says.
+ */
+int varbos_cache_put_async(struct varbos_cache *cache, const void *key, size_t key_size,
+			   const void *data, size_t size,
+			   const struct varbos_put_options *options);
+
+/* All that this thread has put is seen. Fails as the first put did that failed since the last. */
+int varbos_cache_flush(struct varbos_cache *cache);
+
+/* Room for a value that is built where it is going to stay. */
+struct varbos_reservation {
+	void *data; /* not initialized */
+	size_t size;
+	struct varbos_cache *cache;
+	uint64_t reserved[9]; /* the library's */
+};
+
+/* Nobody sees it before it is committed. Commit or abort ends it, in the thread that reserved. */
+int varbos_cache_reserve(struct varbos_cache *cache, const void *key, size_t key_size,
+			 size_t size, const struct varbos_put_options *options,
+			 struct varbos_reservation *ret);
+
+/* The value is its first `size` bytes. As a put; where it is refused, it has ended, too. */
+int varbos_cache_commit(struct varbos_reservation *reservation, size_t size);
+
+/* One that has ended, or is zeroed, and NULL are fine. */
+void varbos_cache_abort(struct varbos_reservation *reservation);
+
+/* VARBOS_E_NOT_FOUND: there was none. */
+int varbos_cache_del(struct varbos_cache *cache, const void *key, size_t key_size);
+
+/* As an access. If it expires, it is from now on after the cache's ttl_ms, unless that is 0. */
+int varbos_cache_touch(struct varbos_cache *cache, const void *key, size_t key_size);
+
+/* It expires so long from now; UINT64_MAX: not any more; 0: it goes. */
+int varbos_cache_expire(struct varbos_cache *cache, const void *key, size_t key_size,
+			uint64_t ttl_ms);
+
+/* All values go that are there now. */
+int varbos_cache_clear(struct varbos_cache *cache);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
