@@ -32,6 +32,7 @@ static const struct bench benches[] = {
 	{"copy", "copies of 64 bytes to 1 GiB", bench_copy, true, NULL},
 	{"copy_shifted", "the same, at unlucky addresses", bench_copy_shifted, true, NULL},
 	{"zero", "zeros over 64 bytes to 1 GiB", bench_zero, true, NULL},
+	{"cache", "hits, misses and puts of a cache", bench_cache, false, "1G"},
 };
 
 static void usage(FILE *out)
