@@ -110,7 +110,7 @@ static bool segment_give(uint32_t session, uint32_t slices, bool own, uint32_t *
 		segment->filled = segment->base ? 0 : 16;
 		memset(&m.slices[i + 1 - slices], (int)(id + 1), slices);
 		MUST(!cache_segment(m.cache, session, segment->base, segment->size, own));
-		MUST(cache_segment(m.cache, session, segment->base, SLICE_BYTES, false) ==
+		MUST(cache_segment(m.cache, 0, segment->base, SLICE_BYTES, false) ==
 		     CACHE_E_TAKEN);
 		*ret = id;
 		return true;

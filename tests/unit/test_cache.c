@@ -207,6 +207,57 @@ START_TEST(looking_at_an_object_leaves_its_recency_alone)
 }
 END_TEST
 
+static uint32_t hint_of(uint64_t hash, uint64_t *ret_noted)
+{
+	struct index_at at;
+
+	ck_assert(index_find(&w.cache->index, hash, &at));
+	*ret_noted = lane_access_pack(0, at.position / INDEX_ENTRIES,
+				      (uint32_t)(at.position % INDEX_ENTRIES),
+				      index_entry_at(&at).offset);
+	return index_entry_at(&at).hint;
+}
+
+static uint32_t fresh(void)
+{
+	return (uint32_t)(atomic_load(&w.cache->index.now.head->epoch) & 15);
+}
+
+/* Under sieve one access in each epoch; under lru each; under fifo none. */
+START_TEST(readers_are_told_which_accesses_to_note)
+{
+	uint64_t noted;
+	uint32_t epoch;
+
+	world_make(100000, POLICY_SIEVE, 2000, 2 << 20, 8);
+	for (uint64_t i = 1; i <= 100; i++)
+		ck_assert_int_eq(publish(i, 1000), 0);
+	ck_assert_uint_ne(hint_of(99, &noted), fresh());
+	ck_assert(cache_access(w.cache, noted));
+	ck_assert_uint_eq(hint_of(99, &noted), fresh());
+	epoch = fresh();
+	for (uint64_t i = 101; i <= 103; i++)
+		ck_assert_int_eq(publish(i, 1000), 0);
+	ck_assert_uint_ne(fresh(), epoch);
+	ck_assert_uint_ne(hint_of(99, &noted), fresh());
+
+	ck_assert(cache_access(w.cache, noted));
+	ck_assert_int_eq(cache_switch(w.cache, POLICY_LRU), 0);
+	while (cache_switch_step(w.cache))
+		;
+	ck_assert_uint_ne(hint_of(99, &noted), fresh());
+	ck_assert(cache_access(w.cache, noted));
+	ck_assert_uint_ne(hint_of(99, &noted), fresh());
+
+	ck_assert_int_eq(cache_switch(w.cache, POLICY_FIFO), 0);
+	while (cache_switch_step(w.cache))
+		;
+	ck_assert_int_eq(publish(200, 1000), 0);
+	ck_assert_uint_eq(hint_of(200, &noted), fresh());
+	world_end();
+}
+END_TEST
+
 START_TEST(the_hottest_keys_are_known)
 {
 	struct hot_key keys[4];
@@ -383,6 +434,7 @@ int main(void)
 	tcase_add_test(tcase, what_cannot_fit_is_refused_and_empties_nothing);
 	tcase_add_test(tcase, making_room_for_a_large_object_is_cut);
 	tcase_add_test(tcase, looking_at_an_object_leaves_its_recency_alone);
+	tcase_add_test(tcase, readers_are_told_which_accesses_to_note);
 	tcase_add_test(tcase, the_hottest_keys_are_known);
 	tcase_add_test(tcase, a_walk_meets_once_whoever_stays);
 	tcase_add_loop_test(tcase, churn_of_mixed_sizes_leaves_nine_tenths_live, 0, 3);

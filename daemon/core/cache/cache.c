@@ -158,6 +158,8 @@ int cache_segment(struct cache *cache, uint32_t session, uint64_t base, uint64_t
 	uint32_t id;
 	int r;
 
+	if (session == CACHE_CLEANER && size < OBJECT_OWN)
+		return -EINVAL;
 	r = segments_add(&cache->segments, base, size, own, lessee_of(session), &id);
 	if (r)
 		return r == SEGMENT_E_TAKEN ? CACHE_E_TAKEN : r;

@@ -114,7 +114,8 @@ static inline void cache_freep(struct cache **cache)
 
 /*
  * A segment (up to 2 MiB), or an extent of one object's own, that this session fills; or the
- * cleaner, with CACHE_CLEANER. CACHE_E_TAKEN.
+ * cleaner, with CACHE_CLEANER: then it has room for any object, OBJECT_OWN, or that is -EINVAL.
+ * CACHE_E_TAKEN.
  */
 #define CACHE_CLEANER (UINT32_MAX - 1)
 int cache_segment(struct cache *cache, uint32_t session, uint64_t base, uint64_t size,

@@ -30,6 +30,8 @@ static const char *object_check(const struct cache *cache, uint32_t number)
 		return "CA1: an object is not what the index finds under its hash";
 	if (index_entry_at(&at).offset != place.offset)
 		return "CA1: an object's entry leads elsewhere";
+	if (cache->hints == HINTS_ALL && index_entry_at(&at).hint == (cache->epoch & 15))
+		return "an access that matters would not be noted";
 	if (id == SEGMENT_NONE || place.offset - segment->base + place.size > segment->filled)
 		return "CA1: an object lies where no segment is filled";
 	if (!policy_has(cache, number))
