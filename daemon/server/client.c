@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "base/base.h"
+#include "daemon/server/cleaner.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
@@ -305,7 +306,8 @@ bool client_end_some(struct server *server)
 		struct client *client = *at;
 		int r = CORE_E_BUSY;
 
-		if (!client->jobs) { /* else client_job_done() brings us back */
+		/* Else client_job_done(), or the cleaner, brings us back. */
+		if (!client->jobs && !cleaner_works_for(server, client->session)) {
 			r = end_step(client);
 			steps++;
 		}

@@ -82,6 +82,20 @@ static void answer_object(struct errand_answer *ret, const struct cache_object *
 	ret->offset = object->offset;
 }
 
+/* Memory of one object's own is full: to the cache already, and now to the ledger. */
+static void seal_own(struct client *client, const struct hoard *hoard, uint64_t offset)
+{
+	struct core *core = client->server->core;
+	struct core_fault fault = {};
+	struct extent_place place;
+
+	if (!core_extent_at(core, hoard->space, offset, &place) || place.kind != EXTENT_OBJECT)
+		return;
+	offset -= offset_position(offset) - ((uint64_t)place.first << SLICE_SHIFT);
+	core_cache_seal(core, client->session, hoard->space, offset, place.tag, &fault);
+	server_apply(client->server);
+}
+
 static int publish(struct client *client, struct hoard *hoard, const struct lane_record *record,
 		   uint64_t now, struct errand_answer *ret)
 {
@@ -107,6 +121,10 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 		lanes_drain(client->server);
 	r = cache_publish(hoard->cache, &publish, &object);
 	answer_object(ret, &object);
+	if (!r && publish.expiry)
+		hoard_expires(hoard, publish.expiry);
+	if (!r && publish.size > OBJECT_OWN)
+		seal_own(client, hoard, publish.offset);
 	return settle(hoard, r, now, ret);
 }
 
@@ -134,6 +152,8 @@ static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t
 	r = cache_touch(hoard->cache, record->hash, record->expiry, now, &object);
 	if (!r)
 		store_expiry(hoard, &object, record->expiry);
+	if (!r && record->expiry)
+		hoard_expires(hoard, record->expiry);
 	answer_object(ret, &object);
 	return settle(hoard, r, now, ret);
 }

@@ -9,9 +9,12 @@
 #include <uv.h>
 
 #include "base/base.h"
+#include "daemon/core/cache/clean.h"
+#include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
 #include "daemon/server/lanes.h"
-#include "daemon/server/log.h"
+#include "daemon/server/publisher.h"
+#include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 
 enum {
@@ -20,10 +23,17 @@ enum {
 	INDEX_FIRST = 4096,
 	HOARDS_A_TURN = 16,
 	STEPS_A_TURN = 4, /* of one hoard, some 100 us each at most */
+	RUNS = 16,        /* of slices, that come back at once */
+	EXPIRE_STEPS = 256,
+	EXPIRE_FLOOR_MS = 100,
+	DROPS_MAX = 8,
 };
 
 struct hoards {
+	struct server *server;
 	struct link all, stirred;
+	uv_timer_t expiry;
+	uint64_t armed;               /* for when, in ms of the machine's time; WHEEL_NEVER */
 	struct hoard *at[HOARDS_MAX]; /* by the cache's slot */
 };
 
@@ -143,6 +153,11 @@ static struct hoard_job *job_new(struct hoard *hoard, enum job_kind kind)
 
 static void work_done(uv_work_t *work, int status);
 
+static uint64_t machine_ms(const struct server *server)
+{
+	return server->sys->table->machine_ns(server->sys) / 1000000;
+}
+
 static void job_queue(struct hoard_job *job)
 {
 	int r;
@@ -258,7 +273,7 @@ static int made(struct hoard *hoard, struct hoard_job *job)
 		.objects = object_records_open(job->objects.memory, job->objects.size),
 		.slots = SLOTS_FIRST,
 		.index = index_table(job->index.file.memory, job->index.numbers),
-		.now = server->sys->table->machine_ns(server->sys) / 1000000,
+		.now = machine_ms(server),
 	};
 	r = cache_new(&hoard->cache, &config);
 	if (r)
@@ -331,12 +346,18 @@ static void work_done(uv_work_t *work, int status)
 {
 	struct hoard_job *job = container_of(work, struct hoard_job, work);
 	struct hoard *hoard = job->hoard;
-	struct server *server = job->server;
 
 	(void)status; /* nothing is ever cancelled */
-	hoard->jobs--;
 	job_install(job);
 	free(job);
+	hoard_job_done(hoard);
+}
+
+void hoard_job_done(struct hoard *hoard)
+{
+	struct server *server = hoard->server;
+
+	hoard->jobs--;
 	if (hoard->gone)
 		hoard_go(hoard);
 	else
@@ -350,9 +371,11 @@ int hoards_new(struct hoards **ret, struct server *server)
 {
 	struct hoards *hoards = calloc(1, sizeof(*hoards));
 
-	(void)server;
 	if (!hoards)
 		return -ENOMEM;
+	hoards->server = server;
+	hoards->armed = WHEEL_NEVER;
+	uv_timer_init(&server->loop, &hoards->expiry);
 	list_init(&hoards->all);
 	list_init(&hoards->stirred);
 	*ret = hoards;
@@ -529,6 +552,180 @@ static void follow_policy(struct hoard *hoard)
 		cache_switch(hoard->cache, view.policy); /* else: at the next beat */
 }
 
+/* ---- what expires ---- */
+
+static void arm(struct hoards *hoards, uint64_t at, uint64_t now);
+
+static void time_is_up(uv_timer_t *timer)
+{
+	struct hoards *hoards = container_of(timer, struct hoards, expiry);
+	uint64_t now = machine_ms(hoards->server);
+
+	hoards->armed = WHEEL_NEVER;
+	list_for_each(at, &hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->cache || hoard->gone)
+			continue;
+		if (cache_expire_next(hoard->cache) <= now)
+			hoard->expiring = true;
+		else
+			arm(hoards, cache_expire_next(hoard->cache), now);
+		hoard_stir(hoard);
+	}
+}
+
+/* One timer for all: at that time, but not at once. */
+static void arm(struct hoards *hoards, uint64_t at, uint64_t now)
+{
+	if (at == WHEEL_NEVER || (at >= hoards->armed && hoards->armed > now) ||
+	    hoards->server->stopping)
+		return;
+	hoards->armed = u64_max(at, now + EXPIRE_FLOOR_MS);
+	uv_timer_start(&hoards->expiry, time_is_up, hoards->armed - now, 0);
+}
+
+void hoard_expires(struct hoard *hoard, uint64_t expiry)
+{
+	struct hoards *hoards = hoard->server->hoards;
+
+	if (expiry < hoards->armed)
+		arm(hoards, expiry, machine_ms(hoard->server));
+}
+
+static void expire(struct hoard *hoard)
+{
+	uint64_t now = machine_ms(hoard->server);
+
+	hoard->expiring = cache_expire(hoard->cache, now, EXPIRE_STEPS) == CACHE_MORE;
+	if (!hoard->expiring)
+		arm(hoard->server->hoards, cache_expire_next(hoard->cache), now);
+}
+
+/* ---- what comes back ---- */
+
+/* True: the ledger has it. */
+static bool give_back(struct hoard *hoard, struct segment_run run)
+{
+	struct core_fault fault = {};
+
+	return !core_cache_return(hoard->server->core, hoard->slot, run.base, run.size, &fault);
+}
+
+static void reclaim(struct hoard *hoard)
+{
+	struct segment_run runs[RUNS];
+	struct server *server = hoard->server;
+	uint32_t n;
+
+	if (hoard->n_owed > HOARD_OWED - RUNS) /* at the next beat there are fewer */
+		return;
+	hoard->reclaiming = cache_reclaim(hoard->cache, runs, RUNS, &n) == CACHE_MORE;
+	for (uint32_t i = 0; i < n; i++)
+		if (!give_back(hoard, runs[i]))
+			hoard->owed[hoard->n_owed++] = runs[i];
+	server_apply(server);
+	publisher_touch(server->publisher);
+	request_retry(server);
+}
+
+/* What its session had not sealed yet, say. */
+static void settle_owed(struct hoard *hoard)
+{
+	uint32_t n = hoard->n_owed;
+
+	hoard->n_owed = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (!give_back(hoard, hoard->owed[i]))
+			hoard->owed[hoard->n_owed++] = hoard->owed[i];
+	if (n != hoard->n_owed)
+		server_apply(hoard->server);
+}
+
+bool hoards_scan_begin(struct server *server)
+{
+	bool any = false;
+
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->cache || hoard->gone || hoard->reclaiming ||
+		    !(hoard->scan_now || cache_wants(hoard->cache) & CACHE_WANTS_SCAN))
+			continue;
+		cache_scan_begin(hoard->cache);
+		hoard->scanning = any = true;
+		hoard->scan_now = false;
+	}
+	return any;
+}
+
+void hoards_scan_word(struct server *server, uint32_t space, uint32_t session, uint64_t offset)
+{
+	uint64_t now = machine_ms(server);
+
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (hoard->scanning && !hoard->gone && hoard->space == space)
+			cache_scan_word(hoard->cache, session, offset, now);
+	}
+}
+
+void hoards_scan_end(struct server *server)
+{
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->scanning || hoard->gone)
+			continue;
+		cache_scan_end(hoard->cache);
+		hoard->scanning = false;
+		hoard->reclaiming = true;
+		hoard_stir(hoard);
+	}
+	request_retry(server);
+}
+
+void hoards_scan_failed(struct server *server)
+{
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		hoard->scan_now |= hoard->scanning;
+		hoard->scanning = false;
+	}
+}
+
+bool hoard_squeeze(struct hoard *hoard)
+{
+	struct cache_view view = cache_view(hoard->cache);
+
+	if (hoard->scanning || hoard->reclaiming || hoard->scan_now)
+		return true;
+	if (view.limbo <= view.pinned) {
+		if (hoard->drops == DROPS_MAX || cache_drop(hoard->cache) == CACHE_E_NOTHING) {
+			hoard->drops = 0;
+			return false;
+		}
+		hoard->drops++;
+	}
+	hoard->scan_now = true;
+	scanner_want(hoard->server);
+	return true;
+}
+
+struct hoard *hoards_next(const struct server *server, const struct hoard *hoard)
+{
+	const struct link *all = &server->hoards->all, *at = hoard ? &hoard->in_all : all;
+
+	return at->next == all ? NULL : list_entry(at->next, struct hoard, in_all);
+}
+
 /* A step of what is to be done here. */
 static bool hoard_step(struct hoard *hoard)
 {
@@ -537,8 +734,7 @@ static bool hoard_step(struct hoard *hoard)
 	bool more = false;
 
 	if (wants & CACHE_WANTS_TEND)
-		more |= !cache_tend(hoard->cache,
-				    server->sys->table->machine_ns(server->sys) / 1000000);
+		more |= !cache_tend(hoard->cache, machine_ms(server));
 	if (wants & CACHE_WANTS_OBJECTS)
 		objects_grow(hoard);
 	if (wants & CACHE_WANTS_INDEX)
@@ -550,13 +746,22 @@ static bool hoard_step(struct hoard *hoard)
 	if (wants & CACHE_WANTS_SWITCH && !cache_switch_step(hoard->cache))
 		follow_policy(hoard);
 	more |= (cache_wants(hoard->cache) & CACHE_WANTS_SWITCH) != 0;
+	if (hoard->expiring)
+		expire(hoard);
+	if (hoard->reclaiming)
+		reclaim(hoard);
+	if (wants & CACHE_WANTS_SCAN && !hoard->scanning && !hoard->reclaiming)
+		scanner_want(server);
+	if (wants & CACHE_WANTS_CLEAN)
+		more |= cleaner_step(hoard);
+	more |= hoard->expiring || (hoard->reclaiming && hoard->n_owed <= HOARD_OWED - RUNS);
 	return more;
 }
 
 void hoard_stir(struct hoard *hoard)
 {
 	if (!hoard->cache || hoard->gone || hoard->in_stirred.next ||
-	    !cache_wants(hoard->cache))
+	    (!hoard->expiring && !hoard->reclaiming && !cache_wants(hoard->cache)))
 		return;
 	list_append(&hoard->server->hoards->stirred, &hoard->in_stirred);
 	server_more(hoard->server);
@@ -596,6 +801,11 @@ void hoards_beat(struct server *server)
 			continue;
 		cache_clock_set(hoard->cache, clock);
 		follow_policy(hoard);
+		hoard->unclean = false;
+		settle_owed(hoard);
+		arm(server->hoards, cache_expire_next(hoard->cache), machine_ms(server));
+		if (hoard->scan_now)
+			scanner_want(server);
 		hoard_stir(hoard);
 	}
 }
@@ -620,7 +830,8 @@ int hoard_leased(struct server *server, uint32_t space, uint64_t offset)
 	hoard = hoard_at(server, place.cache);
 	if (!hoard)
 		return -ENOENT;
-	r = cache_segment(hoard->cache, place.session, offset,
+	hoard->drops = 0;
+	r = cache_segment(hoard->cache, place.session ? place.session : CACHE_CLEANER, offset,
 			  (uint64_t)place.count << SLICE_SHIFT, place.kind == EXTENT_OBJECT);
 	return r > 0 ? -EEXIST : r;
 }

@@ -37,6 +37,8 @@ struct hoard_index {
 
 #define HOARD_INDEX_NONE ((struct hoard_index){.file = HOARD_FILE_NONE})
 
+enum { HOARD_OWED = 32 };
+
 struct hoard {
 	struct link in_all, in_stirred; /* of struct hoards; the latter zeroed: it is in none */
 	struct server *server;
@@ -46,6 +48,15 @@ struct hoard {
 	struct hoard_index index, next; /* next: none, unless objects move on to it */
 	uint32_t jobs;                  /* of workers, under way */
 	bool making, growing, indexing;
+	bool scan_now, scanning; /* it needs a scan; it is in one */
+	bool reclaiming;         /* a scan has found what comes back */
+	bool cleaning, leasing;  /* the cleaner's step, and its segment, are under way */
+	bool unclean;            /* it has no segment to clean to, until the next beat */
+	bool expiring;           /* objects have outlived their time */
+	uint32_t drops;          /* segments emptied for memory, since some was had */
+	uint64_t lease;          /* the cleaner's segment that is on its way */
+	uint32_t n_owed;         /* what the ledger would not take back yet */
+	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
 	bool gone;            /* its cache: it goes with its last job */
 	int error;            /* of the last job that failed, until somebody was told */
@@ -74,6 +85,21 @@ void hoard_stir(struct hoard *hoard);
 int hoard_error(struct hoard *hoard);
 /* Will a job of its end, after which it may be able to do more? One is begun, if need be. */
 bool hoard_grows(struct hoard *hoard);
+
+/* Before memory is refused to who fills it: may what is under way, or begins now, give some? */
+bool hoard_squeeze(struct hoard *hoard);
+/* One of its objects expires then, in ms of the machine's time. */
+void hoard_expires(struct hoard *hoard, uint64_t expiry);
+/* A job of its, or about it, has ended: it counted in `jobs`. */
+void hoard_job_done(struct hoard *hoard);
+
+/* A scan (scanner.h): false: no cache wants one. */
+bool hoards_scan_begin(struct server *server);
+void hoards_scan_word(struct server *server, uint32_t space, uint32_t session, uint64_t offset);
+void hoards_scan_end(struct server *server);
+void hoards_scan_failed(struct server *server);
+/* The first behind this one; NULL: at all. */
+struct hoard *hoards_next(const struct server *server, const struct hoard *hoard);
 
 /* The ledger has given its session, or nobody, this memory, or it is sealed. */
 int hoard_leased(struct server *server, uint32_t space, uint64_t offset);

@@ -12,6 +12,7 @@
 #include "daemon/server/client.h"
 #include "daemon/server/errand.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 #include "daemon/sys/guard.h"
 
@@ -26,6 +27,7 @@ enum {
 struct exchange {
 	struct server *server;
 	struct link clients; /* with lanes; who was looked at last comes last */
+	struct closing *postponed;
 	int bell_fd;
 	struct bell *bell;
 	uint32_t sleeps; /* never 0 */
@@ -47,6 +49,7 @@ struct opening {
 };
 
 struct closing {
+	struct closing *next;
 	uv_work_t work;
 	struct sys *sys;
 	struct lanes lanes;
@@ -177,14 +180,44 @@ void lanes_close(struct client *client)
 	list_remove(&client->in_lanes);
 	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	closing = calloc(1, sizeof(*closing));
-	if (!closing) { /* slowly, and better here than never */
-		destroy(server->sys, &client->lanes);
+	if (!closing) {
+		/* Slowly, and better here than never; but not while the scanner reads it. */
+		if (!scanner_reads(server))
+			destroy(server->sys, &client->lanes);
 		return;
 	}
 	closing->sys = server->sys;
 	closing->lanes = client->lanes;
 	client->lanes = LANES_NONE;
-	uv_queue_work(&server->loop, &closing->work, close_lanes, lanes_closed);
+	if (scanner_reads(server)) {
+		closing->next = server->exchange->postponed;
+		server->exchange->postponed = closing;
+	} else {
+		uv_queue_work(&server->loop, &closing->work, close_lanes, lanes_closed);
+	}
+}
+
+void lanes_release(struct server *server)
+{
+	struct closing *closing = TAKE_PTR(server->exchange->postponed), *next;
+
+	for (; closing; closing = next) {
+		next = closing->next;
+		uv_queue_work(&server->loop, &closing->work, close_lanes, lanes_closed);
+	}
+}
+
+bool lanes_barrier(const struct server *server)
+{
+	return server->exchange->barrier;
+}
+
+uint32_t lanes_sessions(const struct server *server)
+{
+	uint32_t n = 0;
+
+	list_for_each(at, &server->exchange->clients) n++;
+	return n;
 }
 
 /* ---- taking ---- */

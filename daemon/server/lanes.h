@@ -60,5 +60,11 @@ void lanes_wake(struct server *server);
 void lanes_go_on(struct server *server);
 /* What readers have noted is taken, from a bounded number of lanes, unless that was just done. */
 void lanes_drain(struct server *server);
+/* Is there a barrier for who reads without fences? */
+bool lanes_barrier(const struct server *server);
+/* How many sessions have lanes. */
+uint32_t lanes_sessions(const struct server *server);
+/* The scanner's worker reads them no more. */
+void lanes_release(struct server *server);
 /* What readers have counted. */
 void lanes_count(struct server *server);

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "daemon/config/key.h"
+#include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
@@ -330,6 +331,8 @@ static int run_space_close(struct request *request, const union wire_body *param
 		return r;
 	if (request->client->jobs)
 		return REQUEST_BUSY; /* one of them may be about this space */
+	if (cleaner_works(server, space))
+		return REQUEST_BUSY;
 
 	do
 		r = core_space_close(server->core, request->client->session, space, &plan);
@@ -356,10 +359,9 @@ static uint32_t space_user(const struct core *core, uint32_t space, uint32_t ses
 	return session;
 }
 
-static int in_use_fault(struct request *request, const char *name,
-			const struct core_fault *fault)
+/* UINT32_MAX: there is none of that name. */
+static uint32_t space_named(const struct core *core, const char *name)
 {
-	const struct core *core = request->server->core;
 	struct space_view view;
 	uint32_t space;
 
@@ -367,7 +369,15 @@ static int in_use_fault(struct request *request, const char *name,
 	     space = core_space_next(core, space + 1))
 		if (core_space_view(core, space, &view) && !strcmp(view.name, name))
 			break;
-	return method_in_use(request, space, fault->available, space_user);
+	return space;
+}
+
+static int in_use_fault(struct request *request, const char *name,
+			const struct core_fault *fault)
+{
+	const struct core *core = request->server->core;
+
+	return method_in_use(request, space_named(core, name), fault->available, space_user);
 }
 
 static int run_space_remove(struct request *request, const union wire_body *params)
@@ -381,6 +391,8 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	r = method_text(request, &name, "name", remove->name);
 	if (r)
 		return r;
+	if (cleaner_works(request->server, space_named(request->server->core, name.data)))
+		return REQUEST_BUSY;
 	do
 		r = core_space_remove(request->server->core, request->client->credentials,
 				      name.data, remove->force, &plan, &fault);

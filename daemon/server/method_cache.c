@@ -6,9 +6,11 @@
 
 #include "base/base.h"
 #include "daemon/core/policy/policy.h"
+#include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_parts.h"
 #include "daemon/server/publisher.h"
@@ -28,7 +30,7 @@ bool caches_reap(struct server *server)
 {
 	int r, steps = STEPS_MAX;
 
-	if (!server->reaping)
+	if (!server->reaping || cleaner_works_in_removed(server))
 		return false;
 	do
 		r = core_cache_reap(server->core);
@@ -125,6 +127,34 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	return method_answer(request, r, &(struct core_fault){.which = "cache"});
 }
 
+static void row_of_hoard(struct wire_cache_row *row, const struct hoard *hoard)
+{
+	struct cache_view view;
+
+	if (!hoard)
+		return;
+	view = cache_view(hoard->cache);
+	row->values = view.objects;
+	row->live = view.live;
+	row->dead = view.dead;
+	row->limbo = view.limbo;
+	row->pinned = view.pinned;
+	row->hits = view.hits;
+	row->misses = view.misses;
+	row->published = view.published;
+	row->evicted = view.gone[CACHE_EVICTED];
+	row->expired = view.gone[CACHE_EXPIRED];
+	row->deleted = view.gone[CACHE_DELETED];
+	row->replaced = view.gone[CACHE_REPLACED];
+	row->cleared = view.gone[CACHE_CLEARED];
+	row->dropped = view.gone[CACHE_DROPPED];
+	row->spoiled = view.gone[CACHE_SPOILED];
+	row->crowded = view.gone[CACHE_CROWDED];
+	row->moved = view.moved_bytes;
+	row->metadata = view.memory + hoard->objects.size + hoard->index.file.size +
+			hoard->next.file.size;
+}
+
 int run_cache_list(struct request *request, const union wire_body *params)
 {
 	static struct wire_cache_row rows[METHOD_ROWS];
@@ -132,6 +162,7 @@ int run_cache_list(struct request *request, const union wire_body *params)
 	struct core *core = request->server->core;
 	uint32_t n = 0, slot = core_cache_next(core, method_page(params->page_after.after));
 
+	lanes_count(request->server);
 	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_cache_next(core, slot + 1)) {
 		struct estate_view view;
 		struct space_view space;
@@ -155,6 +186,7 @@ int run_cache_list(struct request *request, const union wire_body *params)
 			.sessions = view.sessions,
 			.removed = view.removed,
 		};
+		row_of_hoard(&rows[n], hoard_at(request->server, slot));
 		n++;
 	}
 	request->result.cache_rows = (struct wire_cache_rows){
@@ -223,6 +255,15 @@ int run_cache_remove(struct request *request, const union wire_body *params)
 	return method_answer(request, r, &fault);
 }
 
+/* Of memory that the cache may have: it is not the client's own limit. */
+static bool is_short(const struct request *request)
+{
+	const struct wire_fault *fault = &request->fault;
+
+	return fault->code == FAULT_MEMORY ||
+	       (fault->code == FAULT_BUDGET && !wire_str_is(fault->which, "client"));
+}
+
 int run_cache_segment(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_segment *segment = &params->cache_segment;
@@ -242,6 +283,8 @@ int run_cache_segment(struct request *request, const union wire_body *params)
 		return r;
 	request->cache = cache;
 	r = extents_alloc(request, space, cache, &wanted);
+	if (r == REQUEST_FAULT && is_short(request) && hoard_squeeze(hoard))
+		return REQUEST_BUSY;
 	return r ? r : cache_leased(request);
 }
 

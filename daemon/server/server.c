@@ -34,6 +34,7 @@
 #include "daemon/server/report.h"
 #include "daemon/server/request.h"
 #include "daemon/server/returns.h"
+#include "daemon/server/scanner.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/sweeper.h"
 #include "daemon/server/waker.h"
@@ -66,6 +67,7 @@ static void backlog(uv_idle_t *idle)
 		request_retry_now(server);
 	more = client_end_some(server);
 	more |= caches_reap(server);
+	more |= scanner_turn(server);
 	more |= hoards_turn(server);
 	if (!more && !server->retry) {
 		server->backlog_active = false;
@@ -279,6 +281,8 @@ static int server_start(struct server *server)
 		r = hoards_new(&server->hoards, server);
 	if (!r)
 		r = exchange_new(&server->exchange, server);
+	if (!r)
+		r = scanner_new(&server->scanner, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
@@ -340,6 +344,7 @@ static void server_deinit(struct server *server)
 	assert(!r); /* every handle has been closed, or its memory would be used after this */
 	hoards_free(server->hoards);
 	exchange_free(server->exchange, server);
+	scanner_free(server->scanner);
 	files_deinit(&server->files, server->sys);
 	core_free(server->core);
 	if (server->records)

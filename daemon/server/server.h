@@ -32,6 +32,7 @@ struct inbox;
 struct notify;
 struct parked;
 struct publisher;
+struct scanner;
 struct scrub;
 struct sweeper;
 struct waker;
@@ -93,6 +94,7 @@ struct server {
 	struct waker *waker;
 	struct hoards *hoards;
 	struct exchange *exchange;
+	struct scanner *scanner;
 	struct connection *connections; /* doubly linked */
 	struct connection *waiting,
 		**waiting_tail; /* of them, those without HELLO: waiting.h */

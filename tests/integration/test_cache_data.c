@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -19,6 +20,7 @@
 enum {
 	WAIT_TRIES = 500, /* of 10 ms */
 	MANY = 20000,     /* objects: more than the first files have room for */
+	CHURN = 20000,    /* of 1.6 KiB: what the space has room for */
 };
 
 static struct test_daemon daemon_;
@@ -30,9 +32,9 @@ static void set_up(void)
 
 	test_daemon_start(&daemon_, "128M", NULL);
 	peer_open(&peer, daemon_.socket);
-	peer_create_space(&peer, "a", 64 * MIB);
+	peer_create_space(&peer, "a", 32 * MIB);
 	peer_close(&peer);
-	hoarder_open(&one, daemon_.socket, "a", "c", 16 * MIB);
+	hoarder_open(&one, daemon_.socket, "a", "c", 8 * MIB);
 	hoarder_open(&two, daemon_.socket, "a", "c", 0);
 }
 
@@ -108,9 +110,9 @@ START_TEST(what_cannot_be_published_is_refused_and_changes_nothing)
 	bad = good;
 	bad.size = UINT64_MAX;
 	refused(&bad, FAULT_TOO_LARGE);
-	bad.size = 17 * MIB;
+	bad.size = 9 * MIB;
 	refused(&bad, FAULT_TOO_LARGE);
-	ck_assert_uint_eq(one.peer.answer.fault.max, 16 * MIB);
+	ck_assert_uint_eq(one.peer.answer.fault.max, 8 * MIB);
 	bad.size = 24;
 	refused(&bad, FAULT_INVALID);
 	bad = good;
@@ -262,6 +264,240 @@ START_TEST(who_has_the_cache_not_open_gets_nothing_of_it)
 }
 END_TEST
 
+/* ---- what comes back ---- */
+
+static uint64_t machine_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Of some size, and to be told by its key. */
+static uint64_t fill_value(int i, char *value)
+{
+	uint64_t size = 100 + (uint64_t)i * 2654435761U % 3000;
+
+	memset(value, 'a' + i % 26, size);
+	memcpy(value, &i, sizeof(i));
+	return size;
+}
+
+static void churn(int from, int to)
+{
+	static char value[4096];
+	char key[32];
+
+	for (int i = from; i < to; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		ck_assert_msg(hoarder_put(&one, key, value, fill_value(i, value)), "%.*s",
+			      (int)one.peer.answer.fault.message.size,
+			      one.peer.answer.fault.message.data);
+	}
+}
+
+static int whole(int from, int to)
+{
+	static char value[4096];
+	char key[32];
+	int n = 0;
+
+	for (int i = from; i < to; i++) {
+		uint64_t offset, size = fill_value(i, value);
+		struct object_header *header;
+		struct object_sizes sizes;
+
+		snprintf(key, sizeof(key), "key %d", i);
+		offset = hoarder_find(&two, key);
+		if (!offset)
+			continue;
+		header = hoarder_at(&two, offset);
+		sizes = object_sizes_unpack(header->sizes);
+		ck_assert_uint_eq(sizes.value, size);
+		ck_assert_mem_eq((char *)header + object_value_at(offset, sizes), value, size);
+		n++;
+	}
+	return n;
+}
+
+START_TEST(several_times_the_spaces_memory_goes_through_it)
+{
+	struct wire_cache_row row;
+
+	churn(0, CHURN);
+	/* what comes again and again, between what comes once: dead bytes everywhere */
+	for (int i = 0; i < 20; i++) {
+		churn(0, 1000);
+		churn(CHURN + i * 1000, CHURN + (i + 1) * 1000);
+	}
+	ck_assert_int_gt(whole(0, CHURN + 20000), 2000);
+	row = hoarder_row(&one);
+	ck_assert_uint_gt(row.evicted, 0);
+	ck_assert_uint_gt(row.replaced, 0);
+	ck_assert_uint_eq(row.spoiled, 0);
+	ck_assert_uint_eq(row.crowded, 0);
+	ck_assert_uint_le(row.live, 8 * MIB);
+	ck_assert_uint_le(row.memory, 32 * MIB);
+}
+END_TEST
+
+START_TEST(what_is_dead_between_the_living_is_cleaned)
+{
+	char key[32];
+	int n = 0;
+
+	churn(0, 3000);
+	for (int i = 0; i < 3000; i++)
+		if (i % 3) {
+			snprintf(key, sizeof(key), "key %d", i);
+			ck_assert(hoarder_delete(&one, key));
+		}
+	for (int i = 0; i < WAIT_TRIES && !n; i++) {
+		n = hoarder_row(&one).moved != 0;
+		usleep(10000);
+	}
+	ck_assert(n);
+	for (int i = 0; i < 50; i++) /* while it goes on */
+		ck_assert_int_eq(whole(0, 3000), 1000);
+	ck_assert_uint_eq(hoarder_row(&one).spoiled, 0);
+}
+END_TEST
+
+START_TEST(what_a_member_spoils_is_evicted_and_hurts_nobody)
+{
+	char key[32];
+	uint64_t spoiled = 0;
+
+	churn(0, 3000);
+	for (int i = 0; i < 3000; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		if (i % 3 == 1)
+			hoarder_at(&two, hoarder_find(&two, key))->sizes = UINT64_MAX;
+		else if (i % 3 == 2)
+			ck_assert(hoarder_delete(&one, key));
+	}
+	for (int i = 0; i < WAIT_TRIES && !spoiled; i++) {
+		spoiled = hoarder_row(&one).spoiled;
+		usleep(10000);
+	}
+	ck_assert_uint_gt(spoiled, 0);
+	for (int i = 0; i < 3000; i += 3)
+		ck_assert_int_eq(whole(i, i + 1), 1);
+}
+END_TEST
+
+START_TEST(what_is_read_stays_where_it_is)
+{
+	_Atomic uint64_t *hazard;
+	struct object_header *header;
+	uint64_t offset;
+	int found = 0;
+
+	hoarder_lanes(&two, 2);
+	hazard = &two.lanes[1].hazards[LANE_HAZARDS - 1];
+	churn(0, 1);
+	offset = hoarder_find(&two, "key 0");
+	header = hoarder_at(&two, offset);
+	atomic_store(hazard, two.space << 44 | offset);
+	ck_assert(hoarder_delete(&one, "key 0"));
+	churn(1, CHURN);
+	ck_assert_uint_eq(object_sizes_unpack(header->sizes).key, 5);
+	ck_assert_mem_eq(header + 1, "key 0", 5);
+	for (int i = 0; i < WAIT_TRIES && !found; i++) {
+		found = hoarder_row(&one).pinned != 0;
+		churn(CHURN + i * 1000, CHURN + i * 1000 + 1000);
+	}
+	ck_assert(found);
+	ck_assert_mem_eq(header + 1, "key 0", 5);
+	atomic_store(hazard, 0);
+	for (int i = 0; i < WAIT_TRIES && found; i++) {
+		found = hoarder_row(&one).pinned != 0;
+		churn(i * 1000, i * 1000 + 1000);
+	}
+	ck_assert(!found);
+}
+END_TEST
+
+START_TEST(who_is_no_member_pins_nothing)
+{
+	struct hoarder stranger;
+	struct peer peer;
+
+	peer_open(&peer, daemon_.socket);
+	peer_create_space(&peer, "b", 8 * MIB);
+	hoarder_open(&stranger, daemon_.socket, "b", "c", 0);
+	hoarder_lanes(&stranger, 64);
+	for (uint32_t i = 0; i < 64; i++)
+		for (uint32_t j = 0; j < LANE_HAZARDS; j++)
+			atomic_store(&stranger.lanes[i].hazards[j],
+				     one.space << 44 | (uint64_t)(i * LANE_HAZARDS + j) << 16);
+	for (int i = 0; i < 6; i++) {
+		churn(0, CHURN / 2);
+		ck_assert_uint_eq(hoarder_row(&one).pinned, 0);
+	}
+	hoarder_close(&stranger);
+	peer_close(&peer);
+}
+END_TEST
+
+START_TEST(what_has_outlived_its_time_goes)
+{
+	uint64_t now = machine_ms(), size, found = 0;
+	uint64_t offset = hoarder_write(&one, "brief", "v", 1, now + 300, &size);
+
+	ck_assert(put(&one, "lasting", "v"));
+	ck_assert(!peer_call(&one.peer, WIRE_CACHE_PUBLISH,
+			     &(struct wire_cache_publish){.space = one.space,
+							  .cache = one.cache,
+							  .hash = key_hash("brief"),
+							  .offset = offset,
+							  .size = size,
+							  .expiry = now + 300,
+							  .born = one.born}));
+	offset = hoarder_write(&one, "brief", "v", 1, now + 300, &size);
+	ck_assert(peer_call(&one.peer, WIRE_CACHE_PUBLISH,
+			    &(struct wire_cache_publish){.space = one.space,
+							 .cache = one.cache,
+							 .hash = key_hash("brief"),
+							 .offset = offset,
+							 .size = size,
+							 .expiry = now + 300,
+							 .born = one.born}));
+	for (int i = 0; i < WAIT_TRIES && !found; i++) {
+		found = hoarder_row(&one).expired;
+		usleep(10000);
+	}
+	ck_assert_uint_eq(found, 1);
+	ck_assert_uint_ge(machine_ms(), now + 300);
+	ck_assert(!hoarder_find(&two, "brief"));
+	ck_assert(hoarder_find(&two, "lasting"));
+}
+END_TEST
+
+START_TEST(readers_counts_are_summed_up)
+{
+	struct lane_count *count;
+
+	hoarder_lanes(&one, 1);
+	hoarder_lanes(&two, 2);
+	count = &one.lanes[0].counts[3];
+	atomic_store(&count->hits, 10);
+	atomic_store(&count->misses, 5);
+	atomic_store(&count->cache, one.cache);
+	count = &two.lanes[1].counts[0];
+	atomic_store(&count->hits, 1);
+	atomic_store(&count->cache, two.cache);
+	ck_assert_uint_eq(hoarder_row(&one).hits, 11);
+	ck_assert_uint_eq(hoarder_row(&one).misses, 5);
+	atomic_store(&count->hits, 4);
+	hoarder_close(&two); /* says nothing more */
+	ck_assert(put(&one, "k", "v"));
+	hoarder_open(&two, daemon_.socket, "a", "c", 0);
+	ck_assert_uint_eq(hoarder_row(&one).misses, 5);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("cache_data");
@@ -278,6 +514,13 @@ int main(void)
 	tcase_add_test(tcase, a_clear_leaves_nothing_and_evicting_leaves_less);
 	tcase_add_test(tcase, what_is_published_outlives_who_published_it);
 	tcase_add_test(tcase, who_has_the_cache_not_open_gets_nothing_of_it);
+	tcase_add_test(tcase, several_times_the_spaces_memory_goes_through_it);
+	tcase_add_test(tcase, what_is_dead_between_the_living_is_cleaned);
+	tcase_add_test(tcase, what_a_member_spoils_is_evicted_and_hurts_nobody);
+	tcase_add_test(tcase, what_is_read_stays_where_it_is);
+	tcase_add_test(tcase, who_is_no_member_pins_nothing);
+	tcase_add_test(tcase, what_has_outlived_its_time_goes);
+	tcase_add_test(tcase, readers_counts_are_summed_up);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
 }

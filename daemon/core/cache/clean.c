@@ -93,10 +93,15 @@ static bool step_add(struct cache *cache, struct clean_step *step, uint32_t numb
 {
 	const struct segment *to = &cache->segments.at[cache->clean_to];
 	struct cache_object object;
+	uint64_t pad = 0;
 
 	cache_object_of(cache, number, &object);
-	if (object.size > to->size - cache->clean_at)
+	/* A value that begins on a cache line does so there, too, as far behind its header. */
+	if (object.size >= OBJECT_ALIGNED && !mutant(clean_unaligned))
+		pad = (object.offset - (to->base + cache->clean_at)) & 63;
+	if (object.size + pad > to->size - cache->clean_at)
 		return false;
+	cache->clean_at += pad;
 	step->moves[step->n++] = (struct clean_move){
 		.from = object.offset,
 		.to = to->base + cache->clean_at,
