@@ -159,7 +159,8 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	cache->lanes = &space->vb->lanes;
 	cache->seed = space->root->hash_seed;
 	cache->base = space->base;
-	cache->windows = space->windows;
+	cache->reach = space->reach;
+	cache->row = cache->handle % LANE_COUNTS;
 	cache->n_windows = space->n_windows;
 	cache->space_handle = space->handle;
 	cache->fence = cache->lanes->fence;

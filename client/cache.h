@@ -35,8 +35,8 @@ struct varbos_cache {
 	struct cache_index *_Atomic index;
 	uint64_t seed;
 	char *base;
-	struct window *windows;
-	uint32_t n_windows, handle, space_handle;
+	const _Atomic uint64_t *reach; /* of the space's windows */
+	uint32_t n_windows, handle, space_handle, row;
 	bool fence;
 
 	struct varbos_space *space;
@@ -99,7 +99,7 @@ struct found {
 	struct object_header *header;
 	const char *data;
 	struct object_sizes sizes;
-	uint64_t birth, expiry, now;
+	uint64_t birth, expiry;
 };
 
 /*

@@ -296,6 +296,7 @@ static struct own_lane *take(struct lanes *lanes)
 	had->has = (struct thread_lane){
 		.number = atomic_load_explicit(&lanes->number, memory_order_relaxed),
 		.own = own,
+		.lane = own->lane,
 	};
 	return remember(had->has);
 }

@@ -64,6 +64,7 @@ struct lanes {
 struct thread_lane {
 	uint64_t number;
 	struct own_lane *own;
+	struct lane *lane; /* own->lane */
 };
 
 extern _Thread_local struct thread_lane thread_lanes[THREAD_LANES]
@@ -84,6 +85,14 @@ static inline struct own_lane *lane_at_hand(uint64_t number)
 	return __builtin_expect(slot->number == number, 1) ? slot->own : NULL;
 }
 
+/* The same for a reader; number: not 0, there are lanes. */
+static inline struct lane *lane_to_read(uint64_t number)
+{
+	const struct thread_lane *slot = &thread_lanes[number % THREAD_LANES];
+
+	return __builtin_expect(slot->number == number, 1) ? slot->lane : NULL;
+}
+
 /* The same, taken if need be, to be left: a common one is locked meanwhile. */
 int lane_enter(struct lanes *lanes, struct own_lane **ret);
 void lane_leave(struct own_lane *own);
@@ -94,9 +103,9 @@ static inline void lane_leavep(struct own_lane **own)
 }
 
 /* A hazard word that holds nothing; NULL: the thread has as many views as it may. */
-static inline _Atomic uint64_t *lane_hazard(const struct own_lane *own)
+static inline _Atomic uint64_t *lane_hazard(struct lane *lane)
 {
-	_Atomic uint64_t *hazards = own->lane->hazards;
+	_Atomic uint64_t *hazards = lane->hazards;
 
 	for (uint32_t i = 1; i < LANE_HAZARDS; i++)
 		if (!atomic_load_explicit(&hazards[i], memory_order_acquire))

@@ -45,6 +45,8 @@ struct varbos_space {
 	bool small;  /* no transparent hugepages */
 	bool local;  /* its policy asks where the caller is */
 	char name[SPACE_NAME_MAX + 1];
+	/* Of each window its bytes, once it is mapped: what a reader looks at. Behind the windows. */
+	_Atomic uint64_t *reach;
 	uint32_t n_windows;
 	struct window windows[];
 };

@@ -70,25 +70,21 @@ static inline bool same(const char *one, const char *two, size_t size)
 static inline int examine(const struct varbos_cache *cache, uint64_t offset, const void *key,
 			  size_t key_size, struct found *ret)
 {
-	uint64_t number = offset_window(offset), position = offset_position(offset), size, at;
+	uint64_t number = offset_window(offset), position = offset_position(offset), reach, at;
 	struct object_header *header;
 	struct object_sizes sizes;
-	struct window *window;
 
 	if (!likely(number < cache->n_windows))
 		return LOOK_WINDOW;
-	window = &cache->windows[number];
-	if (!likely(atomic_load_explicit(&window->mapped, memory_order_acquire)))
-		return LOOK_WINDOW;
-	size = window->size;
-	if (!likely(position <= size - sizeof(*header)))
-		return VARBOS_E_NOT_FOUND;
+	reach = atomic_load_explicit(&cache->reach[number], memory_order_acquire);
+	if (!likely(position < reach)) /* at multiples of 16: a header's sizes are there, too */
+		return reach ? VARBOS_E_NOT_FOUND : LOOK_WINDOW;
 	/* Loaded once: somebody may be spoiling it. */
 	header = (struct object_header *)(void *)(cache->base + offset);
 	sizes = object_sizes_unpack(__atomic_load_n(&header->sizes, __ATOMIC_RELAXED));
 	at = object_value_at(offset, sizes);
-	if (sizes.key != key_size || at > size - position ||
-	    (sizes.value > size - position - at && !mutant(client_object_unchecked)))
+	if (sizes.key != key_size ||
+	    (position + at + sizes.value > reach && !mutant(client_object_unchecked)))
 		return VARBOS_E_NOT_FOUND;
 	if (!same(key, (const char *)(header + 1), key_size))
 		return VARBOS_E_NOT_FOUND;
@@ -121,12 +117,12 @@ static __attribute__((noinline)) struct lane_count *find_row(struct lane *lane, 
 	return NULL;
 }
 
-static inline void count(struct lane *lane, uint32_t cache, bool hit)
+static inline void count(const struct varbos_cache *cache, struct lane *lane, bool hit)
 {
-	struct lane_count *row = &lane->counts[cache % LANE_COUNTS];
+	struct lane_count *row = &lane->counts[cache->row];
 
-	if (!likely(atomic_load_explicit(&row->cache, memory_order_relaxed) == cache)) {
-		row = find_row(lane, cache);
+	if (!likely(atomic_load_explicit(&row->cache, memory_order_relaxed) == cache->handle)) {
+		row = find_row(lane, cache->handle);
 		if (!row)
 			return;
 	}
@@ -170,21 +166,21 @@ static inline int look(const struct varbos_cache *cache, struct lane *lane,
 		if (r == LOOK_WINDOW)
 			return r;
 	}
-	ret->now = cache_now(index);
-	if (!likely(!ret->expiry || ret->expiry > ret->now) && !mutant(client_expired_found)) {
+	if (!likely(!ret->expiry) && ret->expiry <= cache_now(index) &&
+	    !mutant(client_expired_found)) {
 		index_release(walk->hazard);
 		goto miss;
 	}
 	if (!noted)
 		return 0;
-	count(lane, cache->handle, true);
+	count(cache, lane, true);
 	fresh = atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed) & 15;
 	if (index_entry_unpack(walk->entry).hint != fresh)
 		note_access(cache, lane, walk);
 	return 0;
 miss:
 	if (noted)
-		count(lane, cache->handle, false);
+		count(cache, lane, false);
 	return VARBOS_E_NOT_FOUND;
 }
 
@@ -218,19 +214,24 @@ int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key
 	}
 }
 
-static inline void fill(struct varbos_view *ret, const struct found *found,
-			_Atomic uint64_t *hazard)
-{
-	struct object_birth birth = object_birth_unpack(found->birth);
+/* What a view's words say. */
+enum { VIEW_HAZARD, VIEW_FORK, VIEW_CACHE, VIEW_BIRTH, VIEW_EXPIRY, VIEW_WORDS };
 
+static_assert(sizeof(((struct varbos_view *)0)->reserved) == VIEW_WORDS * sizeof(uint64_t),
+	      "what is kept of a view");
+
+static inline void fill(struct varbos_view *ret, const struct varbos_cache *cache,
+			const struct found *found, _Atomic uint64_t *hazard)
+{
 	ret->data = found->data;
 	ret->size = found->sizes.value;
-	ret->age_ms = found->now > birth.ms ? found->now - birth.ms : 0;
-	ret->expires_in_ms = found->expiry ? found->expiry - found->now : UINT64_MAX;
-	ret->generation = birth.generation;
+	ret->generation = object_birth_unpack(found->birth).generation;
 	ret->flags = found->sizes.flags;
-	ret->reserved[0] = (uintptr_t)hazard;
-	ret->reserved[1] = fork_count();
+	ret->reserved[VIEW_HAZARD] = (uintptr_t)hazard;
+	ret->reserved[VIEW_FORK] = fork_count();
+	ret->reserved[VIEW_CACHE] = (uintptr_t)cache;
+	ret->reserved[VIEW_BIRTH] = found->birth;
+	ret->reserved[VIEW_EXPIRY] = found->expiry;
 }
 
 static int error_no_lane(const struct varbos_cache *cache)
@@ -286,23 +287,25 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 		r = cache_check_key(key, key_size);
 	if (r)
 		return r;
-	hazard = lane_hazard(own);
+	hazard = lane_hazard(own->lane);
 	if (!hazard)
 		return error_pins();
 	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, true,
 		       &found);
 	if (!r)
-		fill(ret, &found, hazard);
+		fill(ret, cache, &found, hazard);
 	return answer(r, "varbos_cache_get");
 }
 
-_public_ int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_size,
-			      struct varbos_view *ret)
+/* Flattened, so that all of a walk lives in registers. */
+_public_ __attribute__((flatten)) int varbos_cache_get(struct varbos_cache *cache,
+						       const void *key, size_t key_size,
+						       struct varbos_view *ret)
 {
 	if (likely(cache && ret && is_key(key, key_size))) {
-		struct own_lane *own = lane_at_hand(
+		struct lane *lane = lane_to_read(
 			atomic_load_explicit(&cache->number, memory_order_relaxed));
-		_Atomic uint64_t *hazard = likely(own) ? lane_hazard(own) : NULL;
+		_Atomic uint64_t *hazard = likely(lane) ? lane_hazard(lane) : NULL;
 
 		if (likely(hazard)) {
 			const struct cache_index *index =
@@ -313,9 +316,9 @@ _public_ int varbos_cache_get(struct varbos_cache *cache, const void *key, size_
 
 			index_walk_begin(&walk, &index->view, hash_of(cache, key, key_size),
 					 hazard, cache->space_handle);
-			r = look(cache, own->lane, index, &walk, key, key_size, true, &found);
+			r = look(cache, lane, index, &walk, key, key_size, true, &found);
 			if (likely(!r)) {
-				fill(ret, &found, hazard);
+				fill(ret, cache, &found, hazard);
 				return 0;
 			}
 			if (r == VARBOS_E_NOT_FOUND)
@@ -326,18 +329,54 @@ _public_ int varbos_cache_get(struct varbos_cache *cache, const void *key, size_
 	return get_slow(cache, key, key_size, ret);
 }
 
+/* It is held, and this process's. */
+static inline bool is_held(const struct varbos_view *view)
+{
+	return view && view->reserved[VIEW_HAZARD] &&
+	       (likely(view->reserved[VIEW_FORK] == fork_count()) ||
+		mutant(client_view_inherited));
+}
+
 _public_ void varbos_view_release(struct varbos_view *view)
 {
-	_Atomic uint64_t *hazard;
-
-	if (!view || !view->reserved[0])
+	if (is_held(view))
+		index_release((_Atomic uint64_t *)(uintptr_t)view->reserved[VIEW_HAZARD]);
+	else if (!view)
 		return;
-	hazard = (_Atomic uint64_t *)(uintptr_t)view->reserved[0];
-	/* The parent's is not there. */
-	if (likely(view->reserved[1] == fork_count()) || mutant(client_view_inherited))
-		index_release(hazard);
 	view->data = NULL;
-	view->reserved[0] = 0;
+	view->reserved[VIEW_HAZARD] = 0;
+}
+
+static uint64_t now_of(const struct varbos_view *view)
+{
+	const struct varbos_cache *cache =
+		(const struct varbos_cache *)(uintptr_t)view->reserved[VIEW_CACHE];
+
+	return cache_now(atomic_load_explicit(&cache->index, memory_order_acquire));
+}
+
+_public_ uint64_t varbos_view_age_ms(const struct varbos_view *view)
+{
+	uint64_t born, now;
+
+	if (!is_held(view))
+		return 0;
+	born = object_birth_unpack(view->reserved[VIEW_BIRTH]).ms;
+	now = now_of(view);
+	return now > born ? now - born : 0;
+}
+
+_public_ uint64_t varbos_view_expires_in_ms(const struct varbos_view *view)
+{
+	uint64_t expiry, now;
+
+	if (!is_held(view))
+		return 0;
+	expiry = view->reserved[VIEW_EXPIRY];
+	if (!expiry)
+		return UINT64_MAX;
+	now = now_of(view);
+	return expiry > now ? expiry - now : 0;
 }
 
 /* ---- many ---- */
@@ -385,7 +424,7 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 			r = cache_look(cache, own, keys[i].data, keys[i].size, hashes[i],
 				       words[i], true, &found);
 		if (!r)
-			fill(&views[i], &found, words[i]);
+			fill(&views[i], cache, &found, words[i]);
 		else if (r != VARBOS_E_NOT_FOUND)
 			return r;
 		*found_n += !r;

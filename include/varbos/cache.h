@@ -69,11 +69,9 @@ void varbos_cache_close(struct varbos_cache *cache);
 struct varbos_view {
 	const void *data; /* at a multiple of 8; of 64 where it has 1024 bytes and more */
 	size_t size;
-	uint64_t age_ms; /* since it was put; like all times here, by the clock's ticks */
-	uint64_t expires_in_ms; /* UINT64_MAX: never */
-	uint32_t generation;    /* for conditional puts; never 0 */
-	uint32_t flags;         /* as they were put */
-	uint64_t reserved[2];   /* the library's */
+	uint32_t generation;  /* for conditional puts; never 0 */
+	uint32_t flags;       /* as they were put */
+	uint64_t reserved[5]; /* the library's */
 };
 
 /*
@@ -85,6 +83,12 @@ int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_siz
 
 /* By any thread of the process. One that was released, or is zeroed, and NULL are fine. */
 void varbos_view_release(struct varbos_view *view);
+
+/* Since it was put, now; like all times here, by the ticks of the system's clock. */
+uint64_t varbos_view_age_ms(const struct varbos_view *view);
+
+/* How much of its time was left when the view was got is left now; UINT64_MAX: it does not expire. */
+uint64_t varbos_view_expires_in_ms(const struct varbos_view *view);
 
 struct varbos_key {
 	const void *data;

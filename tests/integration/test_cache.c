@@ -143,18 +143,19 @@ START_TEST(what_is_put_is_found_and_tells_about_itself)
 	ck_assert(shows(&view, "value"));
 	ck_assert_uint_eq(view.flags, 0xa5);
 	ck_assert_uint_ne(view.generation, 0);
-	ck_assert_uint_lt(view.age_ms, 600000);
-	ck_assert_uint_gt(view.expires_in_ms, 100000);
-	ck_assert_uint_le(view.expires_in_ms, 1000000);
+	ck_assert_uint_lt(varbos_view_age_ms(&view), 600000);
+	ck_assert_uint_gt(varbos_view_expires_in_ms(&view), 100000);
+	ck_assert_uint_le(varbos_view_expires_in_ms(&view), 1000000);
 	ck_assert_uint_eq((uintptr_t)view.data % 8, 0);
 	varbos_view_release(&view);
 	ck_assert_ptr_null(view.data);
+	ck_assert_uint_eq(varbos_view_age_ms(&view) + varbos_view_expires_in_ms(NULL), 0);
 	varbos_view_release(&view);
 	varbos_view_release(NULL);
 	must(put(cache, "forever", ""));
 	must(get(cache, "forever", &view));
 	ck_assert_uint_eq(view.size, 0);
-	ck_assert_uint_eq(view.expires_in_ms, UINT64_MAX);
+	ck_assert_uint_eq(varbos_view_expires_in_ms(&view), UINT64_MAX);
 	varbos_view_release(&view);
 }
 END_TEST
@@ -269,12 +270,12 @@ START_TEST(values_expire_by_their_own_time_the_caches_or_not_at_all)
 	/* Another time, from now on. */
 	must(varbos_cache_expire(brief, "never", 5, 50000));
 	must(get(brief, "never", &view));
-	ck_assert_uint_le(view.expires_in_ms, 50000);
-	ck_assert_uint_gt(view.expires_in_ms, 10000);
+	ck_assert_uint_le(varbos_view_expires_in_ms(&view), 50000);
+	ck_assert_uint_gt(varbos_view_expires_in_ms(&view), 10000);
 	varbos_view_release(&view);
 	must(varbos_cache_expire(brief, "late", 4, UINT64_MAX));
 	must(get(brief, "late", &view));
-	ck_assert_uint_eq(view.expires_in_ms, UINT64_MAX);
+	ck_assert_uint_eq(varbos_view_expires_in_ms(&view), UINT64_MAX);
 	varbos_view_release(&view);
 	must(varbos_cache_expire(brief, "late", 4, 0));
 	ck_assert(is_missing(brief, "late"));
@@ -295,12 +296,12 @@ START_TEST(touching_lets_the_time_of_what_expires_begin_anew)
 	must(varbos_cache_put(timed, "brief", 5, "v", 1, &brief));
 	must(varbos_cache_touch(timed, "brief", 5));
 	must(get(timed, "brief", &view));
-	ck_assert_uint_gt(view.expires_in_ms, 20000);
+	ck_assert_uint_gt(varbos_view_expires_in_ms(&view), 20000);
 	varbos_view_release(&view);
 	must(varbos_cache_put(timed, "never", 5, "v", 1, &never));
 	must(varbos_cache_touch(timed, "never", 5));
 	must(get(timed, "never", &view));
-	ck_assert_uint_eq(view.expires_in_ms, UINT64_MAX);
+	ck_assert_uint_eq(varbos_view_expires_in_ms(&view), UINT64_MAX);
 	varbos_view_release(&view);
 	refused(varbos_cache_touch(timed, "absent", 6), VARBOS_E_NOT_FOUND, "key");
 	varbos_cache_close(timed);
