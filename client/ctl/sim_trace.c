@@ -199,7 +199,7 @@ static int keep(struct sim_trace *trace, const uint8_t *from, size_t size)
 {
 	char text[SIZE_TEXT_MAX];
 
-	if (size > trace->options.kept_max - trace->kept)
+	if (size > trace->options.kept_max - trace->kept && !mutant(sim_kept_all))
 		return refuse(
 			trace, TRACE_E_LARGE,
 			"it has to be read twice, and is more than the %s that it may take of "

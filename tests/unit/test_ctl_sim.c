@@ -11,6 +11,7 @@
 #include "client/ctl/sim_capacity.h"
 #include "client/ctl/sim_curve.h"
 #include "client/ctl/sim_index.h"
+#include "client/ctl/sim_replay.h"
 #include "client/ctl/sim_survey.h"
 #include "client/ctl/sim_trace.h"
 #include "tests/suite.h"
@@ -670,6 +671,50 @@ START_TEST(a_survey_of_many_keys_grows)
 }
 END_TEST
 
+/* ---- a trace that changes */
+
+static int changed_fd = -1;
+static off_t changed_size; /* that it gets when it is read again */
+
+off_t __real_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
+{
+	if (whence == SEEK_SET && changed_fd >= 0)
+		ck_assert_int_eq(ftruncate(changed_fd, changed_size), 0);
+	return __real_lseek64(fd, offset, whence);
+}
+
+START_TEST(a_trace_that_changes_between_its_readings_is_refused)
+{
+	static const off_t sizes[] = {40000, 40004, 39996, 80000, 0};
+	char path[64];
+	struct sim_task task = {
+		.path = path,
+		.format = format_of("u32be"),
+		.policies = {&policy_lru, &policy_belady},
+		.capacities = {{.amount = 3}},
+		.n_policies = 2,
+		.n_capacities = 1,
+		.future = true,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		_cleanup_(replay_deinit) struct replay replay = {0};
+
+		changed_fd = -1;
+		changed_size = sizes[i];
+		changed_fd = memfd_create("trace", MFD_CLOEXEC);
+		ck_assert_int_eq(ftruncate(changed_fd, 40000), 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", changed_fd);
+		ck_assert_int_eq(replay_run(&replay, &task), i ? ANSWER_FAILED : ANSWER_OK);
+		ck_assert_uint_eq(replay.n_rows, i ? 0 : 2);
+		close(changed_fd);
+	}
+}
+END_TEST
+
 /* ---- curves */
 
 static char *curve_text(void (*show)(FILE *out, const struct sim_curve *curve),
@@ -778,6 +823,7 @@ int main(void)
 	tcase_add_test(caches, with_sizes_and_times_to_live_they_miss_as_a_list_does);
 	tcase_add_test(caches, an_object_beyond_what_a_policy_counts_takes_its_room_in_full);
 	tcase_add_test(caches, nobody_misses_less_than_belady_and_somebody_as_little);
+	tcase_add_test(caches, a_trace_that_changes_between_its_readings_is_refused);
 	tcase_add_test(caches, a_curve_is_letters_over_capacities);
 	tcase_add_test(caches, letters_without_room_are_a_plus_that_is_explained);
 	tcase_add_test(caches, a_drawing_escapes_what_it_is_called);
