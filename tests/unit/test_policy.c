@@ -290,6 +290,23 @@ START_TEST(one_that_is_not_pinned_is_offered_however_many_are)
 }
 END_TEST
 
+/* Half of all are, and came first, and nobody asks for them: as good as gone, if they could. */
+START_TEST(what_is_pinned_for_good_is_not_refused_for_each_that_comes)
+{
+	begin(_i, CAPACITY);
+	for (uint32_t key = 0; key < CAPACITY / 2; key++) {
+		step(HOST_REQUEST, key, 1);
+		step(HOST_PIN, key, 0);
+	}
+	for (uint32_t i = 0; i < 5000; i++)
+		step(HOST_REQUEST, CAPACITY + i % 400, 1);
+	ck_assert_uint_eq(host.pinned, CAPACITY / 2);
+	ck_assert_uint_gt(host.evicted, 4000);
+	ck_assert_uint_le(host.refused, 2 * host.evicted);
+	policy_host_deinit(&host);
+}
+END_TEST
+
 START_TEST(a_larger_object_makes_others_go_and_a_smaller_one_none)
 {
 	uint32_t evicted;
@@ -584,6 +601,8 @@ int main(void)
 	tcase_add_loop_test(tcase, while_all_are_pinned_each_is_offered, 0, POLICIES);
 	tcase_add_loop_test(tcase, one_that_is_not_pinned_is_offered_however_many_are, 0,
 			    POLICIES);
+	tcase_add_loop_test(tcase, what_is_pinned_for_good_is_not_refused_for_each_that_comes,
+			    0, POLICIES);
 	tcase_add_loop_test(tcase, a_larger_object_makes_others_go_and_a_smaller_one_none, 0,
 			    POLICIES);
 	tcase_add_loop_test(tcase, a_smaller_capacity_makes_some_go_and_a_larger_one_none, 0,

@@ -110,11 +110,22 @@ START_TEST(a_ghost_has_room_for_the_keys_of_these_tests_and_tells_them_apart)
 
 	ck_assert_int_eq(ghost_grow(&ghost, HOST_MADE_FOR), 0);
 	ghost_resize(&ghost, 4096);
-	for (uint32_t i = 0; i < HOST_KEYS; i++) {
-		ghost_put(&ghost, host_hash(i), 1);
-		for (uint32_t j = 0; j < HOST_KEYS; j++)
-			ck_assert(j == i || !ghost_take(&ghost, host_hash(j)));
-		ck_assert(ghost_take(&ghost, host_hash(i)));
+	/* Any two differ in some bit. */
+	for (uint32_t bit = 1; bit < HOST_KEYS; bit *= 2) {
+		for (uint32_t i = 0; i < HOST_KEYS; i++)
+			if (i & bit)
+				ghost_put(&ghost, host_hash(i), 1);
+		for (uint32_t i = 0; i < HOST_KEYS; i++)
+			ck_assert(i & bit || !ghost_take(&ghost, host_hash(i)));
+		for (uint32_t i = 0; i < HOST_KEYS; i++)
+			ck_assert(!(i & bit) || ghost_take(&ghost, host_hash(i)));
+		for (uint32_t i = 0; i < HOST_KEYS; i++)
+			if (!(i & bit))
+				ghost_put(&ghost, host_hash(i), 1);
+		for (uint32_t i = 0; i < HOST_KEYS; i++)
+			ck_assert(!(i & bit) || !ghost_take(&ghost, host_hash(i)));
+		for (uint32_t i = 0; i < HOST_KEYS; i++)
+			ck_assert(i & bit || ghost_take(&ghost, host_hash(i)));
 	}
 	for (uint32_t i = 0; i < HOST_KEYS; i++)
 		ghost_put(&ghost, host_hash(i), 1);
