@@ -367,7 +367,8 @@ START_TEST(a_key_has_its_number_until_it_is_removed)
 
 		if (step == 1000)
 			ck_assert_int_eq(sim_index_grow(&index, KEYS), 0);
-		ck_assert_uint_eq(sim_index_find(&index, hashes[i]), there[i] ? i : SIM_NONE);
+		if (sim_index_find(&index, hashes[i]) != (there[i] ? i : SIM_NONE))
+			ck_abort_msg("step %d: key %u", step, i);
 		if (there[i])
 			sim_index_remove(&index, i);
 		else
@@ -410,11 +411,13 @@ static uint64_t misses_of(const char *name, uint64_t capacity, bool bytes,
 	options.next = survey.next;
 	ck_assert_int_eq(sim_cache_init(&cache, &options), 0);
 	for (size_t i = 0; i < n; i++) {
-		ck_assert_int_eq(sim_cache_run(&cache, &requests[i], 1), 0);
+		if (sim_cache_run(&cache, &requests[i], 1))
+			ck_abort_msg("no memory");
 		if (i % 64 && i + 1 < n)
 			continue;
 		wrong = sim_cache_check(&cache);
-		ck_assert_msg(!wrong, "%s: %s", name, wrong);
+		if (wrong)
+			ck_abort_msg("%s: %s", name, wrong);
 	}
 	return cache.misses;
 }
@@ -666,7 +669,8 @@ START_TEST(a_survey_of_many_keys_grows)
 		ck_assert_int_eq(sim_survey_add(&survey, requests + i, 1000), 0);
 	ck_assert_uint_eq(survey.keys, 70000);
 	for (uint32_t i = 0; i < N; i++)
-		ck_assert_uint_eq(survey.next[i], i < 30000 ? i + 70000 : SURVEY_NEVER);
+		if (survey.next[i] != (i < 30000 ? i + 70000 : SURVEY_NEVER))
+			ck_abort_msg("after request %u comes %u", i, survey.next[i]);
 	free(requests);
 }
 END_TEST
