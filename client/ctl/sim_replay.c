@@ -14,8 +14,11 @@
 #include "client/ctl/sim_survey.h"
 #include "daemon/core/policy/policy.h"
 
-/* Requests that each cache takes at once, before the next one has its turn. */
-enum { BATCH = 1024 };
+/*
+ * Requests that each cache takes at once, before the next one has its turn: so many that it pays to
+ * have its tables in the processor's caches. A curve takes 1.6 times as long with 1024.
+ */
+enum { BATCH = 1 << 15 };
 
 enum {
 	STAGE_E_CHANGED = 16, /* the trace is not the one that was surveyed */
