@@ -36,9 +36,8 @@ static void usage(FILE *out)
 	fputs("usage: varbos-bench [--quick] [NAME...]\n\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(benches); i++)
 		fprintf(out, "  %-12s %s\n", benches[i].name, benches[i].text);
-	fputs("\nAll of them without a NAME; --quick: at most 20 s each. The daemon is "
-	      "$VARBOSD, or "
-	      "the\none built along with this program.\n",
+	fputs("\nAll of them without a NAME; --quick: a look, at most 10 s each. The daemon "
+	      "is\n$VARBOSD, or the one built along with this program.\n",
 	      out);
 }
 
