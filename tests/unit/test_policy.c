@@ -553,6 +553,70 @@ START_TEST(a_policy_takes_as_much_memory_as_it_says)
 }
 END_TEST
 
+START_TEST(lfu_counts_as_far_as_it_has_places)
+{
+	enum { MORE = (1 << 20) + 5 };
+	struct policy_config config = {.capacity = 4, .objects = 4};
+	struct policy_object objects[4];
+	uint32_t count;
+	void *lfu;
+
+	ck_assert_int_eq(policy_lfu.init(&lfu, &config), 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		objects[i] = (struct policy_object){i, 1, i};
+		policy_lfu.insert(lfu, &objects[i]);
+	}
+	/* 2 and 3 as often as is counted, 3 first; 1 once less, 0 once. */
+	for (uint32_t i = 0; i < MORE; i++)
+		policy_lfu.access(lfu, &objects[3]);
+	for (uint32_t i = 0; i < MORE; i++)
+		policy_lfu.access(lfu, &objects[2]);
+	for (uint32_t i = 0; i < (1 << 20) - 3; i++)
+		policy_lfu.access(lfu, &objects[1]);
+	ck_assert_ptr_null(policy_lfu.check(lfu, &count));
+	ck_assert_uint_eq(count, 4);
+	for (uint32_t i = 0; i < 4; i++) {
+		static const uint32_t order[] = {0, 1, 3, 2};
+
+		ck_assert_uint_eq(policy_lfu.victim(lfu), order[i]);
+		policy_lfu.remove(lfu, &objects[order[i]], true);
+		ck_assert_ptr_null(policy_lfu.check(lfu, &count));
+	}
+	policy_lfu.deinit(lfu);
+}
+END_TEST
+
+/* Requests of sizes from 1 to 256, each doubling as frequent, and some keys more than others. */
+static double miss_ratio(uint32_t policy, uint64_t seed)
+{
+	enum { REQUESTS = 20000 };
+	double ratio;
+
+	ck_assert(policy_host_init(&host, policy, 1500, HOST_NUMBERS, false));
+	host.checked_every = 500;
+	for (uint32_t i = 0; i < REQUESTS; i++) {
+		uint64_t word = host_random(&seed);
+		uint32_t key = (uint32_t)((word & 255) * (word >> 8 & 255) >> 7);
+
+		step(HOST_REQUEST, key, (uint32_t)1 << (host_hash(key) >> 8) % 9);
+	}
+	ratio = (double)host.misses / REQUESTS;
+	policy_host_deinit(&host);
+	return ratio;
+}
+
+START_TEST(of_mixed_sizes_gdsf_misses_fewer_objects_than_lru)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		double gdsf = miss_ratio(POLICY_GDSF, seed), lru = miss_ratio(POLICY_LRU, seed);
+
+		printf("mixed sizes: gdsf %.4f lru %.4f\n", gdsf, lru);
+		ck_assert_double_lt(gdsf, 0.7 * lru);
+	}
+	fflush(stdout);
+}
+END_TEST
+
 START_TEST(gdsf_goes_on_when_its_sums_have_wrapped)
 {
 	enum { ROUNDS = 20 }; /* of 2^40 each; it begins 2^36 before it wraps */
@@ -614,6 +678,8 @@ int main(void)
 	tcase_add_loop_test(tcase, a_switch_without_memory_changes_nothing, 0, POLICIES);
 	tcase_add_loop_test(tcase, the_largest_sizes_and_capacities_are_taken, 0, POLICIES);
 	tcase_add_test(tcase, a_policy_takes_as_much_memory_as_it_says);
+	tcase_add_test(tcase, lfu_counts_as_far_as_it_has_places);
+	tcase_add_test(tcase, of_mixed_sizes_gdsf_misses_fewer_objects_than_lru);
 	tcase_add_test(tcase, gdsf_goes_on_when_its_sums_have_wrapped);
 	return suite_run(suite);
 }

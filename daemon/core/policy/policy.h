@@ -7,7 +7,8 @@
  * E2  The host tells what happens: admit, then insert; access, which says what size the object has
  *     now; remove. To make room it asks for a victim, and removes it as evicted, or, if it cannot
  *     be given up now, refuses it: then it is treated as one that was just let live, and another
- *     is offered, while there is one. It is offered again when others have come or were accessed.
+ *     is offered, while there is one. It has its turn again when the others have had theirs, or
+ *     sooner if some come or are accessed.
  * E3  Only init and grow allocate; all else cannot fail.
  * E4  All but those two take a number of steps that is constant or logarithmic in the objects,
  *     amortized: each object that a victim passes on the way is paid by an access or a refusal.
