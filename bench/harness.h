@@ -54,6 +54,7 @@ void bench_arena(struct harness *harness);
 void bench_arena_reset(struct harness *harness);
 void bench_handover(struct harness *harness);
 void bench_reclaim(struct harness *harness);
+void bench_sim(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
 void harness_init(struct harness *harness, bool quick, const char *size);

@@ -28,6 +28,8 @@ static const struct bench benches[] = {
 	{"arena", "allocate from an arena", bench_arena, false, "1G"},
 	{"arena_reset", "what a reset takes after few and many allocations", bench_arena_reset,
 	 false, "1G"},
+	{"sim", "a trace through each eviction policy, by varbosctl sim", bench_sim, true,
+	 NULL},
 	{"reclaim", "a killed client's slices on their way back", bench_reclaim, false, "1G"},
 };
 
