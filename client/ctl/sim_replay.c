@@ -122,7 +122,7 @@ static enum answer refuse_trace(const struct stage *stage, int r)
 static enum answer refuse_changed(const struct stage *stage)
 {
 	return answer_say(ANSWER_FAILED, "sim: %s: it changed while it was read",
-			  stage->task->path);
+			  trace_name(stage->trace));
 }
 
 static enum answer refuse_taking(const struct stage *stage, int r)
@@ -133,7 +133,7 @@ static enum answer refuse_taking(const struct stage *stage, int r)
 		return answer_say(
 			ANSWER_FAILED,
 			"sim: %s: more than 2^31 keys, or with --belady 2^32 requests",
-			stage->task->path);
+			trace_name(stage->trace));
 	return refuse_memory(stage);
 }
 
@@ -179,7 +179,7 @@ static enum answer stage_read(struct stage *stage, const char *what,
 			return refuse_trace(stage, r);
 		if (!n && !stage->requests)
 			return answer_say(ANSWER_FAILED, "sim: %s: there are no requests in it",
-					  stage->task->path);
+					  trace_name(stage->trace));
 		if (!n)
 			return ANSWER_OK;
 		r = take(stage, n);
@@ -304,11 +304,12 @@ enum answer replay_run(struct replay *ret, const struct sim_task *task)
 		return answer_say(ANSWER_MEMORY, "sim: %s", strerror(ENOMEM));
 	stage->task = task;
 	stage->memory = memory_half();
-	memory_limit(stage->memory);
-	options.kept_max = stage->memory;
+	options.kept_max = stage->memory / 2;
 	r = trace_new(&stage->trace, task->path, &options, stage->complaint);
 	if (r)
 		return refuse_trace(stage, r);
+	/* What a pipe brought is memory, but none of the address space. */
+	memory_limit(stage->memory - (trace_is_kept(stage->trace) ? options.kept_max : 0));
 	progress_begin(&stage->progress);
 	answer = stage_run(stage, ret);
 	progress_end(&stage->progress);

@@ -455,6 +455,16 @@ int trace_rewind(struct sim_trace *trace)
 	return 0;
 }
 
+const char *trace_name(const struct sim_trace *trace)
+{
+	return trace->name;
+}
+
+bool trace_is_kept(const struct sim_trace *trace)
+{
+	return trace->copy >= 0;
+}
+
 uint64_t trace_position(const struct sim_trace *trace)
 {
 	return trace->position;
