@@ -619,6 +619,55 @@ START_TEST(of_mixed_sizes_gdsf_misses_fewer_objects_than_lru)
 }
 END_TEST
 
+/* Half of the requests are for few keys again and again, half for many that do not come back soon. */
+static uint32_t often(uint32_t i, uint64_t *seed)
+{
+	return i % 2 ? 50 + i / 2 % (HOST_KEYS - 50) : (uint32_t)(host_random(seed) % 50);
+}
+
+/* Each key a few times within a short time, and then not for long. */
+static uint32_t soon(uint32_t i, uint64_t *seed)
+{
+	return (i / 4 + (uint32_t)(host_random(seed) % 32)) % HOST_KEYS;
+}
+
+/* As the requests change and change back; misses of the last third each time, of 10000. */
+static void misses_of_phases(uint32_t policy, uint32_t ret[3])
+{
+	enum { REQUESTS = 30000 };
+	uint64_t seed = 1;
+
+	ck_assert(policy_host_init(&host, policy, 64, NUMBERS, false));
+	host.checked_every = 500;
+	for (uint32_t phase = 0; phase < 3; phase++) {
+		uint32_t before = 0;
+
+		for (uint32_t i = 0; i < REQUESTS; i++) {
+			if (i == REQUESTS / 3 * 2)
+				before = host.misses;
+			step(HOST_REQUEST, phase == 1 ? soon(i, &seed) : often(i, &seed), 1);
+		}
+		ret[phase] = host.misses - before;
+	}
+	policy_host_deinit(&host);
+}
+
+/* A small window is best for those who come often, a large one for those who come soon. */
+START_TEST(the_window_of_wtinylfu_follows_what_is_asked_for)
+{
+	uint32_t lru[3], wtinylfu[3];
+
+	misses_of_phases(POLICY_LRU, lru);
+	misses_of_phases(POLICY_WTINYLFU, wtinylfu);
+	for (uint32_t phase = 0; phase < 3; phase++)
+		printf("phase %u: lru %u, wtinylfu %u\n", phase, lru[phase], wtinylfu[phase]);
+	fflush(stdout);
+	ck_assert_uint_lt(wtinylfu[0] * 4, lru[0] * 3);
+	ck_assert_uint_lt(wtinylfu[1] * 2, lru[1] * 3);
+	ck_assert_uint_lt(wtinylfu[2] * 4, lru[2] * 3);
+}
+END_TEST
+
 START_TEST(gdsf_goes_on_when_its_sums_have_wrapped)
 {
 	enum { ROUNDS = 20 }; /* of 2^40 each; it begins 2^36 before it wraps */
@@ -682,6 +731,7 @@ int main(void)
 	tcase_add_test(tcase, a_policy_takes_as_much_memory_as_it_says);
 	tcase_add_test(tcase, lfu_counts_as_far_as_it_has_places);
 	tcase_add_test(tcase, of_mixed_sizes_gdsf_misses_fewer_objects_than_lru);
+	tcase_add_test(tcase, the_window_of_wtinylfu_follows_what_is_asked_for);
 	tcase_add_test(tcase, gdsf_goes_on_when_its_sums_have_wrapped);
 	return suite_run(suite);
 }

@@ -12,8 +12,10 @@
  * E3  Only init and grow allocate; all else cannot fail.
  * E4  All but those two take a number of steps that is constant or logarithmic in the objects,
  *     amortized: each object that a victim passes on the way is paid by an access or a refusal.
- *     One that can be given up is offered after 4 refusals for each object at most. (A victim
- *     after a million objects were all accessed takes 2.5 ms, growing to two million 25 ms.)
+ *     One that can be given up is offered after 4 refusals for each object at most. What a ghost
+ *     sweeps is paid by sizes. (Of a million objects, a victim after all were accessed takes 2.5
+ *     ms, an eviction of as much as the capacity, which leaves a ghost, 0.1 ms, and growing to two
+ *     million 25 ms.)
  * E5  Sizes and the capacity are in units of the host's choice: bytes in grains, or 1 for each
  *     object; an object's is 1 to POLICY_SIZE_MAX. A policy divides the capacity, and never
  *     enforces it: the host inserts nothing larger than the capacity, so what cannot fit empties

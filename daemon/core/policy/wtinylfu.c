@@ -90,7 +90,8 @@ static void climb(struct wtinylfu *lfu)
 	change = rate - lfu->rate;
 	if (change < 0)
 		lfu->step = -lfu->step;
-	lfu->share = between(SHARE_MIN, (int64_t)lfu->share + lfu->step, SHARE_MAX);
+	if (!mutant(wtinylfu_fixed))
+		lfu->share = between(SHARE_MIN, (int64_t)lfu->share + lfu->step, SHARE_MAX);
 	if (change >= RESTART || change <= -RESTART)
 		lfu->step = lfu->step < 0 ? -STEP : STEP;
 	else
