@@ -511,6 +511,48 @@ START_TEST(what_expires_leaves_its_room_to_others)
 }
 END_TEST
 
+START_TEST(all_whose_time_is_over_at_once_are_gone_at_once)
+{
+	enum { MANY = 200, WHEN = 2 * MANY };
+	struct sim_request requests[WHEN + 1];
+
+	for (uint64_t i = 0; i <= WHEN; i++)
+		requests[i] = (struct sim_request){
+			.hash = (i < MANY   ? i + 1
+				 : i < WHEN ? MANY
+					    : 1) *
+				0x9e3779b97f4a7c15ULL,
+			.size = 1,
+			.ttl = WHEN - i,
+		};
+	/* Each of the many once; and in the end whichever it is. */
+	for (uint64_t i = 0; i < MANY; i++) {
+		requests[WHEN].hash = requests[i].hash;
+		ck_assert_uint_eq(misses_of("lru", MANY, false, requests, WHEN + 1), MANY + 1);
+	}
+}
+END_TEST
+
+START_TEST(what_has_a_time_to_live_may_be_more_than_there_was_room_for)
+{
+	enum { REQUESTS = 150000 }; /* of a size, there is room for 2^16 at first */
+	_cleanup_(sim_cache_deinit) struct sim_cache cache = {0};
+	struct sim_cache_options options = {
+		.policy = &policy_lru, .capacity = REQUESTS, .bytes = true, .keys = UINT64_MAX};
+
+	ck_assert_int_eq(sim_cache_init(&cache, &options), 0);
+	for (uint64_t i = 0; i < REQUESTS; i++) {
+		struct sim_request request = {
+			.hash = (i + 1) * 0x9e3779b97f4a7c15ULL, .size = 1, .ttl = REQUESTS};
+
+		if (sim_cache_run(&cache, &request, 1))
+			ck_abort_msg("no memory");
+	}
+	ck_assert_uint_eq(cache.used, REQUESTS);
+	ck_assert_ptr_null(sim_cache_check(&cache));
+}
+END_TEST
+
 /* A list and no cleverness: what lru and fifo miss, with sizes and times to live. */
 static uint64_t naive_misses(bool lru, uint64_t capacity, const struct sim_request *requests,
 			     size_t n)
@@ -824,6 +866,8 @@ int main(void)
 	tcase_add_test(caches, room_is_made_for_as_much_as_the_newcomer_takes);
 	tcase_add_test(caches, what_has_a_time_to_live_is_gone_when_it_is_over);
 	tcase_add_test(caches, what_expires_leaves_its_room_to_others);
+	tcase_add_test(caches, all_whose_time_is_over_at_once_are_gone_at_once);
+	tcase_add_test(caches, what_has_a_time_to_live_may_be_more_than_there_was_room_for);
 	tcase_add_test(caches, with_sizes_and_times_to_live_they_miss_as_a_list_does);
 	tcase_add_test(caches, an_object_beyond_what_a_policy_counts_takes_its_room_in_full);
 	tcase_add_test(caches, nobody_misses_less_than_belady_and_somebody_as_little);

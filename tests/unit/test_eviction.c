@@ -253,6 +253,32 @@ START_TEST(what_comes_over_is_not_taken_for_the_newcomer)
 }
 END_TEST
 
+START_TEST(another_capacity_is_the_former_policys_too)
+{
+	struct policy_config config = {.capacity = 8, .objects = 16, .look = plain_look};
+	struct policy_object object;
+	struct eviction eviction;
+
+	/* 10 has come back, and is in the main queue of 2q; 0 to 3 are more than may pass through. */
+	ck_assert_int_eq(eviction_init(&eviction, &policy_2q, &config), 0);
+	plain_look(NULL, 10, &object);
+	eviction_insert(&eviction, &object);
+	eviction_remove(&eviction, &object, true);
+	eviction_admit(&eviction, &object);
+	eviction_insert(&eviction, &object);
+	for (uint32_t i = 0; i < 4; i++) {
+		plain_look(NULL, i, &object);
+		eviction_insert(&eviction, &object);
+	}
+	ck_assert_int_eq(eviction_switch(&eviction, &policy_lru), 0);
+	ck_assert_uint_eq(eviction_victim(&eviction), 0);
+	eviction_resize(&eviction, 80);
+	ck_assert_uint_eq(eviction_victim(&eviction), 10);
+	ck_assert_uint_eq(eviction.config.capacity, 80); /* the next policy's */
+	eviction_deinit(&eviction);
+}
+END_TEST
+
 START_TEST(from_policy_to_policy_nothing_is_lost)
 {
 	uint64_t seed = host_seed("all");
@@ -294,6 +320,7 @@ int main(void)
 	tcase_add_test(tcase, a_second_switch_waits_for_the_end_of_the_first);
 	tcase_add_loop_test(tcase, it_grows_and_shrinks_in_the_middle_of_a_switch, 0, PAIRS);
 	tcase_add_loop_test(tcase, what_comes_over_is_not_taken_for_the_newcomer, 0, 2);
+	tcase_add_test(tcase, another_capacity_is_the_former_policys_too);
 	tcase_add_test(tcase, from_policy_to_policy_nothing_is_lost);
 	return suite_run(suite);
 }

@@ -364,6 +364,25 @@ static uint32_t drain(uint32_t *order)
 	return n;
 }
 
+/* Larger or smaller: how a policy divides it goes by the one that is. */
+START_TEST(of_another_capacity_all_is_as_if_it_had_been_so_at_once)
+{
+	static const uint64_t former[] = {CAPACITY / 10, 10 * CAPACITY};
+	uint32_t order[NUMBERS], after[NUMBERS], n;
+
+	begin(_i, CAPACITY);
+	fill();
+	n = drain(order);
+	for (uint32_t c = 0; c < ARRAY_SIZE(former); c++) {
+		begin(_i, former[c]);
+		step(HOST_RESIZE, 0, CAPACITY);
+		fill();
+		ck_assert_uint_eq(drain(after), n);
+		ck_assert_mem_eq(after, order, n * sizeof(*order));
+	}
+}
+END_TEST
+
 START_TEST(growing_changes_nothing_but_the_numbers)
 {
 	uint32_t order[NUMBERS], grown[NUMBERS], n, more;
@@ -668,6 +687,46 @@ START_TEST(the_window_of_wtinylfu_follows_what_is_asked_for)
 }
 END_TEST
 
+/* Four fifths of the main part at most are protected; the others are as those that leave the window. */
+START_TEST(who_is_protected_no_more_goes_before_who_came_later)
+{
+	begin(POLICY_WTINYLFU, CAPACITY);
+	for (uint32_t key = 0; key < 100; key++)
+		step(HOST_REQUEST, key, 1);
+	for (uint32_t key = 0; key < 90; key++)
+		step(HOST_REQUEST, key, 1);
+	for (uint32_t key = 50; key < 60; key++)
+		step(HOST_REMOVE, key, 0);
+	for (uint32_t key = 100; key < 110; key++) /* 99 leaves the window */
+		step(HOST_REQUEST, key, 1);
+	while (host.number_of[0] != POLICY_NONE)
+		step(HOST_EVICT, 0, 0);
+	ck_assert_uint_ne(host.number_of[99], POLICY_NONE);
+	policy_host_deinit(&host);
+}
+END_TEST
+
+START_TEST(gdsf_counts_as_far_as_it_has_bits)
+{
+	struct policy_config config = {.capacity = 2, .objects = 2};
+	struct policy_object objects[] = {{0, 1, 0}, {1, 1, 1}};
+	uint32_t count;
+	void *gdsf;
+
+	ck_assert_int_eq(policy_gdsf.init(&gdsf, &config), 0);
+	for (uint32_t i = 0; i < 2; i++)
+		policy_gdsf.insert(gdsf, &objects[i]);
+	for (uint32_t i = 0; i < 4000; i++)
+		policy_gdsf.access(gdsf, &objects[1]);
+	for (uint32_t i = 0; i < 10000; i++) {
+		policy_gdsf.access(gdsf, &objects[0]);
+		ck_assert(i < 4000 || policy_gdsf.victim(gdsf) == 1);
+	}
+	ck_assert_ptr_null(policy_gdsf.check(gdsf, &count));
+	policy_gdsf.deinit(gdsf);
+}
+END_TEST
+
 START_TEST(gdsf_goes_on_when_its_sums_have_wrapped)
 {
 	enum { ROUNDS = 20 }; /* of 2^40 each; it begins 2^36 before it wraps */
@@ -722,6 +781,8 @@ int main(void)
 			    POLICIES);
 	tcase_add_loop_test(tcase, a_smaller_capacity_makes_some_go_and_a_larger_one_none, 0,
 			    POLICIES);
+	tcase_add_loop_test(tcase, of_another_capacity_all_is_as_if_it_had_been_so_at_once, 0,
+			    POLICIES);
 	tcase_add_loop_test(tcase, growing_changes_nothing_but_the_numbers, 0, POLICIES);
 	tcase_add_loop_test(tcase, made_for_no_objects_it_may_grow_later, 0, POLICIES);
 	tcase_add_loop_test(tcase, without_memory_nothing_is_made_and_nothing_changes, 0,
@@ -732,6 +793,8 @@ int main(void)
 	tcase_add_test(tcase, lfu_counts_as_far_as_it_has_places);
 	tcase_add_test(tcase, of_mixed_sizes_gdsf_misses_fewer_objects_than_lru);
 	tcase_add_test(tcase, the_window_of_wtinylfu_follows_what_is_asked_for);
+	tcase_add_test(tcase, who_is_protected_no_more_goes_before_who_came_later);
+	tcase_add_test(tcase, gdsf_counts_as_far_as_it_has_bits);
 	tcase_add_test(tcase, gdsf_goes_on_when_its_sums_have_wrapped);
 	return suite_run(suite);
 }
