@@ -383,6 +383,21 @@ START_TEST(of_another_capacity_all_is_as_if_it_had_been_so_at_once)
 }
 END_TEST
 
+/* Of 10000 the window has 100 at least, and they go by when they were asked for last. */
+START_TEST(a_larger_capacity_has_a_larger_window_at_once)
+{
+	begin(POLICY_WTINYLFU, CAPACITY);
+	step(HOST_REQUEST, 0, 1);
+	step(HOST_RESIZE, 0, 100 * CAPACITY);
+	for (uint32_t key = 0; key < 50; key++)
+		step(HOST_REQUEST, key, 1);
+	for (uint32_t key = 0; key < 10; key++)
+		step(HOST_REQUEST, key, 1);
+	ck_assert_uint_eq(eviction_victim(&host.eviction), host.number_of[10]);
+	policy_host_deinit(&host);
+}
+END_TEST
+
 START_TEST(growing_changes_nothing_but_the_numbers)
 {
 	uint32_t order[NUMBERS], grown[NUMBERS], n, more;
@@ -783,6 +798,7 @@ int main(void)
 			    POLICIES);
 	tcase_add_loop_test(tcase, of_another_capacity_all_is_as_if_it_had_been_so_at_once, 0,
 			    POLICIES);
+	tcase_add_test(tcase, a_larger_capacity_has_a_larger_window_at_once);
 	tcase_add_loop_test(tcase, growing_changes_nothing_but_the_numbers, 0, POLICIES);
 	tcase_add_loop_test(tcase, made_for_no_objects_it_may_grow_later, 0, POLICIES);
 	tcase_add_loop_test(tcase, without_memory_nothing_is_made_and_nothing_changes, 0,

@@ -129,9 +129,9 @@ START_TEST(a_halving_takes_from_each_count_its_own)
 	sketch.halved = 0;
 	while (sketch.halved < sketch.n_words)
 		sketch_add(&sketch, host_hash(0)); /* and what it shares grows again */
-	for (uint32_t key = 1; key <= OBJECTS; key++)
-		halves += estimate(key) == 7;
-	ck_assert_uint_ge(halves, OBJECTS - OBJECTS / 100);
+	for (uint32_t i = 0; i < sketch.n_words; i++)
+		halves += sketch.words[i] == 0x7777777777777777ULL;
+	ck_assert_uint_ge(halves, sketch.n_words - 4);
 	sketch_deinit(&sketch);
 }
 END_TEST
