@@ -311,6 +311,7 @@ int main(void)
 	TCase *tcase = tcase_create("eviction");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, objects_stay_through_a_switch_whatever_happens_meanwhile, 0,
 			    PAIRS);
 	tcase_add_loop_test(tcase, they_come_over_in_the_order_in_which_they_would_have_gone, 0,

@@ -781,6 +781,7 @@ int main(void)
 	TCase *tcase = tcase_create("policy");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, every_policy_is_found_by_name_and_number);
 	tcase_add_loop_test(tcase, a_policy_agrees_with_a_list_of_what_there_is, 0, POLICIES);
 	tcase_add_loop_test(tcase, what_cannot_fit_empties_nothing, 0, POLICIES);

@@ -142,6 +142,7 @@ int main(void)
 	TCase *tcase = tcase_create("policy_twins");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, a_policy_and_its_twin_agree_on_objects_of_one_size, 0,
 			    POLICIES);
 	tcase_add_loop_test(tcase, a_policy_and_its_twin_agree_on_objects_of_all_sizes, 0,

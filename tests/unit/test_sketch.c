@@ -169,6 +169,7 @@ int main(void)
 	TCase *tcase = tcase_create("sketch");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, between_halvings_an_estimate_is_never_below_what_was_added);
 	tcase_add_test(tcase, few_estimates_are_too_high);
 	tcase_add_test(tcase, counts_end_at_15_and_are_halved_after_a_period);
