@@ -345,11 +345,10 @@ static int line_parse(struct sim_trace *trace, size_t size, struct sim_request *
 	const uint8_t *at = trace->buffer + trace->begin, *end = at + size, *comma;
 	int r;
 
-	if (end > at && end[-1] == '\n') {
+	if (end > at && end[-1] == '\n')
 		end--;
-		if (end > at && end[-1] == '\r')
-			end--;
-	}
+	if (end > at && end[-1] == '\r')
+		end--;
 	comma = field_end(at, end);
 	if (comma == at)
 		return refuse_line(trace, at, "there is no key");

@@ -101,6 +101,7 @@ START_TEST(each_format_gives_keys_sizes_and_times_to_live)
 		 {1, 1, 1},
 		 {0}},
 		{"lines", "a,3\nb,0,7\r\na", 12, {3, 1, 1}, {0, 7, 0}},
+		{"lines", "a\r\nb\r\na\r", 8, {1, 1, 1}, {0}}, /* cut before its \n */
 		{"oracleGeneral",
 		 "tim1keykeyke\2\1\0\0nextnext"
 		 "tim2keykeyky\0\0\0\0nextnext"

@@ -78,6 +78,7 @@ static int32_t between(int64_t least, int64_t value, int64_t most)
 	return (int32_t)(value < least ? least : value > most ? most : value);
 }
 
+/* The first request is a sample, too: so the climb begins at SHARE_MIN + STEP, which is better. */
 static void climb(struct wtinylfu *lfu)
 {
 	uint64_t objects =
