@@ -331,7 +331,7 @@ static void compare_at(struct harness *harness, const char *bench, uint64_t size
 		       void (*operation)(struct harness *harness, void *userdata),
 		       void *userdata)
 {
-	uint64_t seconds = harness->quick ? 2 : 15, end_ns;
+	uint64_t ms = harness->quick ? 500 : 15000, end_ns;
 	struct series raw, varbos;
 
 	series_init(&raw, SAMPLES_MAX);
@@ -343,7 +343,7 @@ static void compare_at(struct harness *harness, const char *bench, uint64_t size
 	round_run(harness, &varbos, operation, userdata);
 	raw.n = varbos.n = 0;
 
-	end_ns = now_ns() + seconds * 1000000000;
+	end_ns = now_ns() + ms * 1000000;
 	while (now_ns() < end_ns && !series_full(&raw)) {
 		round_run(harness, &raw, raw_operation, NULL);
 		round_run(harness, &varbos, operation, userdata);

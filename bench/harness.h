@@ -58,6 +58,7 @@ void bench_copy(struct harness *harness);
 void bench_copy_shifted(struct harness *harness);
 void bench_zero(struct harness *harness);
 void bench_cache(struct harness *harness);
+void bench_sim(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
 void harness_init(struct harness *harness, bool quick, const char *size);

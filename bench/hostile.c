@@ -44,7 +44,7 @@ enum {
 	NEIGHBOUR = 65534, /* uids without any right */
 	VICTIM = 12345,
 	ROUNDS = 11,
-	ROUNDS_QUICK = 3,
+	ROUNDS_QUICK = 1,
 	ROUND_MS = 400,
 	ROUND_MS_QUICK = 80,
 	SETTLE_MS = 40, /* until the neighbour does what it does, and until it has ended */

@@ -28,6 +28,8 @@ static const struct bench benches[] = {
 	{"arena", "allocate from an arena", bench_arena, false, "1G"},
 	{"arena_reset", "what a reset takes after few and many allocations", bench_arena_reset,
 	 false, "1G"},
+	{"sim", "a trace through each eviction policy, by varbosctl sim", bench_sim, true,
+	 NULL},
 	{"reclaim", "a killed client's slices on their way back", bench_reclaim, false, "1G"},
 	{"copy", "copies of 64 bytes to 1 GiB", bench_copy, true, NULL},
 	{"copy_shifted", "the same, at unlucky addresses", bench_copy_shifted, true, NULL},
@@ -40,9 +42,8 @@ static void usage(FILE *out)
 	fputs("usage: varbos-bench [--quick] [NAME...]\n\n", out);
 	for (size_t i = 0; i < ARRAY_SIZE(benches); i++)
 		fprintf(out, "  %-12s %s\n", benches[i].name, benches[i].text);
-	fputs("\nAll of them without a NAME; --quick: at most 20 s each. The daemon is "
-	      "$VARBOSD, or "
-	      "the\none built along with this program.\n",
+	fputs("\nAll of them without a NAME; --quick: a look, at most 10 s each. The daemon "
+	      "is\n$VARBOSD, or the one built along with this program.\n",
 	      out);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base.h"
 #include "client/ctl/sim_cache.h"
 
 struct belady_node {
@@ -136,6 +137,8 @@ static uint32_t belady_victim(void *policy)
 {
 	const struct belady *belady = policy;
 
+	if (mutant(belady_any) && belady->count)
+		return belady->heap[belady->count - 1];
 	return belady->count ? belady->heap[0] : POLICY_NONE;
 }
 

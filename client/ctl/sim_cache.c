@@ -6,10 +6,10 @@
 
 #include "base/base.h"
 
-/* Objects to begin with, if there may be so many: a policy forgets things when it grows. */
-enum { EXPIRED = 64 };
+/* Objects to begin with, if there may be so many: a policy may forget things when it grows. */
+enum { OBJECTS_FIRST = 1 << 18, OBJECTS_FIRST_BYTES = 1 << 16, OBJECTS_MAX = 1 << 30 };
 
-enum { OBJECTS_FIRST = 1 << 20, OBJECTS_FIRST_BYTES = 1 << 16, OBJECTS_MAX = 1 << 30 };
+enum { EXPIRED = 64 }; /* of a turn */
 
 static struct policy_object object_of(const struct sim_cache *cache, uint32_t number)
 {
@@ -116,7 +116,7 @@ static int put(struct sim_cache *cache, const struct sim_request *request)
 		.hash = request->hash,
 	};
 
-	if (size > cache->capacity)
+	if (size > cache->capacity && !mutant(sim_large_taken))
 		return 0;
 	if (request->ttl && !cache->wheel.nodes &&
 	    wheel_init(&cache->wheel, cache->now, 1, cache->objects))
@@ -133,7 +133,8 @@ static int put(struct sim_cache *cache, const struct sim_request *request)
 	if (cache->bytes)
 		cache->sizes[object.number] = size;
 	if (request->ttl)
-		wheel_set(&cache->wheel, object.number, cache->now + request->ttl);
+		wheel_set(&cache->wheel, object.number,
+			  cache->now + request->ttl + mutant(sim_ttl_late));
 	sim_index_put(&cache->index, request->hash, object.number);
 	cache->policy->insert(cache->state, &object);
 	cache->used += size;

@@ -1,5 +1,6 @@
 #include "client/ctl/sim_replay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,8 +14,11 @@
 #include "client/ctl/sim_survey.h"
 #include "daemon/core/policy/policy.h"
 
-/* Requests that each cache takes at once, before the next one has its turn. */
-enum { BATCH = 1024 };
+/*
+ * Requests that each cache takes at once, before the next one has its turn: so many that it pays to
+ * have its tables in the processor's caches. A curve takes 1.6 times as long with 1024.
+ */
+enum { BATCH = 1 << 15 };
 
 enum {
 	STAGE_E_CHANGED = 16, /* the trace is not the one that was surveyed */
@@ -118,7 +122,7 @@ static enum answer refuse_trace(const struct stage *stage, int r)
 static enum answer refuse_changed(const struct stage *stage)
 {
 	return answer_say(ANSWER_FAILED, "sim: %s: it changed while it was read",
-			  stage->task->path);
+			  trace_name(stage->trace));
 }
 
 static enum answer refuse_taking(const struct stage *stage, int r)
@@ -129,7 +133,7 @@ static enum answer refuse_taking(const struct stage *stage, int r)
 		return answer_say(
 			ANSWER_FAILED,
 			"sim: %s: more than 2^31 keys, or with --belady 2^32 requests",
-			stage->task->path);
+			trace_name(stage->trace));
 	return refuse_memory(stage);
 }
 
@@ -175,7 +179,7 @@ static enum answer stage_read(struct stage *stage, const char *what,
 			return refuse_trace(stage, r);
 		if (!n && !stage->requests)
 			return answer_say(ANSWER_FAILED, "sim: %s: there are no requests in it",
-					  stage->task->path);
+					  trace_name(stage->trace));
 		if (!n)
 			return ANSWER_OK;
 		r = take(stage, n);
@@ -224,6 +228,7 @@ static enum answer caches_new(struct stage *stage)
 	uint64_t capacities[TASK_CAPACITIES_MAX];
 	size_t n = capacities_of(stage, capacities) * task->n_policies;
 
+	assert(n);
 	stage->caches = calloc(n, sizeof(*stage->caches));
 	if (!stage->caches)
 		return refuse_memory(stage);
@@ -278,7 +283,8 @@ static enum answer stage_run(struct stage *stage, struct replay *ret)
 		answer = stage_read(stage, "replaying", caches_take);
 	if (answer)
 		return answer;
-	if (stage->surveyed && stage->requests != stage->survey.requests)
+	if (stage->surveyed && stage->requests != stage->survey.requests &&
+	    !mutant(sim_change_unseen))
 		return refuse_changed(stage);
 	return rows_take(stage, ret);
 }
@@ -298,11 +304,12 @@ enum answer replay_run(struct replay *ret, const struct sim_task *task)
 		return answer_say(ANSWER_MEMORY, "sim: %s", strerror(ENOMEM));
 	stage->task = task;
 	stage->memory = memory_half();
-	memory_limit(stage->memory);
-	options.kept_max = stage->memory;
+	options.kept_max = stage->memory / 2;
 	r = trace_new(&stage->trace, task->path, &options, stage->complaint);
 	if (r)
 		return refuse_trace(stage, r);
+	/* What a pipe brought is memory, but none of the address space. */
+	memory_limit(stage->memory - (trace_is_kept(stage->trace) ? options.kept_max : 0));
 	progress_begin(&stage->progress);
 	answer = stage_run(stage, ret);
 	progress_end(&stage->progress);

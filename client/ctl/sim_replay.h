@@ -4,7 +4,8 @@
  * RP1  All get the same requests, in the same order. Rows are by capacity, and of one by policy, as
  *      the task has them.
  * RP2  The trace is read once, unless a capacity is a share or the future is wanted: then twice.
- * RP3  It takes half of the memory that is available, at most, for which the process is limited.
+ * RP3  It takes half of the memory that is available, at most, for which the process is limited; of
+ *      that a trace that is kept takes half.
  */
 #pragma once
 

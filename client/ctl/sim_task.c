@@ -28,13 +28,19 @@ static bool word_next(const char **at, char ret[static WORD_MAX])
 	return true;
 }
 
+/* Who wrote a part of it means it. */
+static size_t distance_to(const char *known, const char *said)
+{
+	return strcasestr(known, said) ? 0 : word_distance(said, known);
+}
+
 static const struct policy *policy_nearest(const char *name)
 {
 	const struct policy *nearest = policy_at(0), *policy;
 	size_t least = SIZE_MAX;
 
 	for (uint32_t i = 0; (policy = policy_at(i)); i++) {
-		size_t distance = word_distance(name, policy->name);
+		size_t distance = distance_to(policy->name, name);
 
 		if (distance < least) {
 			least = distance;
@@ -119,9 +125,9 @@ static enum answer format_read(struct sim_task *task, const char *name)
 		return answer_say(ANSWER_USAGE, "sim needs --format: u32be, u64be, lines or "
 						"oracleGeneral");
 	for (size_t i = 0; i < TRACE_FORMATS; i++) {
-		size_t distance = word_distance(name, trace_formats[i].name);
+		size_t distance = distance_to(trace_formats[i].name, name);
 
-		if (!distance)
+		if (!strcmp(name, trace_formats[i].name))
 			task->format = &trace_formats[i];
 		if (distance < least) {
 			least = distance;

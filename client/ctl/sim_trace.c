@@ -199,7 +199,7 @@ static int keep(struct sim_trace *trace, const uint8_t *from, size_t size)
 {
 	char text[SIZE_TEXT_MAX];
 
-	if (size > trace->options.kept_max - trace->kept)
+	if (size > trace->options.kept_max - trace->kept && !mutant(sim_kept_all))
 		return refuse(
 			trace, TRACE_E_LARGE,
 			"it has to be read twice, and is more than the %s that it may take of "
@@ -345,11 +345,10 @@ static int line_parse(struct sim_trace *trace, size_t size, struct sim_request *
 	const uint8_t *at = trace->buffer + trace->begin, *end = at + size, *comma;
 	int r;
 
-	if (end > at && end[-1] == '\n') {
+	if (end > at && end[-1] == '\n')
 		end--;
-		if (end > at && end[-1] == '\r')
-			end--;
-	}
+	if (end > at && end[-1] == '\r')
+		end--;
 	comma = field_end(at, end);
 	if (comma == at)
 		return refuse_line(trace, at, "there is no key");
@@ -453,6 +452,16 @@ int trace_rewind(struct sim_trace *trace)
 	trace->position = trace->record = 0;
 	trace->done = false;
 	return 0;
+}
+
+const char *trace_name(const struct sim_trace *trace)
+{
+	return trace->name;
+}
+
+bool trace_is_kept(const struct sim_trace *trace)
+{
+	return trace->copy >= 0;
 }
 
 uint64_t trace_position(const struct sim_trace *trace)

@@ -69,6 +69,11 @@ int trace_read(struct sim_trace *trace, struct sim_request *ret, size_t max, siz
 /* To its beginning, when all of it has been read. */
 int trace_rewind(struct sim_trace *trace);
 
+/* As it was said; "standard input". */
+const char *trace_name(const struct sim_trace *trace);
+/* It is a pipe that will be rewound: what comes is kept. */
+bool trace_is_kept(const struct sim_trace *trace);
+
 /* How far it has been read, and how long it is, in bytes; 0 if nobody knows. */
 uint64_t trace_position(const struct sim_trace *trace);
 uint64_t trace_length(const struct sim_trace *trace);

@@ -137,6 +137,15 @@ class Bench(unittest.TestCase):
         self.contest("rss", (None, 50000), self.ALLOCATORS, "committed/live",
                      benches=("rss", "rss_rounded"))
 
+    def test_sim_has_a_rate_for_each_policy(self):
+        done = bench("--quick", "sim")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([(row["bench"], row["unit"], row["impl"]) for row in rows],
+                         [("sim", "Mops", name) for name in ("s3fifo", "lru", "lfu", "fifo",
+                          "clock", "sieve", "2q", "wtinylfu", "gdsf")])
+        self.assertTrue(all(row["value"] > 0 and row["n"] > 1 for row in rows), rows)
+
     # Of what is built only where its headers are.
     ARENAS = ("varbos", *(["apr"] if os.path.exists(BENCH + "-bump-apr") else []), "obstack")
 

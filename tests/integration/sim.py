@@ -43,6 +43,13 @@ def sim(*args, stdin=b"", before=None):
     return done.returncode, done.stdout.decode("ascii"), done.stderr.decode("ascii")
 
 
+def available():
+    """Bytes of memory"""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        kib, = (line.split()[1] for line in file if line.startswith("MemAvailable:"))
+    return int(kib) * 1024
+
+
 def lru(keys, capacity):
     held, misses = {}, 0
     for key in keys:
@@ -216,7 +223,7 @@ class Sim(unittest.TestCase):
         for more in [], ["--capacity=5"]: # found in the survey, and in the replay
             self.refused(1, "--format=u64be", "-", *more, stdin=b"12345678abc",
                          say=["standard input: record 2, at byte 8: it ends after 3 of its 8"])
-            self.refused(1, "--format=lines", "-", *more, say=["there are no requests in it"])
+            self.refused(1, "--format=lines", "-", *more, say=["standard input: there are no requests in it"])
         packed = self.file("trace.xz", b"\xfd7zXZ\0\0\4....")
         self.refused(1, "--format=u32be", packed, say=[f"xz -dc {packed} | varbosctl sim ... -"])
         with open(packed, "rb") as file:
@@ -234,6 +241,9 @@ class Sim(unittest.TestCase):
         for args, say in (
                 (["-"], ["--format: u32be, u64be, lines or oracleGeneral"]),
                 (["--format=oraclegeneral", "-"], ['nearest is "oracleGeneral"']),
+                (["--format=oracle", "-"], ['nearest is "oracleGeneral"']),
+                (["--format=line", "-"], ['nearest is "lines"']),
+                (["--format=lines", "--policy=s3", "-"], ['nearest is "s3fifo"']),
                 (["--format=lines", "--policy=lruu", "-"], ['no policy "lruu"', '"lru"']),
                 (["--format=lines", "--policy=lru,lru", "-"], ["lru is named twice"]),
                 (["--format=lines", "--policy=lru,,fifo", "-"], ['"" is no name']),
@@ -269,6 +279,21 @@ class Sim(unittest.TestCase):
         for more in "--capacity=10%", "--capacity=1500000":
             self.refused(6, "--format=u32be", "--policy=lru", more, "-", stdin=data,
                          before=little, say=["sim: out of memory; it takes at most half"])
+
+    @unittest.skipIf(os.environ.get("VARBOS_SANITIZED"), "its shadow is beyond any limit")
+    def test_what_a_pipe_brings_counts_as_memory(self):
+        # Half of what is available; and for a pipe that is read twice, half of that is kept.
+        for more, most in ("--capacity=9", 0.6), ("--capacity=10%", 0.35):
+            before = available()
+            process = subprocess.Popen([CTL, "sim", "--format=u32be", more, "-"],
+                                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            process.stdin.write(u32be(range(40000))) # more than a pipe holds: it reads
+            process.stdin.flush()
+            with open(f"/proc/{process.pid}/limits", encoding="ascii") as file:
+                limit, = (line.split()[3] for line in file if "address space" in line)
+            process.communicate(timeout=DEADLINE_S)
+            self.assertEqual(process.returncode, 0)
+            self.assertLess(int(limit), most * max(before, available()) + (64 << 20))
 
     def test_a_long_one_tells_a_terminal_how_far_it_has_come(self):
         main, side = pty.openpty()

@@ -83,8 +83,12 @@ static const char *ask(struct policy_host *host, uint32_t *ret)
 	uint32_t looks = host->looks;
 	uint32_t number = eviction_victim(&host->eviction);
 
-	if (host->looks - looks > 2)
-		return "it looks at more than two objects";
+	/* Two, and whoever was refused once more. */
+	if (host->looks - looks > 2) {
+		if (host->looks - looks > 2 + host->unpaid)
+			return "it looks at more objects than need be";
+		host->unpaid = 0;
+	}
 	if (eviction_victim(&host->eviction) != number)
 		return "asked twice, it answered differently";
 	if (!host->count && number != POLICY_NONE)
@@ -118,6 +122,7 @@ static void refuse(struct policy_host *host, uint32_t number)
 	if (host->twin)
 		policy_twin_refuse(host->twin, number);
 	host->refused++;
+	host->unpaid++;
 }
 
 /* One goes, if not all are pinned. */

@@ -33,7 +33,7 @@ struct policy_host {
 	uint32_t checked_every, steps; /* 0 is 1 */
 	/* What came about. */
 	uint32_t hits, misses, evicted, refused, unfit, turned_away;
-	uint32_t looks;
+	uint32_t looks, unpaid;
 };
 
 enum host_step_kind {

@@ -37,7 +37,7 @@ struct policy_twin {
 	bool known; /* the one that was admitted */
 	uint64_t capacity, time;
 	worth floor;
-	uint32_t hand, refused, offered;
+	uint32_t hand, refused, passed, offered;
 };
 
 struct kind {
@@ -252,46 +252,51 @@ static const struct kind sieve = {
 	append, access_mark, sieve_victim, sieve_refuse, sieve_remove, false,
 };
 
-static void forgive(struct policy_twin *twin)
+static uint32_t count_refused(const struct policy_twin *twin)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < twin->main.n; i++)
+		n += twin->main.objects[i].refused;
+	return n;
+}
+
+static void lfu_forgive(struct policy_twin *twin)
 {
 	for (uint32_t i = 0; i < twin->main.n; i++)
 		twin->main.objects[i].refused = false;
+	twin->refused = twin->passed = 0;
 }
 
-/* Whoever was refused waits until all were, or something else has happened. */
-static bool all_refused(const struct policy_twin *twin)
+/* Another has come to its place: who was refused and is behind it has its turn after it. */
+static void lfu_pass(struct policy_twin *twin, const struct object *other)
 {
+	if (twin->refused && ++twin->passed >= twin->refused)
+		lfu_forgive(twin);
 	for (uint32_t i = 0; i < twin->main.n; i++)
-		if (!twin->main.objects[i].refused)
-			return false;
-	return true;
-}
-
-static void refuse_aside(struct policy_twin *twin, uint32_t number)
-{
-	twin->main.objects[list_find(&twin->main, number)].refused = true;
+		if (twin->main.objects[i].times > other->times)
+			twin->main.objects[i].refused = false;
 }
 
 static void lfu_insert(struct policy_twin *twin, struct object object)
 {
-	forgive(twin);
 	object.times = 1;
 	append(twin, object);
+	lfu_pass(twin, &object);
 }
 
 static void lfu_access(struct policy_twin *twin, struct object *object)
 {
-	forgive(twin);
 	object->times++;
 	object->since = ++twin->time;
+	object->refused = false;
+	lfu_pass(twin, object);
 }
 
 static uint32_t lfu_victim(struct policy_twin *twin)
 {
 	const struct object *best = NULL;
 
-	if (all_refused(twin))
-		forgive(twin);
 	for (uint32_t i = 0; i < twin->main.n; i++) {
 		const struct object *object = &twin->main.objects[i];
 
@@ -304,8 +309,25 @@ static uint32_t lfu_victim(struct policy_twin *twin)
 	return best ? best->number : POLICY_NONE;
 }
 
+static void lfu_refuse(struct policy_twin *twin, uint32_t number)
+{
+	twin->main.objects[list_find(&twin->main, number)].refused = true;
+	twin->refused++;
+	if (count_refused(twin) == twin->main.n)
+		lfu_forgive(twin);
+}
+
+static void lfu_remove(struct policy_twin *twin, const struct policy_object *object,
+		       bool evicted)
+{
+	(void)evicted;
+	take(twin, object->number);
+	if (count_refused(twin) == twin->main.n)
+		lfu_forgive(twin);
+}
+
 static const struct kind lfu = {
-	lfu_insert, lfu_access, lfu_victim, refuse_aside, remove_plain, false,
+	lfu_insert, lfu_access, lfu_victim, lfu_refuse, lfu_remove, false,
 };
 
 static bool ghost_take(struct policy_twin *twin, uint64_t hash)
@@ -433,9 +455,30 @@ static void gdsf_value(struct policy_twin *twin, struct object *object)
 	object->worth = twin->floor + ((worth)object->times << 28) / object->size;
 }
 
+/* They come back from aside. */
+static void gdsf_forgive(struct policy_twin *twin)
+{
+	for (uint32_t i = 0; i < twin->main.n; i++) {
+		struct object *object = &twin->main.objects[i];
+
+		if (object->refused)
+			gdsf_value(twin, object);
+		object->refused = false;
+	}
+	twin->passed = 0;
+}
+
+static void gdsf_pass(struct policy_twin *twin)
+{
+	uint32_t refused = count_refused(twin);
+
+	if (refused && ++twin->passed >= refused)
+		gdsf_forgive(twin);
+}
+
 static void gdsf_insert(struct policy_twin *twin, struct object object)
 {
-	forgive(twin);
+	gdsf_pass(twin);
 	object.times = 1;
 	gdsf_value(twin, &object);
 	append(twin, object);
@@ -443,7 +486,8 @@ static void gdsf_insert(struct policy_twin *twin, struct object object)
 
 static void gdsf_access(struct policy_twin *twin, struct object *object)
 {
-	forgive(twin);
+	gdsf_pass(twin);
+	object->refused = false;
 	object->times += object->times < 4095;
 	gdsf_value(twin, object);
 }
@@ -452,8 +496,8 @@ static uint32_t gdsf_victim(struct policy_twin *twin)
 {
 	const struct object *best = NULL;
 
-	if (all_refused(twin))
-		forgive(twin);
+	if (count_refused(twin) == twin->main.n)
+		gdsf_forgive(twin);
 	for (uint32_t i = 0; i < twin->main.n; i++) {
 		const struct object *object = &twin->main.objects[i];
 
@@ -463,23 +507,22 @@ static uint32_t gdsf_victim(struct policy_twin *twin)
 	return best ? best->number : POLICY_NONE;
 }
 
-/* The floor is what the last to go was worth, while nobody is set aside who is worth less. */
+static void gdsf_refuse(struct policy_twin *twin, uint32_t number)
+{
+	twin->main.objects[list_find(&twin->main, number)].refused = true;
+}
+
 static void gdsf_remove(struct policy_twin *twin, const struct policy_object *object,
 			bool evicted)
 {
 	struct object gone = take(twin, object->number);
-	bool aside = false;
 
-	if (gone.refused)
-		forgive(twin);
-	for (uint32_t i = 0; i < twin->main.n; i++)
-		aside |= twin->main.objects[i].refused;
-	if (evicted && !aside)
+	if (evicted)
 		twin->floor = gone.worth;
 }
 
 static const struct kind gdsf = {
-	gdsf_insert, gdsf_access, gdsf_victim, refuse_aside, gdsf_remove, false,
+	gdsf_insert, gdsf_access, gdsf_victim, gdsf_refuse, gdsf_remove, false,
 };
 
 static const struct kind *const kinds[POLICIES] = {

@@ -11,6 +11,7 @@
 #include "client/ctl/sim_capacity.h"
 #include "client/ctl/sim_curve.h"
 #include "client/ctl/sim_index.h"
+#include "client/ctl/sim_replay.h"
 #include "client/ctl/sim_survey.h"
 #include "client/ctl/sim_trace.h"
 #include "tests/suite.h"
@@ -100,6 +101,7 @@ START_TEST(each_format_gives_keys_sizes_and_times_to_live)
 		 {1, 1, 1},
 		 {0}},
 		{"lines", "a,3\nb,0,7\r\na", 12, {3, 1, 1}, {0, 7, 0}},
+		{"lines", "a\r\nb\r\na\r", 8, {1, 1, 1}, {0}}, /* cut before its \n */
 		{"oracleGeneral",
 		 "tim1keykeyke\2\1\0\0nextnext"
 		 "tim2keykeyky\0\0\0\0nextnext"
@@ -366,7 +368,8 @@ START_TEST(a_key_has_its_number_until_it_is_removed)
 
 		if (step == 1000)
 			ck_assert_int_eq(sim_index_grow(&index, KEYS), 0);
-		ck_assert_uint_eq(sim_index_find(&index, hashes[i]), there[i] ? i : SIM_NONE);
+		if (sim_index_find(&index, hashes[i]) != (there[i] ? i : SIM_NONE))
+			ck_abort_msg("step %d: key %u", step, i);
 		if (there[i])
 			sim_index_remove(&index, i);
 		else
@@ -409,11 +412,13 @@ static uint64_t misses_of(const char *name, uint64_t capacity, bool bytes,
 	options.next = survey.next;
 	ck_assert_int_eq(sim_cache_init(&cache, &options), 0);
 	for (size_t i = 0; i < n; i++) {
-		ck_assert_int_eq(sim_cache_run(&cache, &requests[i], 1), 0);
+		if (sim_cache_run(&cache, &requests[i], 1))
+			ck_abort_msg("no memory");
 		if (i % 64 && i + 1 < n)
 			continue;
 		wrong = sim_cache_check(&cache);
-		ck_assert_msg(!wrong, "%s: %s", name, wrong);
+		if (wrong)
+			ck_abort_msg("%s: %s", name, wrong);
 	}
 	return cache.misses;
 }
@@ -504,6 +509,48 @@ START_TEST(what_expires_leaves_its_room_to_others)
 	requests[3].hash = requests[2].hash;
 	requests_of("c", &requests[4]);
 	ck_assert_uint_eq(misses_of("fifo", 2, false, requests, 6), 3);
+}
+END_TEST
+
+START_TEST(all_whose_time_is_over_at_once_are_gone_at_once)
+{
+	enum { MANY = 200, WHEN = 2 * MANY };
+	struct sim_request requests[WHEN + 1];
+
+	for (uint64_t i = 0; i <= WHEN; i++)
+		requests[i] = (struct sim_request){
+			.hash = (i < MANY   ? i + 1
+				 : i < WHEN ? MANY
+					    : 1) *
+				0x9e3779b97f4a7c15ULL,
+			.size = 1,
+			.ttl = WHEN - i,
+		};
+	/* Each of the many once; and in the end whichever it is. */
+	for (uint64_t i = 0; i < MANY; i++) {
+		requests[WHEN].hash = requests[i].hash;
+		ck_assert_uint_eq(misses_of("lru", MANY, false, requests, WHEN + 1), MANY + 1);
+	}
+}
+END_TEST
+
+START_TEST(what_has_a_time_to_live_may_be_more_than_there_was_room_for)
+{
+	enum { REQUESTS = 150000 }; /* of a size, there is room for 2^16 at first */
+	_cleanup_(sim_cache_deinit) struct sim_cache cache = {0};
+	struct sim_cache_options options = {
+		.policy = &policy_lru, .capacity = REQUESTS, .bytes = true, .keys = UINT64_MAX};
+
+	ck_assert_int_eq(sim_cache_init(&cache, &options), 0);
+	for (uint64_t i = 0; i < REQUESTS; i++) {
+		struct sim_request request = {
+			.hash = (i + 1) * 0x9e3779b97f4a7c15ULL, .size = 1, .ttl = REQUESTS};
+
+		if (sim_cache_run(&cache, &request, 1))
+			ck_abort_msg("no memory");
+	}
+	ck_assert_uint_eq(cache.used, REQUESTS);
+	ck_assert_ptr_null(sim_cache_check(&cache));
 }
 END_TEST
 
@@ -665,8 +712,53 @@ START_TEST(a_survey_of_many_keys_grows)
 		ck_assert_int_eq(sim_survey_add(&survey, requests + i, 1000), 0);
 	ck_assert_uint_eq(survey.keys, 70000);
 	for (uint32_t i = 0; i < N; i++)
-		ck_assert_uint_eq(survey.next[i], i < 30000 ? i + 70000 : SURVEY_NEVER);
+		if (survey.next[i] != (i < 30000 ? i + 70000 : SURVEY_NEVER))
+			ck_abort_msg("after request %u comes %u", i, survey.next[i]);
 	free(requests);
+}
+END_TEST
+
+/* ---- a trace that changes */
+
+static int changed_fd = -1;
+static off_t changed_size; /* that it gets when it is read again */
+
+off_t __real_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
+{
+	if (whence == SEEK_SET && changed_fd >= 0)
+		ck_assert_int_eq(ftruncate(changed_fd, changed_size), 0);
+	return __real_lseek64(fd, offset, whence);
+}
+
+START_TEST(a_trace_that_changes_between_its_readings_is_refused)
+{
+	static const off_t sizes[] = {40000, 40004, 39996, 80000, 0};
+	char path[64];
+	struct sim_task task = {
+		.path = path,
+		.format = format_of("u32be"),
+		.policies = {&policy_lru, &policy_belady},
+		.capacities = {{.amount = 3}},
+		.n_policies = 2,
+		.n_capacities = 1,
+		.future = true,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		_cleanup_(replay_deinit) struct replay replay = {0};
+
+		changed_fd = -1;
+		changed_size = sizes[i];
+		changed_fd = memfd_create("trace", MFD_CLOEXEC);
+		ck_assert_int_eq(ftruncate(changed_fd, 40000), 0);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", changed_fd);
+		ck_assert_int_eq(replay_run(&replay, &task), i ? ANSWER_FAILED : ANSWER_OK);
+		ck_assert_uint_eq(replay.n_rows, i ? 0 : 2);
+		close(changed_fd);
+	}
 }
 END_TEST
 
@@ -775,9 +867,12 @@ int main(void)
 	tcase_add_test(caches, room_is_made_for_as_much_as_the_newcomer_takes);
 	tcase_add_test(caches, what_has_a_time_to_live_is_gone_when_it_is_over);
 	tcase_add_test(caches, what_expires_leaves_its_room_to_others);
+	tcase_add_test(caches, all_whose_time_is_over_at_once_are_gone_at_once);
+	tcase_add_test(caches, what_has_a_time_to_live_may_be_more_than_there_was_room_for);
 	tcase_add_test(caches, with_sizes_and_times_to_live_they_miss_as_a_list_does);
 	tcase_add_test(caches, an_object_beyond_what_a_policy_counts_takes_its_room_in_full);
 	tcase_add_test(caches, nobody_misses_less_than_belady_and_somebody_as_little);
+	tcase_add_test(caches, a_trace_that_changes_between_its_readings_is_refused);
 	tcase_add_test(caches, a_curve_is_letters_over_capacities);
 	tcase_add_test(caches, letters_without_room_are_a_plus_that_is_explained);
 	tcase_add_test(caches, a_drawing_escapes_what_it_is_called);

@@ -107,8 +107,9 @@ START_TEST(a_key_that_is_gone_does_not_come_back_when_ages_wrap)
 			if (put < KEYS + 1000)
 				continue;
 			for (uint32_t j = 0; j < 4; j++)
-				ck_assert(!ghost_take(
-					&ghost, host_hash((uint32_t)(i * 4 + j) % (KEYS - 1))));
+				if (ghost_take(&ghost,
+					       host_hash((uint32_t)(i * 4 + j) % (KEYS - 1))))
+					ck_abort_msg("put %u of %u", (uint32_t)i, sizes[s]);
 		}
 		ghost_deinit(&ghost);
 	}
@@ -172,6 +173,32 @@ START_TEST(another_capacity_leaves_what_share_of_it_was_put_since)
 }
 END_TEST
 
+START_TEST(what_was_put_since_is_not_much_of_a_capacity_that_is_small)
+{
+	begin((uint64_t)1 << 40, KEYS);
+	ghost_put(&ghost, host_hash(1), POLICY_SIZE_MAX / 2);
+	ghost_resize(&ghost, 1000);
+	ghost_put(&ghost, host_hash(2), 1);
+	checked();
+	ck_assert(ghost_take(&ghost, host_hash(1)));
+	ck_assert(ghost_take(&ghost, host_hash(2)));
+	ghost_deinit(&ghost);
+}
+END_TEST
+
+/* Some of these have no bit set in their fingerprints. */
+START_TEST(a_key_is_known_whatever_its_hash)
+{
+	begin((uint64_t)1 << 40, KEYS);
+	for (uint32_t key = 0; key < 500000; key++) {
+		ghost_put(&ghost, host_hash(key), 1);
+		if (!ghost_take(&ghost, host_hash(key)))
+			ck_abort_msg("key %u is not", key);
+	}
+	ghost_deinit(&ghost);
+}
+END_TEST
+
 /* GH2, of as many keys as it is made for, of which the last eighth has not been put. */
 START_TEST(few_are_taken_for_one_that_was_put)
 {
@@ -230,11 +257,14 @@ int main(void)
 	TCase *tcase = tcase_create("ghost");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, a_key_is_known_until_the_capacity_was_put_after_it);
 	tcase_add_test(tcase, a_key_that_is_gone_does_not_come_back_when_ages_wrap);
 	tcase_add_test(tcase, a_put_looks_at_an_eighth_of_the_buckets_at_most);
 	tcase_add_test(tcase, what_is_larger_than_the_capacity_leaves_no_ghost);
 	tcase_add_test(tcase, another_capacity_leaves_what_share_of_it_was_put_since);
+	tcase_add_test(tcase, what_was_put_since_is_not_much_of_a_capacity_that_is_small);
+	tcase_add_test(tcase, a_key_is_known_whatever_its_hash);
 	tcase_add_test(tcase, few_are_taken_for_one_that_was_put);
 	tcase_add_test(tcase, growing_forgets_nothing_and_takes_twice_what_it_needs_at_most);
 	return suite_run(suite);

@@ -114,7 +114,8 @@ static void step(enum host_step_kind kind, uint32_t key, uint32_t value)
 {
 	const char *wrong = policy_host_step(&host, (struct host_step){kind, key, value});
 
-	ck_assert_msg(!wrong, "%s: %s", host.eviction.policy->name, wrong);
+	if (wrong)
+		ck_abort_msg("%s: %s", host.eviction.policy->name, wrong);
 }
 
 /* Objects of every past: accessed never, once, ..., come back after they went. */
@@ -156,8 +157,9 @@ START_TEST(a_policy_agrees_with_a_list_of_what_there_is)
 
 		if (next.kind != HOST_SWITCH)
 			wrong = policy_host_step(&host, next);
-		ck_assert_msg(!wrong, "%s: VARBOS_SEED=%" PRIu64 " step %u: %s",
-			      host.eviction.policy->name, seed, i, wrong);
+		if (wrong)
+			ck_abort_msg("%s: VARBOS_SEED=%" PRIu64 " step %u: %s",
+				     host.eviction.policy->name, seed, i, wrong);
 	}
 	/* All of it came about. */
 	ck_assert_uint_gt(host.hits, STEPS / 50);
@@ -290,6 +292,23 @@ START_TEST(one_that_is_not_pinned_is_offered_however_many_are)
 }
 END_TEST
 
+/* Half of all are, and came first, and nobody asks for them: as good as gone, if they could. */
+START_TEST(what_is_pinned_for_good_is_not_refused_for_each_that_comes)
+{
+	begin(_i, CAPACITY);
+	for (uint32_t key = 0; key < CAPACITY / 2; key++) {
+		step(HOST_REQUEST, key, 1);
+		step(HOST_PIN, key, 0);
+	}
+	for (uint32_t i = 0; i < 5000; i++)
+		step(HOST_REQUEST, CAPACITY + i % 400, 1);
+	ck_assert_uint_eq(host.pinned, CAPACITY / 2);
+	ck_assert_uint_gt(host.evicted, 4000);
+	ck_assert_uint_le(host.refused, 2 * host.evicted);
+	policy_host_deinit(&host);
+}
+END_TEST
+
 START_TEST(a_larger_object_makes_others_go_and_a_smaller_one_none)
 {
 	uint32_t evicted;
@@ -344,6 +363,40 @@ static uint32_t drain(uint32_t *order)
 	policy_host_deinit(&host);
 	return n;
 }
+
+/* Larger or smaller: how a policy divides it goes by the one that is. */
+START_TEST(of_another_capacity_all_is_as_if_it_had_been_so_at_once)
+{
+	static const uint64_t former[] = {CAPACITY / 10, 10 * CAPACITY};
+	uint32_t order[NUMBERS], after[NUMBERS], n;
+
+	begin(_i, CAPACITY);
+	fill();
+	n = drain(order);
+	for (uint32_t c = 0; c < ARRAY_SIZE(former); c++) {
+		begin(_i, former[c]);
+		step(HOST_RESIZE, 0, CAPACITY);
+		fill();
+		ck_assert_uint_eq(drain(after), n);
+		ck_assert_mem_eq(after, order, n * sizeof(*order));
+	}
+}
+END_TEST
+
+/* Of 10000 the window has 100 at least, and they go by when they were asked for last. */
+START_TEST(a_larger_capacity_has_a_larger_window_at_once)
+{
+	begin(POLICY_WTINYLFU, CAPACITY);
+	step(HOST_REQUEST, 0, 1);
+	step(HOST_RESIZE, 0, 100 * CAPACITY);
+	for (uint32_t key = 0; key < 50; key++)
+		step(HOST_REQUEST, key, 1);
+	for (uint32_t key = 0; key < 10; key++)
+		step(HOST_REQUEST, key, 1);
+	ck_assert_uint_eq(eviction_victim(&host.eviction), host.number_of[10]);
+	policy_host_deinit(&host);
+}
+END_TEST
 
 START_TEST(growing_changes_nothing_but_the_numbers)
 {
@@ -536,6 +589,159 @@ START_TEST(a_policy_takes_as_much_memory_as_it_says)
 }
 END_TEST
 
+START_TEST(lfu_counts_as_far_as_it_has_places)
+{
+	enum { MORE = (1 << 20) + 5 };
+	struct policy_config config = {.capacity = 4, .objects = 4};
+	struct policy_object objects[4];
+	uint32_t count;
+	void *lfu;
+
+	ck_assert_int_eq(policy_lfu.init(&lfu, &config), 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		objects[i] = (struct policy_object){i, 1, i};
+		policy_lfu.insert(lfu, &objects[i]);
+	}
+	/* 2 and 3 as often as is counted, 3 first; 1 once less, 0 once. */
+	for (uint32_t i = 0; i < MORE; i++)
+		policy_lfu.access(lfu, &objects[3]);
+	for (uint32_t i = 0; i < MORE; i++)
+		policy_lfu.access(lfu, &objects[2]);
+	for (uint32_t i = 0; i < (1 << 20) - 3; i++)
+		policy_lfu.access(lfu, &objects[1]);
+	ck_assert_ptr_null(policy_lfu.check(lfu, &count));
+	ck_assert_uint_eq(count, 4);
+	for (uint32_t i = 0; i < 4; i++) {
+		static const uint32_t order[] = {0, 1, 3, 2};
+
+		ck_assert_uint_eq(policy_lfu.victim(lfu), order[i]);
+		policy_lfu.remove(lfu, &objects[order[i]], true);
+		ck_assert_ptr_null(policy_lfu.check(lfu, &count));
+	}
+	policy_lfu.deinit(lfu);
+}
+END_TEST
+
+/* Requests of sizes from 1 to 256, each doubling as frequent, and some keys more than others. */
+static double miss_ratio(uint32_t policy, uint64_t seed)
+{
+	enum { REQUESTS = 20000 };
+	double ratio;
+
+	ck_assert(policy_host_init(&host, policy, 1500, HOST_NUMBERS, false));
+	host.checked_every = 500;
+	for (uint32_t i = 0; i < REQUESTS; i++) {
+		uint64_t word = host_random(&seed);
+		uint32_t key = (uint32_t)((word & 255) * (word >> 8 & 255) >> 7);
+
+		step(HOST_REQUEST, key, (uint32_t)1 << (host_hash(key) >> 8) % 9);
+	}
+	ratio = (double)host.misses / REQUESTS;
+	policy_host_deinit(&host);
+	return ratio;
+}
+
+START_TEST(of_mixed_sizes_gdsf_misses_fewer_objects_than_lru)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++) {
+		double gdsf = miss_ratio(POLICY_GDSF, seed), lru = miss_ratio(POLICY_LRU, seed);
+
+		printf("mixed sizes: gdsf %.4f lru %.4f\n", gdsf, lru);
+		ck_assert_double_lt(gdsf, 0.7 * lru);
+	}
+	fflush(stdout);
+}
+END_TEST
+
+/* Half of the requests are for few keys again and again, half for many that do not come back soon. */
+static uint32_t often(uint32_t i, uint64_t *seed)
+{
+	return i % 2 ? 50 + i / 2 % (HOST_KEYS - 50) : (uint32_t)(host_random(seed) % 50);
+}
+
+/* Each key a few times within a short time, and then not for long. */
+static uint32_t soon(uint32_t i, uint64_t *seed)
+{
+	return (i / 4 + (uint32_t)(host_random(seed) % 32)) % HOST_KEYS;
+}
+
+/* As the requests change and change back; misses of the last third each time, of 10000. */
+static void misses_of_phases(uint32_t policy, uint32_t ret[3])
+{
+	enum { REQUESTS = 30000 };
+	uint64_t seed = 1;
+
+	ck_assert(policy_host_init(&host, policy, 64, NUMBERS, false));
+	host.checked_every = 500;
+	for (uint32_t phase = 0; phase < 3; phase++) {
+		uint32_t before = 0;
+
+		for (uint32_t i = 0; i < REQUESTS; i++) {
+			if (i == REQUESTS / 3 * 2)
+				before = host.misses;
+			step(HOST_REQUEST, phase == 1 ? soon(i, &seed) : often(i, &seed), 1);
+		}
+		ret[phase] = host.misses - before;
+	}
+	policy_host_deinit(&host);
+}
+
+/* A small window is best for those who come often, a large one for those who come soon. */
+START_TEST(the_window_of_wtinylfu_follows_what_is_asked_for)
+{
+	uint32_t lru[3], wtinylfu[3];
+
+	misses_of_phases(POLICY_LRU, lru);
+	misses_of_phases(POLICY_WTINYLFU, wtinylfu);
+	for (uint32_t phase = 0; phase < 3; phase++)
+		printf("phase %u: lru %u, wtinylfu %u\n", phase, lru[phase], wtinylfu[phase]);
+	fflush(stdout);
+	ck_assert_uint_lt(wtinylfu[0] * 4, lru[0] * 3);
+	ck_assert_uint_lt(wtinylfu[1] * 2, lru[1] * 3);
+	ck_assert_uint_lt(wtinylfu[2] * 4, lru[2] * 3);
+}
+END_TEST
+
+/* Four fifths of the main part at most are protected; the others are as those that leave the window. */
+START_TEST(who_is_protected_no_more_goes_before_who_came_later)
+{
+	begin(POLICY_WTINYLFU, CAPACITY);
+	for (uint32_t key = 0; key < 100; key++)
+		step(HOST_REQUEST, key, 1);
+	for (uint32_t key = 0; key < 90; key++)
+		step(HOST_REQUEST, key, 1);
+	for (uint32_t key = 50; key < 60; key++)
+		step(HOST_REMOVE, key, 0);
+	for (uint32_t key = 100; key < 110; key++) /* 99 leaves the window */
+		step(HOST_REQUEST, key, 1);
+	while (host.number_of[0] != POLICY_NONE)
+		step(HOST_EVICT, 0, 0);
+	ck_assert_uint_ne(host.number_of[99], POLICY_NONE);
+	policy_host_deinit(&host);
+}
+END_TEST
+
+START_TEST(gdsf_counts_as_far_as_it_has_bits)
+{
+	struct policy_config config = {.capacity = 2, .objects = 2};
+	struct policy_object objects[] = {{0, 1, 0}, {1, 1, 1}};
+	uint32_t count;
+	void *gdsf;
+
+	ck_assert_int_eq(policy_gdsf.init(&gdsf, &config), 0);
+	for (uint32_t i = 0; i < 2; i++)
+		policy_gdsf.insert(gdsf, &objects[i]);
+	for (uint32_t i = 0; i < 4000; i++)
+		policy_gdsf.access(gdsf, &objects[1]);
+	for (uint32_t i = 0; i < 10000; i++) {
+		policy_gdsf.access(gdsf, &objects[0]);
+		ck_assert(i < 4000 || policy_gdsf.victim(gdsf) == 1);
+	}
+	ck_assert_ptr_null(policy_gdsf.check(gdsf, &count));
+	policy_gdsf.deinit(gdsf);
+}
+END_TEST
+
 START_TEST(gdsf_goes_on_when_its_sums_have_wrapped)
 {
 	enum { ROUNDS = 20 }; /* of 2^40 each; it begins 2^36 before it wraps */
@@ -575,6 +781,7 @@ int main(void)
 	TCase *tcase = tcase_create("policy");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, every_policy_is_found_by_name_and_number);
 	tcase_add_loop_test(tcase, a_policy_agrees_with_a_list_of_what_there_is, 0, POLICIES);
 	tcase_add_loop_test(tcase, what_cannot_fit_empties_nothing, 0, POLICIES);
@@ -584,10 +791,15 @@ int main(void)
 	tcase_add_loop_test(tcase, while_all_are_pinned_each_is_offered, 0, POLICIES);
 	tcase_add_loop_test(tcase, one_that_is_not_pinned_is_offered_however_many_are, 0,
 			    POLICIES);
+	tcase_add_loop_test(tcase, what_is_pinned_for_good_is_not_refused_for_each_that_comes,
+			    0, POLICIES);
 	tcase_add_loop_test(tcase, a_larger_object_makes_others_go_and_a_smaller_one_none, 0,
 			    POLICIES);
 	tcase_add_loop_test(tcase, a_smaller_capacity_makes_some_go_and_a_larger_one_none, 0,
 			    POLICIES);
+	tcase_add_loop_test(tcase, of_another_capacity_all_is_as_if_it_had_been_so_at_once, 0,
+			    POLICIES);
+	tcase_add_test(tcase, a_larger_capacity_has_a_larger_window_at_once);
 	tcase_add_loop_test(tcase, growing_changes_nothing_but_the_numbers, 0, POLICIES);
 	tcase_add_loop_test(tcase, made_for_no_objects_it_may_grow_later, 0, POLICIES);
 	tcase_add_loop_test(tcase, without_memory_nothing_is_made_and_nothing_changes, 0,
@@ -595,6 +807,11 @@ int main(void)
 	tcase_add_loop_test(tcase, a_switch_without_memory_changes_nothing, 0, POLICIES);
 	tcase_add_loop_test(tcase, the_largest_sizes_and_capacities_are_taken, 0, POLICIES);
 	tcase_add_test(tcase, a_policy_takes_as_much_memory_as_it_says);
+	tcase_add_test(tcase, lfu_counts_as_far_as_it_has_places);
+	tcase_add_test(tcase, of_mixed_sizes_gdsf_misses_fewer_objects_than_lru);
+	tcase_add_test(tcase, the_window_of_wtinylfu_follows_what_is_asked_for);
+	tcase_add_test(tcase, who_is_protected_no_more_goes_before_who_came_later);
+	tcase_add_test(tcase, gdsf_counts_as_far_as_it_has_bits);
 	tcase_add_test(tcase, gdsf_goes_on_when_its_sums_have_wrapped);
 	return suite_run(suite);
 }

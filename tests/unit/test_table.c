@@ -200,8 +200,8 @@ START_TEST(a_page_of_lines_is_an_object_a_row_and_ratios_are_rounded_for_people_
 	static const char *const wanted[] = {
 		[TABLE_TERMINAL] = "NAME    SHARE\nhalf   0.5000\nthird  0.3333\n",
 		[TABLE_PLAIN] = "NAME\tSHARE\nhalf\t0.500000000\nthird\t0.333333333\n",
-		[TABLE_JSON] = "{\"name\":\"half\",\"share\":0.500000000}\n"
-			       "{\"name\":\"third\",\"share\":0.333333333}\n",
+		[TABLE_JSON] = ("{\"name\":\"half\",\"share\":0.500000000}\n"
+				"{\"name\":\"third\",\"share\":0.333333333}\n"),
 	};
 
 	for (unsigned form = TABLE_TERMINAL; form <= TABLE_JSON; form++) {

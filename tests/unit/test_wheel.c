@@ -432,6 +432,7 @@ int main(void)
 	TCase *tcase = tcase_create("wheel");
 
 	suite_add_tcase(suite, tcase);
+	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, nothing_expires_before_its_deadline_and_all_a_tick_after, 0,
 			    4);
 	tcase_add_loop_test(tcase, a_deadline_is_kept_to_the_tick_across_every_boundary, 0, 8);

@@ -5,6 +5,9 @@
  *
  * A heap by that worth, in 2^28ths, of which the sum wraps at 2^52: nobody is worth less than the
  * floor, which only the least one's going raises, nor 2^40 more, so the distance from it says all.
+ *
+ * Who was refused stands aside until as many others have come or were accessed, or all are aside,
+ * and comes back as if it had just been accessed, without counting: so it holds up no floor.
  */
 #include <assert.h>
 #include <errno.h>
@@ -29,8 +32,10 @@ struct gdsf {
 	struct gdsf_node *nodes;
 	uint32_t *heap; /* numbers */
 	uint32_t objects;
-	uint32_t count, aside; /* in the heap; and behind it, refused since the heap changed */
+	uint32_t count, aside; /* in the heap; and behind it */
+	uint32_t passed;       /* since there was anyone aside */
 	uint64_t floor;        /* what the last to go was worth; wraps */
+	struct policy_config config;
 };
 
 static uint64_t node_word(const struct gdsf *gdsf, uint32_t number)
@@ -90,6 +95,7 @@ static int gdsf_init(void **ret, const struct policy_config *config)
 
 	if (!gdsf)
 		return -ENOMEM;
+	gdsf->config = *config;
 	gdsf->floor = WORTH_MASK - FLOOR_BEFORE_WRAP; /* it wraps soon, for all to see */
 	if (gdsf_grow(gdsf, config->objects)) {
 		gdsf_deinit(gdsf);
@@ -154,33 +160,72 @@ static void value(struct gdsf *gdsf, const struct policy_object *object, uint32_
 	node_set(gdsf, object->number, hits, times);
 }
 
-/* What was refused may be offered again. */
+static uint32_t times_of(const struct gdsf *gdsf, uint32_t number)
+{
+	return (uint32_t)node_word(gdsf, number) & TIMES_MAX;
+}
+
 static void readmit(struct gdsf *gdsf)
 {
-	for (; gdsf->aside; gdsf->aside--)
+	struct policy_object object;
+
+	for (; gdsf->aside; gdsf->aside--) {
+		uint32_t number = gdsf->heap[gdsf->count];
+
+		gdsf->config.look(gdsf->config.host, number, &object);
+		value(gdsf, &object, times_of(gdsf, number));
 		sift_up(gdsf, gdsf->count++);
+	}
+	gdsf->passed = 0;
+}
+
+/* Another comes or is accessed. */
+static void pass(struct gdsf *gdsf)
+{
+	if (gdsf->aside && ++gdsf->passed >= gdsf->aside)
+		readmit(gdsf);
+}
+
+static void heap_add(struct gdsf *gdsf, uint32_t number)
+{
+	if (gdsf->aside) /* the first of them becomes the last */
+		place(gdsf, gdsf->count + gdsf->aside, gdsf->heap[gdsf->count]);
+	gdsf->heap[gdsf->count] = number;
+	sift_up(gdsf, gdsf->count++);
+}
+
+/* The last of them takes its place. */
+static void aside_take(struct gdsf *gdsf, uint32_t at)
+{
+	gdsf->aside--;
+	place(gdsf, at, gdsf->heap[gdsf->count + gdsf->aside]);
 }
 
 static void gdsf_insert(void *policy, const struct policy_object *object)
 {
 	struct gdsf *gdsf = policy;
 
-	readmit(gdsf);
 	assert(object->number < gdsf->objects && !gdsf->nodes[object->number].at);
+	pass(gdsf);
 	value(gdsf, object, 1);
-	gdsf->heap[gdsf->count++] = object->number;
-	sift_up(gdsf, gdsf->count - 1);
+	heap_add(gdsf, object->number);
 }
 
 static void gdsf_access(void *policy, const struct policy_object *object)
 {
 	struct gdsf *gdsf = policy;
-	uint32_t times = (uint32_t)node_word(gdsf, object->number) & TIMES_MAX;
+	const struct gdsf_node *node = &gdsf->nodes[object->number];
+	uint32_t times = times_of(gdsf, object->number);
 
-	readmit(gdsf);
+	pass(gdsf);
 	value(gdsf, object, times < TIMES_MAX ? times + 1 : times);
-	sift_up(gdsf, gdsf->nodes[object->number].at - 1); /* it may have grown */
-	sift_down(gdsf, gdsf->nodes[object->number].at - 1);
+	if (node->at > gdsf->count) {
+		aside_take(gdsf, node->at - 1);
+		heap_add(gdsf, object->number);
+		return;
+	}
+	sift_up(gdsf, node->at - 1); /* it may have grown */
+	sift_down(gdsf, node->at - 1);
 }
 
 static uint32_t gdsf_victim(void *policy)
@@ -209,6 +254,8 @@ static void gdsf_refuse(void *policy, uint32_t number)
 {
 	struct gdsf *gdsf = policy;
 
+	if (gdsf->nodes[number].at > gdsf->count)
+		return;
 	take(gdsf, gdsf->nodes[number].at - 1);
 	gdsf->aside++;
 }
@@ -219,10 +266,12 @@ static void gdsf_remove(void *policy, const struct policy_object *object, bool e
 	struct gdsf_node *node = &gdsf->nodes[object->number];
 
 	assert(node->at);
-	if (node->at > gdsf->count)
-		readmit(gdsf);
-	/* Not beyond what was set aside: nobody is worth less than the floor. */
-	if (evicted && node->at == 1 && !gdsf->aside && !mutant(gdsf_ageless))
+	if (node->at > gdsf->count) {
+		aside_take(gdsf, node->at - 1);
+		node->at = 0;
+		return;
+	}
+	if (evicted && node->at == 1 && !mutant(gdsf_ageless))
 		gdsf->floor = (gdsf->floor + worth_of(gdsf, object->number)) & WORTH_MASK;
 	take(gdsf, node->at - 1);
 	if (gdsf->aside)
@@ -244,9 +293,11 @@ static const char *gdsf_check(const void *policy, uint32_t *ret_count)
 	for (uint32_t i = 0; i < gdsf->count + gdsf->aside; i++) {
 		if (gdsf->nodes[gdsf->heap[i]].at != i + 1)
 			return "gdsf: an object does not know its place";
+		if (i >= gdsf->count)
+			continue;
 		if (worth_of(gdsf, gdsf->heap[i]) >= (uint64_t)1 << 40)
 			return "gdsf: an object is worth less than the floor, or too much";
-		if (i && i < gdsf->count &&
+		if (i &&
 		    worth_of(gdsf, gdsf->heap[i]) < worth_of(gdsf, gdsf->heap[(i - 1) / 2]))
 			return "gdsf: the heap is out of order";
 	}

@@ -134,16 +134,18 @@ int ghost_grow(struct ghost *ghost, uint32_t objects)
 	buckets = aligned_alloc(sizeof(*buckets), n * sizeof(*buckets));
 	if (!buckets)
 		return -ENOMEM;
-	memset(buckets, 0, n * sizeof(*buckets));
-	for (uint64_t i = 0; times && i < n; i++)
-		buckets[i] = ghost->buckets[i / times];
+	if (!times)
+		memset(buckets, 0, n * sizeof(*buckets));
+	for (uint32_t i = 0; i < ghost->n_buckets; i++) {
+		bucket_sweep(ghost, &ghost->buckets[i]);
+		for (uint64_t j = 0; j < times; j++)
+			buckets[i * times + j] = ghost->buckets[i];
+	}
 	free(ghost->buckets);
 	ghost->buckets = buckets;
 	ghost->n_buckets = (uint32_t)n;
 	ghost->hand = 0;
 	ghost->swept = 0;
-	for (uint64_t i = 0; times && i < n; i++)
-		bucket_sweep(ghost, &buckets[i]);
 	return 0;
 }
 

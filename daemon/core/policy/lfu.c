@@ -3,7 +3,8 @@
  * gone is forgotten.
  *
  * One line of all objects, by frequency and then by when they reached it; for each frequency, its
- * last object. Beyond FREQUENCY_MAX nothing is counted.
+ * last object. Beyond FREQUENCY_MAX nothing is counted. Who was refused stays in its place, and is
+ * offered again when as many others have come or were accessed, or all were refused.
  */
 #include <assert.h>
 #include <errno.h>
@@ -24,10 +25,9 @@ struct lfu {
 	struct lfu_node *nodes;
 	uint32_t objects, count;
 	uint32_t least, most;
-	uint32_t
-		hand; /* the least that was not refused since the line changed; or POLICY_NONE */
-	uint32_t
-		last[FREQUENCY_MAX + 1]; /* number + 1; pages of it come with the frequencies */
+	uint32_t hand; /* the next to be offered, if some were refused; or POLICY_NONE */
+	uint32_t refused, passed;         /* and how many were; and others put since */
+	uint32_t last[FREQUENCY_MAX + 1]; /* number + 1; pages of it come with frequencies */
 };
 
 static int lfu_grow(void *policy, uint32_t objects)
@@ -83,6 +83,13 @@ static void lfu_admit(void *policy, const struct policy_object *object)
 	(void)object;
 }
 
+static void hand_to(struct lfu *lfu, uint32_t number)
+{
+	lfu->hand = number;
+	if (number == POLICY_NONE)
+		lfu->refused = lfu->passed = 0;
+}
+
 /* Behind `before`; POLICY_NONE: as the least. It is the last of its frequency. */
 static void put(struct lfu *lfu, uint32_t number, uint32_t frequency, uint32_t before)
 {
@@ -99,7 +106,12 @@ static void put(struct lfu *lfu, uint32_t number, uint32_t frequency, uint32_t b
 	else
 		lfu->nodes[more].less = number;
 	lfu->last[frequency] = number + 1;
-	lfu->hand = POLICY_NONE;
+	if (lfu->hand == POLICY_NONE)
+		return;
+	if (++lfu->passed >= lfu->refused)
+		hand_to(lfu, POLICY_NONE);
+	else if (frequency < lfu->nodes[lfu->hand].frequency)
+		lfu->hand = number;
 }
 
 /* Returns its lesser neighbour. */
@@ -142,6 +154,8 @@ static void lfu_access(void *policy, const struct policy_object *object)
 
 	if (frequency == FREQUENCY_MAX)
 		return;
+	if (lfu->hand == object->number && lfu->nodes[object->number].more != POLICY_NONE)
+		lfu->hand = lfu->nodes[object->number].more;
 	before = take(lfu, object->number);
 	/* Behind all of the next frequency, or where its own end. */
 	if (lfu->last[frequency + 1])
@@ -163,8 +177,10 @@ static void lfu_refuse(void *policy, uint32_t number)
 {
 	struct lfu *lfu = policy;
 
-	if (lfu_victim(lfu) == number)
-		lfu->hand = lfu->nodes[number].more;
+	if (lfu_victim(lfu) != number)
+		return;
+	lfu->refused++;
+	hand_to(lfu, lfu->nodes[number].more);
 }
 
 static void lfu_remove(void *policy, const struct policy_object *object, bool evicted)
@@ -173,7 +189,7 @@ static void lfu_remove(void *policy, const struct policy_object *object, bool ev
 
 	(void)evicted;
 	if (lfu->hand == object->number)
-		lfu->hand = lfu->nodes[object->number].more;
+		hand_to(lfu, lfu->nodes[object->number].more);
 	take(lfu, object->number);
 	lfu->count--;
 }
