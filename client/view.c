@@ -130,15 +130,46 @@ static inline void count(const struct varbos_cache *cache, struct lane *lane, bo
 }
 
 static inline void note_access(const struct varbos_cache *cache, struct lane *lane,
-			       const struct index_walk *walk)
+			       uint64_t bucket, uint32_t slot, uint64_t offset)
 {
 	uint64_t n = atomic_load_explicit(&lane->noted, memory_order_relaxed);
 
 	atomic_store_explicit(&lane->accesses[n % LANE_ACCESSES],
-			      lane_access_pack(cache->handle, index_walk_bucket(walk),
-					       index_walk_slot(walk), walk->offset),
+			      lane_access_pack(cache->handle, bucket, slot, offset),
 			      memory_order_relaxed);
 	atomic_store_explicit(&lane->noted, n + 1, memory_order_release);
+}
+
+static inline bool is_fresh(const struct cache_index *index, uint64_t entry)
+{
+	uint64_t epoch = atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed);
+
+	return index_entry_unpack(entry).hint == (epoch & 15);
+}
+
+static inline bool is_over(const struct cache_index *index, const struct found *found)
+{
+	return !likely(!found->expiry) && found->expiry <= cache_now(index) &&
+	       !mutant(client_expired_found);
+}
+
+/* Most hits: true. Else look() says what it is. */
+static inline bool peek(const struct varbos_cache *cache, struct lane *lane,
+			const struct cache_index *index, struct index_mix mix,
+			_Atomic uint64_t *hazard, const void *key, size_t key_size,
+			struct found *ret)
+{
+	struct index_peek at;
+
+	if (!likely(index_peek(&index->view, mix, hazard, cache->space_handle, cache->fence,
+			       &at)) ||
+	    !likely(!examine(cache, at.offset, key, key_size, ret)) || is_over(index, ret))
+		return false;
+	count(cache, lane, true);
+	if (!is_fresh(index, at.entry))
+		note_access(cache, lane, (uint64_t)(at.bucket - index->view.buckets),
+			    (uint32_t)(at.word - at.bucket->entries), at.offset);
+	return true;
 }
 
 /*
@@ -150,7 +181,6 @@ static inline int look(const struct varbos_cache *cache, struct lane *lane,
 		       const void *key, size_t key_size, bool noted, struct found *ret)
 {
 	enum index_answer answer;
-	uint64_t fresh;
 	int r;
 
 	for (;;) {
@@ -166,17 +196,16 @@ static inline int look(const struct varbos_cache *cache, struct lane *lane,
 		if (r == LOOK_WINDOW)
 			return r;
 	}
-	if (!likely(!ret->expiry) && ret->expiry <= cache_now(index) &&
-	    !mutant(client_expired_found)) {
+	if (is_over(index, ret)) {
 		index_release(walk->hazard);
 		goto miss;
 	}
 	if (!noted)
 		return 0;
 	count(cache, lane, true);
-	fresh = atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed) & 15;
-	if (index_entry_unpack(walk->entry).hint != fresh)
-		note_access(cache, lane, walk);
+	if (!is_fresh(index, walk->entry))
+		note_access(cache, lane, index_walk_bucket(walk), index_walk_slot(walk),
+			    walk->offset);
 	return 0;
 miss:
 	if (noted)
@@ -310,12 +339,19 @@ _public_ __attribute__((flatten)) int varbos_cache_get(struct varbos_cache *cach
 		if (likely(hazard)) {
 			const struct cache_index *index =
 				atomic_load_explicit(&cache->index, memory_order_acquire);
+			struct index_mix mix =
+				index_mix(hash_of(cache, key, key_size), index->view.seed,
+					  index->view.n_buckets);
 			struct index_walk walk;
 			struct found found;
 			int r;
 
-			index_walk_begin(&walk, &index->view, hash_of(cache, key, key_size),
-					 hazard, cache->space_handle);
+			if (likely(peek(cache, lane, index, mix, hazard, key, key_size,
+					&found))) {
+				fill(ret, cache, &found, hazard);
+				return 0;
+			}
+			index_walk_start(&walk, &index->view, mix, hazard, cache->space_handle);
 			r = look(cache, lane, index, &walk, key, key_size, true, &found);
 			if (likely(!r)) {
 				fill(ret, cache, &found, hazard);
@@ -417,6 +453,12 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 			__builtin_prefetch(cache->base + offset);
 	}
 	for (size_t i = 0; i < n; i++) {
+		if (likely(peek(cache, own->lane, index, mixes[i], words[i], keys[i].data,
+				keys[i].size, &found))) {
+			fill(&views[i], cache, &found, words[i]);
+			++*found_n;
+			continue;
+		}
 		index_walk_start(&walk, &index->view, mixes[i], words[i], cache->space_handle);
 		r = look(cache, own->lane, index, &walk, keys[i].data, keys[i].size, true,
 			 &found);

@@ -188,6 +188,44 @@ static inline uint32_t index_walk_slot(const struct index_walk *walk)
 	return (uint32_t)(walk->word - walk->here->entries);
 }
 
+/*
+ * The quick way to most of what is there, before a walk: the first of its bucket's own entries that
+ * may be it, pinned. Who finds an entry unchanged behind his pin needs to know nothing of the rest:
+ * it is gone from here before its object is. False: walk; the hazard word may say anything.
+ */
+struct index_peek {
+	const struct index_bucket *bucket;
+	const _Atomic uint64_t *word;
+	uint64_t entry, offset;
+};
+
+static inline bool index_peek(const struct index_view *view, struct index_mix mix,
+			      _Atomic uint64_t *hazard, uint64_t space, bool fence,
+			      struct index_peek *ret)
+{
+	const struct index_bucket *bucket = &view->buckets[mix.bucket];
+	uint32_t slots = index_slots(bucket, mix.tag);
+	uint64_t entry;
+
+	if (!likely(slots))
+		return false;
+	ret->bucket = bucket;
+	ret->word = index_slot_entry(bucket, slots);
+	entry = index_load(ret->word);
+	ret->offset = index_entry_unpack(entry).offset;
+	if (!mutant(index_pin_late))
+		index_pin(hazard, space << 44 | ret->offset);
+	if (fence && !mutant(index_fence_never))
+		index_fence();
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	ret->entry = index_load(ret->word);
+	if (mutant(index_pin_late))
+		index_pin(hazard, space << 44 | ret->offset);
+	return likely(entry && (uint16_t)entry == mix.tag &&
+		      !((entry ^ ret->entry) & ~INDEX_HINT_MASK));
+}
+
 /* Along the chain, or to its end: false. */
 static inline bool index_walk_on(struct index_walk *walk)
 {

@@ -850,8 +850,11 @@ END_TEST
 
 START_TEST(hits_go_on_without_the_daemon_and_puts_say_why_not)
 {
+	const struct varbos_put_options brief = {.ttl_ms = 500};
 	struct varbos_view view;
+	bool gone = false;
 
+	must(varbos_cache_put(cache, "brief", 5, "v", 1, &brief));
 	must(put(cache, "k", "v"));
 	ck_assert(is(cache, "k", "v"));
 	test_daemon_kill(&daemon_);
@@ -861,6 +864,12 @@ START_TEST(hits_go_on_without_the_daemon_and_puts_say_why_not)
 	ck_assert(is_missing(cache, "absent"));
 	ck_assert_int_eq(put(cache, "k", "w"), VARBOS_E_UNAVAILABLE);
 	ck_assert(is(cache, "k", "v"));
+	/* Who reads looks at the time himself. */
+	for (int i = 0; i < PATIENCE / 2 && !gone; i++) {
+		gone = is_missing(cache, "brief");
+		nap();
+	}
+	ck_assert(gone);
 	varbos_cache_close(cache);
 	varbos_disconnect(vb);
 }
@@ -904,6 +913,7 @@ static Suite *suite(void)
 		       handles_count_and_what_was_closed_is_there_when_it_is_opened_again);
 	suite_add_tcase(suite, tcase);
 	tcase_add_checked_fixture(alone, open_cache, NULL);
+	tcase_set_timeout(alone, 120);
 	tcase_add_test(alone, hits_go_on_without_the_daemon_and_puts_say_why_not);
 	suite_add_tcase(suite, alone);
 	return suite;
