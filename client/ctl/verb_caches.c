@@ -12,6 +12,8 @@
 struct cache_line {
 	char name[CACHE_NAME_MAX + 1], space[SPACE_NAME_MAX + 1], policy[16];
 	uint64_t cache, capacity, memory, segments, objects, sessions, ttl_ms;
+	uint64_t values, live, dead, limbo, pinned, hits, misses, published, evicted, expired,
+		deleted, replaced, cleared, dropped, spoiled, crowded, moved, metadata;
 	bool removed;
 };
 
@@ -22,7 +24,16 @@ static const struct table_column columns[] = {
 	CACHE(capacity, "CAPACITY", SHOW_BYTES), CACHE(memory, "MEMORY", SHOW_BYTES),
 	CACHE(segments, "SEGMENTS", SHOW_COUNT), CACHE(objects, NULL, SHOW_COUNT),
 	CACHE(ttl_ms, "TTL", SHOW_MS),           CACHE(sessions, "SESSIONS", SHOW_COUNT),
-	CACHE(removed, "REMOVED", SHOW_YES_NO),
+	CACHE(removed, "REMOVED", SHOW_YES_NO),  CACHE(values, "VALUES", SHOW_COUNT),
+	CACHE(live, "LIVE", SHOW_BYTES),         CACHE(dead, "DEAD", SHOW_BYTES),
+	CACHE(limbo, NULL, SHOW_BYTES),          CACHE(pinned, NULL, SHOW_BYTES),
+	CACHE(hits, "HITS", SHOW_COUNT),         CACHE(misses, "MISSES", SHOW_COUNT),
+	CACHE(published, NULL, SHOW_COUNT),      CACHE(evicted, "EVICTED", SHOW_COUNT),
+	CACHE(expired, NULL, SHOW_COUNT),        CACHE(deleted, NULL, SHOW_COUNT),
+	CACHE(replaced, NULL, SHOW_COUNT),       CACHE(cleared, NULL, SHOW_COUNT),
+	CACHE(dropped, NULL, SHOW_COUNT),        CACHE(spoiled, NULL, SHOW_COUNT),
+	CACHE(crowded, NULL, SHOW_COUNT),        CACHE(moved, NULL, SHOW_BYTES),
+	CACHE(metadata, NULL, SHOW_BYTES),
 #undef CACHE
 };
 
@@ -40,6 +51,24 @@ static void line_fill(void *to, const void *from)
 		.sessions = row->sessions,
 		.ttl_ms = row->ttl_ms,
 		.removed = row->removed,
+		.values = row->values,
+		.live = row->live,
+		.dead = row->dead,
+		.limbo = row->limbo,
+		.pinned = row->pinned,
+		.hits = row->hits,
+		.misses = row->misses,
+		.published = row->published,
+		.evicted = row->evicted,
+		.expired = row->expired,
+		.deleted = row->deleted,
+		.replaced = row->replaced,
+		.cleared = row->cleared,
+		.dropped = row->dropped,
+		.spoiled = row->spoiled,
+		.crowded = row->crowded,
+		.moved = row->moved,
+		.metadata = row->metadata,
 	};
 	wire_str_copy(line->name, sizeof(line->name), row->name);
 	wire_str_copy(line->space, sizeof(line->space), row->space_name);

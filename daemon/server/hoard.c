@@ -750,7 +750,8 @@ static bool hoard_step(struct hoard *hoard)
 		expire(hoard);
 	if (hoard->reclaiming)
 		reclaim(hoard);
-	if (wants & CACHE_WANTS_SCAN && !hoard->scanning && !hoard->reclaiming)
+	if ((wants & CACHE_WANTS_SCAN || hoard->scan_now) && !hoard->scanning &&
+	    !hoard->reclaiming)
 		scanner_want(server);
 	if (wants & CACHE_WANTS_CLEAN)
 		more |= cleaner_step(hoard);

@@ -332,7 +332,12 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	if (mutant(lane_taken_early))
 		store_taken(server->sys, lane, state->taken + n);
 	for (; done < n; done++) {
-		int r = errand_run(client, &records[done], now, &answer);
+		const struct lane_record *record = &records[done];
+		int r;
+
+		if (mutant(lane_read_twice))
+			record = &lane->records[(state->taken + done) % LANE_RECORDS];
+		r = errand_run(client, record, now, &answer);
 
 		state->waits = r == ERRAND_JOB;
 		if (r)
@@ -417,10 +422,10 @@ static void bell_set(struct exchange *exchange, bool sleeping)
 /* Partner: who puts a record looks at the bell behind it. True: there is more to do. */
 static bool fall_asleep(struct exchange *exchange)
 {
-	bool late = mutant(bell_looked_before) && any_ready(exchange);
+	bool before = mutant(bell_looked_before) && any_ready(exchange);
 
 	bell_set(exchange, true);
-	if (!(mutant(bell_looked_before) ? late : any_ready(exchange)))
+	if (!(mutant(bell_looked_before) ? before : any_ready(exchange)))
 		return false;
 	bell_set(exchange, false);
 	return true;

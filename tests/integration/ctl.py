@@ -525,12 +525,19 @@ class WithDaemon(unittest.TestCase):
         cache = created.pop("cache")
         self.assertEqual(created, {"capacity": 2 << 20, "policy": "lru", "ttl_ms": 300000})
         (row,) = self.json("caches", "cached")["caches"]
+        counts = ["values", "live", "dead", "limbo", "pinned", "hits", "misses", "published",
+                  "evicted", "expired", "deleted", "replaced", "cleared", "dropped", "spoiled",
+                  "crowded", "moved"]
         self.assertEqual(list(row), ["name", "space", "cache", "policy", "capacity", "memory",
-                                     "segments", "objects", "ttl_ms", "sessions", "removed"])
+                                     "segments", "objects", "ttl_ms", "sessions", "removed",
+                                     *counts, "metadata"])
+        for count in counts:
+            self.assertEqual(row.pop(count), 0)
+        row.pop("metadata")  # none, until the files are made
         self.assertEqual(row, {"name": "thumbs", "space": "cached", "cache": cache,
                                "policy": "lru", "capacity": 2 << 20, "memory": 0, "segments": 0,
                                "objects": 0, "ttl_ms": 300000, "sessions": 0, "removed": False})
-        self.assertIn(row, self.json("caches")["caches"])
+        self.assertIn("thumbs", [row["name"] for row in self.json("caches")["caches"]])
         self.assertEqual(self.json("caches", "bare"), {"caches": []})
         self.assertEqual(self.ok("caches", "set", "cached", "thumbs", "--policy", "gdsf",
                                  "--ttl", "0"), "")
@@ -538,9 +545,10 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual((row["policy"], row["ttl_ms"], row["capacity"]), ("gdsf", 0, 2 << 20))
         lines = [line.split("\t") for line in self.ok("caches", "cached").splitlines()]
         self.assertEqual(lines[0], ["NAME", "SPACE", "POLICY", "CAPACITY", "MEMORY", "SEGMENTS",
-                                    "TTL", "SESSIONS", "REMOVED"])
+                                    "TTL", "SESSIONS", "REMOVED", "VALUES", "LIVE", "DEAD", "HITS",
+                                    "MISSES", "EVICTED"])
         self.assertEqual(lines[1], ["thumbs", "cached", "gdsf", str(2 << 20), "0", "0", "0", "0",
-                                    "no"])
+                                    "no", *["0"] * 6])
         self.assertEqual(self.json("caches", "create", "cached", "plain")["capacity"], 4 << 20)
         self.assertEqual(self.ok("caches", "remove", "cached", "thumbs"), "")
         self.assertEqual([r["name"] for r in self.json("caches", "cached")["caches"]], ["plain"])

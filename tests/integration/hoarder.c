@@ -13,7 +13,7 @@
 #include "base/base.h"
 #include "proto/layout.h"
 
-enum { WAIT_SECONDS = 20 };
+enum { WAIT_SECONDS = 10 };
 
 static void must(const struct peer *peer, bool done)
 {

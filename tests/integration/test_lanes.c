@@ -22,14 +22,16 @@
 #include "tests/integration/hoarder.h"
 #include "tests/suite.h"
 
+#define PATIENCE_NS ((uint64_t)10 * 1000 * 1000 * 1000)
 #define MIB ((uint64_t)1 << 20)
 
 enum {
 	WAIT_TRIES = 2000, /* of 10 ms */
 	MANY = 20000,
 	GARBAGE = 20000,
-	NAPS = 3000,
+	NAPS = 10000,
 	ORDERED = 3000,
+	FLIPS = 2000,
 };
 
 static struct test_daemon daemon_;
@@ -175,35 +177,37 @@ START_TEST(taken_comes_after_what_was_done)
 }
 END_TEST
 
-static void nap(uint64_t ns)
+static uint64_t now_ns(void)
 {
-	struct timespec now, end;
+	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	ns += (uint64_t)end.tv_nsec;
-	end.tv_sec += (time_t)(ns / 1000000000);
-	end.tv_nsec = (long)(ns % 1000000000);
-	do
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	while (now.tv_sec < end.tv_sec ||
-	       (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* At about the moment when it falls asleep, and when it has long been. */
+/* One is put at about the moment when the daemon was last seen to fall asleep, and one much later. */
 START_TEST(a_daemon_that_falls_asleep_is_woken)
 {
 	struct lane_record record = {.kind = LANE_DELETE, .cache = (uint32_t)one.cache};
+	struct lane *lane = &one.lanes[0];
+	uint64_t since = 100000, begun, at;
 
 	for (int i = 0; i < NAPS; i++) {
-		if (i % 100)
-			nap(90000 + random_word() % 30000);
-		else
-			for (int j = 0; !atomic_load(&one.bell->sleeping) && j < WAIT_TRIES;
-			     j++)
-				usleep(1000);
 		record.hash = (uint64_t)i;
-		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code,
-				  FAULT_NOT_FOUND);
+		at = lane_put(&one, 0, &record);
+		for (begun = now_ns(); atomic_load(&lane->taken) <= at;)
+			if (now_ns() - begun > PATIENCE_NS)
+				ck_abort_msg("the daemon sleeps over record %d", i);
+		begun = now_ns();
+		if (i % 2) {
+			while (now_ns() - begun < since + random_word() % 1024 - 800)
+				;
+			continue;
+		}
+		while (!atomic_load(&one.bell->sleeping))
+			ck_assert_uint_lt(now_ns() - begun, PATIENCE_NS);
+		since = u64_max(now_ns() - begun, 1000);
+		since = u64_min(since, 1000000);
 	}
 }
 END_TEST
@@ -232,6 +236,47 @@ START_TEST(garbage_in_a_lane_stops_nothing)
 	lane_wait(&one, 1, at);
 	still_serves();
 	ck_assert(is_there(&two, "k"));
+}
+END_TEST
+
+static _Atomic bool flipping;
+static uint32_t others;
+
+/* The cache that records name is one's own, and another, and one's own. */
+static void *flip(void *unused)
+{
+	(void)unused;
+	while (atomic_load_explicit(&flipping, memory_order_relaxed))
+		for (uint32_t i = 0; i < LANE_RECORDS; i++) {
+			volatile uint32_t *cache = &one.lanes[0].records[i].cache;
+
+			*cache = *cache == others ? (uint32_t)one.cache : others;
+		}
+	return NULL;
+}
+
+START_TEST(a_record_that_changes_while_it_is_read_is_one_or_the_other)
+{
+	struct hoarder theirs;
+	pthread_t thread;
+
+	hoarder_open(&theirs, daemon_.socket, "a", "theirs", MIB);
+	ck_assert(hoarder_put(&theirs, "k", "v", 1));
+	others = (uint32_t)theirs.cache;
+	for (uint32_t i = 0; i < LANE_RECORDS; i++)
+		one.lanes[0].records[i] = (struct lane_record){
+			.kind = LANE_DELETE, .cache = others, .hash = key_hash("k")};
+	atomic_store(&flipping, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, flip, NULL), 0);
+	for (uint64_t i = 1; i <= FLIPS; i++) {
+		atomic_store(&one.lanes[0].head, i * LANE_RECORDS);
+		ck_assert_int_eq(send(one.peer.fd, "", 1, MSG_NOSIGNAL), 1);
+		lane_wait(&one, 0, i * LANE_RECORDS - 1);
+	}
+	atomic_store(&flipping, false);
+	pthread_join(thread, NULL);
+	ck_assert(is_there(&theirs, "k"));
+	hoarder_close(&theirs);
 }
 END_TEST
 
@@ -349,6 +394,7 @@ int main(void)
 	tcase_add_test(tcase, taken_comes_after_what_was_done);
 	tcase_add_test(tcase, a_daemon_that_falls_asleep_is_woken);
 	tcase_add_test(tcase, garbage_in_a_lane_stops_nothing);
+	tcase_add_test(tcase, a_record_that_changes_while_it_is_read_is_one_or_the_other);
 	tcase_add_test(tcase, a_forged_head_is_none);
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);
 	tcase_add_test(tcase, lanes_are_opened_once_and_some);
