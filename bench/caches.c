@@ -52,16 +52,13 @@ struct subject {
 
 static uint64_t draw(struct subject *subject)
 {
-	uint64_t mixed = subject->random += 0x9e3779b97f4a7c15ULL;
-
-	mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9ULL;
-	mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebULL;
-	return mixed ^ mixed >> 31;
+	subject->random = subject->random * 6364136223846793005ULL + 1442695040888963407ULL;
+	return subject->random >> 32;
 }
 
 static const struct key *pick(struct subject *subject, const struct key *keys, uint32_t n)
 {
-	return &keys[(draw(subject) >> 32) * n >> 32];
+	return &keys[draw(subject) * n >> 32];
 }
 
 static void must(const struct subject *subject, int r)
@@ -154,8 +151,8 @@ static void subject_init(struct subject *subject, struct harness *harness, size_
 		harness_die(harness, "caches: no memory");
 	for (uint32_t i = 0; i < n; i++) {
 		for (size_t word = 0; word < ARRAY_SIZE(subject->keys->words); word++) {
-			subject->keys[i].words[word] = draw(subject);
-			subject->others[i].words[word] = draw(subject);
+			subject->keys[i].words[word] = draw(subject) << 32 | draw(subject);
+			subject->others[i].words[word] = draw(subject) << 32 | draw(subject);
 		}
 	}
 	must(subject, varbos_space_open(&subject->space, harness->vb, "bench-caches",

@@ -273,10 +273,10 @@ int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint6
 	return take(cache, &extent, size, EXTENT_SEGMENT, ret);
 }
 
-void cache_ask_seal(const struct varbos_cache *cache, const struct cache_memory *memory)
+void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory)
 {
 	const struct wire_cache_seal note = {
-		.space = cache->space_handle, .offset = memory->offset, .tag = memory->tag};
+		.space = space, .offset = memory->offset, .tag = memory->tag};
 
-	call_note(&cache->space->vb->calls, WIRE_CACHE_SEAL, &note);
+	call_note(&vb->calls, WIRE_CACHE_SEAL, &note);
 }

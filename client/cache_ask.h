@@ -61,7 +61,7 @@ struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size);
 int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t size,
 		      struct cache_memory *ret);
 /* Nothing more is put there; nobody waits for it. */
-void cache_ask_seal(const struct varbos_cache *cache, const struct cache_memory *memory);
+void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory);
 
 /* What a record asks, by methods. LANE_PUBLISH, LANE_DELETE, LANE_TOUCH. */
 int cache_ask_record(const struct varbos_cache *cache, const struct lane_record *record);

@@ -56,6 +56,8 @@ struct writer *writer_need(struct own_lane *own, struct varbos_cache *cache)
 		.next = next,
 		.cache = cache,
 		.opening = cache->opening,
+		.handle = cache->handle,
+		.space_handle = cache->space_handle,
 		.next_size = SEGMENT_FIRST,
 	};
 	return writer;
@@ -81,29 +83,29 @@ void writer_failed(struct writer *writer, const struct lane_answer *answer)
 
 /* ---- sealing ---- */
 
-/* In order behind what was put there. False: not now. */
-static bool seal(struct own_lane *own, const struct varbos_cache *cache,
+/* In order behind what was put there. The cache may be gone by now. False: not now. */
+static bool seal(struct own_lane *own, const struct writer *writer,
 		 const struct cache_memory *memory)
 {
 	const struct lane_record record = {.kind = LANE_SEAL,
-					   .cache = cache->handle,
+					   .cache = writer->handle,
 					   .offset = memory->offset,
 					   .generation = memory->tag};
 
 	if (own->lane && own->lanes->records && !mutant(lane_order_lost))
 		return lane_try(own, &record, NULL);
-	cache_ask_seal(cache, memory);
+	cache_ask_seal(own->lanes->vb, writer->space_handle, memory);
 	return true;
 }
 
 /* The same, waited for if need be; what even then cannot be told, the session's end tells. */
-static void seal_surely(struct own_lane *own, const struct varbos_cache *cache,
+static void seal_surely(struct own_lane *own, const struct writer *writer,
 			const struct cache_memory *memory)
 {
 	const struct varbos_error before = *varbos_error();
 
-	if (!seal(own, cache, memory) && !lane_settle(own))
-		seal(own, cache, memory);
+	if (!seal(own, writer, memory) && !lane_settle(own))
+		seal(own, writer, memory);
 	error_restore(&before);
 }
 
@@ -117,7 +119,7 @@ void writers_rest(struct own_lane *own)
 
 			/* What was reserved is not going to be committed. */
 			segment->reserved = false;
-			if (segment->memory.size && seal(own, writer->cache, &segment->memory))
+			if (segment->memory.size && seal(own, writer, &segment->memory))
 				segment->memory.size = 0;
 		}
 	}
@@ -220,7 +222,7 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 
 		segment->memory.size = 0;
 		if (former.size)
-			seal_surely(own, writer->cache, &former);
+			seal_surely(own, writer, &former);
 		while (writer->next_size < size_most(sizes))
 			writer->next_size *= 2;
 		r = lease(writer, segment);
@@ -228,7 +230,7 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 		if (!r && end_in(segment, sizes) == UINT64_MAX) {
 			former = segment->memory;
 			segment->memory.size = 0;
-			seal_surely(own, writer->cache, &former);
+			seal_surely(own, writer, &former);
 			while (writer->next_size < size_most(sizes))
 				writer->next_size *= 2;
 			r = lease(writer, segment);
@@ -247,7 +249,7 @@ void writer_done(struct own_lane *own, struct writer *writer, const struct write
 		 uint64_t end)
 {
 	if (!place->segment) {
-		seal_surely(own, writer->cache, &place->own);
+		seal_surely(own, writer, &place->own);
 		return;
 	}
 	place->segment->reserved = false;

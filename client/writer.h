@@ -31,9 +31,10 @@ struct writer_segment {
 };
 
 struct writer {
-	struct writer *next; /* of its lane */
-	struct varbos_cache *cache;
-	uint64_t opening; /* of the cache */
+	struct writer *next;        /* of its lane */
+	struct varbos_cache *cache; /* in calls on it alone; else it may be closed */
+	uint64_t opening;           /* of the cache */
+	uint32_t handle, space_handle;
 	struct writer_segment segments[WRITER_SEGMENTS];
 	uint64_t next_size;
 	struct call *ahead; /* or NULL */
