@@ -28,8 +28,9 @@ struct exchange {
 	struct server *server;
 	struct link clients; /* with lanes; who was looked at last comes last */
 	struct closing *postponed;
-	int bell_fd;
+	int bell_fd; /* -1: nobody has opened lanes yet */
 	struct bell *bell;
+	bool making_bell;
 	uint32_t sleeps; /* never 0 */
 	bool barrier;    /* is to be had */
 	uv_idle_t poll;
@@ -44,6 +45,9 @@ struct opening {
 	uv_work_t work;
 	struct request *request;
 	struct lanes made;
+	int bell_fd; /* -1: it is to be made */
+	struct bell *bell;
+	bool makes_bell;
 	int fds[2];
 	int error;
 };
@@ -73,6 +77,18 @@ static void destroy(struct sys *sys, struct lanes *lanes)
 	*lanes = LANES_NONE;
 }
 
+static int make_bell(struct opening *opening, struct sys *sys)
+{
+	void *memory;
+	int r;
+
+	r = sys->table->file_create(sys, "varbos-bell", sizeof(*opening->bell), SYS_READ,
+				    &opening->bell_fd, &memory);
+	if (!r)
+		opening->bell = memory;
+	return r;
+}
+
 static void open_lanes(uv_work_t *work)
 {
 	struct opening *opening = container_of(work, struct opening, work);
@@ -88,12 +104,28 @@ static void open_lanes(uv_work_t *work)
 	if (!r)
 		r = sys->table->reopen(sys, made->fd, SYS_READ_WRITE, &opening->fds[0]);
 	if (!r) {
-		r = sys->table->reopen(sys, server->exchange->bell_fd, SYS_READ,
-				       &opening->fds[1]);
+		if (opening->makes_bell)
+			r = make_bell(opening, sys);
+		if (!r)
+			r = sys->table->reopen(sys, opening->bell_fd, SYS_READ,
+					       &opening->fds[1]);
 		if (r)
 			close(opening->fds[0]);
 	}
 	opening->error = r;
+}
+
+static void bell_set(struct exchange *exchange, bool sleeping);
+
+/* The first one's bell is everyone's. */
+static void take_bell(struct exchange *exchange, struct opening *opening)
+{
+	exchange->making_bell = false;
+	if (!opening->bell)
+		return;
+	exchange->bell_fd = opening->bell_fd;
+	exchange->bell = opening->bell;
+	bell_set(exchange, true);
 }
 
 static void lanes_opened(uv_work_t *work, int status)
@@ -104,6 +136,8 @@ static void lanes_opened(uv_work_t *work, int status)
 
 	(void)status; /* nothing is ever cancelled */
 	client->opening_lanes = false;
+	if (opening->makes_bell)
+		take_bell(server->exchange, opening);
 	if (!opening->error && !server->stopping) {
 		client->lanes = opening->made;
 		list_append(&server->exchange->clients, &client->in_lanes);
@@ -129,6 +163,8 @@ int lanes_open(struct request *request, const struct wire_lanes_open *wanted)
 	if (!wanted->lanes || wanted->lanes > LANES_A_SESSION)
 		return fault_set(request, FAULT_INVALID, "lanes", "lanes: 1 to %d",
 				 LANES_A_SESSION);
+	if (server->exchange->making_bell)
+		return REQUEST_BUSY;
 	if (!quota_may(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1, &why))
 		return allowance_fault(request, &why);
 	opening = calloc(1, sizeof(*opening));
@@ -149,6 +185,8 @@ int lanes_open(struct request *request, const struct wire_lanes_open *wanted)
 		return -ENOMEM;
 	}
 	client->opening_lanes = true;
+	opening->bell_fd = server->exchange->bell_fd;
+	opening->makes_bell = server->exchange->making_bell = opening->bell_fd < 0;
 	quota_take(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	r = uv_queue_work(&server->loop, &opening->work, open_lanes, lanes_opened);
 	assert(!r); /* it fails for want of a function only */
@@ -571,23 +609,14 @@ int exchange_new(struct exchange **ret, struct server *server)
 {
 	struct exchange *exchange = calloc(1, sizeof(*exchange));
 	struct sys *sys = server->sys;
-	void *memory;
-	int r;
 
 	if (!exchange)
 		return -ENOMEM;
-	r = sys->table->file_create(sys, "varbos-bell", sizeof(*exchange->bell), SYS_READ,
-				    &exchange->bell_fd, &memory);
-	if (r) {
-		free(exchange);
-		return r;
-	}
 	exchange->server = server;
-	exchange->bell = memory;
+	exchange->bell_fd = -1;
 	exchange->barrier = !sys->table->barrier(sys);
 	list_init(&exchange->clients);
 	uv_idle_init(&server->loop, &exchange->poll);
-	bell_set(exchange, true);
 	*ret = exchange;
 	return 0;
 }
@@ -596,7 +625,9 @@ void exchange_free(struct exchange *exchange, struct server *server)
 {
 	if (!exchange)
 		return;
-	server->sys->table->file_unmap(server->sys, exchange->bell, sizeof(*exchange->bell));
-	close(exchange->bell_fd);
+	if (exchange->bell)
+		server->sys->table->file_unmap(server->sys, exchange->bell,
+					       sizeof(*exchange->bell));
+	closep(&exchange->bell_fd);
 	free(exchange);
 }
