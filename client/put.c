@@ -204,7 +204,9 @@ static int put_all(struct put *put, const void *key, const void *data, bool wait
 		return r;
 	object = put->cache->base + place.offset;
 	memcpy(object + sizeof(struct object_header), key, put->sizes.key);
-	copy_bytes(object + object_value_at(place.offset, put->sizes), data, put->sizes.value);
+	if (data)
+		copy_bytes(object + object_value_at(place.offset, put->sizes), data,
+			   put->sizes.value);
 	put_header(put, place.offset);
 	r = ask(put->cache, put->own, &put->record, put->writer, wait);
 	/* Refused for what the cache has: its bytes are free. Else the daemon may have taken it. */

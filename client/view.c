@@ -503,7 +503,8 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 		r = check_keys(keys, n, views);
 	if (r)
 		return r;
-	memset(views, 0, n * sizeof(*views));
+	if (n)
+		memset(views, 0, n * sizeof(*views));
 	if (n > MANY || hazards(own, n, words) < n)
 		return error_pins();
 	r = get_few(cache, own, keys, n, words, views, &found);
@@ -540,7 +541,8 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 		       &found);
 	if (r)
 		return answer(r, "varbos_cache_copy_out");
-	copy_bytes(to, found.data, u64_min(room, found.sizes.value));
+	if (room)
+		copy_bytes(to, found.data, u64_min(room, found.sizes.value));
 	index_release(hazard);
 	if (ret_size)
 		*ret_size = found.sizes.value;

@@ -330,6 +330,7 @@ START_TEST(many_are_looked_up_at_once)
 		varbos_view_release(&views[i]);
 	}
 	must(varbos_cache_get_many(cache, NULL, 0, NULL, NULL));
+	must(varbos_cache_put(cache, "nothing", 7, NULL, 0, NULL));
 	refused(varbos_cache_get_many(cache, NULL, 1, views, NULL), VARBOS_E_INVALID, "keys");
 	refused(varbos_cache_get_many(cache, keys, 1, NULL, NULL), VARBOS_E_INVALID, "views");
 	keys[1].size = 0;
