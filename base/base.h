@@ -84,7 +84,20 @@ static inline bool u64_align_up(uint64_t value, uint64_t power, uint64_t *ret)
  */
 #ifdef VARBOS_MUTANTS
 bool mutant_is(const char *name);
-#define mutant(name) mutant_is(#name)
+/* Asked once at each place: what is measured in nanoseconds stays so. */
+#define mutant(name)                                                                    \
+	(__extension__({                                                                \
+		static signed char mutant_known_;                                       \
+		signed char known_ = __atomic_load_n(&mutant_known_, __ATOMIC_RELAXED); \
+		if (!known_) {                                                          \
+			known_ = mutant_is(#name) ? 1 : -1;                             \
+			__atomic_store_n(&mutant_known_, known_, __ATOMIC_RELAXED);     \
+		}                                                                       \
+		known_ > 0;                                                             \
+	}))
+/* Between two steps of a defect: long, now and then, as it may be anywhere. */
+void mutant_moment(void);
 #else
 #define mutant(name) false
+#define mutant_moment() ((void)0)
 #endif

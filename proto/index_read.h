@@ -265,18 +265,23 @@ static inline enum index_answer index_walk_next(struct index_walk *walk, bool fe
 			if (!entry || (uint16_t)entry != walk->mix.tag)
 				continue;
 			walk->offset = index_entry_unpack(entry).offset;
-			if (!mutant(index_pin_late))
+			if (mutant(index_entry_believed))
+				mutant_moment();
+			if (!mutant(index_pin_late) && !mutant(index_pin_lags) &&
+			    !mutant(index_pin_never))
 				index_pin(walk->hazard, walk->space | walk->offset);
 			if (fence && !mutant(index_fence_never))
 				index_fence();
 			else
 				atomic_signal_fence(memory_order_seq_cst);
 			again = index_load(walk->word);
-			if (mutant(index_pin_late))
+			if (mutant(index_pin_lags))
+				mutant_moment();
+			if (mutant(index_pin_late) || mutant(index_pin_lags))
 				index_pin(walk->hazard, walk->space | walk->offset);
 			walk->entry = again;
 			if (likely(!((entry ^ again) & ~INDEX_HINT_MASK)) ||
-			    mutant(index_pin_believed))
+			    mutant(index_pin_believed) || mutant(index_entry_believed))
 				return INDEX_OFFERED;
 			index_walk_anew(walk);
 		}
