@@ -300,15 +300,17 @@ static int enter(struct varbos_cache *cache, struct own_lane **ret)
 
 /* ---- a view ---- */
 
+/* noted: it is an access, or a miss. */
 static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const void *key,
-					      size_t key_size, struct varbos_view *ret)
+					      size_t key_size, bool noted, const char *function,
+					      struct varbos_view *ret)
 {
 	_cleanup_(lane_leavep) struct own_lane *own = NULL;
 	_Atomic uint64_t *hazard;
 	struct found found;
 	int r;
 
-	error_enter("varbos_cache_get");
+	error_enter(function);
 	if (cache && !ret)
 		return error_null("ret");
 	r = enter(cache, &own);
@@ -319,11 +321,11 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 	hazard = lane_hazard(own->lane);
 	if (!hazard)
 		return error_pins();
-	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, true,
+	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, noted,
 		       &found);
 	if (!r)
 		fill(ret, cache, &found, hazard);
-	return answer(r, "varbos_cache_get");
+	return answer(r, function);
 }
 
 /* Flattened, so that all of a walk lives in registers. */
@@ -362,7 +364,14 @@ _public_ __attribute__((flatten)) int varbos_cache_get(struct varbos_cache *cach
 			index_release(hazard);
 		}
 	}
-	return get_slow(cache, key, key_size, ret);
+	return get_slow(cache, key, key_size, true, "varbos_cache_get", ret);
+}
+
+_public_ int varbos_cache_peek(struct varbos_cache *cache, const void *key, size_t key_size,
+			       struct varbos_view *ret)
+{
+	return get_slow(cache, key, key_size, mutant(client_peek_noted), "varbos_cache_peek",
+			ret);
 }
 
 /* It is held, and this process's. */

@@ -81,6 +81,10 @@ struct varbos_view {
 int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_size,
 		     struct varbos_view *ret);
 
+/* The same, but it is no access, and counts neither as a hit nor as a miss: for who looks on. */
+int varbos_cache_peek(struct varbos_cache *cache, const void *key, size_t key_size,
+		      struct varbos_view *ret);
+
 /* By any thread of the process. One that was released, or is zeroed, and NULL are fine. */
 void varbos_view_release(struct varbos_view *view);
 

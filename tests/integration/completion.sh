@@ -117,6 +117,8 @@ exactly "" "$ctl" caches create images ""
 exactly "images index" "$ctl" caches remove ""
 exactly "thumbs" "$ctl" caches remove images ""
 exactly "terms" "$ctl" caches set index t
+exactly "terms" "$ctl" get index ""
+exactly "" "$ctl" del index terms ""
 
 # compopt may say that no completion is under way, for none is; nothing else may be said.
 sed '/compopt/d' "$folder/errors" >"$folder/said"

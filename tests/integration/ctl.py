@@ -228,6 +228,8 @@ class WithoutDaemon(unittest.TestCase):
                      ["budget", "get"], ["budget", "get", "x"], ["caches"], ["caches", "x"],
                      ["caches", "create", "x", "y"], ["caches", "remove", "x", "y"],
                      ["caches", "set", "x", "y", "--ttl", "1"],
+                     ["get", "x", "y", "k"], ["put", "x", "y", "k", "/dev/null"],
+                     ["del", "x", "y", "k"], ["evict", "x", "y", "1"],
                      ["budget", "set", "x", "--limit", "1M"],
                      ["who", "0x100000000000"], ["who", "0x100000000000", "x"]):
             self.refused(4, *verb, say=[self.folder.socket])
@@ -597,6 +599,89 @@ class WithDaemon(unittest.TestCase):
         self.assertTrue(row["removed"])
         client.ask("bye")
         wait_for(lambda: not self.json("caches", "cached")["caches"], "the cache to go")
+
+    def raw(self, *args, value=b""):
+        done = subprocess.run([CTL, *args, "--socket", self.path], input=value,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE_S,
+                              check=False)
+        return done.returncode, done.stdout, done.stderr.decode("ascii")
+
+    def test_a_value_is_put_shown_and_deleted_byte_for_byte(self):
+        self.space("valued", "--limit", "8M")
+        self.ok("caches", "create", "valued", "c", "--capacity", "1M")
+        value = bytes(range(256)) * 500
+        self.assertEqual(self.raw("put", "valued", "c", "key", value=value), (0, b"", ""))
+        self.assertEqual(self.raw("get", "valued", "c", "key"), (0, value, ""))
+        self.assertEqual(self.raw("get", "valued", "c", "0x6B6579"), (0, value, ""))
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(value[1:])
+            file.flush()
+            self.ok("put", "valued", "c", "0x00ff", file.name, "--ttl", "5m")
+        self.assertEqual(self.raw("get", "valued", "c", "0x00ff"), (0, value[1:], ""))
+        known = self.json("get", "valued", "c", "0x00ff")
+        self.assertEqual(list(known), ["size", "generation", "flags", "age_ms", "expires_in_ms"])
+        self.assertEqual((known["size"], known["flags"]), (len(value) - 1, 0))
+        self.assertTrue(0 < known["expires_in_ms"] <= 300000)
+        self.assertNotIn("expires_in_ms", self.json("get", "valued", "c", "key"))
+        self.assertEqual(self.raw("put", "valued", "c", "key", "-"), (0, b"", ""))
+        self.assertEqual(self.raw("get", "valued", "c", "key"), (0, b"", ""))
+        self.assertEqual(self.ok("del", "valued", "c", "key"), "")
+        for verb in "get", "del":
+            code, out, err = ctl(verb, "valued", "c", "key", path=self.path)
+            self.assertEqual((code, out), (3, ""))
+            self.assertIn("nothing of that key", err)
+
+    def test_showing_a_value_does_not_keep_it_and_counts_as_nothing(self):
+        self.space("valued", "--limit", "8M")
+        self.ok("caches", "create", "valued", "c", "--capacity", "4K", "--policy", "lru")
+        for key in "a", "b", "c":
+            self.assertEqual(self.raw("put", "valued", "c", key, value=b"x" * 1000)[0], 0)
+        for _ in range(2):
+            self.assertEqual(self.raw("get", "valued", "c", "a")[0], 0)
+        self.assertEqual(self.raw("put", "valued", "c", "d", value=b"x" * 1000)[0], 0)
+        self.assertEqual(self.raw("get", "valued", "c", "a")[0], 3)
+        self.assertEqual(self.raw("get", "valued", "c", "b")[0], 0)
+        (row,) = self.json("caches", "valued")["caches"]
+        self.assertEqual((row["values"], row["evicted"], row["hits"], row["misses"]), (3, 1, 0, 0))
+
+    def test_values_are_evicted_by_request(self):
+        self.space("valued", "--limit", "8M")
+        self.ok("caches", "create", "valued", "c", "--capacity", "1M", "--policy", "fifo")
+        for key in "a", "b", "c":
+            self.assertEqual(self.raw("put", "valued", "c", key, value=b"x" * 1000)[0], 0)
+        gone = self.json("evict", "valued", "c", "1K")["bytes"]
+        self.assertTrue(1024 <= gone < 2048)
+        self.assertEqual([self.raw("get", "valued", "c", key)[0] for key in ("a", "b", "c")],
+                         [3, 0, 0])
+        self.assertIn("2080", self.ok("evict", "valued", "c", "1G"))
+        (row,) = self.json("caches", "valued")["caches"]
+        self.assertEqual((row["values"], row["dropped"]), (0, 3))
+
+    def test_what_is_refused_of_values_has_its_exit_status(self):
+        def refused(status, *args, value=b""):
+            code, out, err = self.raw(*args, value=value)
+            self.assertEqual((code, out), (status, b""), err)
+            self.assertTrue(err.startswith("varbosctl: "), err)
+            return err
+        self.space("valued", "--limit", "2M")
+        self.ok("caches", "create", "valued", "c", "--capacity", "64K")
+        for verb in "get", "put", "del":
+            refused(3, verb, "nowhere", "c", "k")
+            refused(3, verb, "valued", "nowhere", "k")
+            refused(2, verb, "valued", "c", "")
+            refused(2, verb, "valued", "c", "x" * 4097)
+            self.assertIn("two digits", refused(2, verb, "valued", "c", "0x1"))
+            self.assertIn("0 to 9", refused(2, verb, "valued", "c", "0x1g"))
+            self.assertIn("1 to 4096 bytes", refused(2, verb, "valued", "c", "0x"))
+        refused(3, "evict", "nowhere", "c", "1")
+        refused(3, "evict", "valued", "nowhere", "1")
+        refused(2, "evict", "valued", "c", "0")
+        refused(2, "evict", "valued", "c", "1x")
+        self.assertIn("No such file", refused(1, "put", "valued", "c", "k", "/nowhere/file"))
+        self.assertIn("TOO_LARGE", refused(6, "put", "valued", "c", "k", value=b"x" * (1 << 17)))
+        self.assertIn("larger than the space",
+                      refused(6, "put", "valued", "c", "k", "/dev/zero"))
+        self.assertEqual(self.raw("get", "valued", "c", "k")[0], 3)
 
     def test_more_spaces_than_a_page_holds_are_all_listed(self):
         client = self.client()

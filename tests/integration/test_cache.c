@@ -443,6 +443,33 @@ END_TEST
 
 /* ---- in place ---- */
 
+START_TEST(peeking_is_no_access)
+{
+	const struct varbos_cache_options options = {.capacity = 64 * KIB, .policy = "lru"};
+	struct varbos_cache *small;
+	struct varbos_view view;
+	char value[KIB] = {0}, name[16];
+
+	must(varbos_cache_open(&small, space, "small", &options));
+	must(put(small, "got", "1"));
+	must(put(small, "peeked", "1"));
+	for (int i = 0; i < 100; i++) {
+		int r = varbos_cache_peek(small, "peeked", 6, &view);
+
+		if (!r)
+			ck_assert(shows(&view, "1"));
+		varbos_view_release(&view);
+		ck_assert(is(small, "got", "1"));
+		snprintf(name, sizeof(name), "%d", i);
+		must(varbos_cache_put(small, name, strlen(name), value, sizeof(value), NULL));
+	}
+	refused(varbos_cache_peek(small, "peeked", 6, &view), VARBOS_E_NOT_FOUND, NULL);
+	ck_assert(is(small, "got", "1"));
+	refused(varbos_cache_peek(small, "got", 0, &view), VARBOS_E_INVALID, "key_size");
+	varbos_cache_close(small);
+}
+END_TEST
+
 START_TEST(a_value_is_built_in_place_and_seen_once_it_is_committed)
 {
 	struct varbos_reservation reservation;
@@ -897,6 +924,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, what_is_put_without_waiting_is_seen_after_a_flush);
 	tcase_add_test(tcase, clearing_takes_all_away);
 	tcase_add_test(tcase, at_capacity_others_go_and_what_is_there_is_right);
+	tcase_add_test(tcase, peeking_is_no_access);
 	tcase_add_test(tcase, a_value_is_built_in_place_and_seen_once_it_is_committed);
 	tcase_add_test(tcase, reservations_stand_beside_each_other_and_puts_go_on_between);
 	tcase_add_test(tcase, a_member_that_may_only_read_gets_what_another_puts);
