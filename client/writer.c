@@ -10,7 +10,8 @@
 enum {
 	SEGMENT_FIRST = 64 << 10,
 	SEGMENT_MOST = 2 << 20,
-	AHEAD_SHARE = 4, /* the next segment is asked for when so much of one is left */
+	SMALL_LEASES = 16, /* before larger ones are asked for again, after there were none */
+	AHEAD_SHARE = 4,   /* the next segment is asked for when so much of one is left */
 };
 
 /* ---- writers ---- */
@@ -154,21 +155,34 @@ static uint64_t first_in(const struct cache_memory *memory)
 	return memory->offset ? memory->offset : 1 << OBJECT_SHIFT;
 }
 
-static int lease(struct writer *writer, struct writer_segment *segment)
+/* Room for `least` bytes, and more; a smaller one where there is none of the usual size. */
+static int lease(struct writer *writer, struct writer_segment *segment, uint64_t least)
 {
 	struct call *ahead = TAKE_PTR(writer->ahead);
+	uint64_t size;
 	int r;
 
+	while (writer->next_size < least)
+		writer->next_size *= 2;
+	size = ahead ? writer->ahead_size : writer->next_size;
 	if (ahead)
-		r = cache_ask_collect(writer->cache, ahead, writer->ahead_size,
-				      &segment->memory);
+		r = cache_ask_collect(writer->cache, ahead, size, &segment->memory);
 	else
-		r = cache_ask_segment(writer->cache, writer->next_size, false,
-				      &segment->memory);
+		r = cache_ask_segment(writer->cache, size, false, &segment->memory);
+	/* What others hold may lie between all that is free. */
+	while (r == VARBOS_E_MEMORY && size / 2 >= u64_max(least, SEGMENT_FIRST)) {
+		size /= 2;
+		writer->next_size = size;
+		writer->small = SMALL_LEASES;
+		r = cache_ask_segment(writer->cache, size, false, &segment->memory);
+	}
 	if (r)
 		return r;
 	segment->at = first_in(&segment->memory);
-	writer->next_size = u64_min(writer->next_size * 2, SEGMENT_MOST);
+	if (writer->small)
+		writer->small--;
+	else
+		writer->next_size = u64_min(writer->next_size * 2, SEGMENT_MOST);
 	return 0;
 }
 
@@ -223,17 +237,13 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 		segment->memory.size = 0;
 		if (former.size)
 			seal_surely(own, writer, &former);
-		while (writer->next_size < size_most(sizes))
-			writer->next_size *= 2;
-		r = lease(writer, segment);
+		r = lease(writer, segment, size_most(sizes));
 		/* What was asked ahead is too small for it. */
 		if (!r && end_in(segment, sizes) == UINT64_MAX) {
 			former = segment->memory;
 			segment->memory.size = 0;
 			seal_surely(own, writer, &former);
-			while (writer->next_size < size_most(sizes))
-				writer->next_size *= 2;
-			r = lease(writer, segment);
+			r = lease(writer, segment, size_most(sizes));
 		}
 		if (r)
 			return r;

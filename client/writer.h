@@ -37,6 +37,7 @@ struct writer {
 	uint32_t handle, space_handle;
 	struct writer_segment segments[WRITER_SEGMENTS];
 	uint64_t next_size;
+	uint32_t small;     /* so many times no larger one is asked for */
 	struct call *ahead; /* or NULL */
 	uint64_t ahead_size;
 	uint64_t last; /* position after its last record */

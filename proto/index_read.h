@@ -189,6 +189,32 @@ static inline uint32_t index_walk_slot(const struct index_walk *walk)
 }
 
 /*
+ * Pin what an entry led to, and look what is there now. fence: the barrier is a full one; else one
+ * for the compiler, where the daemon's scans are preceded by an expedited membarrier that this
+ * process is registered for.
+ */
+static inline uint64_t index_pin_entry(_Atomic uint64_t *hazard, uint64_t value,
+				       const _Atomic uint64_t *word, uint64_t entry, bool fence)
+{
+	uint64_t again;
+
+	if (mutant(index_entry_believed))
+		mutant_moment();
+	if (!mutant(index_pin_late) && !mutant(index_pin_lags) && !mutant(index_pin_never))
+		index_pin(hazard, value);
+	if (fence && !mutant(index_fence_never))
+		index_fence();
+	else
+		atomic_signal_fence(memory_order_seq_cst);
+	again = index_load(word);
+	if (mutant(index_pin_lags))
+		mutant_moment();
+	if (mutant(index_pin_late) || mutant(index_pin_lags))
+		index_pin(hazard, value);
+	return mutant(index_entry_believed) ? entry : again;
+}
+
+/*
  * The quick way to most of what is there, before a walk: the first of its bucket's own entries that
  * may be it, pinned. Who finds an entry unchanged behind his pin needs to know nothing of the rest:
  * it is gone from here before its object is. False: walk; the hazard word may say anything.
@@ -213,15 +239,8 @@ static inline bool index_peek(const struct index_view *view, struct index_mix mi
 	ret->word = index_slot_entry(bucket, slots);
 	entry = index_load(ret->word);
 	ret->offset = index_entry_unpack(entry).offset;
-	if (!mutant(index_pin_late))
-		index_pin(hazard, space << 44 | ret->offset);
-	if (fence && !mutant(index_fence_never))
-		index_fence();
-	else
-		atomic_signal_fence(memory_order_seq_cst);
-	ret->entry = index_load(ret->word);
-	if (mutant(index_pin_late))
-		index_pin(hazard, space << 44 | ret->offset);
+	ret->entry =
+		index_pin_entry(hazard, space << 44 | ret->offset, ret->word, entry, fence);
 	return likely(entry && (uint16_t)entry == mix.tag &&
 		      !((entry ^ ret->entry) & ~INDEX_HINT_MASK));
 }
@@ -249,10 +268,6 @@ static inline bool index_walk_whole(const struct index_walk *walk)
 	       index_load(&walk->view->buckets[walk->mix.bucket].control) == walk->control;
 }
 
-/*
- * fence: the barrier is a full one; else one for the compiler, where the daemon's scans are
- * preceded by an expedited membarrier that this process is registered for.
- */
 static inline enum index_answer index_walk_next(struct index_walk *walk, bool fence)
 {
 	uint64_t entry, again;
@@ -265,23 +280,11 @@ static inline enum index_answer index_walk_next(struct index_walk *walk, bool fe
 			if (!entry || (uint16_t)entry != walk->mix.tag)
 				continue;
 			walk->offset = index_entry_unpack(entry).offset;
-			if (mutant(index_entry_believed))
-				mutant_moment();
-			if (!mutant(index_pin_late) && !mutant(index_pin_lags) &&
-			    !mutant(index_pin_never))
-				index_pin(walk->hazard, walk->space | walk->offset);
-			if (fence && !mutant(index_fence_never))
-				index_fence();
-			else
-				atomic_signal_fence(memory_order_seq_cst);
-			again = index_load(walk->word);
-			if (mutant(index_pin_lags))
-				mutant_moment();
-			if (mutant(index_pin_late) || mutant(index_pin_lags))
-				index_pin(walk->hazard, walk->space | walk->offset);
+			again = index_pin_entry(walk->hazard, walk->space | walk->offset,
+						walk->word, entry, fence);
 			walk->entry = again;
 			if (likely(!((entry ^ again) & ~INDEX_HINT_MASK)) ||
-			    mutant(index_pin_believed) || mutant(index_entry_believed))
+			    mutant(index_pin_believed))
 				return INDEX_OFFERED;
 			index_walk_anew(walk);
 		}

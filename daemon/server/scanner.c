@@ -95,7 +95,7 @@ static void scan_run(uv_work_t *work)
 	struct sys *sys = scan->server->sys;
 
 	atomic_thread_fence(memory_order_seq_cst);
-	if (lanes_barrier(scan->server))
+	if (lanes_barrier(scan->server) && !mutant(scan_unbarriered))
 		scan->error = sys->table->barrier(sys);
 	for (uint32_t i = 0; i < scan->n_lanes && !scan->error; i++)
 		for (uint32_t j = 0; j < scan->lanes[i].n && !scan->error; j++)
