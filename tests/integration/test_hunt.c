@@ -33,6 +33,7 @@
 #include <varbos/cache.h>
 
 #include "base/base.h"
+#include "proto/layout.h"
 #include "tests/fuzz/sample.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/hoarder.h"
@@ -43,8 +44,9 @@
 
 enum {
 	KEYS = 700,
-	HOT = 24, /* of them, that half of all reads and writes are about */
-	HELD = 6, /* views that a thread keeps for a while */
+	HOT = 24,     /* of them, that half of all reads and writes are about */
+	WIDE = 30000, /* of small values, so that the index grows */
+	HELD = 6,     /* views that a thread keeps for a while */
 	MANY = 4,
 	THREADS_MAX = 4,
 	POISON = 0xdb,
@@ -121,7 +123,14 @@ static struct key key_of(uint64_t number)
 
 static uint64_t some_key(uint64_t *state)
 {
-	return random_to(state, 2) ? random_to(state, HOT) : random_to(state, KEYS);
+	switch (random_to(state, 8)) {
+	case 0 ... 3:
+		return random_to(state, HOT);
+	case 4:
+		return KEYS + random_to(state, WIDE);
+	default:
+		return random_to(state, KEYS);
+	}
 }
 
 struct head {
@@ -335,8 +344,10 @@ static void *read_on(void *argument)
 
 /* ---- writers ---- */
 
-static size_t some_size(uint64_t *state)
+static size_t some_size(uint64_t *state, uint64_t key)
 {
+	if (key >= KEYS)
+		return sizeof(struct head) + random_to(state, 100);
 	switch (random_to(state, 64)) {
 	case 0:
 		return 257 * KIB + random_to(state, 300 * KIB); /* memory of its own */
@@ -353,7 +364,7 @@ static void put_one(struct varbos_cache *cache, uint64_t *state, char *room)
 {
 	uint64_t number = some_key(state);
 	struct key key = key_of(number);
-	size_t size = some_size(state);
+	size_t size = some_size(state, number);
 	struct varbos_put_options options = {
 		.ttl_ms = random_to(state, 16) ? 0 : 1 + random_to(state, 60),
 	};
@@ -377,7 +388,7 @@ static void build_one(struct varbos_cache *cache, uint64_t *state)
 	uint64_t number = some_key(state);
 	struct key key = key_of(number);
 	bool poisons = random_to(state, 2);
-	size_t size = some_size(state);
+	size_t size = some_size(state, number);
 	struct varbos_reservation place;
 
 	if (poisons && random_to(state, 2))
@@ -500,7 +511,7 @@ static pid_t child_start(const struct role *role)
 }
 
 static struct {
-	uint64_t killed, stopped, started;
+	uint64_t killed, stopped, started, switched;
 } counts;
 
 /* By itself it ends only if it was refused, or complains. */
@@ -547,7 +558,21 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void hunt(uint64_t seconds)
+static void switch_policy(struct hoarder *hoarder)
+{
+	static const char *const policies[] = {"fifo", "clock",    "lru",  "lfu",   "sieve",
+					       "2q",   "wtinylfu", "gdsf", "s3fifo"};
+	const char *policy = policies[sample_random(&seed) % ARRAY_SIZE(policies)];
+
+	ck_assert(peer_call(&hoarder->peer, WIRE_CACHE_CHANGE,
+			    &(struct wire_cache_change){.space = hoarder->space,
+							.name = wire_str("prey"),
+							.set = CACHE_SET_POLICY,
+							.policy = wire_str(policy)}));
+	counts.switched++;
+}
+
+static void hunt(uint64_t seconds, struct hoarder *hoarder)
 {
 	uint64_t end_ms = now_ms() + seconds * 1000;
 	pid_t pids[ARRAY_SIZE(roles)] = {};
@@ -562,6 +587,8 @@ static void hunt(uint64_t seconds)
 			counts.started++;
 		}
 		usleep(CALM_US);
+		if (sample_random(&seed) % 64 == 0)
+			switch_policy(hoarder);
 		mischief(&pids[sample_random(&seed) % ARRAY_SIZE(pids)]);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(pids); i++)
@@ -595,9 +622,9 @@ START_TEST(whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned)
 
 	test_daemon_start(&daemon_, "64M", NULL);
 	found();
-	hunt(seconds);
-	ck_assert_msg(!board->failed, "%s", board->text);
 	hoarder_open(&hoarder, daemon_.socket, "hunt", "prey", CAPACITY);
+	hunt(seconds, &hoarder);
+	ck_assert_msg(!board->failed, "%s", board->text);
 	row = hoarder_row(&hoarder);
 	hoarder_close(&hoarder);
 	printf("%" PRIu64 " values read, %" PRIu64 " copied, %" PRIu64 " misses; %" PRIu64
@@ -608,8 +635,10 @@ START_TEST(whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned)
 	       " expired, %" PRIu64 " cleared, %" PRIu64 " dropped; %" PRIu64 " KiB moved\n",
 	       board->puts, board->refused, board->poisoned >> 20, row.replaced, row.evicted,
 	       row.deleted, row.expired, row.cleared, row.dropped, row.moved >> 10);
-	printf("%" PRIu64 " processes, %" PRIu64 " killed, %" PRIu64 " stopped\n",
-	       counts.started, counts.killed, counts.stopped);
+	printf("%" PRIu64 " processes, %" PRIu64 " killed, %" PRIu64 " stopped; %" PRIu64
+	       " policies; %" PRIu64 " KiB about objects\n",
+	       counts.started, counts.killed, counts.stopped, counts.switched,
+	       row.metadata >> 10);
 	fflush(stdout);
 	ck_assert_uint_gt(board->hits, 1000);
 	ck_assert_uint_gt(board->poisoned, MIB);
