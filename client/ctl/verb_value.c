@@ -1,5 +1,5 @@
 /*
- * get, put, del, evict - the values of a cache.
+ * get, put, del, evict, caches show - the values of a cache.
  *
  * A key is its characters or, behind 0x, its bytes in hex. Values are raw bytes. Looking at one is
  * no access: it stays as near to going as it was.
@@ -269,23 +269,25 @@ struct evict_line {
 	uint64_t bytes;
 };
 
-static enum answer cache_open(struct call *call, struct link **ret,
-			      struct wire_cache_evict *evict)
+/* A session that has the cache open. */
+static enum answer cache_open(struct call *call, const char *what, bool read_only,
+			      struct link **ret, struct wire_cache_handle *ret_cache)
 {
-	const struct wire_space_open open = {.name = wire_str(call->words[0])};
+	const struct wire_space_open open = {.name = wire_str(call->words[0]),
+					     .read_only = read_only};
 	struct wire_cache_open cache = {.name = wire_str(call->words[1]), .existing = true};
 	const void *result;
 	enum answer answer;
 
 	answer = link_new(ret, call->socket, call->timeout_ms);
 	if (!answer)
-		answer = link_ask(*ret, "evict", WIRE_SPACE_OPEN, &open, &result);
+		answer = link_ask(*ret, what, WIRE_SPACE_OPEN, &open, &result);
 	if (answer)
 		return answer;
-	cache.space = evict->space = ((const struct wire_space_opened *)result)->space;
-	answer = link_ask(*ret, "evict", WIRE_CACHE_OPEN, &cache, &result);
+	cache.space = ret_cache->space = ((const struct wire_space_opened *)result)->space;
+	answer = link_ask(*ret, what, WIRE_CACHE_OPEN, &cache, &result);
 	if (!answer)
-		evict->cache = ((const struct wire_cache_opened *)result)->cache;
+		ret_cache->cache = ((const struct wire_cache_opened *)result)->cache;
 	return answer;
 }
 
@@ -296,6 +298,7 @@ enum answer verb_evict(struct call *call)
 	};
 	_cleanup_(link_freep) struct link *link = NULL;
 	const struct wire_cache_evicted *evicted;
+	struct wire_cache_handle cache = {};
 	struct wire_cache_evict evict = {};
 	struct evict_line line = {};
 	const void *result;
@@ -305,7 +308,9 @@ enum answer verb_evict(struct call *call)
 	if (!size_parse(call->words[2], &evict.bytes) || !evict.bytes)
 		return answer_say(ANSWER_USAGE, "evict: \"%.60s\" is not a size (512M, 2G)",
 				  call->words[2]);
-	answer = cache_open(call, &link, &evict);
+	answer = cache_open(call, "evict", false, &link, &cache);
+	evict.space = cache.space;
+	evict.cache = cache.cache;
 	do {
 		if (!answer)
 			answer = link_ask(link, "evict", WIRE_CACHE_EVICT, &evict, &result);
@@ -317,5 +322,81 @@ enum answer verb_evict(struct call *call)
 		more = evicted->more && evict.bytes;
 	} while (more);
 	table_record(&call->page, NULL, columns, ARRAY_SIZE(columns), &line);
+	return ANSWER_OK;
+}
+
+/* ---- caches show ---- */
+
+struct hot_line {
+	char key[128];
+	uint64_t size, hash, count, over;
+};
+
+struct pin_line {
+	char name[64];
+	uint64_t session, pid, uid, bytes, ms;
+};
+
+static void hot_fill(struct hot_line *line, const struct wire_cache_hot_row *row)
+{
+	*line = (struct hot_line){
+		.size = row->size, .hash = row->hash, .count = row->count, .over = row->over};
+	wire_str_copy(line->key, sizeof(line->key), row->key);
+}
+
+static void pin_fill(struct pin_line *line, const struct wire_cache_pin_row *row)
+{
+	*line = (struct pin_line){
+		.session = row->session,
+		.pid = row->pid,
+		.uid = row->uid,
+		.bytes = row->bytes,
+		.ms = row->ms,
+	};
+	wire_str_copy(line->name, sizeof(line->name), row->name);
+}
+
+enum answer verb_caches_show(struct call *call)
+{
+	static const struct table_column hot_columns[] = {
+#define HOT(field, title, show) TABLE_COLUMN(struct hot_line, field, title, #field, show)
+		HOT(key, "HOTTEST KEYS", SHOW_TEXT), HOT(count, "ACCESSES", SHOW_COUNT),
+		HOT(over, NULL, SHOW_COUNT),         HOT(size, NULL, SHOW_COUNT),
+		HOT(hash, NULL, SHOW_COUNT),
+#undef HOT
+	};
+	static const struct table_column pin_columns[] = {
+#define PIN(field, title, show) TABLE_COLUMN(struct pin_line, field, title, #field, show)
+		PIN(session, "SESSION", SHOW_COUNT), PIN(pid, "PID", SHOW_COUNT),
+		PIN(name, "NAME", SHOW_TEXT),        PIN(uid, "USER", SHOW_USER),
+		PIN(bytes, "PINS", SHOW_BYTES),      PIN(ms, "SINCE", SHOW_MS),
+#undef PIN
+	};
+	_cleanup_(link_freep) struct link *link = NULL;
+	_cleanup_(freep) struct hot_line *hot = NULL;
+	_cleanup_(freep) struct pin_line *pins = NULL;
+	const struct wire_cache_detail *detail;
+	struct wire_cache_handle cache = {};
+	const void *result;
+	enum answer answer;
+
+	answer = cache_open(call, "caches show", true, &link, &cache);
+	if (!answer)
+		answer = link_ask(link, "caches show", WIRE_CACHE_DETAIL, &cache, &result);
+	if (answer)
+		return answer;
+	detail = result;
+	hot = calloc((size_t)detail->hot.count + 1, sizeof(*hot));
+	pins = calloc((size_t)detail->pins.count + 1, sizeof(*pins));
+	if (!hot || !pins)
+		return answer_say(ANSWER_FAILED, "caches show: %s", strerror(ENOMEM));
+	for (uint32_t i = 0; i < detail->hot.count; i++)
+		hot_fill(&hot[i], (const struct wire_cache_hot_row *)detail->hot.rows + i);
+	for (uint32_t i = 0; i < detail->pins.count; i++)
+		pin_fill(&pins[i], (const struct wire_cache_pin_row *)detail->pins.rows + i);
+	table_rows(&call->page, "hot", hot_columns, ARRAY_SIZE(hot_columns), hot,
+		   detail->hot.count, sizeof(*hot));
+	table_rows(&call->page, "pins", pin_columns, ARRAY_SIZE(pin_columns), pins,
+		   detail->pins.count, sizeof(*pins));
 	return ANSWER_OK;
 }

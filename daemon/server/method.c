@@ -587,6 +587,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CACHE_TOUCH] = run_cache_touch,
 	[WIRE_CACHE_CLEAR] = run_cache_clear,
 	[WIRE_CACHE_EVICT] = run_cache_evict,
+	[WIRE_CACHE_DETAIL] = run_cache_detail,
 	[WIRE_LANES_OPEN] = run_lanes_open,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };

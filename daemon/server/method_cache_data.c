@@ -1,17 +1,25 @@
 #include "daemon/server/method_cache_data.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/base.h"
 #include "daemon/server/client.h"
 #include "daemon/server/errand.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/method_cache.h"
 #include "daemon/server/method_parts.h"
 #include "daemon/server/server.h"
+#include "daemon/sys/guard.h"
+#include "proto/object.h"
 
 enum {
 	STEPS_MAX = 4, /* of the cache's, before the loop turns to others */
+	HOT_SHOWN = 16,
+	KEY_SHOWN = 48, /* bytes of it */
 };
 
 /* The hoard of a cache that the session has open. */
@@ -179,6 +187,123 @@ int run_cache_evict(struct request *request, const union wire_body *params)
 	request->result.cache_evicted = (struct wire_cache_evicted){
 		.bytes = evict->bytes - left,
 		.more = r == CACHE_MORE,
+	};
+	return 0;
+}
+
+/* ---- what is known about it ---- */
+
+/* In memory of all members: whoever has spoiled it sees what he has made of it. */
+static uint32_t key_copy(const struct hoard *hoard, const struct cache_object *object,
+			 char ret[static KEY_SHOWN], uint32_t *ret_size)
+{
+	const struct server *server = hoard->server;
+	struct object_header header;
+	struct extent_place place;
+	const char *at;
+	uint64_t room;
+
+	*ret_size = 0;
+	if (!core_extent_at(server->core, hoard->space, object->offset, &place))
+		return 0;
+	at = server->files.windows[place.window].data + offset_position(object->offset);
+	if (guard_copy(&header, at, sizeof(header)))
+		return 0;
+	room = object->size - sizeof(header);
+	*ret_size = (uint32_t)u64_min(object_sizes_unpack(header.sizes).key, room);
+	if (!guard_copy(ret, at + sizeof(header), u64_min(*ret_size, KEY_SHOWN)))
+		return (uint32_t)u64_min(*ret_size, KEY_SHOWN);
+	*ret_size = 0;
+	return 0;
+}
+
+struct key_text {
+	char data[2 + 2 * KEY_SHOWN + 1];
+};
+
+static void key_format(struct key_text *ret, const char *key, uint32_t size)
+{
+	bool text = size < 2 || memcmp(key, "0x", 2) != 0;
+
+	for (uint32_t i = 0; i < size; i++)
+		text &= key[i] > ' ' && key[i] <= '~';
+	if (text) {
+		snprintf(ret->data, sizeof(ret->data), "%.*s", (int)size, key);
+		return;
+	}
+	memcpy(ret->data, "0x", 2);
+	for (uint32_t i = 0; i < size; i++)
+		snprintf(ret->data + 2 + (size_t)i * 2, 3, "%02x", (unsigned char)key[i]);
+}
+
+static void hot_row(struct wire_cache_hot_row *row, struct hoard *hoard,
+		    const struct hot_key *hot, struct key_text *text)
+{
+	struct cache_object object;
+	char key[KEY_SHOWN];
+	uint32_t shown, size;
+
+	*row = (struct wire_cache_hot_row){
+		.hash = hot->hash, .count = hot->count, .over = hot->over};
+	if (cache_find(hoard->cache, hot->hash, &object))
+		return;
+	shown = key_copy(hoard, &object, key, &size);
+	if (!shown)
+		return;
+	key_format(text, key, shown);
+	row->key = wire_str(text->data);
+	row->size = size;
+}
+
+static void pin_row(struct wire_cache_pin_row *row, const struct hoard *hoard,
+		    const struct cache_pinner *pinner, uint64_t now)
+{
+	const struct server *server = hoard->server;
+	const struct client *client = NULL;
+
+	*row = (struct wire_cache_pin_row){
+		.session = pinner->session,
+		.bytes = pinner->bytes,
+		.ms = now > pinner->since ? now - pinner->since : 0,
+	};
+	/* Since the scan it may have ended, and its number be another's. */
+	if (core_session_has(server->core, pinner->session, hoard->space))
+		client = server->clients[pinner->session];
+	if (!client)
+		return;
+	row->pid = client->pid;
+	row->uid = client->credentials.uid;
+	row->name = wire_str(client->name);
+}
+
+int run_cache_detail(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_handle *asked = &params->cache_handle;
+	static struct wire_cache_hot_row hot_rows[HOT_SHOWN];
+	static struct wire_cache_pin_row pin_rows[CACHE_PINNERS];
+	static struct key_text texts[HOT_SHOWN];
+	const struct server *server = request->server;
+	const struct cache_pinner *pinners;
+	struct hot_key hot[HOT_SHOWN];
+	struct hoard *hoard = NULL;
+	uint32_t n_hot, n_pins;
+	uint64_t now;
+	int r;
+
+	r = open_hoard(request, asked->space, asked->cache, &hoard);
+	if (r)
+		return r;
+	lanes_drain(request->server);
+	n_hot = cache_hottest(hoard->cache, hot, HOT_SHOWN);
+	for (uint32_t i = 0; i < n_hot; i++)
+		hot_row(&hot_rows[i], hoard, &hot[i], &texts[i]);
+	now = server->sys->table->machine_ns(server->sys) / 1000000;
+	n_pins = cache_pinners(hoard->cache, &pinners);
+	for (uint32_t i = 0; i < n_pins; i++)
+		pin_row(&pin_rows[i], hoard, &pinners[i], now);
+	request->result.cache_detail = (struct wire_cache_detail){
+		.hot = {hot_rows, n_hot},
+		.pins = {pin_rows, n_pins},
 	};
 	return 0;
 }

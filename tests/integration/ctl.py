@@ -374,6 +374,26 @@ class WithFakeDaemon(unittest.TestCase):
             self.assertEqual(got, int(status), name)
             self.assertIn("so it is (%s: some\\xe2\\x80\\xaelimit, requested " % name, err)
 
+    def test_hot_keys_and_who_pins_stand_in_lines(self):
+        said = {"space.open": {"space": 1, "limit": 1 << 20, "page": 4096},
+                "cache.open": {"cache": 2, "capacity": 1 << 20, "policy": "lru"},
+                "cache.detail": {
+                    "hot": [{"key": "k", "size": 1, "hash": 5, "count": 90, "over": 2},
+                            {"size": 0, "hash": 6, "count": 1}],
+                    "pins": [{"session": 3, "bytes": 65536, "ms": 1500, "pid": 77, "uid": 0,
+                              "name": "slow\u202e"}]}}
+        path = self.fake(lambda number, method: msgpack.packb([1, number, None, said[method]]))
+        code, out, err = ctl("caches", "show", "s", "c", path=path)
+        self.assertEqual((code, err), (0, ""))
+        lines = [line.split("\t") for line in out.splitlines() if line]
+        self.assertEqual(lines[:3], [["HOTTEST KEYS", "ACCESSES"], ["k", "90"], ["", "1"]])
+        self.assertEqual(lines[3:], [["SESSION", "PID", "NAME", "USER", "PINS", "SINCE"],
+                                     ["3", "77", "slow\\xe2\\x80\\xae", "root", "65536", "1500"]])
+        page = json.loads(ctl("caches", "show", "s", "c", "--json", path=path)[1])
+        self.assertEqual(page["hot"][0],
+                         {"key": "k", "count": 90, "over": 2, "size": 1, "hash": 5})
+        self.assertEqual(page["pins"][0]["ms"], 1500)
+
     def test_a_code_from_the_future_is_a_failure(self):
         path = self.fake(lambda number, _: fault(number, 999))
         code, _, err = ctl("status", path=path)
@@ -643,6 +663,14 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(self.raw("get", "valued", "c", "b")[0], 0)
         (row,) = self.json("caches", "valued")["caches"]
         self.assertEqual((row["values"], row["evicted"], row["hits"], row["misses"]), (3, 1, 0, 0))
+
+    def test_of_a_cache_hot_keys_and_who_pins_are_shown(self):
+        self.space("valued", "--limit", "8M")
+        self.ok("caches", "create", "valued", "c")
+        self.assertEqual(self.raw("put", "valued", "c", "k", value=b"x")[0], 0)
+        self.assertEqual(self.json("caches", "show", "valued", "c"), {"hot": [], "pins": []})
+        for args in ("nowhere", "c"), ("valued", "nowhere"):
+            self.assertEqual(ctl("caches", "show", *args, path=self.path)[:2], (3, ""))
 
     def test_values_are_evicted_by_request(self):
         self.space("valued", "--limit", "8M")

@@ -387,6 +387,63 @@ START_TEST(what_a_member_spoils_is_evicted_and_hurts_nobody)
 }
 END_TEST
 
+static const struct wire_cache_detail *detail(struct hoarder *by)
+{
+	const struct wire_cache_handle handle = {.space = by->space, .cache = by->cache};
+
+	ck_assert(peer_call(&by->peer, WIRE_CACHE_DETAIL, &handle));
+	return &by->peer.answer.body.cache_detail;
+}
+
+START_TEST(the_hottest_keys_are_told)
+{
+	const struct wire_cache_touch touch = {
+		.space = one.space, .cache = one.cache, .hash = key_hash("hot")};
+	const struct wire_cache_touch blank = {
+		.space = one.space, .cache = one.cache, .hash = key_hash("two words")};
+	const struct wire_cache_detail *found;
+	const struct wire_cache_hot_row *rows;
+
+	ck_assert_uint_eq(detail(&two)->hot.count, 0);
+	ck_assert(put(&one, "hot", "v") && put(&one, "two words", "v") &&
+		  put(&one, "cold", "v"));
+	for (int i = 0; i < 9; i++) {
+		ck_assert(peer_call(&one.peer, WIRE_CACHE_TOUCH, &touch));
+		if (i % 3 == 0)
+			ck_assert(peer_call(&one.peer, WIRE_CACHE_TOUCH, &blank));
+	}
+	found = detail(&two);
+	ck_assert_uint_eq(found->hot.count, 2);
+	ck_assert_uint_eq(found->pins.count, 0);
+	rows = found->hot.rows;
+	ck_assert(wire_str_is(rows[0].key, "hot"));
+	ck_assert_uint_eq(rows[0].size, 3);
+	ck_assert_uint_eq(rows[0].hash, key_hash("hot"));
+	ck_assert_uint_eq(rows[0].count, 9);
+	ck_assert(wire_str_is(rows[1].key, "0x74776f20776f726473"));
+	ck_assert_uint_eq(rows[1].count, 3);
+	ck_assert(hoarder_delete(&one, "hot"));
+	rows = detail(&two)->hot.rows;
+	ck_assert_uint_eq(rows[0].count, 9);
+	ck_assert_uint_eq(rows[0].key.size, 0);
+	ck_assert_uint_eq(rows[0].size, 0);
+}
+END_TEST
+
+/* By this process, whose both sessions are. */
+static bool tells_of_pins(void)
+{
+	const struct wire_cache_detail *found = detail(&one);
+	const struct wire_cache_pin_row *row = found->pins.rows;
+
+	if (!found->pins.count)
+		return false;
+	ck_assert_uint_eq(found->pins.count, 1);
+	ck_assert_uint_eq(row->pid, (uint64_t)getpid());
+	ck_assert_uint_eq(row->bytes, hoarder_row(&one).pinned);
+	return true;
+}
+
 START_TEST(what_is_read_stays_where_it_is)
 {
 	_Atomic uint64_t *hazard;
@@ -408,14 +465,14 @@ START_TEST(what_is_read_stays_where_it_is)
 		found = hoarder_row(&one).pinned != 0;
 		churn(CHURN + i * 1000, CHURN + i * 1000 + 1000);
 	}
-	ck_assert(found);
+	ck_assert(found && tells_of_pins());
 	ck_assert_mem_eq(header + 1, "key 0", 5);
 	atomic_store(hazard, 0);
 	for (int i = 0; i < WAIT_TRIES && found; i++) {
 		found = hoarder_row(&one).pinned != 0;
 		churn(i * 1000, i * 1000 + 1000);
 	}
-	ck_assert(!found);
+	ck_assert(!found && !tells_of_pins());
 }
 END_TEST
 
@@ -517,6 +574,7 @@ int main(void)
 	tcase_add_test(tcase, several_times_the_spaces_memory_goes_through_it);
 	tcase_add_test(tcase, what_is_dead_between_the_living_is_cleaned);
 	tcase_add_test(tcase, what_a_member_spoils_is_evicted_and_hurts_nobody);
+	tcase_add_test(tcase, the_hottest_keys_are_told);
 	tcase_add_test(tcase, what_is_read_stays_where_it_is);
 	tcase_add_test(tcase, who_is_no_member_pins_nothing);
 	tcase_add_test(tcase, what_has_outlived_its_time_goes);
