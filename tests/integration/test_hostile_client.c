@@ -52,17 +52,23 @@ static uint64_t rss_before;
 
 /* ---- the daemon, from outside ---- */
 
+/* But for the bell, which comes with whoever opens lanes first, and stays. */
 static uint32_t daemon_fds(void)
 {
-	char path[64];
+	const struct dirent *entry;
+	char path[64], target[64];
 	uint32_t n = 0;
+	ssize_t size;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon_.pid);
 	dir = opendir(path);
 	ck_assert_ptr_nonnull(dir);
-	while (readdir(dir))
-		n++;
+	while ((entry = readdir(dir))) {
+		size = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		target[size > 0 ? size : 0] = 0;
+		n += !strstr(target, "varbos-bell");
+	}
 	closedir(dir);
 	return n;
 }
