@@ -67,6 +67,9 @@ int main(int argc, char **argv)
 	size = strtoull(argv[2], NULL, 0);
 	if (varbos_connect(&vb, NULL))
 		return fail("connect");
+	/* An emulated machine on a busy one takes its time for a page of 1 GiB. */
+	if (varbos_set_timeout(vb, 120000))
+		return fail("timeout");
 	if (varbos_space_open(&space, vb, argv[1], NULL))
 		return fail("open");
 	for (unsigned long i = 0; i < count; i++) {

@@ -78,7 +78,8 @@ hold() {
 	shift
 	# shellcheck disable=SC2016,SC2086 # the inner shell's; words
 	as "$user" ${UNDER:-} sh -c 'echo $$; exec vm-hold "$@"' sh "$@" >/tmp/held 2>&1 &
-	eventually 180 grep -q held /tmp/held
+	eventually 180 sh -c "grep -q ^held /tmp/held || ! kill -0 $!"
+	grep -q '^held' /tmp/held || fail "nothing is held: $(cat /tmp/held)"
 	HELD=$(head -n1 /tmp/held)
 }
 
