@@ -23,7 +23,7 @@
 
 enum {
 	LANES_SPARE = 16,
-	SPIN_NS = 6000,       /* about what it costs to sleep and be woken */
+	SPIN_NS = 20000,      /* about what it costs to sleep and be woken */
 	SPIN_LOOKS = 32,      /* between two looks at the clock */
 	SPIN_TRIED_EACH = 32, /* waits, where spinning did not pay the last time */
 };
@@ -340,14 +340,14 @@ static void relax(void)
 #endif
 }
 
+/* Where the daemon runs nobody says: on the processor that we are bound to, it does not pay. */
 static bool is_alone(void)
 {
-	static _Atomic int processors;
-	int n = atomic_load_explicit(&processors, memory_order_relaxed);
-	cpu_set_t set;
+	static _Atomic long processors;
+	long n = atomic_load_explicit(&processors, memory_order_relaxed);
 
 	if (!n) {
-		n = sched_getaffinity(0, sizeof(set), &set) ? 2 : CPU_COUNT(&set);
+		n = sysconf(_SC_NPROCESSORS_ONLN);
 		atomic_store_explicit(&processors, n, memory_order_relaxed);
 	}
 	return n == 1;
@@ -425,7 +425,8 @@ static int await_lane(struct lanes *lanes, struct lane *lane, uint64_t position)
 		return 0;
 	deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
 	for (;;) {
-		atomic_store_explicit(&lane->waiting, 1, memory_order_relaxed);
+		atomic_store_explicit(&lane->waiting, lane_waiting_for(position + 1),
+				      memory_order_relaxed);
 		atomic_thread_fence(memory_order_seq_cst);
 		seen = taken_of(lane);
 		if (seen <= position)
@@ -524,7 +525,8 @@ int lane_put(struct own_lane *own, const struct lane_record *record, struct writ
 	int r;
 
 	while (!has_room(own)) {
-		r = await(own, own->looked);
+		/* For room for many: to sleep and be woken costs more than to put one. */
+		r = await(own, u64_max(own->looked, own->head - LANE_RECORDS / 2));
 		if (r)
 			return r;
 	}
