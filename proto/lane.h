@@ -16,8 +16,10 @@
  *                in the ledger
  *   results      by the daemon, before `taken`; at          by the client, of records that it
  *                position % LANE_RECORDS                    waits for
- *   waiting      by the client: 1 before it sleeps on       by the daemon: wakes who sleeps
- *                `taken`, 0 when it has woken
+ *   waiting      by the client, before it sleeps on         by the daemon: wakes who sleeps once
+ *                `taken`: the low half of what that has     `taken` has come there
+ *                to be, or 1 less than it if that is 0;
+ *                0 when it has woken
  *   counts       by the client: of caches that it reads,    by the daemon, when somebody asks, and
  *                hits and misses, ever                      at the session's end: what has come
  *
@@ -33,8 +35,9 @@
  * fence comes later sees the other's store.) The bell is a file of the daemon's that all clients
  * map read-only.
  *
- * Waking the client: taken; full fence; `waiting` read; if set, FUTEX_WAKE on `taken`. The client:
- * waiting set; full fence; `taken` once more; FUTEX_WAIT for the value it read.
+ * Waking the client: taken; full fence; `waiting` read; if `taken` is there, FUTEX_WAKE on it. The
+ * client: waiting set; full fence; `taken` once more; FUTEX_WAIT for the value it read. So who waits
+ * for many records is woken once.
  *
  * A client that dies anywhere has put whole records only. The daemon dying between the effects of a
  * record and `taken`: the ledger knows the position, and the record is not done twice.
@@ -43,6 +46,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -94,6 +98,18 @@ struct lane_result {
 };
 
 static_assert(sizeof(struct lane_result) == 32, "two in a cache line");
+
+/* What a client says that waits until so many are taken. */
+static inline uint32_t lane_waiting_for(uint64_t taken)
+{
+	return (uint32_t)taken ? (uint32_t)taken : UINT32_MAX;
+}
+
+/* Is who said so to be woken? Halves of words go round. */
+static inline bool lane_is_due(uint32_t waiting, uint64_t taken)
+{
+	return waiting && (int32_t)((uint32_t)taken - waiting) >= 0;
+}
 
 /* An access: the object's entry is at bucket, slot of its index, and named this place. */
 static inline uint64_t lane_access_pack(uint64_t cache, uint64_t bucket, uint32_t slot,

@@ -299,24 +299,26 @@ static void fetch(const struct server *server, const struct lane_record *records
 		}
 }
 
-/* The position last: who reads it finds the rest. */
-static void store_result(struct lane *lane, uint64_t position,
-			 const struct errand_answer *answer)
+static struct lane_result result_of(uint64_t position, const struct errand_answer *answer)
 {
-	struct lane_result *at = &lane->results[position % LANE_RECORDS];
-	struct lane_result result = {
+	return (struct lane_result){
+		.position = position + 1,
 		.code = answer->code,
 		.generation = answer->generation,
 		.ref = answer->offset,
 		.detail = answer->detail,
 	};
-	size_t behind = offsetof(struct lane_result, code);
+}
 
-	guard_store64(&at->position, 0);
-	atomic_thread_fence(memory_order_release);
-	guard_copy((char *)at + behind, (char *)&result + behind, sizeof(result) - behind);
-	atomic_thread_fence(memory_order_release);
-	guard_store64(&at->position, position + 1);
+/* Nobody looks at them before they are taken. */
+static void store_results(struct lane *lane, uint64_t from, uint64_t n,
+			  const struct lane_result *results)
+{
+	uint64_t at = from % LANE_RECORDS, first = u64_min(n, LANE_RECORDS - at);
+
+	guard_copy(&lane->results[at], results, first * sizeof(*results));
+	if (first < n)
+		guard_copy(lane->results, results + first, (n - first) * sizeof(*results));
 }
 
 /* And wakes who waits for it. */
@@ -327,10 +329,10 @@ static void store_taken(struct sys *sys, struct lane *lane, uint64_t taken)
 	atomic_thread_fence(memory_order_release);
 	guard_store64(&lane->taken, taken);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (guard_copy(&waiting, (const void *)&lane->waiting, sizeof(waiting)) || !waiting)
+	if (guard_copy(&waiting, (const void *)&lane->waiting, sizeof(waiting)) ||
+	    !lane_is_due(waiting, taken) || mutant(lane_unwoken))
 		return;
-	if (!mutant(lane_unwoken))
-		sys->table->wake(sys, (const _Atomic uint32_t *)(const void *)&lane->taken, 1);
+	sys->table->wake(sys, (const _Atomic uint32_t *)(const void *)&lane->taken, 1);
 }
 
 /* Hoards that records were about may have something to do now. */
@@ -354,6 +356,7 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	struct lane_state *state = &client->lanes.states[number];
 	struct lane *lane = &client->lanes.at[number];
 	struct lane_record records[BATCH];
+	struct lane_result results[BATCH];
 	struct errand_answer answer;
 	uint64_t n, done = 0;
 
@@ -380,8 +383,9 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 		state->waits = r == ERRAND_JOB;
 		if (r)
 			break;
-		store_result(lane, state->taken + done, &answer);
+		results[done] = result_of(state->taken + done, &answer);
 	}
+	store_results(lane, state->taken, done, results);
 	state->taken += done;
 	if (done && !mutant(lane_taken_early))
 		store_taken(server->sys, lane, state->taken);
