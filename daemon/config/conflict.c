@@ -68,6 +68,7 @@ static const struct bound {
 	{KEY_limits_leases, METADATA_LEASE, KEY_limits_metadata, "each extent takes 128"},
 	{KEY_limits_channels, METADATA_END, KEY_limits_metadata, "each end takes 128"},
 	{KEY_limits_caches, METADATA_CACHE, KEY_limits_metadata, "each cache takes 512"},
+	{KEY_limits_rights, METADATA_RIGHT, KEY_limits_metadata, "each right takes 128"},
 };
 
 /* So that what is printed, where it counts as said, is free of conflicts as well. */

@@ -340,11 +340,39 @@ static const char *holdings_check(const struct link *list, const struct estate *
 	return NULL;
 }
 
+static const char *rights_check(const struct core *core, const struct user *user,
+				struct sums *sums, uint32_t *n)
+{
+	list_for_each(at, &user->rights)
+	{
+		const struct right *right = list_entry(at, struct right, in_user);
+		const struct right_record *at_record =
+			records_at(core->records, RECORD_RIGHT, right->slot);
+		struct right_record record = right_record(right);
+		struct right_view found;
+
+		++*n;
+		++sums->slots[RECORD_RIGHT];
+		MUST(right->user == user && !user->member->read_only &&
+			     core->rights[right->slot] == right &&
+			     slots_used(&core->slots[RECORD_RIGHT], right->slot),
+		     "RT1: a right is another's, or not at its slot");
+		MUST(core_right_find(core, user->cache->slot, right->hash, &found) &&
+			     found.right == right->slot,
+		     "RT1: two have the right to compute one value");
+		MUST(right->token && right->token < user->cache->token_next,
+		     "RT2: a token will be given again");
+		MUST(!memcmp(at_record, &record, sizeof(record)),
+		     "R1: a right and its record differ");
+	}
+	return NULL;
+}
+
 static const char *users_check(const struct core *core, const struct estate *estate,
 			       struct sums *sums, uint64_t *bytes, uint32_t *segments,
 			       uint32_t *objects)
 {
-	uint32_t n = 0;
+	uint32_t n = 0, rights = 0;
 
 	list_for_each(at, &estate->users)
 	{
@@ -365,10 +393,13 @@ static const char *users_check(const struct core *core, const struct estate *est
 		     "ES2: a reader fills a segment");
 		wrong = holdings_check(&user->extents, estate, user->member, bytes, segments,
 				       objects);
+		if (!wrong)
+			wrong = rights_check(core, user, sums, &rights);
 		if (wrong)
 			return wrong;
 	}
 	MUST(n == estate->n_users, "ES3: users are miscounted");
+	MUST(rights == estate->n_rights, "RT3: rights are miscounted");
 	return NULL;
 }
 
@@ -553,6 +584,12 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 			count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
 			n = 1 + list_length(&member->users);
 			count(held, QUOTA_OPENS, n, n * METADATA_OPEN);
+			list_for_each(user, &member->users)
+			{
+				n = list_length(
+					&list_entry(user, struct user, in_member)->rights);
+				count(held, QUOTA_RIGHTS, n, n * METADATA_RIGHT);
+			}
 			n = list_length(&member->ends);
 			count(held, QUOTA_CHANNELS, n, n * METADATA_END);
 		}

@@ -11,7 +11,7 @@ static const uint32_t slots_max[RECORD_KINDS] = {
 	[RECORD_SPACE] = 1 << 16,   [RECORD_WINDOW] = 1 << 19, [RECORD_PAGES] = 1 << 24,
 	[RECORD_SESSION] = 1 << 20, [RECORD_MEMBER] = 1 << 24, [RECORD_EXTENT] = 1 << 29,
 	[RECORD_CHANNEL] = 1 << 24, [RECORD_END] = 1 << 24,    [RECORD_CACHE] = CACHES_MAX,
-	[RECORD_USER] = 1 << 24,
+	[RECORD_USER] = 1 << 24,    [RECORD_RIGHT] = 1 << 24,
 };
 
 static bool rung_valid(const struct core_config *config, uint32_t page_shift,
@@ -99,12 +99,17 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	core->extents = calloc((size_t)slots[RECORD_EXTENT] + 1, sizeof(*core->extents));
 	core->channels = calloc((size_t)slots[RECORD_CHANNEL] + 1, sizeof(*core->channels));
 	core->caches = calloc((size_t)slots[RECORD_CACHE] + 1, sizeof(*core->caches));
+	core->rights = calloc((size_t)slots[RECORD_RIGHT] + 1, sizeof(*core->rights));
+	core->n_claims = 1;
+	while (core->n_claims < slots[RECORD_RIGHT])
+		core->n_claims *= 2;
+	core->claims = calloc(core->n_claims, sizeof(*core->claims));
 	core->n_names = 1;
 	while (core->n_names < slots[RECORD_SPACE])
 		core->n_names *= 2;
 	core->names = calloc(core->n_names, sizeof(struct space *));
 	if (!core->spaces || !core->windows || !core->sessions || !core->extents ||
-	    !core->channels || !core->caches || !core->names)
+	    !core->channels || !core->caches || !core->rights || !core->claims || !core->names)
 		return -ENOMEM;
 	/* A handle of 0 means none to clients (a cache's, in an extent, too), and a session of 0
 	 * nobody. */
@@ -165,6 +170,8 @@ void core_free(struct core *core)
 	free(core->extents);
 	free(core->channels);
 	free(core->caches);
+	free(core->rights);
+	free(core->claims);
 	free(core->names);
 	quota_deinit(&core->quotas);
 	changes_deinit(&core->changes);
@@ -248,7 +255,7 @@ void core_limits_set(struct core *core, const struct quota_limits *limits)
 		{QUOTA_SESSIONS, RECORD_SESSION, true}, {QUOTA_SPACES, RECORD_SPACE, true},
 		{QUOTA_OPENS, RECORD_MEMBER, false},    {QUOTA_WINDOWS, RECORD_WINDOW, false},
 		{QUOTA_LEASES, RECORD_EXTENT, false},   {QUOTA_CHANNELS, RECORD_END, false},
-		{QUOTA_CACHES, RECORD_CACHE, true},
+		{QUOTA_CACHES, RECORD_CACHE, true},     {QUOTA_RIGHTS, RECORD_RIGHT, false},
 	};
 	const uint32_t *slots = records_capacity(core->records)->slots;
 

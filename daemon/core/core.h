@@ -493,6 +493,32 @@ struct cache_run {
  */
 bool core_cache_run(const struct core *core, uint64_t *at, struct cache_run *ret);
 
+/* ---- rights to compute a value (right.h) ---- */
+
+struct right_view {
+	uint32_t right; /* slot */
+	uint32_t cache, session;
+	uint64_t hash, token, until;
+};
+
+/*
+ * The session alone computes what this key hash stands for, until then (ms of the machine's time; it
+ * is the shell that lets others have it). CORE_E_NOT_FOUND: "cache", it has it not open.
+ * CORE_E_PERMISSION: "write". CORE_E_EXISTS: somebody has the right, *ret. CORE_E_LIMIT.
+ */
+int core_right_take(struct core *core, uint32_t session, uint32_t cache, uint64_t hash,
+		    uint64_t until, struct right_view *ret, struct core_fault *fault);
+/* It is nobody's: the slot is of one that there is. */
+void core_right_end(struct core *core, uint32_t right);
+bool core_right_find(const struct core *core, uint32_t cache, uint64_t hash,
+		     struct right_view *ret);
+bool core_right_view(const struct core *core, uint32_t right, struct right_view *ret);
+/* The first at or after slot `right`; UINT32_MAX if none. */
+uint32_t core_right_next(const struct core *core, uint32_t right);
+/* How many there are: of a cache, of a session. */
+uint32_t core_cache_rights(const struct core *core, uint32_t cache);
+uint32_t core_session_rights(const struct core *core, uint32_t session);
+
 /* ---- giving back ---- */
 
 /*

@@ -26,6 +26,7 @@ static const char *records_differ(const struct records *a, const struct records 
 		[RECORD_END] = sizeof(struct end_record),
 		[RECORD_CACHE] = sizeof(struct cache_record),
 		[RECORD_USER] = sizeof(struct user_record),
+		[RECORD_RIGHT] = sizeof(struct right_record),
 	};
 
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
@@ -145,6 +146,7 @@ const char *core_differ(const struct core *a, const struct core *b)
 
 		SAME(!left == !right && (!left || (left->bytes == right->bytes &&
 						   left->n_users == right->n_users &&
+						   left->n_rights == right->n_rights &&
 						   left->n_segments == right->n_segments &&
 						   left->n_objects == right->n_objects)),
 		     "a cache");

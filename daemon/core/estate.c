@@ -31,6 +31,7 @@ struct cache_record estate_record(const struct estate *estate)
 		.word = cache_word_pack(estate_word(estate)),
 		.capacity = estate->capacity,
 		.ttl_ms = estate->ttl_ms,
+		.token_next = estate->token_next,
 	};
 
 	memcpy(record.name, estate->name, sizeof(record.name));
@@ -53,6 +54,7 @@ static struct estate *estate_new(struct core *core, struct space *space, const c
 		return NULL;
 	estate->space = space;
 	estate->slot = SLOT_NONE;
+	estate->token_next = 1;
 	strcpy(estate->name, name);
 	list_init(&estate->extents);
 	list_init(&estate->users);
@@ -72,6 +74,7 @@ static struct user *user_new(struct core *core, struct estate *estate, struct me
 	user->member = member;
 	user->slot = SLOT_NONE;
 	list_init(&user->extents);
+	list_init(&user->rights);
 	list_append(&estate->users, &user->in_cache);
 	list_append(&member->users, &user->in_member);
 	++estate->n_users;
@@ -81,6 +84,8 @@ static struct user *user_new(struct core *core, struct estate *estate, struct me
 
 static void user_free(struct core *core, struct user *user)
 {
+	while (!list_empty(&user->rights))
+		right_free(core, list_entry(user->rights.next, struct right, in_user));
 	core_give(core, user->member->session->quota, QUOTA_OPENS, METADATA_OPEN);
 	--user->cache->n_users;
 	list_remove(&user->in_cache);
@@ -136,7 +141,7 @@ static struct estate *estate_at(const struct core *core, uint32_t slot)
 }
 
 /* The session's use of a cache. NULL: it has it not open. */
-static struct user *user_at(const struct core *core, uint32_t session, uint32_t cache)
+struct user *user_at(const struct core *core, uint32_t session, uint32_t cache)
 {
 	const struct estate *estate = estate_at(core, cache);
 	struct core_fault fault;
@@ -188,6 +193,12 @@ int user_leave(struct core *core, struct user *user, uint32_t *steps)
 			return CORE_MORE;
 		--*steps;
 		extent_adopt(core, extent_slot(core, extent));
+	}
+	while (!list_empty(&user->rights)) {
+		if (!*steps)
+			return CORE_MORE;
+		--*steps;
+		right_release(core, list_entry(user->rights.next, struct right, in_user));
 	}
 	if (!*steps)
 		return CORE_MORE;
@@ -648,7 +659,7 @@ bool estate_enter(struct core *core, uint32_t slot, const struct cache_record *r
 	if (!slot || cache_word_pack(word) != record->word || !space ||
 	    !policy_at(word.policy) || !space_name_valid(record->name) || !record->capacity ||
 	    record->capacity > space->ceiling || record->ttl_ms > TTL_MAX ||
-	    (!word.removed && estate_named(space, record->name)))
+	    !record->token_next || (!word.removed && estate_named(space, record->name)))
 		return false;
 	estate = estate_new(core, space, record->name);
 	if (!estate)
@@ -658,6 +669,7 @@ bool estate_enter(struct core *core, uint32_t slot, const struct cache_record *r
 	estate->removed = word.removed;
 	estate->capacity = record->capacity;
 	estate->ttl_ms = record->ttl_ms;
+	estate->token_next = record->token_next;
 	slots_claim(&core->slots[RECORD_CACHE], slot);
 	core->caches[slot] = estate;
 	*ret = estate;

@@ -6,7 +6,7 @@
  *      none any more. Its slot is its handle, and never 0.
  * ES2  Its memory is extents that name it: a user's, who fills them; then sealed, and its own.
  *      `bytes` is the sum of their charges.
- * ES3  A user is a member that has the cache open, once. He goes after his extents.
+ * ES3  A user is a member that has the cache open, once. He goes after his extents and rights.
  * ES4  A removed cache lets nobody in. It goes when its last user has gone: its extents, then its
  *      record, so that no slot is another's while an extent names it.
  */
@@ -28,6 +28,8 @@ struct estate {
 	uint32_t policy; /* enum policy_id */
 	bool removed;
 	uint64_t capacity, ttl_ms;
+	uint64_t token_next; /* of rights */
+	uint32_t n_rights;
 	uint64_t bytes;
 	uint32_t n_segments, n_objects; /* extents */
 	struct link extents;            /* sealed ones: struct extent, in_cache */
@@ -43,6 +45,7 @@ struct user {
 	uint32_t slot;
 	bool closing;
 	struct link extents; /* that he fills: struct extent, in_cache */
+	struct link rights;  /* struct right, in_user */
 };
 
 /* How many extents of that kind it has. */
@@ -50,6 +53,8 @@ uint32_t *estate_count(struct estate *estate, enum extent_kind kind);
 /* Of those that are not removed. */
 struct estate *estate_named(const struct space *space, const char *name);
 struct user *user_find(const struct estate *estate, const struct member *member);
+/* By slots; NULL: it has it not open, or is closing it. */
+struct user *user_at(const struct core *core, uint32_t session, uint32_t cache);
 /* The record that says all this. */
 struct cache_record estate_record(const struct estate *estate);
 struct cache_word estate_word(const struct estate *estate);

@@ -28,6 +28,7 @@ static const struct shape {
 	[RECORD_END] = {sizeof(struct end_record), offsetof(struct end_record, word)},
 	[RECORD_CACHE] = {sizeof(struct cache_record), offsetof(struct cache_record, word)},
 	[RECORD_USER] = {sizeof(struct user_record), offsetof(struct user_record, word)},
+	[RECORD_RIGHT] = {sizeof(struct right_record), offsetof(struct right_record, word)},
 };
 
 enum { HEAD_BYTES = 64 };
@@ -171,6 +172,11 @@ void record_cache_put(struct records *records, uint32_t slot, const struct cache
 	put(records, RECORD_CACHE, slot, (const uint64_t *)(const void *)cache);
 }
 
+void record_right_put(struct records *records, uint32_t slot, const struct right_record *right)
+{
+	put(records, RECORD_RIGHT, slot, (const uint64_t *)(const void *)right);
+}
+
 void record_space_state(struct records *records, uint32_t slot, struct space_word state)
 {
 	store(records, FIELD(records, RECORD_SPACE, slot, space_record, state),
@@ -271,6 +277,12 @@ void record_cache_capacity(struct records *records, uint32_t slot, uint64_t capa
 void record_cache_ttl(struct records *records, uint32_t slot, uint64_t ttl_ms)
 {
 	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, ttl_ms), ttl_ms);
+}
+
+void record_cache_token(struct records *records, uint32_t slot, uint64_t token_next)
+{
+	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, token_next),
+	      token_next);
 }
 
 void record_user_put(struct records *records, uint32_t slot, struct user_word user)

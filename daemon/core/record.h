@@ -23,8 +23,10 @@
  *   extent   run             owner (adopted), run (slices returned)  run = 0
  *   channel  word            word (had_, died)                       word = 0
  *   end      word            word (roles)                            word = 0
- *   cache    word            word (policy, removed), capacity, ttl   word = 0
+ *   cache    word            word (policy, removed), capacity, ttl,  word = 0
+ *                            token_next
  *   user     word            -                                       word = 0
+ *   right    word            -                                       word = 0
  *
  * Which record is stored first, where a change takes several (so that each prefix of its stores
  * is a state that core_recover() takes):
@@ -42,7 +44,9 @@
  *   an end is closed      the channel (died), the end                   else: it is closed again
  *   a channel is reaped   the channel, its extent                       else: an extent of none
  *   a cache is opened     the cache, if it is made; the user            else: nobody has it open
- *   a cache is closed     its user's extents (adopted), the user        else: it is closed again
+ *   a cache is closed     its user's extents (adopted), its rights,     else: it is closed again
+ *                         the user
+ *   a right is taken      token_next, the right                         else: a token is skipped
  *   a cache changes       policy, capacity, ttl                         else: part of it has
  *   a cache goes          removed, its users, extents, the cache        else: it goes on going
  *   a space goes          removed, channels, extents, users, caches,    else: it goes on going
@@ -140,6 +144,8 @@ struct cache_record {
 	uint64_t word;
 	uint64_t capacity; /* bytes of objects */
 	uint64_t ttl_ms;   /* of objects that come without one; 0: for ever */
+	uint64_t
+		token_next; /* stored before the right that takes a token, so none comes back */
 	char name[CACHE_NAME_MAX + 1];
 };
 
@@ -150,6 +156,18 @@ struct cache_record {
  */
 struct user_record {
 	uint64_t word;
+};
+
+/*
+ * A user alone may compute the value of a key.
+ *
+ *   word: cache slot:16  session slot:24  0:23  1:1        (as of the user)
+ */
+struct right_record {
+	uint64_t word;
+	uint64_t hash;
+	uint64_t token;
+	uint64_t until; /* ms of the machine's time: from then on others may have it */
 };
 
 enum record_kind {
@@ -163,6 +181,7 @@ enum record_kind {
 	RECORD_END,
 	RECORD_CACHE,
 	RECORD_USER,
+	RECORD_RIGHT,
 	RECORD_KINDS
 };
 
@@ -431,6 +450,7 @@ void record_channel_put(struct records *records, uint32_t slot,
 void record_pages_put(struct records *records, uint32_t slot, uint32_t window, uint32_t group,
 		      uint64_t bits);
 void record_cache_put(struct records *records, uint32_t slot, const struct cache_record *cache);
+void record_right_put(struct records *records, uint32_t slot, const struct right_record *right);
 
 /* One store each. */
 void record_space_state(struct records *records, uint32_t slot, struct space_word state);
@@ -448,6 +468,7 @@ void record_end_put(struct records *records, uint32_t slot, struct end_word end)
 void record_cache_word(struct records *records, uint32_t slot, struct cache_word word);
 void record_cache_capacity(struct records *records, uint32_t slot, uint64_t capacity);
 void record_cache_ttl(struct records *records, uint32_t slot, uint64_t ttl_ms);
+void record_cache_token(struct records *records, uint32_t slot, uint64_t token_next);
 void record_user_put(struct records *records, uint32_t slot, struct user_word user);
 
 /*

@@ -342,6 +342,22 @@ static int recover_users(struct core *core)
 	return 0;
 }
 
+static int recover_rights(struct core *core)
+{
+	for_each_record(core, RECORD_RIGHT, slot)
+	{
+		const struct right_record *record =
+			records_at(core->records, RECORD_RIGHT, slot);
+		struct right *right;
+
+		if (!right_enter(core, slot, record, &right))
+			return -EUCLEAN;
+		if (!right)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /* Whose an extent is. */
 struct owner {
 	struct member *member; /* NULL: nobody's */
@@ -557,7 +573,8 @@ int core_recover(struct core **ret, const struct core_config *config, struct rec
 	static int (*const steps[])(struct core *) = {
 		recover_spaces,  recover_windows,  recover_pages,  recover_sessions,
 		recover_members, recover_channels, recover_caches, recover_users,
-		recover_extents, recover_ends,     recover_rings,  recover_ids,
+		recover_rights,  recover_extents,  recover_ends,   recover_rings,
+		recover_ids,
 	};
 	_cleanup_(core_freep) struct core *core = NULL;
 	int r;

@@ -20,6 +20,7 @@ struct session {
 	struct core_plan *going; /* gathers the ends of removed spaces, until it has ended */
 	struct link members;     /* struct member, in_session */
 	uint32_t n_members;
+	uint32_t n_rights;
 	uint64_t used, peak, allocs, frees, failed;
 };
 

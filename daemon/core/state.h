@@ -11,6 +11,7 @@
 #include "daemon/core/extent.h"
 #include "daemon/core/list.h"
 #include "daemon/core/plan.h"
+#include "daemon/core/right.h"
 #include "daemon/core/rung.h"
 #include "daemon/core/session.h"
 #include "daemon/core/slots.h"
@@ -37,6 +38,9 @@ struct core {
 	struct session **sessions;
 	struct channel **channels;
 	struct estate **caches;
+	struct right **rights;
+	struct right **claims; /* of every cache; a hash table, chained by next_claim */
+	uint32_t n_claims;     /* a power of two */
 	struct extent *extents;
 	struct space **names; /* of every state; a hash table, chained by next_named */
 	uint32_t n_names;     /* a power of two */

@@ -12,6 +12,7 @@ enum {
 	SESSIONS_MAX = 4096,
 	MEMBERS_MAX = 16384,
 	ENDS_MAX = 16384,     /* of channels; and as many channels */
+	RIGHTS_MAX = 16384,   /* to compute values */
 	DESCRIPTORS_OWN = 64, /* the loop's, the workers', and what is just being opened */
 	WAITING_MAX = 256,    /* connections without HELLO, of all uids */
 	UNANSWERED_SHIFT = 4, /* all uids together may have so many times one's limit: 16 */
@@ -50,6 +51,7 @@ void allowance_size(struct server *server, struct record_capacity *ret)
 			[RECORD_END] = ENDS_MAX,
 			[RECORD_CACHE] = (uint32_t)caches,
 			[RECORD_USER] = MEMBERS_MAX,
+			[RECORD_RIGHT] = RIGHTS_MAX,
 		}};
 }
 
@@ -68,6 +70,7 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 		(uint64_t)slots[RECORD_SPACE] * METADATA_SPACE +
 		(uint64_t)slots[RECORD_MEMBER] * METADATA_OPEN +
 		(uint64_t)slots[RECORD_CACHE] * METADATA_CACHE +
+		(uint64_t)slots[RECORD_RIGHT] * METADATA_RIGHT +
 		(uint64_t)slots[RECORD_WINDOW] * METADATA_WINDOW +
 		(uint64_t)slots[RECORD_CHANNEL] * METADATA_CHANNEL +
 		(uint64_t)slots[RECORD_END] * METADATA_END +
@@ -91,6 +94,8 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 							      slots[RECORD_END]),
 				[QUOTA_CACHES] = or_quarter(server->config.limits.caches,
 							    slots[RECORD_CACHE]),
+				[QUOTA_RIGHTS] = or_quarter(server->config.limits.rights,
+							    slots[RECORD_RIGHT]),
 				[QUOTA_METADATA] = or_quarter(server->config.limits.metadata,
 							      metadata / 2),
 			},

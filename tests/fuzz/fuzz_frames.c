@@ -110,6 +110,7 @@ static void core_start(struct server *server)
 			[RECORD_END] = 64,
 			[RECORD_CACHE] = 16,
 			[RECORD_USER] = 64,
+			[RECORD_RIGHT] = 16,
 		}};
 	const struct core_config config = {
 		.page_shift = 12,

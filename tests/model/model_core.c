@@ -14,6 +14,13 @@ static void cache_step(void)
 {
 	uint32_t dice = below(100);
 
+	if (one_in(4)) {
+		if (one_in(3))
+			verb_right_end();
+		else
+			verb_right_take();
+		return;
+	}
 	if (dice < 14)
 		verb_cache_open();
 	else if (dice < 55)
@@ -99,6 +106,7 @@ static void run(uint64_t steps)
 		[RECORD_END] = ENDS,
 		[RECORD_CACHE] = CACHES + 1,
 		[RECORD_USER] = OPENS,
+		[RECORD_RIGHT] = RIGHTS,
 	}};
 	void *memory;
 
@@ -139,6 +147,7 @@ static void run(uint64_t steps)
 		m.config.limits.max[QUOTA_LEASES] = 1 + below(60);
 		m.config.limits.max[QUOTA_CHANNELS] = 1 + below(10);
 		m.config.limits.max[QUOTA_CACHES] = 1 + below(4);
+		m.config.limits.max[QUOTA_RIGHTS] = 1 + below(6);
 	}
 	MUST(!core_new(&m.core, &m.config, m.records));
 	for (step = 0; step < steps; ++step) {
@@ -184,13 +193,14 @@ int main(void)
 	       " reserved %" PRIu64 " lowered %" PRIu64 " blocks %" PRIu64 " holders %" PRIu64
 	       " swept %" PRIu64 " channels %" PRIu64 " joined %" PRIu64 " reaped %" PRIu64
 	       " caches %" PRIu64 " gone %" PRIu64 " leased %" PRIu64 " sealed %" PRIu64
-	       " returned %" PRIu64 "\n",
+	       " returned %" PRIu64 " rights %" PRIu64 " claimed %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
 	       total[N_ABORTED], total[N_LIMIT], total[N_CHANGED], total[N_RESERVED],
 	       total[N_LOWERED], total[N_BLOCKS], total[N_HOLDERS], total[N_SWEPT],
 	       total[N_CHANNELS], total[N_JOINED], total[N_REAPED], total[N_CACHES],
-	       total[N_CACHES_GONE], total[N_LEASED], total[N_SEALED], total[N_RETURNED]);
+	       total[N_CACHES_GONE], total[N_LEASED], total[N_SEALED], total[N_RETURNED],
+	       total[N_RIGHTS], total[N_CLAIMED]);
 	return 0;
 }

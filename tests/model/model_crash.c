@@ -8,6 +8,7 @@
  *   member that leaves has no id before it is gone, and a channel that goes says how its last
  *   end went)
  *   a page is recorded only while it is there (the shell commits before plan_commit())
+ *   no token of a right is given twice, and
  *   no tag is given twice for the same place, whatever was lost
  *   what is recovered can be ended: sessions and spaces go, and leave nothing behind
  *
@@ -36,6 +37,7 @@ enum {
 	CHANNELS = 6,
 	ENDS = 10,
 	CACHES = 5,
+	RIGHTS = 10,
 	PLANS = 4,
 	LOG_MAX = 4096,
 	UNITS_MAX = 64
@@ -52,6 +54,7 @@ static const struct record_capacity capacity = {{
 	[RECORD_END] = ENDS,
 	[RECORD_CACHE] = CACHES,
 	[RECORD_USER] = MEMBERS,
+	[RECORD_RIGHT] = RIGHTS,
 }};
 
 static const uint32_t sizes[RECORD_KINDS] = {
@@ -65,6 +68,7 @@ static const uint32_t sizes[RECORD_KINDS] = {
 	[RECORD_END] = sizeof(struct end_record),
 	[RECORD_CACHE] = sizeof(struct cache_record),
 	[RECORD_USER] = sizeof(struct user_record),
+	[RECORD_RIGHT] = sizeof(struct right_record),
 };
 
 static struct {
@@ -187,6 +191,14 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 
 		if (pages->bits && (pages->bits & ~pages_there[(uint32_t)pages->where]))
 			DIE("a page is recorded that is not there");
+	}
+	for (uint32_t i = 0; i < RIGHTS; ++i) {
+		const struct right_record *right = records_at(image, RECORD_RIGHT, i);
+		const struct cache_record *cache =
+			records_at(image, RECORD_CACHE, user_word_unpack(right->word).cache);
+
+		if (right->word && right->token >= cache->token_next)
+			DIE("a token would be given again");
 	}
 	for (uint32_t i = 1; i < SPACES; ++i) {
 		const struct space_record *space = records_at(image, RECORD_SPACE, i);
@@ -532,9 +544,26 @@ static void verb_cache_extent(void)
 			  &fault);
 }
 
+/* Taken, or let go. */
+static void verb_right(uint32_t session, uint32_t cache)
+{
+	uint64_t hash = below(4);
+	struct right_view view;
+	struct core_fault fault;
+
+	if (below(4))
+		session = core_cache_user(core, cache, below(2) ? session : 0);
+	if (session == UINT32_MAX)
+		return;
+	if (core_right_find(core, cache, hash, &view) && below(2))
+		core_right_end(core, view.right);
+	else
+		core_right_take(core, session, cache, hash, below(9), &view, &fault);
+}
+
 static void verb_cache(uint32_t session, uint32_t space)
 {
-	uint32_t cache = some_cache(), dice = below(20);
+	uint32_t cache = some_cache(), dice = below(26);
 	struct core_fault fault;
 	struct estate_view view;
 
@@ -550,6 +579,8 @@ static void verb_cache(uint32_t session, uint32_t space)
 		core_cache_close(core, core_cache_user(core, cache, 0), view.space, cache);
 	else if (dice < 19)
 		core_cache_remove(core, session, view.space, view.name, below(2), &fault);
+	else if (dice < 25)
+		verb_right(session, cache);
 	else
 		core_cache_reap(core);
 }

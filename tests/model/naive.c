@@ -341,6 +341,9 @@ static uint64_t naive_held(uint32_t uid, bool all, enum quota_kind kind)
 		for (uint32_t j = 1; j <= SESSIONS; ++j)
 			n += kind == QUOTA_OPENS && c->there && c->user[j] &&
 			     (all || m.uids[j] == uid);
+		for (uint32_t j = 0; kind == QUOTA_RIGHTS && j < HASHES; ++j)
+			n += c->there && c->rights[j].session &&
+			     (all || m.uids[c->rights[j].session] == uid);
 	}
 	for (uint32_t i = 0; i < WINDOWS; ++i)
 		n += kind == QUOTA_WINDOWS && m.windows[i].there &&
@@ -359,7 +362,7 @@ static bool naive_fits(uint32_t uid, enum quota_kind kind, uint64_t n, uint64_t 
 	static const uint64_t totals[] = {
 		[QUOTA_SESSIONS] = SESSIONS, [QUOTA_SPACES] = SPACES,  [QUOTA_OPENS] = OPENS,
 		[QUOTA_WINDOWS] = WINDOWS,   [QUOTA_LEASES] = EXTENTS, [QUOTA_CHANNELS] = ENDS,
-		[QUOTA_CACHES] = CACHES,
+		[QUOTA_CACHES] = CACHES,     [QUOTA_RIGHTS] = RIGHTS,
 	};
 	uint64_t mine = naive_held(uid, false, kind);
 	uint64_t max = m.config.limits.max[kind], kept = 0;

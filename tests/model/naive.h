@@ -22,6 +22,8 @@ enum {
 	CHANNELS = 24,
 	ENDS = 40,
 	CACHES = 12,
+	RIGHTS = 14,
+	HASHES = 6, /* of keys, in each cache */
 	OPENS = SPACES * SESSIONS,
 	PLANS = 12,
 	SLICES_MAX = 1024,
@@ -111,6 +113,11 @@ struct naive_cache {
 	char name[8];
 	uint64_t capacity, ttl_ms;
 	bool user[SESSIONS + 1];
+	struct {
+		uint32_t session; /* that may compute it; 0: nobody */
+		uint64_t token, until;
+	} rights[HASHES];
+	uint64_t token; /* the last one */
 };
 
 struct naive_plan {
@@ -170,7 +177,9 @@ enum {
 	N_CACHES_GONE,
 	N_LEASED,
 	N_SEALED,
-	N_RETURNED
+	N_RETURNED,
+	N_RIGHTS,
+	N_CLAIMED
 };
 
 /* ---- dice, and the heap ---- */
@@ -266,6 +275,8 @@ void verb_cache_reap(void);
 void verb_cache_lease(void);
 void verb_cache_seal(void);
 void verb_cache_return(void);
+void verb_right_take(void);
+void verb_right_end(void);
 void cache_leave(uint32_t cache, uint32_t session);
 void compare_caches(const struct core *core, bool recovered);
 

@@ -137,6 +137,9 @@ void cache_leave(uint32_t cache, uint32_t session)
 		++m.counts[N_SEALED];
 	}
 	m.caches[cache].user[session] = false;
+	for (uint32_t i = 0; i < HASHES; ++i)
+		if (m.caches[cache].rights[i].session == session)
+			m.caches[cache].rights[i].session = 0;
 }
 
 void verb_cache_close(void)
@@ -437,6 +440,81 @@ void verb_cache_return(void)
 		--e->count;
 }
 
+static uint64_t hash_of(uint32_t i)
+{
+	return i == 5 ? UINT64_MAX : (uint64_t)i << 32 * (i % 2);
+}
+
+void verb_right_take(void)
+{
+	uint32_t cache = some_cache(), session = some_session(), i = below(HASHES);
+	struct naive_cache *c = &m.caches[cache];
+	uint64_t until = next();
+	struct right_view view;
+	struct core_fault fault;
+	bool may;
+	int r;
+
+	if (!cache || !session)
+		return;
+	for (uint32_t j = 1; j <= SESSIONS && !one_in(10); ++j)
+		if (c->user[j] && (!c->user[session] || one_in(2)))
+			session = j;
+	may = naive_may(m.uids[session], QUOTA_RIGHTS);
+	r = core_right_take(m.core, session, cache, hash_of(i), until, &view, &fault);
+	if (!c->user[session]) {
+		MUST(r == CORE_E_NOT_FOUND && !strcmp(fault.which, "cache"));
+	} else if (m.spaces[c->space].read_only[session]) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
+	} else if (c->rights[i].session) {
+		MUST(r == CORE_E_EXISTS && view.session == c->rights[i].session &&
+		     view.token == c->rights[i].token);
+		++m.counts[N_CLAIMED];
+	} else if (!may) {
+		MUST(r == CORE_E_LIMIT && !strcmp(fault.which, "limits.rights"));
+		++m.counts[N_LIMIT];
+	} else {
+		MUST(!r && view.cache == cache && view.session == session &&
+		     view.hash == hash_of(i) && view.until == until && view.token > c->token);
+		c->rights[i].session = session;
+		c->rights[i].until = until;
+		c->rights[i].token = c->token = view.token;
+		++m.counts[N_RIGHTS];
+	}
+}
+
+void verb_right_end(void)
+{
+	uint32_t cache = some_cache(), i = below(HASHES);
+	struct naive_cache *c = &m.caches[cache];
+	struct right_view view;
+
+	if (!cache || !core_right_find(m.core, cache, hash_of(i), &view))
+		return;
+	core_right_end(m.core, view.right);
+	MUST(!core_right_view(m.core, view.right, &view));
+	c->rights[i].session = 0;
+}
+
+static void compare_rights(const struct core *core, uint32_t cache)
+{
+	const struct naive_cache *c = &m.caches[cache];
+	struct right_view view, again;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < HASHES; ++i) {
+		MUST(core_right_find(core, cache, hash_of(i), &view) == !!c->rights[i].session);
+		if (!c->rights[i].session)
+			continue;
+		++n;
+		MUST(view.cache == cache && view.session == c->rights[i].session &&
+		     view.token == c->rights[i].token && view.until == c->rights[i].until);
+		MUST(core_right_view(core, view.right, &again) && again.token == view.token &&
+		     core_right_next(core, view.right) == view.right);
+	}
+	MUST(core_cache_rights(core, cache) == n);
+}
+
 /* `recovered`: without what plans make. */
 void compare_caches(const struct core *core, bool recovered)
 {
@@ -471,6 +549,7 @@ void compare_caches(const struct core *core, bool recovered)
 			if (c->user[j] && !user)
 				user = j;
 		}
+		compare_rights(core, i);
 		MUST(core_cache_user(core, i, 0) == (user ? user : UINT32_MAX));
 		MUST((core_cache_named(core, c->space, c->name) == i) == !c->removed);
 	}

@@ -28,6 +28,7 @@
 		[RECORD_END] = 64,      \
 		[RECORD_CACHE] = 16,    \
 		[RECORD_USER] = 64,     \
+		[RECORD_RIGHT] = 16,    \
 	}})
 
 struct world {

@@ -439,12 +439,12 @@ END_TEST
 START_TEST(each_limit_is_held_against_what_it_takes)
 {
 	text("[limits]\nconnections = 11\nsessions = 12\nspaces = 6\nopens = 400\n"
-	     "windows = 13\nleases = 800\nchannels = 900\ncaches = 200\n");
+	     "windows = 13\nleases = 800\nchannels = 900\ncaches = 200\nrights = 900\n");
 	flag("limits.descriptors", "10");
 	flag("limits.metadata", "90K");
 	ck_assert_int_eq(settings_finish(&settings), SETTINGS_E_WRONG);
-	ck_assert_uint_eq(settings.n_errors, 9);
-	for (uint32_t i = 0; i < 9; i++) {
+	ck_assert_uint_eq(settings.n_errors, 10);
+	for (uint32_t i = 0; i < 10; i++) {
 		static const char *const said[] = {
 			"f:2:15: limits.connections = 11 contradicts limits.descriptors = 10 "
 			"(--limits.descriptors)",
@@ -457,6 +457,7 @@ START_TEST(each_limit_is_held_against_what_it_takes)
 			"f:7:10: limits.leases = 800 contradicts",
 			"f:8:12: limits.channels = 900 contradicts",
 			"f:9:10: limits.caches = 200 contradicts",
+			"f:10:10: limits.rights = 900 contradicts",
 		};
 
 		ck_assert_msg(!strncmp(remark(i), said[i], strlen(said[i])), "%s", remark(i));

@@ -2,7 +2,7 @@
 
 #include "daemon/core/slots.h"
 
-static const struct record_capacity small = {{3, 3, 3, 3, 3, 3, 3, 3, 3, 3}};
+static const struct record_capacity small = {{3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3}};
 
 START_TEST(words_come_apart_as_they_were_put_together)
 {
