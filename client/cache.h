@@ -109,3 +109,28 @@ struct found {
 int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key,
 	       size_t key_size, uint64_t hash, _Atomic uint64_t *hazard, bool noted,
 	       struct found *ret);
+
+/* Before a slow look: the cache is this process's, *ret the thread's lane, which there is. */
+int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret);
+/* The thread holds as many views as it may. */
+int error_views(void);
+
+/* What a view's words say. */
+enum { VIEW_HAZARD, VIEW_FORK, VIEW_CACHE, VIEW_BIRTH, VIEW_EXPIRY, VIEW_WORDS };
+
+static_assert(sizeof(((struct varbos_view *)0)->reserved) == VIEW_WORDS * sizeof(uint64_t),
+	      "what is kept of a view");
+
+static inline void cache_view_fill(struct varbos_view *ret, const struct varbos_cache *cache,
+				   const struct found *found, _Atomic uint64_t *hazard)
+{
+	ret->data = found->data;
+	ret->size = found->sizes.value;
+	ret->generation = object_birth_unpack(found->birth).generation;
+	ret->flags = found->sizes.flags;
+	ret->reserved[VIEW_HAZARD] = (uintptr_t)hazard;
+	ret->reserved[VIEW_FORK] = fork_count();
+	ret->reserved[VIEW_CACHE] = (uintptr_t)cache;
+	ret->reserved[VIEW_BIRTH] = found->birth;
+	ret->reserved[VIEW_EXPIRY] = found->expiry;
+}

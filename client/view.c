@@ -243,26 +243,6 @@ int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key
 	}
 }
 
-/* What a view's words say. */
-enum { VIEW_HAZARD, VIEW_FORK, VIEW_CACHE, VIEW_BIRTH, VIEW_EXPIRY, VIEW_WORDS };
-
-static_assert(sizeof(((struct varbos_view *)0)->reserved) == VIEW_WORDS * sizeof(uint64_t),
-	      "what is kept of a view");
-
-static inline void fill(struct varbos_view *ret, const struct varbos_cache *cache,
-			const struct found *found, _Atomic uint64_t *hazard)
-{
-	ret->data = found->data;
-	ret->size = found->sizes.value;
-	ret->generation = object_birth_unpack(found->birth).generation;
-	ret->flags = found->sizes.flags;
-	ret->reserved[VIEW_HAZARD] = (uintptr_t)hazard;
-	ret->reserved[VIEW_FORK] = fork_count();
-	ret->reserved[VIEW_CACHE] = (uintptr_t)cache;
-	ret->reserved[VIEW_BIRTH] = found->birth;
-	ret->reserved[VIEW_EXPIRY] = found->expiry;
-}
-
 static int error_no_lane(const struct varbos_cache *cache)
 {
 	return error_set(VARBOS_E_UNAVAILABLE, "lanes",
@@ -270,7 +250,7 @@ static int error_no_lane(const struct varbos_cache *cache)
 			 cache->name);
 }
 
-static int error_pins(void)
+int error_views(void)
 {
 	return error_set_numbers(
 		&(struct varbos_error){
@@ -284,8 +264,7 @@ static int answer(int r, const char *function)
 	return r == VARBOS_E_NOT_FOUND ? error_quick(VARBOS_E_NOT_FOUND, function) : r;
 }
 
-/* Before a slow look: the cache is this process's, *ret the thread's lane, which there is. */
-static int enter(struct varbos_cache *cache, struct own_lane **ret)
+int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret)
 {
 	int r = cache_enter(cache);
 
@@ -313,18 +292,18 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 	error_enter(function);
 	if (cache && !ret)
 		return error_null("ret");
-	r = enter(cache, &own);
+	r = cache_read_enter(cache, &own);
 	if (!r)
 		r = cache_check_key(key, key_size);
 	if (r)
 		return r;
 	hazard = lane_hazard(own->lane);
 	if (!hazard)
-		return error_pins();
+		return error_views();
 	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, noted,
 		       &found);
 	if (!r)
-		fill(ret, cache, &found, hazard);
+		cache_view_fill(ret, cache, &found, hazard);
 	return answer(r, function);
 }
 
@@ -350,13 +329,13 @@ _public_ __attribute__((flatten)) int varbos_cache_get(struct varbos_cache *cach
 
 			if (likely(peek(cache, lane, index, mix, hazard, key, key_size,
 					&found))) {
-				fill(ret, cache, &found, hazard);
+				cache_view_fill(ret, cache, &found, hazard);
 				return 0;
 			}
 			index_walk_start(&walk, &index->view, mix, hazard, cache->space_handle);
 			r = look(cache, lane, index, &walk, key, key_size, true, &found);
 			if (likely(!r)) {
-				fill(ret, cache, &found, hazard);
+				cache_view_fill(ret, cache, &found, hazard);
 				return 0;
 			}
 			if (r == VARBOS_E_NOT_FOUND)
@@ -464,7 +443,7 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 	for (size_t i = 0; i < n; i++) {
 		if (likely(peek(cache, own->lane, index, mixes[i], words[i], keys[i].data,
 				keys[i].size, &found))) {
-			fill(&views[i], cache, &found, words[i]);
+			cache_view_fill(&views[i], cache, &found, words[i]);
 			++*found_n;
 			continue;
 		}
@@ -475,7 +454,7 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 			r = cache_look(cache, own, keys[i].data, keys[i].size, hashes[i],
 				       words[i], true, &found);
 		if (!r)
-			fill(&views[i], cache, &found, words[i]);
+			cache_view_fill(&views[i], cache, &found, words[i]);
 		else if (r != VARBOS_E_NOT_FOUND)
 			return r;
 		*found_n += !r;
@@ -507,7 +486,7 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 	int r;
 
 	error_enter("varbos_cache_get_many");
-	r = enter(cache, &own);
+	r = cache_read_enter(cache, &own);
 	if (!r)
 		r = check_keys(keys, n, views);
 	if (r)
@@ -515,7 +494,7 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 	if (n)
 		memset(views, 0, n * sizeof(*views));
 	if (n > MANY || hazards(own, n, words) < n)
-		return error_pins();
+		return error_views();
 	r = get_few(cache, own, keys, n, words, views, &found);
 	if (r) {
 		for (size_t i = 0; i < n; i++)
@@ -538,7 +517,7 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 	int r;
 
 	error_enter("varbos_cache_copy_out");
-	r = enter(cache, &own);
+	r = cache_read_enter(cache, &own);
 	if (!r)
 		r = cache_check_key(key, key_size);
 	if (!r && room && !to)
@@ -565,7 +544,7 @@ _public_ int varbos_cache_exists(struct varbos_cache *cache, const void *key, si
 	int r;
 
 	error_enter("varbos_cache_exists");
-	r = enter(cache, &own);
+	r = cache_read_enter(cache, &own);
 	if (!r)
 		r = cache_check_key(key, key_size);
 	if (r)

@@ -152,6 +152,16 @@ static inline struct index_entry index_entry_unpack(uint64_t word)
 	};
 }
 
+/* To each hash a number of its own: buckets are in the order of these. */
+static inline uint64_t index_mixed(uint64_t hash, uint64_t seed)
+{
+	uint64_t mixed = (hash ^ seed) * 0x9e3779b97f4a7c15ULL;
+
+	mixed ^= mixed >> 32;
+	mixed *= 0xd6e8feb86659fd93ULL;
+	return mixed ^ mixed >> 32;
+}
+
 /* Where a key hash belongs in an index of this seed: its bucket, and its tag. */
 struct index_mix {
 	uint64_t bucket;
@@ -160,11 +170,8 @@ struct index_mix {
 
 static inline struct index_mix index_mix(uint64_t hash, uint64_t seed, uint64_t buckets)
 {
-	uint64_t mixed = (hash ^ seed) * 0x9e3779b97f4a7c15ULL;
+	uint64_t mixed = index_mixed(hash, seed);
 
-	mixed ^= mixed >> 32;
-	mixed *= 0xd6e8feb86659fd93ULL;
-	mixed ^= mixed >> 32;
 	return (struct index_mix){
 		.bucket = (uint64_t)((unsigned __int128)mixed * buckets >> 64),
 		.tag = (uint32_t)mixed & 0xffff,

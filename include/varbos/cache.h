@@ -117,6 +117,24 @@ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, size_t ke
 /* 0: it is there; VARBOS_E_NOT_FOUND. It is no access: it keeps nothing from going. */
 int varbos_cache_exists(struct varbos_cache *cache, const void *key, size_t key_size);
 
+/*
+ * Where a walk through all values of a cache is; zeroed: before the first. It is the program's
+ * alone: it may be copied, or kept for as long as the program likes, and needs no end.
+ */
+struct varbos_cursor {
+	uint64_t reserved[8]; /* the library's */
+};
+
+/*
+ * The next value, in no order of meaning; its key is there as long as the view. What is in the cache
+ * from the first call to the last is shown, once, whatever comes, goes, is replaced or moved
+ * meanwhile. (Only where keys crowd, and the daemon mixes all of them anew, may some be shown twice.)
+ * What comes or goes meanwhile may be shown. It is no access, counts as no hit, and asks nothing of
+ * the daemon. VARBOS_E_NOT_FOUND: these were all. VARBOS_E_PINS as of a get.
+ */
+int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor *cursor,
+		      struct varbos_key *ret_key, struct varbos_view *ret);
+
 /* ---- writing ---- */
 
 enum varbos_put_mode {
