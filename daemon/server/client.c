@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "daemon/server/cleaner.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/errand.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
@@ -262,7 +263,9 @@ static int end_step(struct client *client)
 
 	/* Shared memory in it would else be kept; what a client's last words free is freed. */
 	returns_take(client);
-	lanes_end(client);
+	r = lanes_end(client);
+	if (r)
+		return r == ERRAND_MORE ? CORE_MORE : CORE_E_BUSY;
 	r = core_session_end(server->core, client->session, &plan);
 	server_apply(server);
 	if (plan && job_start(server, plan, NULL, NULL))

@@ -99,7 +99,7 @@ static void seal_own(struct client *client, const struct hoard *hoard, uint64_t 
 static int publish(struct client *client, struct hoard *hoard, const struct lane_record *record,
 		   uint64_t now, struct errand_answer *ret)
 {
-	const struct cache_publish publish = {
+	struct cache_publish publish = {
 		.hash = record->hash,
 		.offset = record->offset,
 		.size = record->size,
@@ -120,6 +120,12 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 	if (cache_is_full(hoard->cache, publish.size))
 		lanes_drain(client->server);
 	r = cache_publish(hoard->cache, &publish, &object);
+	if (r == CACHE_E_INDEX) {
+		if (hoard_index_comes(hoard))
+			return ERRAND_JOB;
+		publish.crowds = true;
+		r = cache_publish(hoard->cache, &publish, &object);
+	}
 	answer_object(ret, &object);
 	if (!r && publish.expiry)
 		hoard_expires(hoard, publish.expiry);

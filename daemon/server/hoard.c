@@ -18,9 +18,10 @@
 #include "daemon/server/server.h"
 
 enum {
-	HOARDS_MAX = 4096,  /* handles of caches have 12 bits (proto/lane.h) */
-	SLOTS_FIRST = 8192, /* of objects: 24 bytes each */
-	INDEX_FIRST = 4096,
+	HOARDS_MAX = 4096,     /* handles of caches have 12 bits (proto/lane.h) */
+	SLOTS_FIRST = 8192,    /* of objects: 24 bytes each */
+	INDEX_FIRST = 1 << 15, /* objects, at most; in a small cache one for so many bytes: */
+	INDEX_SHARE = 128,
 	HOARDS_A_TURN = 16,
 	STEPS_A_TURN = 4, /* of one hoard, some 100 us each at most */
 	RUNS = 16,        /* of slices, that come back at once */
@@ -239,15 +240,17 @@ static void hoard_make(struct hoard *hoard)
 {
 	struct sys *sys = hoard->server->sys;
 	struct hoard_job *job = job_new(hoard, JOB_MAKE);
+	struct estate_view view;
 	uint64_t seed;
 
-	if (!job || getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+	if (!job || !core_cache_view(hoard->server->core, hoard->slot, &view) ||
+	    getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
 		free(job);
 		hoard->error = -ENOMEM;
 		return;
 	}
 	job->config = (struct index_config){
-		.layout = index_layout_for(INDEX_FIRST),
+		.layout = index_layout_for(u64_min(view.capacity / INDEX_SHARE, INDEX_FIRST)),
 		.cache = hoard->slot,
 		.generation = 1,
 		.seed = seed,
@@ -334,10 +337,10 @@ static void job_install(struct hoard_job *job)
 	case JOB_DROP:
 		break;
 	}
-	if (job->error) {
-		hoard->error = job->error;
+	if (job->error)
 		hoard->short_of_memory = true;
-	}
+	if (job->error && job->kind != JOB_INDEX) /* that is done without */
+		hoard->error = job->error;
 	/* What has not been taken. */
 	drop_here(hoard, &job->objects, &job->index);
 }
@@ -816,6 +819,14 @@ bool hoard_grows(struct hoard *hoard)
 	if (!hoard->growing)
 		objects_grow(hoard);
 	return hoard->growing;
+}
+
+bool hoard_index_comes(struct hoard *hoard)
+{
+	if (hoard->next.file.memory)
+		index_move(hoard);
+	index_another(hoard);
+	return hoard->indexing;
 }
 
 /* ---- what the ledger has decided ---- */

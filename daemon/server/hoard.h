@@ -85,6 +85,8 @@ void hoard_stir(struct hoard *hoard);
 int hoard_error(struct hoard *hoard);
 /* Will a job of its end, after which it may be able to do more? One is begun, if need be. */
 bool hoard_grows(struct hoard *hoard);
+/* The same, of its index: false: there is no room in it, and no other is to be had now. */
+bool hoard_index_comes(struct hoard *hoard);
 
 /* Before memory is refused to who fills it: may what is under way, or begins now, give some? */
 bool hoard_squeeze(struct hoard *hoard);

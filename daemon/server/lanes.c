@@ -363,11 +363,15 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	if (state->waits)
 		return 0;
 	n = u64_min(ready(lane, state), BATCH);
+	if (client->lanes.ending)
+		n = u64_min(n, state->last - state->taken);
 	if (!n)
 		return 0;
 	atomic_thread_fence(memory_order_acquire);
-	if (copy_records(lane, state->taken, n, records))
+	if (copy_records(lane, state->taken, n, records)) {
+		state->last = state->taken; /* if its session ends */
 		return 0;
+	}
 	server->exchange->turn++;
 	fetch(server, records, n);
 	if (mutant(lane_taken_early))
@@ -438,16 +442,38 @@ static bool any_ready(const struct exchange *exchange)
 	return false;
 }
 
-void lanes_end(struct client *client)
+/* What comes behind these comes too late: whoever goes on putting holds nobody up. */
+static void end_begins(struct lanes *lanes)
+{
+	lanes->ending = true;
+	for (uint32_t i = 0; i < lanes->n; i++)
+		lanes->states[i].last =
+			lanes->states[i].taken + ready(&lanes->at[i], &lanes->states[i]);
+}
+
+int lanes_end(struct client *client)
 {
 	struct lanes *lanes = &client->lanes;
 	uint64_t now = machine_ms(client->server);
+	int r = 0;
 
-	for (uint32_t i = 0; i < lanes->n && lanes->fd >= 0; i++)
-		for (uint32_t n = 0; n < LANE_RECORDS / BATCH; n++)
-			if (!take_batch(client, i, now))
-				break;
+	if (lanes->fd < 0)
+		return 0;
+	if (!lanes->ending)
+		end_begins(lanes);
+	for (uint32_t i = 0; i < lanes->n; i++) {
+		const struct lane_state *state = &lanes->states[i];
+
+		take_batch(client, i, now);
+		if (state->taken == state->last || !ready(&lanes->at[i], state))
+			continue;
+		if (!state->waits)
+			r = ERRAND_MORE;
+		else if (!r)
+			r = ERRAND_JOB;
+	}
 	count_client(client);
+	return r;
 }
 
 /* ---- the bell ---- */

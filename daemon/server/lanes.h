@@ -26,6 +26,7 @@ struct server;
 
 struct lane_state {
 	uint64_t taken; /* records */
+	uint64_t last;  /* records, once its session ends */
 	uint64_t noted; /* accesses that have been looked at */
 	bool waits;     /* its next record, for a job */
 	struct {
@@ -39,6 +40,7 @@ struct lanes {
 	struct lane *at;
 	struct lane_state *states;
 	uint32_t n;
+	bool ending;
 };
 
 #define LANES_NONE ((struct lanes){.fd = -1})
@@ -49,8 +51,11 @@ void exchange_free(struct exchange *exchange, struct server *server);
 
 /* Make the client's lanes, by a worker, and answer the request with them. REQUEST_*, -errno. */
 int lanes_open(struct request *request, const struct wire_lanes_open *wanted);
-/* What a session that ends has put is taken. */
-void lanes_end(struct client *client);
+/*
+ * What a session had put when it began to end is taken: then 0. ERRAND_MORE: there is more;
+ * ERRAND_JOB: some of it waits.
+ */
+int lanes_end(struct client *client);
 /* Nobody looks at them any more. */
 void lanes_close(struct client *client);
 

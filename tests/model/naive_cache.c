@@ -141,6 +141,9 @@ int naive_publish(const struct cache_publish *publish)
 		return CACHE_E_TEND;
 	if (!numbers_left(&m.cache->numbers))
 		return CACHE_E_TEND;
+	if (there == NUMBER_NONE && !index_has_room(&m.cache->index, publish->hash))
+		return m.next_file && !index_next_done(&m.cache->index) ? CACHE_MORE
+									: CACHE_E_INDEX;
 	batch = batch < 1 ? 1 : batch > CACHE_BATCH ? CACHE_BATCH : batch;
 	for (uint32_t n = 0;;) {
 		there = naive_find(publish->hash);

@@ -232,10 +232,16 @@ void naive_recover(const struct naive_image *image, const struct naive_object *b
 		next = table_of(copies.next);
 	r = cache_recover(&cache, &config, next, found, segments_list(found));
 	if (r == CACHE_E_INDEX) {
-		struct index_config fresh = {
-			.layout = config.index.layout, .generation = 9, .seed = 1, .epoch = 1};
+		struct index_config fresh = {.layout = index_layout_for(KEYS),
+					     .generation = 9,
+					     .seed = 1,
+					     .epoch = 1};
+		uint64_t size = index_file_size(fresh.layout.buckets, fresh.layout.overflow);
 
-		memset(copies.index, 0, index_size(image->index));
+		free(copies.index);
+		copies.index = aligned_alloc(64, size);
+		MUST(copies.index);
+		memset(copies.index, 0, size);
 		index_format(copies.index, &fresh);
 		free(config.index.numbers);
 		free(next.numbers);

@@ -8,6 +8,7 @@ enum {
 	N_REPLACED,
 	N_REFUSED,
 	N_MORE,
+	N_UNINDEXED,
 	N_EXPIRED,
 	N_ACCESSED,
 	N_MOVED,
@@ -21,9 +22,10 @@ enum {
 	N_COUNTS
 };
 
-static const char *const names[N_COUNTS] = {
-	"published", "replaced", "refused", "cut",      "expired", "accessed", "moved",
-	"spoiled",   "unmoved",  "dropped", "returned", "pinned",  "indexes",  "switched"};
+static const char *const names[N_COUNTS] = {"published", "replaced", "refused",  "cut",
+					    "unindexed", "expired",  "accessed", "moved",
+					    "spoiled",   "unmoved",  "dropped",  "returned",
+					    "pinned",    "indexes",  "switched"};
 static uint64_t counts[N_COUNTS];
 
 static uint64_t hash_of(uint32_t key)
@@ -148,6 +150,8 @@ static uint64_t some_size(void)
 	return 25 + below(below(2) ? 100 : 3000);
 }
 
+static void verb_index(void);
+
 static void publish(const struct cache_publish *publish)
 {
 	struct cache_object object;
@@ -160,6 +164,9 @@ static void publish(const struct cache_publish *publish)
 		tend();
 	} else if (r == CACHE_MORE) {
 		counts[N_MORE]++;
+	} else if (r == CACHE_E_INDEX) {
+		verb_index();
+		counts[N_UNINDEXED]++;
 	} else if (r) {
 		counts[N_REFUSED]++;
 	} else {
@@ -599,6 +606,16 @@ static void verb_drop(void)
 
 /* ---- the index ---- */
 
+/* For what there is; of more, not all finds a slot. */
+static struct index_layout layout_some(void)
+{
+	uint64_t buckets = (m.count / 6 + 4) / INDEX_GROUP * INDEX_GROUP;
+
+	if (one_in(2))
+		return index_layout_for(m.count * 2 + 64);
+	return (struct index_layout){.buckets = buckets, .overflow = buckets};
+}
+
 static void verb_index(void)
 {
 	struct index_layout layout;
@@ -616,7 +633,7 @@ static void verb_index(void)
 		m.next_file = NULL;
 		counts[N_INDEXES]++;
 	} else if (cache_index_wants(m.cache, &layout, &seed) || one_in(20)) {
-		layout = index_layout_for(m.count * 2 + 64);
+		layout = layout_some();
 		cache_index_begin(m.cache,
 				  index_make(layout, next(), &m.next_file, &m.next_numbers));
 	}
@@ -687,8 +704,7 @@ static void run(uint64_t steps, void (*before)(void), void (*after)(void))
 		.policy = below(POLICIES),
 		.objects = object_records_init(m.objects_file),
 		.slots = m.slots,
-		.index = index_make(index_layout_for(64 + below(400)), next(), &m.index_file,
-				    &m.index_numbers),
+		.index = index_make(layout_some(), next(), &m.index_file, &m.index_numbers),
 		.now = m.now,
 	};
 	MUST(!cache_new(&m.cache, &config));

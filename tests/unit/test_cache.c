@@ -18,6 +18,8 @@ static struct world {
 	uint32_t n_free;
 	uint64_t base, at; /* what session 1 fills; size: nothing */
 	uint64_t random;
+	bool crowds; /* what is published */
+	uint64_t generation;
 	struct clean_step step;
 } w;
 
@@ -58,8 +60,11 @@ static void world_make(uint64_t capacity, uint32_t policy, uint32_t objects, uin
 {
 	struct cache_config config = {.capacity = capacity, .policy = policy};
 
-	w = (struct world){
-		.size = size, .at = size, .slots = objects + objects / 4 + 8192, .random = 1};
+	w = (struct world){.size = size,
+			   .at = size,
+			   .slots = objects + objects / 4 + 8192,
+			   .random = 1,
+			   .generation = 1};
 	w.objects = zeroed(object_records_size(w.slots));
 	config.objects = object_records_init(w.objects);
 	config.slots = w.slots;
@@ -70,8 +75,33 @@ static void world_make(uint64_t capacity, uint32_t policy, uint32_t objects, uin
 		w.free[w.n_free++] = i * size;
 }
 
+/* As it is wanted. */
+static void index_begin(struct index_layout layout, uint64_t seed)
+{
+	cache_index_begin(w.cache,
+			  index_make(layout, ++w.generation, seed, &w.next, &w.next_numbers));
+}
+
+/* A step. False: it is done. */
+static bool index_step(void)
+{
+	struct index_table former;
+
+	if (cache_index_step(w.cache, &former) == CACHE_MORE)
+		return true;
+	ck_assert_ptr_eq(former.head, w.index);
+	free(w.index);
+	free(w.numbers);
+	w.index = w.next;
+	w.numbers = w.next_numbers;
+	w.next = NULL;
+	return false;
+}
+
 static void world_end(void)
 {
+	while (w.next && index_step())
+		;
 	ck_assert_ptr_null(cache_check(w.cache));
 	cache_free(w.cache);
 	free(w.objects);
@@ -129,7 +159,8 @@ static void segment_next(void)
 
 static int publish(uint64_t hash, uint64_t size)
 {
-	struct cache_publish p = {.hash = hash, .size = size, .session = 1, .born = 1};
+	struct cache_publish p = {
+		.hash = hash, .size = size, .session = 1, .born = 1, .crowds = w.crowds};
 	struct cache_object object;
 	int r;
 
@@ -286,7 +317,7 @@ START_TEST(a_walk_meets_once_whoever_stays)
 	static uint8_t met[STAY + 1];
 	struct cache_object objects[INDEX_LISTED];
 	struct index_place place = {0};
-	uint64_t generation = 1, other = 10000;
+	uint64_t other = 10000;
 	uint32_t n;
 	int r;
 
@@ -296,7 +327,6 @@ START_TEST(a_walk_meets_once_whoever_stays)
 		ck_assert_int_eq(publish(i, 100), 0);
 	do {
 		struct index_layout layout;
-		struct index_table former;
 		bool seed;
 
 		r = cache_walk(w.cache, &place, objects, &n);
@@ -307,32 +337,99 @@ START_TEST(a_walk_meets_once_whoever_stays)
 			ck_assert_int_eq(publish(other++, 100), 0);
 		for (uint32_t i = 0; i < 3; i++)
 			ck_assert_int_eq(publish(1 + next_random() % STAY, 100), 0);
-		if (w.next) {
-			if (cache_index_step(w.cache, &former) == CACHE_MORE)
-				continue;
-			free(w.index);
-			free(w.numbers);
-			w.index = w.next;
-			w.numbers = w.next_numbers;
-			w.next = NULL;
-		} else if (cache_index_wants(w.cache, &layout, &seed)) {
-			cache_index_begin(w.cache, index_make(layout, ++generation, 5, &w.next,
-							      &w.next_numbers));
-		}
+		if (w.next)
+			index_step();
+		else if (cache_index_wants(w.cache, &layout, &seed))
+			index_begin(layout, 5);
 	} while (r == CACHE_MORE);
-	ck_assert_uint_ge(generation, 2);
+	ck_assert_uint_ge(w.generation, 2);
 	for (uint32_t i = 1; i <= STAY; i++)
 		ck_assert_msg(met[i] == 1, "key %u was met %u times", i, met[i]);
-	if (w.next) {
-		struct index_table former;
+	world_end();
+}
+END_TEST
 
-		while (cache_index_step(w.cache, &former) == CACHE_MORE)
-			;
-		free(w.index);
-		free(w.numbers);
-		w.index = w.next;
-		w.numbers = w.next_numbers;
-	}
+/* The first that finds no slot; all before it were published. */
+static uint64_t fill_index(uint64_t from)
+{
+	int r;
+
+	while (!(r = publish(from, 100)) && from < 10000)
+		from++;
+	ck_assert_int_eq(r, CACHE_E_INDEX);
+	return from;
+}
+
+START_TEST(where_the_index_is_full_new_keys_wait_and_none_goes)
+{
+	struct index_layout layout;
+	uint64_t first, second;
+	bool seed;
+	int r;
+
+	world_make(64 << 20, POLICY_LRU, 100, 2 << 20, 16);
+	first = fill_index(1);
+	ck_assert_uint_eq(cache_view(w.cache).objects, first - 1);
+	ck_assert_int_eq(publish(first, 100), CACHE_E_INDEX);
+	ck_assert_int_eq(publish(first - 1, 100), 0);
+	ck_assert(cache_index_wants(w.cache, &layout, &seed));
+	index_begin(layout, 5);
+	while ((r = publish(first, 100)) == CACHE_MORE)
+		;
+	ck_assert_int_eq(r, 0);
+	/* Fuller than the next one can be: all move, and another is wanted. */
+	second = fill_index(first + 1);
+	ck_assert(!w.next || !index_step());
+	ck_assert(cache_index_wants(w.cache, &layout, &seed));
+	for (uint64_t i = 1; i < second; i++)
+		ck_assert_msg(has(i), "key %d has gone", (int)i);
+	ck_assert_uint_eq(cache_view(w.cache).gone[CACHE_CROWDED], 0);
+	/* There is none to be had. */
+	w.crowds = true;
+	ck_assert_int_eq(publish(second, 100), 0);
+	ck_assert(has(second));
+	ck_assert_uint_eq(cache_view(w.cache).gone[CACHE_CROWDED], 1);
+	world_end();
+}
+END_TEST
+
+/* Hashes of a few neighbours, until one has no slot. */
+static void crowd(uint64_t seed)
+{
+	uint64_t hash = seed * 1000000;
+	int r;
+
+	do {
+		do
+			hash++;
+		while (index_mix(hash, seed, w.cache->index.now.layout.buckets).bucket >=
+		       INDEX_GROUP);
+		r = publish(hash, 100);
+	} while (!r && cache_view(w.cache).objects < 10000);
+	ck_assert_int_eq(r, CACHE_E_INDEX);
+}
+
+START_TEST(who_crowds_on_purpose_has_the_index_made_anew_now_and_then)
+{
+	struct index_layout layout, other;
+	bool seed;
+
+	world_make(64 << 20, POLICY_LRU, 8000, 2 << 20, 16);
+	for (uint64_t i = 1; i <= 3000; i++)
+		ck_assert_int_eq(publish(i, 100), 0);
+	layout = w.cache->index.now.layout;
+	crowd(5);
+	ck_assert(cache_index_wants(w.cache, &other, &seed) && seed);
+	ck_assert_uint_eq(other.buckets, layout.buckets);
+	index_begin(other, 6);
+	while (index_step())
+		;
+	ck_assert(!cache_index_wants(w.cache, &other, &seed));
+	crowd(6);
+	ck_assert(!cache_index_wants(w.cache, &other, &seed));
+	for (uint64_t i = 1; i <= 500; i++)
+		ck_assert_int_eq(publish(i, 100), 0);
+	ck_assert(cache_index_wants(w.cache, &other, &seed) && seed);
 	world_end();
 }
 END_TEST
@@ -407,6 +504,7 @@ START_TEST(an_object_takes_at_most_64_bytes_beside_itself)
 	uint64_t key = 1;
 
 	world_make((uint64_t)OBJECTS * SIZE, POLICY_S3FIFO, OBJECTS, 2 << 20, 60);
+	w.crowds = true; /* a few neighbours in a million may */
 	for (uint32_t i = 0; i < OBJECTS / 10 * 14; i++)
 		ck_assert_int_eq(publish(key++ * 0x9e3779b97f4a7c15ULL, SIZE), 0);
 	view = cache_view(w.cache);
@@ -437,6 +535,8 @@ int main(void)
 	tcase_add_test(tcase, readers_are_told_which_accesses_to_note);
 	tcase_add_test(tcase, the_hottest_keys_are_known);
 	tcase_add_test(tcase, a_walk_meets_once_whoever_stays);
+	tcase_add_test(tcase, where_the_index_is_full_new_keys_wait_and_none_goes);
+	tcase_add_test(tcase, who_crowds_on_purpose_has_the_index_made_anew_now_and_then);
 	tcase_add_loop_test(tcase, churn_of_mixed_sizes_leaves_nine_tenths_live, 0, 3);
 	tcase_add_test(tcase, an_object_takes_at_most_64_bytes_beside_itself);
 	suite_add_tcase(suite, tcase);

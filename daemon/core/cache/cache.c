@@ -330,12 +330,16 @@ bool cache_index_wants(const struct cache *cache, struct index_layout *ret, bool
 	uint64_t expected = (uint64_t)(objects * u64_max(cache->capacity, live) / live);
 
 	/* As many as there will be, if those to come are as large. */
-	return !cache->index.next.head && index_wants(&cache->index, expected, ret, ret_seed);
+	if (cache->index.next.head || !index_wants(&cache->index, expected, ret, ret_seed))
+		return false;
+	return ret->buckets != cache->index.now.layout.buckets ||
+	       cache->published - cache->index_begun >= objects / CACHE_RESEED;
 }
 
 void cache_index_begin(struct cache *cache, struct index_table next)
 {
 	index_next_begin(&cache->index, next);
+	cache->index_begun = cache->published;
 }
 
 /* What finds no room in the next index goes. */
@@ -441,6 +445,17 @@ static uint32_t number_at(struct cache *cache, uint64_t hash, struct index_at *r
 	return index_find(&cache->index, hash, ret) ? ret->number : NUMBER_NONE;
 }
 
+/* A slot for a new key, where all that is to move has moved; or another index first. */
+static int slot_check(struct cache *cache, uint64_t hash)
+{
+	if (index_has_room(&cache->index, hash) || mutant(cache_crowds))
+		return 0;
+	if (!cache->index.next.head || index_next_done(&cache->index))
+		return CACHE_E_INDEX;
+	index_move(cache, CACHE_GROUPS);
+	return CACHE_MORE;
+}
+
 /*
  * What has to go before the object fits, but for what it replaces; with some more, so that it is
  * seldom. The entry that is there then, if any.
@@ -464,7 +479,7 @@ static int make_room(struct cache *cache, uint64_t hash, uint64_t size, struct i
 	}
 }
 
-/* Behind the ledger: an entry for a new key, whatever stands in its way. */
+/* Behind the ledger: an entry for a new key. What stands in its way, if it may, goes. */
 static void index_add(struct cache *cache, uint64_t hash, uint32_t number, uint64_t offset)
 {
 	while (index_insert(&cache->index, hash, number, offset, cache_hint(cache, false))) {
@@ -556,6 +571,8 @@ int cache_publish(struct cache *cache, const struct cache_publish *publish,
 	r = wheel_check_made(cache, publish->expiry);
 	if (!r && !numbers_left(&cache->numbers))
 		r = CACHE_E_TEND;
+	if (!r && there == NUMBER_NONE && !publish->crowds)
+		r = slot_check(cache, publish->hash);
 	if (!r)
 		r = make_room(cache, publish->hash, object_size_rounded(publish->size), &at,
 			      &there);

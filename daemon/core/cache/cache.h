@@ -49,7 +49,7 @@ enum {
 	CACHE_E_TAKEN,      /* the slices are another segment's */
 	CACHE_E_SWITCHING,  /* from one policy to another, already */
 	CACHE_E_NOTHING,    /* there is nothing to do */
-	CACHE_E_INDEX,      /* the index is none */
+	CACHE_E_INDEX,      /* another index first: this is none, or has no slot for that key */
 	CACHE_E_SEGMENT,    /* the cleaner has no segment to move objects to: give one */
 };
 
@@ -130,7 +130,10 @@ int cache_objects(struct cache *cache, struct object_records *objects, uint32_t 
 /* Frees numbers, or lets private arrays grow by a step; makes the wheel. -ENOMEM, CACHE_E_OBJECTS. */
 int cache_tend(struct cache *cache, uint64_t now);
 uint32_t cache_wants(const struct cache *cache);
-/* CACHE_WANTS_INDEX: the next index's file is to be like this, with another seed if *ret_seed. */
+/*
+ * CACHE_WANTS_INDEX: the next index's file is to be like this, with another seed if *ret_seed. Not
+ * again and again for keys that crowd under each seed: they were made for that.
+ */
 bool cache_index_wants(const struct cache *cache, struct index_layout *ret, bool *ret_seed);
 /* It is made, and not in use: objects move to it, with each that is published and by these steps. */
 void cache_index_begin(struct cache *cache, struct index_table next);
@@ -162,11 +165,13 @@ struct cache_publish {
 	uint32_t mode;       /* enum lane_mode */
 	uint32_t generation; /* LANE_REPLACE: only this one, unless 0 */
 	uint32_t born;       /* the object's own, as in its header */
+	bool crowds;         /* no other index is to be had: what is in its way there goes */
 };
 
 /*
  * CACHE_MORE (others have made room), _E_PLACE, _E_SIZE, _E_TOO_LARGE, _E_GENERATION, _E_EXISTS,
- * _E_ABSENT, _E_CHANGED, _E_TEND. ret is what is there under the hash, with 0,
+ * _E_ABSENT, _E_CHANGED, _E_TEND; _E_INDEX, unless it crowds: if none is on its way that
+ * cache_index_wants(), none is to be had. ret is what is there under the hash, with 0,
  * CACHE_E_EXISTS and CACHE_E_CHANGED.
  */
 int cache_publish(struct cache *cache, const struct cache_publish *publish,

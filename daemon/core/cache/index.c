@@ -236,17 +236,16 @@ struct index_table index_table(void *file, uint32_t *numbers)
 	};
 }
 
-/* 0: there is none. */
+/* There is one. */
 static uint64_t overflow_take(struct index_table *table)
 {
 	uint64_t bucket = table->free;
 
+	assert(bucket || table->fresh < table->layout.overflow);
 	if (bucket)
 		table->free = table->numbers[position_of(bucket, 0)];
-	else if (table->fresh < table->layout.overflow)
-		bucket = table->layout.buckets + table->fresh++;
 	else
-		return 0;
+		bucket = table->layout.buckets + table->fresh++;
 	++table->chained;
 	return bucket;
 }
@@ -274,33 +273,52 @@ static uint32_t gen_next(uint32_t gen)
 }
 
 /*
+ * A slot in the chain of a bucket's group; false: a bucket would have to be added behind *ret_last, of
+ * so many, or 0.
+ */
+static bool chain_has_slot(const struct index_table *table, uint64_t home,
+			   uint64_t *ret_position, uint64_t *ret_last, uint32_t *ret_length)
+{
+	*ret_last = 0;
+	*ret_length = 0;
+	for (uint64_t bucket = chain_of(table, group_of(home)); bucket;
+	     bucket = link_of(table, bucket)) {
+		uint32_t slot = slot_without(&table->buckets[bucket]);
+
+		*ret_last = bucket;
+		*ret_position = position_of(bucket, slot);
+		if (slot < INDEX_ENTRIES)
+			return true;
+		++*ret_length;
+	}
+	return false;
+}
+
+/* By one bucket; if not, another index is wanted. */
+static bool chain_may_grow(struct index_table *table, uint32_t length)
+{
+	if (length < INDEX_CHAIN_MAX)
+		return table->free || table->fresh < table->layout.overflow;
+	table->crowded |= table->count < table->layout.buckets * FULL;
+	return false;
+}
+
+/*
  * A slot for an entry of the bucket `home` in its group's chain, and what has to link to the slot's
  * bucket: that bucket itself, if it is in the chain already.
  */
 static int chain_slot(struct index_table *table, uint64_t home, uint64_t *ret_position,
 		      uint64_t *ret_last)
 {
-	uint64_t last = home, length = 0, bucket;
-	uint32_t slot;
+	uint64_t last, bucket;
+	uint32_t length;
 
-	for (bucket = chain_of(table, group_of(home)); bucket;
-	     bucket = link_of(table, bucket)) {
-		slot = slot_without(&table->buckets[bucket]);
-		if (slot < INDEX_ENTRIES) {
-			*ret_position = position_of(bucket, slot);
-			*ret_last = bucket;
-			return 0;
-		}
-		++length;
-		last = bucket;
-	}
-	if (length == INDEX_CHAIN_MAX) {
-		table->crowded |= table->count < table->layout.buckets * FULL;
+	if (chain_has_slot(table, home, ret_position, ret_last, &length))
+		return 0;
+	if (!chain_may_grow(table, length))
 		return INDEX_E_FULL;
-	}
+	last = length ? *ret_last : home;
 	bucket = overflow_take(table);
-	if (!bucket)
-		return INDEX_E_FULL;
 	link_set(table, bucket, 0, false);
 	*ret_position = position_of(bucket, 0);
 	*ret_last = last;
@@ -329,6 +347,17 @@ static int table_insert(struct index_table *table, uint64_t hash, uint32_t numbe
 	if (__builtin_popcount(slots_with(bucket, mix.tag)) >= CROWD)
 		table->crowded = true;
 	return 0;
+}
+
+static bool table_has_room(struct index_table *table, uint64_t hash)
+{
+	uint64_t home = mix_of(table, hash).bucket, position, last;
+	uint32_t length;
+
+	if (slot_without(&table->buckets[home]) < INDEX_ENTRIES ||
+	    chain_has_slot(table, home, &position, &last, &length))
+		return true;
+	return chain_may_grow(table, length);
 }
 
 /* An entry of the bucket in its chain; false: it has none there. */
@@ -480,6 +509,11 @@ bool index_find(struct index *index, uint64_t hash, struct index_at *ret)
 uint64_t index_count(const struct index *index)
 {
 	return index->now.count + index->next.count;
+}
+
+bool index_has_room(struct index *index, uint64_t hash)
+{
+	return table_has_room(is_next(index, hash) ? &index->next : &index->now, hash);
 }
 
 int index_insert(struct index *index, uint64_t hash, uint32_t number, uint64_t offset,

@@ -111,6 +111,11 @@ uint32_t index_guess(const struct index *index, uint64_t hash);
 bool index_find(struct index *index, uint64_t hash, struct index_at *ret);
 uint64_t index_count(const struct index *index);
 
+/*
+ * Has it a slot for a hash that is not there? If not, another index is wanted from then on; or, while
+ * it moves on, all have to have moved first.
+ */
+bool index_has_room(struct index *index, uint64_t hash);
 /* Of a hash that is not there. INDEX_E_FULL: nothing has changed. */
 int index_insert(struct index *index, uint64_t hash, uint32_t number, uint64_t offset,
 		 uint32_t hint);

@@ -13,6 +13,7 @@ enum {
 	CACHE_DEAD_SHARE = 16, /* of what is held: more of it dead is worth cleaning */
 	CACHE_GROUPS = 64,     /* of an index, that move at once */
 	CACHE_TICK = 4,        /* of the wheel, in ms */
+	CACHE_RESEED = 8, /* of all objects, one in so many is published between two seeds */
 };
 
 /* How readers are told which accesses to note (index.h: hint, epoch). */
@@ -30,6 +31,7 @@ struct cache {
 	struct object_records *objects;
 	uint32_t slots;
 	struct index index;
+	uint64_t index_begun; /* objects published, when the latest index was */
 	struct numbers numbers;
 	struct segments segments;
 	struct eviction eviction;

@@ -1,0 +1,203 @@
+/*
+ * Filling a cache as fast as it goes, while it makes its files larger: what fits is there. With "off"
+ * as its argument the same without records in lanes, and less of it.
+ */
+#include <check.h>
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <varbos/cache.h>
+
+#include "base/base.h"
+#include "tests/integration/joined.h"
+#include "tests/integration/other.h"
+#include "tests/suite.h"
+
+#define MIB ((size_t)1 << 20)
+
+enum {
+	WRITERS = 2,
+	PATIENCE = 1000, /* times 10 ms */
+};
+
+static struct varbos_cache *cache;
+static uint32_t keys;
+
+static void open_cache(void)
+{
+	const struct varbos_cache_options options = {.capacity = 24 * MIB};
+
+	set_up();
+	ck_assert_msg(!varbos_cache_open(&cache, space, "c", &options), "%s",
+		      varbos_error()->message);
+}
+
+static void close_cache(void)
+{
+	varbos_cache_close(cache);
+	tear_down();
+}
+
+struct value {
+	uint64_t writer, key, round;
+};
+
+/* The daemon's workers have what time its loop leaves them on one processor: files come late. */
+static void hold_up_workers(void)
+{
+	const struct dirent *entry;
+	cpu_set_t set;
+	char path[64];
+	DIR *tasks;
+
+	CPU_ZERO(&set);
+	CPU_SET(sched_getcpu(), &set);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)daemon_.pid);
+	tasks = opendir(path);
+	ck_assert_ptr_nonnull(tasks);
+	while ((entry = readdir(tasks))) {
+		pid_t task = atoi(entry->d_name);
+
+		if (!task)
+			continue;
+		ck_assert_int_eq(sched_setaffinity(task, sizeof(set), &set), 0);
+		if (task != daemon_.pid)
+			ck_assert_int_eq(setpriority(PRIO_PROCESS, (id_t)task, 19), 0);
+	}
+	closedir(tasks);
+}
+
+/* 0, or which call said why not. */
+static int put_all(uint64_t writer, uint32_t n, uint64_t round)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct value value = {writer, i, round};
+
+		if (varbos_cache_put_async(cache, &value, offsetof(struct value, round), &value,
+					   sizeof(value), NULL))
+			return 1;
+	}
+	return varbos_cache_flush(cache) ? 2 : 0;
+}
+
+static uint32_t missing(uint64_t writer, uint32_t n, uint64_t round)
+{
+	uint32_t missing = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct value value = {writer, i, round}, found = {};
+		size_t size;
+
+		missing += varbos_cache_copy_out(cache, &value, offsetof(struct value, round),
+						 &found, sizeof(found), &size) ||
+			   size != sizeof(found) || found.writer != writer || found.key != i ||
+			   found.round != round;
+	}
+	return missing;
+}
+
+START_TEST(nothing_is_lost_by_filling_fast)
+{
+	int r;
+
+	hold_up_workers();
+	r = put_all(0, keys, 0);
+	ck_assert_msg(!r, "%d: %s", r, varbos_error()->message);
+	ck_assert_uint_eq(missing(0, keys, 0), 0);
+}
+END_TEST
+
+struct writer {
+	pthread_t thread;
+	uint64_t number;
+	int result;
+};
+
+/* The second round replaces what may still be on its way. */
+static void *write_twice(void *userdata)
+{
+	struct writer *writer = userdata;
+
+	writer->result = put_all(writer->number, keys / 2, 0);
+	if (!writer->result)
+		writer->result = put_all(writer->number, keys / 2, 1);
+	if (writer->result)
+		fprintf(stderr, "writer %d: %s\n", (int)writer->number,
+			varbos_error()->message);
+	return NULL;
+}
+
+START_TEST(nothing_is_lost_where_two_fill_at_once_and_the_last_counts)
+{
+	struct writer writers[WRITERS];
+
+	hold_up_workers();
+	for (uint32_t i = 0; i < WRITERS; i++) {
+		writers[i] = (struct writer){.number = i};
+		ck_assert(!pthread_create(&writers[i].thread, NULL, write_twice, &writers[i]));
+	}
+	for (uint32_t i = 0; i < WRITERS; i++)
+		pthread_join(writers[i].thread, NULL);
+	for (uint32_t i = 0; i < WRITERS; i++) {
+		ck_assert_int_eq(writers[i].result, 0);
+		ck_assert_uint_eq(missing(i, keys / 2, 1), 0);
+	}
+}
+END_TEST
+
+/* As much as is on its way when it dies. */
+static void put_and_die(struct other *other)
+{
+	OTHER_EXPECT(!varbos_cache_open(&cache, other->space, "c", NULL));
+	for (uint32_t i = 0; i < keys; i++) {
+		struct value value = {.key = i};
+
+		OTHER_EXPECT(!varbos_cache_put_async(cache, &value,
+						     offsetof(struct value, round), &value,
+						     sizeof(value), NULL));
+	}
+	_exit(0);
+}
+
+START_TEST(what_a_process_has_put_that_dies_is_there)
+{
+	struct other other;
+
+	hold_up_workers();
+	other_start(&other, daemon_.socket, "s", 0, put_and_die);
+	other_end(&other);
+	for (int i = 0; i < PATIENCE && missing(0, keys, 0); i++)
+		usleep(10000);
+	ck_assert_uint_eq(missing(0, keys, 0), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *suite = suite_create("fill");
+	TCase *tcase = tcase_create("fill");
+
+	tcase_add_checked_fixture(tcase, open_cache, close_cache);
+	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, nothing_is_lost_by_filling_fast);
+	tcase_add_test(tcase, nothing_is_lost_where_two_fill_at_once_and_the_last_counts);
+	tcase_add_test(tcase, what_a_process_has_put_that_dies_is_there);
+	suite_add_tcase(suite, tcase);
+	return suite;
+}
+
+int main(int argc, char **argv)
+{
+	keys = 100000;
+	if (argc > 1) {
+		setenv("VARBOS_LANE", argv[1], 1);
+		keys = 20000;
+	}
+	return suite_run(suite());
+}
