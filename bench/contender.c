@@ -59,7 +59,7 @@ int contender_main(int argc, char **argv, const struct contender_row *rows, size
 	char byte;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (size_t i = 0; i < n && argc == 6; i++)
+	for (size_t i = 0; i < n && argc == 7; i++)
 		if (!strcmp(argv[1], rows[i].name))
 			row = &rows[i];
 	if (!row) {
@@ -69,8 +69,9 @@ int contender_main(int argc, char **argv, const struct contender_row *rows, size
 	contender = (struct contender){
 		.impl = argv[0],
 		.size = strtoull(argv[2], NULL, 10),
-		.cpus = {atoi(argv[3]), atoi(argv[4])},
-		.socket = argv[5],
+		.keys = strtoull(argv[3], NULL, 10),
+		.cpus = {atoi(argv[4]), atoi(argv[5])},
+		.socket = argv[6],
 	};
 	/* If it may: then what else runs here disturbs less. All contenders alike. */
 	setpriority(PRIO_PROCESS, 0, -20);

@@ -1,8 +1,8 @@
 /*
  * Contender - the frame of a program that is measured by a contest.
  *
- * It is started as IMPL ROW SIZE CPU CPU SOCKET: what it is, what to do, and where: its first
- * thread on the first processor, a second one on the second. It prepares, runs some rounds to get warm, says so,
+ * It is started as IMPL ROW SIZE KEYS CPU CPU SOCKET: what it is, what to do, with how many things (0: the
+ * row knows), and where: its first thread on the first processor, a second one on the second. It prepares, runs some rounds to get warm, says so,
  * and then runs one round for each message that comes in, and answers with its figure. On the
  * end of its input it cleans up and ends.
  */
@@ -22,7 +22,7 @@ enum {
 
 struct contender {
 	const char *impl;
-	uint64_t size;
+	uint64_t size, keys;
 	int cpus[CONTENDER_CPUS];
 	const char *socket; /* of the daemon */
 };

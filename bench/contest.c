@@ -43,13 +43,14 @@ static void entrant_exec(struct harness *harness, const struct contest *contest,
 			 const struct side_program *side, int fd)
 {
 	int first = harness->cpus[CROSS_CORE], second = harness->cpus[SAME_CORE];
-	char path[4096], size[24], cpus[2][16];
+	char path[4096], size[24], keys[24], cpus[2][16];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* A processor without the daemon first. */
 	if (first < 0)
 		first = second;
 	snprintf(size, sizeof(size), "%" PRIu64, contest->size);
+	snprintf(keys, sizeof(keys), "%" PRIu64, contest->keys);
 	snprintf(cpus[0], sizeof(cpus[0]), "%d", first);
 	snprintf(cpus[1], sizeof(cpus[1]), "%d", second);
 	dup2(fd, STDIN_FILENO);
@@ -59,8 +60,8 @@ static void entrant_exec(struct harness *harness, const struct contest *contest,
 	else
 		unsetenv("LD_PRELOAD");
 	if (harness_beside(path, sizeof(path), side->program))
-		execl(path, side->impl, contest->bench, size, cpus[0], cpus[1], harness->socket,
-		      (char *)NULL);
+		execl(path, side->impl, contest->bench, size, keys, cpus[0], cpus[1],
+		      harness->socket, (char *)NULL);
 	_exit(errno == ENOENT ? CONTENDER_MISSING : 127);
 }
 
@@ -165,6 +166,8 @@ static void side_print(const struct contest *contest, struct entrant *entrant)
 	printf("{\"bench\":\"%s\",\"impl\":\"%s\"", contest->bench, entrant->side->impl);
 	if (contest->size)
 		printf(",\"size\":%" PRIu64, contest->size);
+	if (contest->keys)
+		printf(",\"keys\":%" PRIu64, contest->keys);
 	printf(",\"unit\":\"%s\"", contest->unit);
 	if (contest->value)
 		printf(",\"value\":%.3f", median(&entrant->series));
@@ -183,7 +186,7 @@ static void ratios_print(const struct contest *contest, struct entrant *entrants
 	fputs(": varbos by", stderr);
 	for (size_t i = 0; i < n; i++)
 		if (entrants[i].side->side == SIDE_PEER)
-			fprintf(stderr, " %s %.2f", entrants[i].side->impl,
+			fprintf(stderr, " %s %.3g", entrants[i].side->impl,
 				median(&entrants[i].ratios));
 	putc('\n', stderr);
 }

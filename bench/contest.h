@@ -31,7 +31,7 @@ struct side_program {
 
 struct contest {
 	const char *bench;
-	uint64_t size;
+	uint64_t size, keys; /* both told, unless 0; keys: of what there are so many */
 	const char *unit;
 	bool value; /* a figure that is no time: a rate, or a ratio */
 	bool few;   /* no more rounds than need be: the figure hardly varies */

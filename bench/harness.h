@@ -57,7 +57,14 @@ void bench_reclaim(struct harness *harness);
 void bench_copy(struct harness *harness);
 void bench_copy_shifted(struct harness *harness);
 void bench_zero(struct harness *harness);
-void bench_cache(struct harness *harness);
+void bench_hit(struct harness *harness);
+void bench_hit_hot(struct harness *harness);
+void bench_hit_1m(struct harness *harness);
+void bench_hit_many(struct harness *harness);
+void bench_miss(struct harness *harness);
+void bench_put(struct harness *harness);
+void bench_put_async(struct harness *harness);
+void bench_put_evict(struct harness *harness);
 void bench_sim(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */

@@ -34,7 +34,15 @@ static const struct bench benches[] = {
 	{"copy", "copies of 64 bytes to 1 GiB", bench_copy, true, NULL},
 	{"copy_shifted", "the same, at unlucky addresses", bench_copy_shifted, true, NULL},
 	{"zero", "zeros over 64 bytes to 1 GiB", bench_zero, true, NULL},
-	{"cache", "hits, misses and puts of a cache", bench_cache, false, "1G"},
+	{"hit", "get a value from a cache, next to LMDB, Redis and memcached", bench_hit, false,
+	 "512M"},
+	{"hit_hot", "the same, of a thousand keys", bench_hit_hot, false, "512M"},
+	{"hit_1m", "the same, of a million keys", bench_hit_1m, false, "512M"},
+	{"hit_many", "the same, 16 at a time", bench_hit_many, false, "512M"},
+	{"miss", "ask a cache for what it does not have", bench_miss, false, "512M"},
+	{"put", "replace a value, until everyone sees it", bench_put, false, "512M"},
+	{"put_async", "the same, many at a time", bench_put_async, false, "512M"},
+	{"put_evict", "the same, of new keys in a full cache", bench_put_evict, false, "512M"},
 };
 
 static void usage(FILE *out)
