@@ -10,6 +10,7 @@
 #include "daemon/server/cleaner.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/errand.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
@@ -109,6 +110,7 @@ int client_new(struct client **ret, struct connection *connection,
 	client->pidfd = -1;
 	client->returns = RETURNS_NONE;
 	client->lanes = LANES_NONE;
+	list_init(&client->fetches);
 	set_name(client, hello->name);
 
 	r = sys->table->peer(sys, connection->fd, &request.credentials.uid,
@@ -205,6 +207,7 @@ static void client_end(struct client *client)
 	if (client->ending)
 		return;
 	client->ending = true;
+	fetches_forget(client);
 	if (client->watching)
 		uv_close((uv_handle_t *)&client->process, process_closed);
 	client->next_ending = server->ending;
@@ -239,6 +242,7 @@ static void process_ended(uv_poll_t *poll, int status, int events)
 void client_lost(struct client *client)
 {
 	client->connection = NULL;
+	fetches_forget(client);
 	publisher_touch(client->server->publisher);
 	if (mutant(session_ends_with_socket))
 		client_end(client);
@@ -300,6 +304,13 @@ static void client_ended(struct client *client)
 	request_retry(server);
 }
 
+/* What it was computing others compute, at once: but what it has put it has computed. */
+static bool let_go(struct client *client)
+{
+	lanes_end(client);
+	return fetches_leave(client->server, 0, 0, client->session);
+}
+
 bool client_end_some(struct server *server)
 {
 	struct client **at = &server->ending;
@@ -310,7 +321,10 @@ bool client_end_some(struct server *server)
 		int r = CORE_E_BUSY;
 
 		/* Else client_job_done(), or the cleaner, brings us back. */
-		if (!client->jobs && !cleaner_works_for(server, client->session)) {
+		if (let_go(client)) {
+			r = CORE_MORE;
+			steps++;
+		} else if (!client->jobs && !cleaner_works_for(server, client->session)) {
 			r = end_step(client);
 			steps++;
 		}

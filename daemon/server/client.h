@@ -43,6 +43,7 @@ struct client {
 	struct report_sums cached;
 	struct lanes lanes;
 	struct link in_lanes; /* of the exchange, while it has some */
+	struct link fetches;  /* that wait: fetches.c */
 	bool opening_returns, opening_lanes;
 	bool opening_space;  /* its descriptors are on their way */
 	uint32_t undo_space; /* slot: they were not to be had, so it closes again; 0: none */

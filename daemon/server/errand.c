@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/server.h"
 #include "daemon/sys/guard.h"
@@ -117,6 +118,11 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 		refuse(ret, FAULT_INVALID, "mode", "mode: 0 put, 1 add, 2 replace");
 		return 0;
 	}
+	if (record->token && !fetches_may(client->server, client->session, hoard->slot,
+					  record->hash, record->token)) {
+		refuse(ret, FAULT_LATE, "token", "the right to compute it has passed on");
+		return 0;
+	}
 	if (cache_is_full(hoard->cache, publish.size))
 		lanes_drain(client->server);
 	r = cache_publish(hoard->cache, &publish, &object);
@@ -131,6 +137,8 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 		hoard_expires(hoard, publish.expiry);
 	if (!r && publish.size > OBJECT_OWN)
 		seal_own(client, hoard, publish.offset);
+	if (!r)
+		fetches_settled(client->server, hoard->slot, publish.hash, object.generation);
 	return settle(hoard, r, now, ret);
 }
 
@@ -161,6 +169,17 @@ static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t
 	if (!r && record->expiry)
 		hoard_expires(hoard, record->expiry);
 	answer_object(ret, &object);
+	return settle(hoard, r, now, ret);
+}
+
+/* It counts, too, as a change to what is just being computed. */
+static int delete (struct hoard *hoard, const struct lane_record *record, uint64_t now,
+		   struct errand_answer *ret)
+{
+	int r = cache_delete(hoard->cache, record->hash, record->generation);
+
+	if (!r || (r == CACHE_E_ABSENT && !record->generation))
+		fetches_settled(hoard->server, hoard->slot, record->hash, 0);
 	return settle(hoard, r, now, ret);
 }
 
@@ -196,8 +215,7 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 		r = publish(client, hoard, record, now, ret);
 		break;
 	case LANE_DELETE:
-		r = settle(hoard, cache_delete(hoard->cache, record->hash, record->generation),
-			   now, ret);
+		r = delete (hoard, record, now, ret);
 		break;
 	case LANE_TOUCH:
 		r = touch(hoard, record, now, ret);

@@ -12,6 +12,7 @@
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
@@ -333,6 +334,8 @@ static int run_space_close(struct request *request, const union wire_body *param
 		return REQUEST_BUSY; /* one of them may be about this space */
 	if (cleaner_works(server, space))
 		return REQUEST_BUSY;
+	if (fetches_leave(server, space, 0, request->client->session))
+		return method_later(request);
 
 	do
 		r = core_space_close(server->core, request->client->session, space, &plan);
@@ -589,6 +592,8 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CACHE_EVICT] = run_cache_evict,
 	[WIRE_CACHE_DETAIL] = run_cache_detail,
 	[WIRE_LANES_OPEN] = run_lanes_open,
+	[WIRE_CACHE_FETCH] = run_cache_fetch,
+	[WIRE_CACHE_FETCH_END] = run_cache_fetch_end,
 	/* WIRE_EXTENT_REFUSED is the daemon's to say: the decoder refuses it from a client. */
 };
 

@@ -9,6 +9,7 @@
 #include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/method_extent.h"
@@ -114,6 +115,8 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	r = method_cache_slot(request, close->space, close->cache, &space, &cache);
 	if (r)
 		return r;
+	if (fetches_leave(request->server, space, cache, request->client->session))
+		return method_later(request);
 	do
 		r = core_cache_close(request->server->core, request->client->session, space,
 				     cache);

@@ -7,6 +7,7 @@
 #include "daemon/server/client.h"
 #include "daemon/server/errand.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/lanes.h"
@@ -112,6 +113,7 @@ int run_cache_publish(struct request *request, const union wire_body *params)
 		.size = publish->size,
 		.expiry = publish->expiry,
 		.generation = narrow(publish->generation),
+		.token = publish->token,
 		.born = narrow(publish->born),
 	};
 	struct errand_answer answer;
@@ -189,6 +191,28 @@ int run_cache_evict(struct request *request, const union wire_body *params)
 		.more = r == CACHE_MORE,
 	};
 	return 0;
+}
+
+/* ---- computing ---- */
+
+int run_cache_fetch(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_fetch *fetch = &params->cache_fetch;
+	struct hoard *hoard = NULL;
+	int r;
+
+	r = open_hoard(request, fetch->space, fetch->cache, &hoard);
+	return r ? r : fetches_ask(request, hoard, fetch);
+}
+
+int run_cache_fetch_end(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_fetch_end *end = &params->cache_fetch_end;
+	struct hoard *hoard = NULL;
+	int r;
+
+	r = open_hoard(request, end->space, end->cache, &hoard);
+	return r ? r : fetches_end(request, hoard->slot, end);
 }
 
 /* ---- what is known about it ---- */

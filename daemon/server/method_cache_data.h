@@ -12,4 +12,6 @@ int run_cache_delete(struct request *request, const union wire_body *params);
 int run_cache_touch(struct request *request, const union wire_body *params);
 int run_cache_clear(struct request *request, const union wire_body *params);
 int run_cache_evict(struct request *request, const union wire_body *params);
+int run_cache_fetch(struct request *request, const union wire_body *params);
+int run_cache_fetch_end(struct request *request, const union wire_body *params);
 int run_cache_detail(struct request *request, const union wire_body *params);

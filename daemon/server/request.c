@@ -102,17 +102,28 @@ bool request_may_keep(const struct request *request)
 			 NULL);
 }
 
-struct request *request_keep(const struct request *request)
+static struct request *keep(const struct request *request, bool held)
 {
 	struct request *kept = malloc(sizeof(*kept));
 
 	if (!kept)
 		return NULL;
 	*kept = *request;
+	kept->held = held;
 	client_ref(kept->client);
 	client_request_begins(kept->client);
-	kept->client->jobs++;
+	kept->client->jobs += !held;
 	return kept;
+}
+
+struct request *request_keep(const struct request *request)
+{
+	return keep(request, false);
+}
+
+struct request *request_hold(const struct request *request)
+{
+	return keep(request, true);
 }
 
 void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
@@ -122,7 +133,8 @@ void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
 	client_request_ends(client);
 	request->connection = client->ending ? NULL : client->connection;
 	answer(request, r, fds, n_fds);
-	client_job_done(client);
+	if (!request->held)
+		client_job_done(client);
 	client_unref(client);
 	request_retry(request->server);
 	free(request);

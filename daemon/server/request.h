@@ -27,6 +27,7 @@ struct request {
 	enum wire_method method;
 	uint64_t id;
 	bool note;      /* wants no answer */
+	bool held;      /* without a job */
 	bool record;    /* of a return ring: uncounted, so it may neither wait nor have a job */
 	uint64_t since; /* sweeps that had begun when it came */
 	uint32_t cache; /* of cache.segment, once memory for it is on its way */
@@ -49,6 +50,8 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
  * by its client until then. NULL: no memory.
  */
 struct request *request_keep(const struct request *request);
+/* The same for what no job finishes: its client may end meanwhile. */
+struct request *request_hold(const struct request *request);
 /* May its client have one more that is kept? */
 bool request_may_keep(const struct request *request);
 /* Answer it and free it. r is as a method's return; takes the descriptors. */

@@ -20,6 +20,7 @@
 #include "daemon/server/closer.h"
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/lanes.h"
@@ -67,6 +68,7 @@ static void backlog(uv_idle_t *idle)
 		request_retry_now(server);
 	more = client_end_some(server);
 	more |= caches_reap(server);
+	more |= fetches_turn(server);
 	more |= scanner_turn(server);
 	more |= hoards_turn(server);
 	if (!more && !server->retry) {
@@ -96,6 +98,7 @@ static void beat(uv_timer_t *timer)
 	scrub_beat(server->scrub);
 	sweeper_beat(server->sweeper);
 	hoards_beat(server);
+	fetches_beat(server);
 	for (uint32_t slot = core_space_next(server->core, 0); slot != UINT32_MAX;
 	     slot = core_space_next(server->core, slot + 1)) {
 		struct plan *plan = NULL;
@@ -282,6 +285,8 @@ static int server_start(struct server *server)
 	if (!r)
 		r = exchange_new(&server->exchange, server);
 	if (!r)
+		r = fetches_new(&server->fetches, server);
+	if (!r)
 		r = scanner_new(&server->scanner, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
@@ -344,6 +349,7 @@ static void server_deinit(struct server *server)
 	assert(!r); /* every handle has been closed, or its memory would be used after this */
 	hoards_free(server->hoards);
 	exchange_free(server->exchange, server);
+	fetches_free(server->fetches);
 	scanner_free(server->scanner);
 	files_deinit(&server->files, server->sys);
 	core_free(server->core);

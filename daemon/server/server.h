@@ -27,6 +27,7 @@ struct client;
 struct closer;
 struct connection;
 struct exchange;
+struct fetches;
 struct hoards;
 struct inbox;
 struct notify;
@@ -94,6 +95,7 @@ struct server {
 	struct waker *waker;
 	struct hoards *hoards;
 	struct exchange *exchange;
+	struct fetches *fetches;
 	struct scanner *scanner;
 	struct connection *connections; /* doubly linked */
 	struct connection *waiting,

@@ -68,6 +68,9 @@ enum varbos_code {
 	VARBOS_E_OBJECT = 20,    /* not an object in use of this pool; which: how it is not */
 	VARBOS_E_PINS = 21,      /* max: this thread holds as many views as it may */
 	VARBOS_E_CHANGED = 22,   /* a value is there, of another generation */
+	VARBOS_E_LATE = 23, /* who computed a value took too long: it is another's to compute */
+	VARBOS_E_FAILED = 24,   /* a value could not be computed; system_errno: why */
+	VARBOS_E_DEADLOCK = 25, /* the thread computes what it would wait for */
 };
 
 /* Why a call failed. Numbers that do not belong to the code are 0; bytes, unless said. */
