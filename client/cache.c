@@ -97,14 +97,6 @@ static int index_fetch_locked(struct varbos_cache *cache, uint64_t generation,
 	return 0;
 }
 
-/* Everything in it has moved on. */
-static bool is_left(const struct cache_index *index)
-{
-	uint64_t state = index_load(&index->view.head->state);
-
-	return !state || index_state_unpack(state).moved >= index->view.n_buckets;
-}
-
 int cache_index_next(struct varbos_cache *cache, struct cache_index *index)
 {
 	_Atomic(struct cache_index *) *first = &cache->index;
@@ -121,10 +113,20 @@ int cache_index_next(struct varbos_cache *cache, struct cache_index *index)
 		}
 	}
 	/* Who begins from now on begins there. */
-	if (!r && index == atomic_load_explicit(first, memory_order_relaxed) && is_left(index))
+	if (!r && index == atomic_load_explicit(first, memory_order_relaxed) &&
+	    cache_index_is_left(index))
 		atomic_store_explicit(first, next, memory_order_release);
 	lock_release(&cache->lock);
 	return r;
+}
+
+const struct cache_index *cache_index_follow(struct varbos_cache *cache)
+{
+	struct cache_index *index = atomic_load_explicit(&cache->index, memory_order_acquire);
+
+	while (cache_index_is_left(index) && !cache_index_next(cache, index))
+		index = atomic_load_explicit(&index->next, memory_order_acquire);
+	return index;
 }
 
 /* ---- opening ---- */
@@ -167,7 +169,6 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	open_leave(cache);
 	open_join(cache);
 	atomic_store_explicit(&cache->capacity, opened->capacity, memory_order_relaxed);
-	atomic_store_explicit(&cache->ttl_ms, opened->ttl_ms, memory_order_relaxed);
 	atomic_store_explicit(&cache->index, index, memory_order_release);
 	atomic_store_explicit(&cache->number,
 			      cache->lanes->memory ? atomic_load_explicit(&cache->lanes->number,
@@ -294,7 +295,6 @@ int cache_refresh(struct varbos_cache *cache)
 		return 0;
 	}
 	atomic_store_explicit(&cache->capacity, opened.capacity, memory_order_relaxed);
-	atomic_store_explicit(&cache->ttl_ms, opened.ttl_ms, memory_order_relaxed);
 	return 0;
 }
 

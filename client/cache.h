@@ -41,13 +41,13 @@ struct varbos_cache {
 
 	struct varbos_space *space;
 	struct lanes *lanes;
-	struct varbos_cache *next;         /* in space->caches, under space->caches_lock */
-	uint32_t uses;                     /* likewise */
-	_Atomic uint32_t stamp;            /* fork count of what is above */
-	struct varbos_cache *next_open;    /* of all that are open */
-	uint64_t opening;                  /* never given twice: */
-	struct lock lock;                  /* who fetches an index */
-	_Atomic uint64_t capacity, ttl_ms; /* as they were when it was asked last */
+	struct varbos_cache *next;      /* in space->caches, under space->caches_lock */
+	uint32_t uses;                  /* likewise */
+	_Atomic uint32_t stamp;         /* fork count of what is above */
+	struct varbos_cache *next_open; /* of all that are open */
+	uint64_t opening;               /* never given twice: */
+	struct lock lock;               /* who fetches an index */
+	_Atomic uint64_t capacity;      /* as it was when it was asked last */
 	char name[SPACE_NAME_MAX + 1];
 };
 
@@ -71,7 +71,32 @@ int cache_check_key(const void *key, size_t key_size);
 /* The index that follows, mapped if need be: 0, or why not. */
 int cache_index_next(struct varbos_cache *cache, struct cache_index *index);
 
-/* Its capacity and time to live, as they are now. */
+/* Everything in it has moved on. */
+static inline bool cache_index_is_left(const struct cache_index *index)
+{
+	uint64_t state = index_load(&index->view.head->state);
+
+	return !state || index_state_unpack(state).moved >= index->view.n_buckets;
+}
+
+/* The first that is in use, or the last that can be had: what its head says is so. */
+const struct cache_index *cache_index_follow(struct varbos_cache *cache);
+static inline const struct cache_index *cache_index_now(struct varbos_cache *cache)
+{
+	const struct cache_index *index =
+		atomic_load_explicit(&cache->index, memory_order_acquire);
+
+	return likely(!cache_index_is_left(index)) ? index : cache_index_follow(cache);
+}
+
+/* Its time to live, as it is now. */
+static inline uint64_t cache_ttl_ms(struct varbos_cache *cache)
+{
+	return atomic_load_explicit(&cache_index_now(cache)->view.head->ttl,
+				    memory_order_relaxed);
+}
+
+/* Its capacity, as it is now. */
 int cache_refresh(struct varbos_cache *cache);
 
 /* Is that opening of a cache still open? */

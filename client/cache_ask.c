@@ -133,7 +133,6 @@ int cache_ask_open(struct varbos_space *space, const char *name,
 	*ret = (struct cache_opened){
 		.handle = (uint32_t)opened->cache,
 		.capacity = opened->capacity,
-		.ttl_ms = opened->ttl_ms,
 	};
 	return 0;
 }

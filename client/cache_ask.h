@@ -32,7 +32,7 @@ void cache_ask_wake(struct varbos *vb);
 
 struct cache_opened {
 	uint32_t handle;
-	uint64_t capacity, ttl_ms;
+	uint64_t capacity;
 };
 
 int cache_ask_open(struct varbos_space *space, const char *name,

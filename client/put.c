@@ -149,9 +149,7 @@ static int put_begin(struct put *put, struct varbos_cache *cache, struct own_lan
 		.own = own,
 		.writer = writer_need(own, cache),
 		.sizes = {.value = size, .key = (uint32_t)key_size, .flags = options->flags},
-		.ttl_ms = options->ttl_ms
-				  ? options->ttl_ms
-				  : atomic_load_explicit(&cache->ttl_ms, memory_order_relaxed),
+		.ttl_ms = options->ttl_ms ? options->ttl_ms : cache_ttl_ms(cache),
 		.record =
 			{
 				.kind = LANE_PUBLISH | options->mode << 8,
@@ -179,8 +177,7 @@ static struct object_header *header_at(const struct varbos_cache *cache, uint64_
 static void put_header(struct put *put, uint64_t offset)
 {
 	struct object_header *header = header_at(put->cache, offset);
-	uint64_t now =
-		cache_now(atomic_load_explicit(&put->cache->index, memory_order_acquire));
+	uint64_t now = cache_now(cache_index_now(put->cache));
 
 	put->record.offset = offset;
 	put->record.size = object_size(offset, put->sizes);
@@ -489,7 +486,7 @@ _public_ int varbos_cache_del(struct varbos_cache *cache, const void *key, size_
 
 static uint64_t now_of(struct varbos_cache *cache)
 {
-	return cache_now(atomic_load_explicit(&cache->index, memory_order_acquire));
+	return cache_now(cache_index_now(cache));
 }
 
 _public_ int varbos_cache_expire(struct varbos_cache *cache, const void *key, size_t key_size,
@@ -548,7 +545,7 @@ _public_ int varbos_cache_touch(struct varbos_cache *cache, const void *key, siz
 	if (r)
 		return r;
 	/* What never expires goes on so. */
-	ttl_ms = atomic_load_explicit(&cache->ttl_ms, memory_order_relaxed);
+	ttl_ms = cache_ttl_ms(cache);
 	if (record.expiry && ttl_ms)
 		record.expiry = expiry_of(now_of(cache), ttl_ms);
 	record.kind = LANE_TOUCH;

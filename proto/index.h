@@ -13,6 +13,8 @@
  *                                                                             noted
  *   clock    what CLOCK_MONOTONIC_COARSE lacks   at creation, and after a     before an expiry is
  *            to the machine's time, in ns        suspend                      compared
+ *   ttl      of what is put without a time of    at creation, and when it     before such a put
+ *            its own, in ms; 0: for ever         is changed
  *
  *   bucket                                       one cache line: a control word, seven entries
  *   control  version:32  link:31  1:1            link: overflow bucket + 1, 0: none. version: of
@@ -81,7 +83,8 @@ struct index_head {
 	_Atomic uint64_t state; /* index_state_pack() */
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t clock;
-	uint64_t reserved_more[5];
+	_Atomic uint64_t ttl;
+	uint64_t reserved_more[4];
 };
 
 static_assert(sizeof(struct index_head) == 128, "what changes is in a cache line of its own");

@@ -348,7 +348,7 @@ void table_rows(struct table_page *page, const char *name, const struct table_co
 void table_lines(struct table_page *page, const struct table_column *columns, size_t n_columns,
 		 const void *rows, size_t n_rows, size_t row_size)
 {
-	assert(!page->begun);
+	assert(!page->begun || (page->lines && page->form == TABLE_JSON));
 	if (page->form != TABLE_JSON) {
 		table_rows(page, NULL, columns, n_columns, rows, n_rows, row_size);
 		return;

@@ -77,7 +77,7 @@ void table_page_begin(struct table_page *page, FILE *out, enum table_form form, 
 void table_rows(struct table_page *page, const char *name, const struct table_column *columns,
 		size_t n_columns, const void *rows, size_t n_rows, size_t row_size);
 
-/* The only thing on its page; in JSON an object a line, for a program to take one by one. */
+/* The only thing on its page; in JSON an object a line, for a program to take one by one; there others may follow. */
 void table_lines(struct table_page *page, const struct table_column *columns, size_t n_columns,
 		 const void *rows, size_t n_rows, size_t row_size);
 

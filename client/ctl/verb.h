@@ -42,6 +42,7 @@ enum answer verb_caches_create(struct call *call);
 enum answer verb_caches_set(struct call *call);
 enum answer verb_caches_remove(struct call *call);
 enum answer verb_caches_show(struct call *call);
+enum answer verb_keys(struct call *call);
 enum answer verb_get(struct call *call);
 enum answer verb_put(struct call *call);
 enum answer verb_del(struct call *call);

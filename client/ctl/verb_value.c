@@ -1,5 +1,5 @@
 /*
- * get, put, del, evict, caches show - the values of a cache.
+ * keys, get, put, del, evict, caches show - the values of a cache.
  *
  * A key is its characters or, behind 0x, its bytes in hex. Values are raw bytes. Looking at one is
  * no access: it stays as near to going as it was.
@@ -102,7 +102,7 @@ static enum answer values_open(struct values *values, const struct call *call, c
 	enum answer answer;
 
 	values->verb = verb;
-	answer = key_read(values, call->words[2]);
+	answer = call->words[2] ? key_read(values, call->words[2]) : ANSWER_OK;
 	if (answer)
 		return answer;
 	if (varbos_connect(&values->vb, call->socket) ||
@@ -164,6 +164,85 @@ enum answer verb_get(struct call *call)
 	varbos_view_release(&view);
 	return ANSWER_OK;
 }
+
+/* ---- keys ---- */
+
+struct key_line {
+	char key[2 + 2 * OBJECT_KEY_MAX + 1];
+	uint64_t size, generation, flags, age_ms, expires_in_ms;
+};
+
+/* As key_read() takes it. */
+static void key_show(char *ret, const unsigned char *key, size_t size)
+{
+	static const char digits[] = "0123456789abcdef";
+	bool text = size < 2 || memcmp(key, "0x", 2) != 0;
+
+	for (size_t i = 0; i < size; i++)
+		text &= key[i] > ' ' && key[i] <= '~';
+	if (text) {
+		memcpy(ret, key, size);
+		ret[size] = 0;
+		return;
+	}
+	*ret++ = '0';
+	*ret++ = 'x';
+	for (size_t i = 0; i < size; i++) {
+		*ret++ = digits[key[i] >> 4];
+		*ret++ = digits[key[i] & 15];
+	}
+	*ret = 0;
+}
+
+static void key_print(struct call *call, const struct varbos_key *key,
+		      const struct varbos_view *view)
+{
+	static const struct table_column columns[] = {
+#define KEY(field, show) TABLE_COLUMN(struct key_line, field, NULL, #field, show)
+		KEY(key, SHOW_TEXT),    KEY(size, SHOW_BYTES), KEY(generation, SHOW_COUNT),
+		KEY(flags, SHOW_COUNT), KEY(age_ms, SHOW_MS),  KEY(expires_in_ms, SHOW_MS),
+#undef KEY
+	};
+	static struct key_line line;
+	size_t n = ARRAY_SIZE(columns);
+
+	key_show(line.key, key->data, key->size);
+	if (call->page.form != TABLE_JSON) {
+		fprintf(call->page.out, "%s\n", line.key);
+		return;
+	}
+	line.size = view->size;
+	line.generation = view->generation;
+	line.flags = view->flags;
+	line.age_ms = varbos_view_age_ms(view);
+	line.expires_in_ms = varbos_view_expires_in_ms(view);
+	/* What stays for ever does not say when it goes. */
+	table_lines(&call->page, columns, line.expires_in_ms == UINT64_MAX ? n - 1 : n, &line,
+		    1, sizeof(line));
+}
+
+enum answer verb_keys(struct call *call)
+{
+	_cleanup_(values_close) struct values values = {};
+	struct varbos_cursor cursor = {};
+	struct varbos_view view;
+	struct varbos_key key;
+	enum answer answer;
+	int r;
+
+	answer = values_open(&values, call, "keys", VARBOS_SPACE_READ_ONLY);
+	if (answer)
+		return answer;
+	if (call->page.form == TABLE_JSON)
+		table_lines(&call->page, NULL, 0, NULL, 0, 0);
+	while (!(r = varbos_cache_next(values.cache, &cursor, &key, &view))) {
+		key_print(call, &key, &view);
+		varbos_view_release(&view);
+	}
+	return r == VARBOS_E_NOT_FOUND ? ANSWER_OK : failed(&values);
+}
+
+/* ---- put ---- */
 
 static int space_limit(const struct values *values, const char *name, size_t *ret)
 {

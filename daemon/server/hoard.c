@@ -281,6 +281,7 @@ static int made(struct hoard *hoard, struct hoard_job *job)
 	r = cache_new(&hoard->cache, &config);
 	if (r)
 		return r;
+	cache_ttl_set(hoard->cache, view.ttl_ms);
 	hoard->objects = job->objects;
 	hoard->index = job->index;
 	job->objects = HOARD_FILE_NONE;
@@ -881,6 +882,7 @@ void hoard_changed(struct server *server, uint32_t cache)
 		return;
 	if (capacity_of(&view) != cache_view(hoard->cache).capacity)
 		cache_resize(hoard->cache, capacity_of(&view));
+	cache_ttl_set(hoard->cache, view.ttl_ms);
 	follow_policy(hoard);
 	hoard_stir(hoard);
 }

@@ -664,6 +664,31 @@ class WithDaemon(unittest.TestCase):
         (row,) = self.json("caches", "valued")["caches"]
         self.assertEqual((row["values"], row["evicted"], row["hits"], row["misses"]), (3, 1, 0, 0))
 
+    def test_keys_are_listed_as_get_takes_them_and_listing_is_no_access(self):
+        self.space("valued", "--limit", "8M")
+        self.ok("caches", "create", "valued", "c", "--capacity", "1M")
+        self.assertEqual(self.ok("keys", "valued", "c"), "")
+        self.assertEqual(self.raw("keys", "valued", "c", "--json"), (0, b"", ""))
+        texts = {"plain", "a/b:c?*'$(x)", "k" * 4096, "0x00", "0x30786161", "0x206f6e65",
+                 "0x" + "ff" * 4096, "0xc3a9", "0x1b5b316d"}
+        for n, text in enumerate(sorted(texts)):
+            self.assertEqual(self.raw("put", "valued", "c", text, "--ttl", "%dm" % (n % 2 * 5),
+                                      value=b"v" * n)[0], 0)
+        listed = self.ok("keys", "valued", "c").splitlines()
+        self.assertEqual((set(listed), len(listed)), (texts, len(texts)))
+        for n, text in enumerate(sorted(texts)):
+            self.assertEqual(self.raw("get", "valued", "c", text), (0, b"v" * n, ""))
+        _, out, _ = self.raw("keys", "valued", "c", "--json")
+        rows = {row["key"]: row for row in map(json.loads, out.splitlines())}
+        self.assertEqual({key: (row["size"], "expires_in_ms" in row) for key, row in rows.items()},
+                         {text: (n, n % 2 == 1) for n, text in enumerate(sorted(texts))})
+        self.assertEqual(list(rows["plain"]), ["key", "size", "generation", "flags", "age_ms"] +
+                         ["expires_in_ms"] * ("expires_in_ms" in rows["plain"]))
+        (row,) = self.json("caches", "valued")["caches"]
+        self.assertEqual((row["values"], row["hits"], row["misses"]), (len(texts), 0, 0))
+        for args in ("nowhere", "c"), ("valued", "nowhere"):
+            self.assertEqual(ctl("keys", *args, path=self.path)[:2], (3, ""))
+
     def test_of_a_cache_hot_keys_and_who_pins_are_shown(self):
         self.space("valued", "--limit", "8M")
         self.ok("caches", "create", "valued", "c")

@@ -15,9 +15,11 @@
 #include <varbos/cache.h>
 
 #include "base/base.h"
+#include "proto/layout.h"
 #include "proto/object.h"
 #include "tests/integration/joined.h"
 #include "tests/integration/other.h"
+#include "tests/integration/peer.h"
 #include "tests/suite.h"
 
 #define KIB ((size_t)1 << 10)
@@ -281,6 +283,56 @@ START_TEST(values_expire_by_their_own_time_the_caches_or_not_at_all)
 	ck_assert(is_missing(brief, "late"));
 	refused(varbos_cache_expire(brief, "late", 4, 1000), VARBOS_E_NOT_FOUND, "key");
 	varbos_cache_close(brief);
+}
+END_TEST
+
+static void set_ttl(uint64_t ttl_ms)
+{
+	const struct wire_cache_change change = {
+		.name = wire_str("c"), .set = CACHE_SET_TTL, .ttl_ms = ttl_ms};
+	static struct peer peer;
+	struct wire_cache_change of = change;
+
+	peer_open(&peer, daemon_.socket);
+	of.space = peer_open_space(&peer, "s");
+	ck_assert(peer_call(&peer, WIRE_CACHE_CHANGE, &of));
+	peer_close(&peer);
+}
+
+static uint64_t expires_in_ms(const char *key)
+{
+	struct varbos_view view;
+	uint64_t ms;
+
+	must(get(cache, key, &view));
+	ms = varbos_view_expires_in_ms(&view);
+	varbos_view_release(&view);
+	return ms;
+}
+
+/* Nobody has to open it anew, nor is the daemon asked for each put: also where the index is another. */
+START_TEST(another_time_to_live_counts_for_whoever_has_the_cache_open)
+{
+	must(put(cache, "for ever", "v"));
+	set_ttl(600000);
+	must(put(cache, "k", "v"));
+	ck_assert_uint_le(expires_in_ms("k"), 600000);
+	ck_assert_uint_gt(expires_in_ms("k"), 300000);
+	ck_assert_uint_eq(expires_in_ms("for ever"), UINT64_MAX);
+	for (uint32_t i = 0; i < 50000; i++)
+		must(varbos_cache_put_async(cache, &i, sizeof(i), "", 0, NULL));
+	must(varbos_cache_flush(cache));
+	must(put(cache, "k", "v"));
+	ck_assert_uint_gt(expires_in_ms("k"), 300000);
+	set_ttl(60000);
+	must(put(cache, "k", "v"));
+	ck_assert_uint_le(expires_in_ms("k"), 60000);
+	set_ttl(900000);
+	must(varbos_cache_touch(cache, "k", 1));
+	ck_assert_uint_gt(expires_in_ms("k"), 800000);
+	set_ttl(0);
+	must(put(cache, "k", "v"));
+	ck_assert_uint_eq(expires_in_ms("k"), UINT64_MAX);
 }
 END_TEST
 
@@ -918,6 +970,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, deleting_takes_a_key_away_once);
 	tcase_add_test(tcase, adding_needs_an_absent_key_and_replacing_the_right_generation);
 	tcase_add_test(tcase, values_expire_by_their_own_time_the_caches_or_not_at_all);
+	tcase_add_test(tcase, another_time_to_live_counts_for_whoever_has_the_cache_open);
 	tcase_add_test(tcase, touching_lets_the_time_of_what_expires_begin_anew);
 	tcase_add_test(tcase, many_are_looked_up_at_once);
 	tcase_add_test(tcase, a_thread_holds_so_many_views_and_copies_all_the_same);

@@ -367,6 +367,11 @@ void cache_clock_set(struct cache *cache, uint64_t clock)
 	index_clock_set(&cache->index, clock);
 }
 
+void cache_ttl_set(struct cache *cache, uint64_t ttl)
+{
+	index_ttl_set(&cache->index, ttl);
+}
+
 /* ---- objects ---- */
 
 void cache_fetch(const struct cache *cache, uint64_t hash)

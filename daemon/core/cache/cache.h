@@ -141,6 +141,8 @@ void cache_index_begin(struct cache *cache, struct index_table next);
 int cache_index_step(struct cache *cache, struct index_table *ret);
 /* What readers add to their clock (index_head.clock), in ns. */
 void cache_clock_set(struct cache *cache, uint64_t clock);
+/* How long what writers put without a time of its own is to stay, in ms; 0: for ever. */
+void cache_ttl_set(struct cache *cache, uint64_t ttl);
 
 /* ---- objects ---- */
 

@@ -599,6 +599,13 @@ void index_clock_set(struct index *index, uint64_t clock)
 		index_store(&index->next.head->clock, clock);
 }
 
+void index_ttl_set(struct index *index, uint64_t ttl)
+{
+	index_store(&index->now.head->ttl, ttl);
+	if (index->next.head)
+		index_store(&index->next.head->ttl, ttl);
+}
+
 /* ---- walking ---- */
 
 /* All but the last bit of what a hash is mixed to. */
@@ -718,6 +725,7 @@ void index_next_begin(struct index *index, struct index_table next)
 	index->moved = 0;
 	index_epoch_set(index, word_of(&index->now.head->epoch));
 	index_clock_set(index, word_of(&index->now.head->clock));
+	index_ttl_set(index, word_of(&index->now.head->ttl));
 	state_set(index);
 }
 

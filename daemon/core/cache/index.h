@@ -137,6 +137,7 @@ bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t p
 		 struct index_at *ret);
 void index_epoch_set(struct index *index, uint64_t epoch);
 void index_clock_set(struct index *index, uint64_t clock);
+void index_ttl_set(struct index *index, uint64_t ttl);
 
 /*
  * A walk in the order of mixed hashes, bucket by bucket, from a zeroed place on: numbers of those that
