@@ -2,6 +2,9 @@
 
 #include <assert.h>
 #include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/base.h"
 
@@ -91,35 +94,75 @@ static uint64_t chain_of(const struct index_table *table, uint64_t group)
 	return 0;
 }
 
-/* Its slots with entries of this tag, as bits. */
-static uint32_t slots_with(const struct index_bucket *bucket, uint32_t tag)
+/* A bucket's slots are bits: slot i is bit 2 * i + 2, as words of 8 bytes come out of vectors. */
+enum { SLOTS = 0x5554 };
+
+static uint32_t slot_first(uint32_t slots)
 {
-	uint32_t slots = 0;
+	return (uint32_t)__builtin_ctz(slots) / 2 - 1;
+}
+
+/*
+ * Slots with entries of this tag, and *ret_unused without any. An entry has a gen, so it is none if
+ * its upper 16 bits are 0.
+ */
+static inline uint32_t slots_with(const struct index_bucket *bucket, uint32_t tag,
+				  uint32_t *ret_unused)
+{
+#if defined(__SSE2__)
+	/* Nobody else stores there. */
+	const __m128i *words = (const __m128i *)(const void *)bucket;
+	const __m128i tags = _mm_set1_epi16((short)tag), none = _mm_setzero_si128();
+	__m128i with[4], without[4];
+	uint32_t unused;
+
+	for (int i = 0; i < 4; ++i) {
+		__m128i word = _mm_load_si128(&words[i]);
+
+		with[i] = _mm_slli_epi32(_mm_cmpeq_epi16(word, tags), 16);
+		without[i] = _mm_cmpeq_epi16(word, none);
+	}
+	unused = (uint32_t)_mm_movemask_epi8(
+			 _mm_packs_epi16(_mm_packs_epi32(without[0], without[1]),
+					 _mm_packs_epi32(without[2], without[3]))) >>
+		 1;
+	*ret_unused = unused & SLOTS;
+	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(with[0], with[1]),
+							   _mm_packs_epi32(with[2], with[3]))) &
+	       SLOTS & ~unused;
+#else
+	uint32_t with = 0, unused = 0;
 
 	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i) {
 		uint64_t entry = word_of(&bucket->entries[i]);
 
-		slots |= (uint32_t)(entry && (uint16_t)entry == tag) << i;
+		unused |= (uint32_t)!entry << (2 * i + 2);
+		with |= (uint32_t)(entry && (uint16_t)entry == tag) << (2 * i + 2);
 	}
-	return slots;
+	*ret_unused = unused;
+	return with;
+#endif
+}
+
+static uint32_t slots_without(const struct index_bucket *bucket)
+{
+	uint32_t unused;
+
+	slots_with(bucket, 0, &unused);
+	return unused;
 }
 
 static bool is_empty(const struct index_bucket *bucket)
 {
-	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i)
-		if (word_of(&bucket->entries[i]))
-			return false;
-	return true;
+	return slots_without(bucket) == SLOTS;
 }
 
 /* INDEX_ENTRIES: there is none. */
 static uint32_t slot_without(const struct index_bucket *bucket)
 {
-	uint32_t slot = 0;
+	uint32_t unused = slots_without(bucket);
 
-	while (slot < INDEX_ENTRIES && word_of(&bucket->entries[slot]))
-		++slot;
-	return slot;
+	return unused ? slot_first(unused) : INDEX_ENTRIES;
 }
 
 /* Beside a number, which of its group's buckets is its home: chains are walked without records. */
@@ -283,12 +326,13 @@ static bool chain_has_slot(const struct index_table *table, uint64_t home,
 	*ret_length = 0;
 	for (uint64_t bucket = chain_of(table, group_of(home)); bucket;
 	     bucket = link_of(table, bucket)) {
-		uint32_t slot = slot_without(&table->buckets[bucket]);
+		uint32_t unused = slots_without(&table->buckets[bucket]);
 
 		*ret_last = bucket;
-		*ret_position = position_of(bucket, slot);
-		if (slot < INDEX_ENTRIES)
+		if (unused) {
+			*ret_position = position_of(bucket, slot_first(unused));
 			return true;
+		}
 		++*ret_length;
 	}
 	return false;
@@ -325,15 +369,23 @@ static int chain_slot(struct index_table *table, uint64_t home, uint64_t *ret_po
 	return 0;
 }
 
-static int table_insert(struct index_table *table, uint64_t hash, uint32_t number,
+/* Of bits, as many as that, or more. */
+static bool are_many(uint32_t slots, uint32_t many)
+{
+	while (--many && slots)
+		slots &= slots - 1;
+	return slots;
+}
+
+static int table_insert(struct index_table *table, struct index_mix mix, uint32_t number,
 			uint64_t offset, uint32_t hint)
 {
-	struct index_mix mix = mix_of(table, hash);
-	struct index_bucket *bucket = &table->buckets[mix.bucket];
-	uint32_t slot = slot_without(bucket);
-	uint64_t position = position_of(mix.bucket, slot), last = mix.bucket, chained;
+	uint32_t unused, with = slots_with(&table->buckets[mix.bucket], mix.tag, &unused);
+	uint64_t position, last = mix.bucket, chained;
 
-	if (slot == INDEX_ENTRIES && chain_slot(table, mix.bucket, &position, &last))
+	if (unused)
+		position = position_of(mix.bucket, slot_first(unused));
+	else if (chain_slot(table, mix.bucket, &position, &last))
 		return INDEX_E_FULL;
 	table->gen = gen_next(table->gen);
 	entry_put(table, mix.bucket, position, number,
@@ -342,19 +394,19 @@ static int table_insert(struct index_table *table, uint64_t hash, uint32_t numbe
 	chained = position / INDEX_ENTRIES;
 	if (last != chained)
 		link_set(table, last, chained, false);
-	if (slot == INDEX_ENTRIES && !link_of(table, mix.bucket))
+	if (!unused && !link_of(table, mix.bucket))
 		link_set(table, mix.bucket, chain_of(table, group_of(mix.bucket)), false);
-	if (__builtin_popcount(slots_with(bucket, mix.tag)) >= CROWD)
+	if (are_many(with, unused ? CROWD - 1 : CROWD))
 		table->crowded = true;
 	return 0;
 }
 
-static bool table_has_room(struct index_table *table, uint64_t hash)
+static bool table_has_room(struct index_table *table, uint64_t home)
 {
-	uint64_t home = mix_of(table, hash).bucket, position, last;
+	uint64_t position, last;
 	uint32_t length;
 
-	if (slot_without(&table->buckets[home]) < INDEX_ENTRIES ||
+	if (slots_without(&table->buckets[home]) ||
 	    chain_has_slot(table, home, &position, &last, &length))
 		return true;
 	return chain_may_grow(table, length);
@@ -364,16 +416,18 @@ static bool table_has_room(struct index_table *table, uint64_t hash)
 static bool chained_entry(const struct index_table *table, uint64_t home,
 			  uint64_t *ret_position)
 {
-	for (uint64_t bucket = link_of(table, home); bucket; bucket = link_of(table, bucket))
-		for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot) {
-			uint64_t position = position_of(bucket, slot);
+	for (uint64_t bucket = link_of(table, home); bucket; bucket = link_of(table, bucket)) {
+		uint32_t used = SLOTS & ~slots_without(&table->buckets[bucket]);
 
-			if (!word_of(entry_at(table, position)) ||
-			    sibling_at(table, position) != home % INDEX_GROUP)
+		for (; used; used &= used - 1) {
+			uint64_t position = position_of(bucket, slot_first(used));
+
+			if (sibling_at(table, position) != home % INDEX_GROUP)
 				continue;
 			*ret_position = position;
 			return true;
 		}
+	}
 	return false;
 }
 
@@ -437,16 +491,14 @@ static void table_remove(struct index_table *table, uint64_t home, uint64_t posi
 		chain_settle(table, home, bucket);
 }
 
-static bool table_find(const struct index *index, struct index_table *table, uint64_t hash,
-		       struct index_at *ret)
+static bool table_find(const struct index *index, struct index_table *table,
+		       struct index_mix mix, uint64_t hash, struct index_at *ret)
 {
-	struct index_mix mix = mix_of(table, hash);
-
 	for (uint64_t bucket = mix.bucket;;) {
-		uint32_t slots = slots_with(&table->buckets[bucket], mix.tag);
+		uint32_t unused, slots = slots_with(&table->buckets[bucket], mix.tag, &unused);
 
 		for (; slots; slots &= slots - 1) {
-			uint64_t position = position_of(bucket, (uint32_t)__builtin_ctz(slots));
+			uint64_t position = position_of(bucket, slot_first(slots));
 
 			if (hash_of(index, number_at(table, position)) != hash)
 				continue;
@@ -467,43 +519,61 @@ void index_init(struct index *index, struct index_table table, struct index_reco
 	*index = (struct index){.now = table, .records = records};
 }
 
-/* Whether a hash leads into the next index. */
-static bool is_next(const struct index *index, uint64_t hash)
+/* Where a hash leads: to which of the two, and where there. */
+static const struct index_table *lead(const struct index *index, uint64_t hash,
+				      struct index_mix *ret)
 {
-	return index->next.head && mix_of(&index->now, hash).bucket < index->moved;
+	*ret = mix_of(&index->now, hash);
+	if (likely(!index->next.head) || ret->bucket >= index->moved)
+		return &index->now;
+	*ret = mix_of(&index->next, hash);
+	return &index->next;
+}
+
+static struct index_table *lead_to(struct index *index, uint64_t hash, struct index_mix *ret)
+{
+	return (struct index_table *)lead(index, hash, ret);
+}
+
+/* Of a bucket, which is one line, the numbers, which may be in two. */
+static void bucket_fetch(const struct index_table *table, uint64_t bucket)
+{
+	__builtin_prefetch(&table->buckets[bucket], 1);
+	__builtin_prefetch(&table->numbers[position_of(bucket, 0)], 1);
+	__builtin_prefetch(&table->numbers[position_of(bucket, INDEX_ENTRIES - 1)], 1);
 }
 
 void index_fetch(const struct index *index, uint64_t hash)
 {
-	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
-	uint64_t bucket = mix_of(table, hash).bucket;
+	struct index_mix mix;
+	const struct index_table *table = lead(index, hash, &mix);
 
-	__builtin_prefetch(&table->buckets[bucket]);
-	__builtin_prefetch(&table->numbers[position_of(bucket, 0)]);
+	bucket_fetch(table, mix.bucket);
 }
 
 uint32_t index_guess(const struct index *index, uint64_t hash)
 {
-	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
-	struct index_mix mix = mix_of(table, hash);
-	uint32_t slots = slots_with(&table->buckets[mix.bucket], mix.tag);
+	struct index_mix mix;
+	const struct index_table *table = lead(index, hash, &mix);
+	uint32_t unused, slots = slots_with(&table->buckets[mix.bucket], mix.tag, &unused);
 	uint64_t link = link_of(table, mix.bucket);
 
-	if (link) {
-		__builtin_prefetch(&table->buckets[link]);
-		__builtin_prefetch(&table->numbers[position_of(link, 0)]);
-	} else if (slot_without(&table->buckets[mix.bucket]) == INDEX_ENTRIES) {
+	if (link)
+		bucket_fetch(table, link);
+	else if (!unused)
 		for (uint32_t i = 0; i < INDEX_GROUP; ++i)
 			__builtin_prefetch(&table->buckets[group_of(mix.bucket) + i]);
-	}
 	if (!slots)
 		return INDEX_NONE;
-	return number_at(table, position_of(mix.bucket, (uint32_t)__builtin_ctz(slots)));
+	return number_at(table, position_of(mix.bucket, slot_first(slots)));
 }
 
 bool index_find(struct index *index, uint64_t hash, struct index_at *ret)
 {
-	return table_find(index, is_next(index, hash) ? &index->next : &index->now, hash, ret);
+	struct index_mix mix;
+	struct index_table *table = lead_to(index, hash, &mix);
+
+	return table_find(index, table, mix, hash, ret);
 }
 
 uint64_t index_count(const struct index *index)
@@ -513,23 +583,28 @@ uint64_t index_count(const struct index *index)
 
 bool index_has_room(struct index *index, uint64_t hash)
 {
-	return table_has_room(is_next(index, hash) ? &index->next : &index->now, hash);
+	struct index_mix mix;
+	struct index_table *table = lead_to(index, hash, &mix);
+
+	return table_has_room(table, mix.bucket);
 }
 
 int index_insert(struct index *index, uint64_t hash, uint32_t number, uint64_t offset,
 		 uint32_t hint)
 {
-	return table_insert(is_next(index, hash) ? &index->next : &index->now, hash, number,
-			    offset, hint);
+	struct index_mix mix;
+	struct index_table *table = lead_to(index, hash, &mix);
+
+	return table_insert(table, mix, number, offset, hint);
 }
 
 uint32_t index_rival(const struct index *index, uint64_t hash)
 {
-	const struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
-	uint64_t bucket = mix_of(table, hash).bucket;
+	struct index_mix mix;
+	const struct index_table *table = lead(index, hash, &mix);
 
-	assert(slot_without(&table->buckets[bucket]) == INDEX_ENTRIES);
-	return number_at(table, position_of(bucket, table->gen % INDEX_ENTRIES));
+	assert(slot_without(&table->buckets[mix.bucket]) == INDEX_ENTRIES);
+	return number_at(table, position_of(mix.bucket, table->gen % INDEX_ENTRIES));
 }
 
 void index_replace(struct index *index, const struct index_at *at, uint32_t number,
@@ -744,6 +819,11 @@ static uint32_t group_list(const struct index_table *table, uint64_t group,
 	return n;
 }
 
+static bool next_find(struct index *index, uint64_t hash, struct index_at *ret)
+{
+	return table_find(index, &index->next, mix_of(&index->next, hash), hash, ret);
+}
+
 /* Copies of what is in positions [0, n) of the buckets; not all have to be there. */
 static void copies_remove(struct index *index, const uint64_t *buckets, uint32_t n)
 {
@@ -753,7 +833,7 @@ static void copies_remove(struct index *index, const uint64_t *buckets, uint32_t
 		struct index_at at;
 
 		if (word_of(entry_at(&index->now, position)) &&
-		    table_find(index, &index->next, hash_of(index, number), &at))
+		    next_find(index, hash_of(index, number), &at))
 			index_remove(index, &at);
 	}
 }
@@ -789,8 +869,8 @@ static int group_move(struct index *index, uint64_t group, uint32_t *ret_number)
 
 		if (!word)
 			continue;
-		if (table_insert(&index->next, hash_of(index, number), number, entry.offset,
-				 entry.hint)) {
+		if (table_insert(&index->next, mix_of(&index->next, hash_of(index, number)),
+				 number, entry.offset, entry.hint)) {
 			copies_remove(index, buckets, i);
 			*ret_number = number;
 			return INDEX_E_FULL;
@@ -941,15 +1021,15 @@ bool index_recover(struct index *index, struct index_table now, struct index_tab
 
 bool index_keep(struct index *index, uint64_t hash, uint32_t number, uint64_t offset)
 {
-	struct index_table *table = is_next(index, hash) ? &index->next : &index->now;
-	struct index_mix mix = mix_of(table, hash);
+	struct index_mix mix;
+	struct index_table *table = lead_to(index, hash, &mix);
 	uint64_t bucket = mix.bucket;
 
 	do {
-		uint32_t slots = slots_with(&table->buckets[bucket], mix.tag);
+		uint32_t unused, slots = slots_with(&table->buckets[bucket], mix.tag, &unused);
 
 		for (; slots; slots &= slots - 1) {
-			uint64_t position = position_of(bucket, (uint32_t)__builtin_ctz(slots));
+			uint64_t position = position_of(bucket, slot_first(slots));
 			uint64_t word = word_of(entry_at(table, position));
 
 			if (index_entry_unpack(word).offset != offset)
@@ -1045,7 +1125,7 @@ static const char *bucket_check(const struct index *index, const struct index_ta
 			return "IN1: an entry is not where its object's hash leads";
 		if (sibling_at(table, position) != mix.bucket % INDEX_GROUP)
 			return "an entry is known as another bucket's";
-		if (!table_find(index, (struct index_table *)table, hash, &at) ||
+		if (!table_find(index, (struct index_table *)table, mix, hash, &at) ||
 		    at.position != position)
 			return "IN3: an entry is not reached, or there are two";
 		++*count;
