@@ -145,11 +145,13 @@ int wheel_init(struct wheel *wheel, uint64_t now, uint32_t tick, uint32_t object
 {
 	assert(tick);
 	*wheel = (struct wheel){.position = now / tick, .now = now / tick, .tick = tick};
-	wheel->nodes = calloc(OBJECTS, sizeof(*wheel->nodes));
-	if (!wheel->nodes || wheel_grow(wheel, objects)) {
-		wheel_deinit(wheel);
+	if (objects > UINT32_MAX - OBJECTS)
 		return -ENOMEM;
-	}
+	/* Those of objects are zeroed when they are touched. */
+	wheel->nodes = calloc((size_t)OBJECTS + objects, sizeof(*wheel->nodes));
+	if (!wheel->nodes)
+		return -ENOMEM;
+	wheel->objects = objects;
 	for (uint32_t at = node_of(0); at < OBJECTS; ++at)
 		wheel->nodes[at].next = wheel->nodes[at].before = at;
 	return 0;

@@ -23,8 +23,9 @@ enum {
 	INDEX_FIRST = 1 << 15, /* objects, at most; in a small cache one for so many bytes: */
 	INDEX_SHARE = 128,
 	HOARDS_A_TURN = 16,
-	STEPS_A_TURN = 4, /* of one hoard, some 100 us each at most */
-	RUNS = 16,        /* of slices, that come back at once */
+	STEPS_A_TURN = 4,     /* of one hoard */
+	TURN_NS = 300 * 1000, /* after which no more steps begin: one takes 200 us at most */
+	RUNS = 16,            /* of slices, that come back at once */
 	EXPIRE_STEPS = 256,
 	EXPIRE_FLOOR_MS = 100,
 	DROPS_MAX = 8,
@@ -49,7 +50,9 @@ struct hoard_job {
 	struct hoard_file objects; /* to be made or grown; or dropped */
 	struct hoard_index index, next;
 	struct index_config config;
-	struct cache *cache; /* to be dropped */
+	struct cache *cache;         /* to be dropped */
+	const struct policy *policy; /* of the state, that is to be dropped */
+	void *state;
 };
 
 /* ---- files ---- */
@@ -126,6 +129,8 @@ static void work_run(uv_work_t *work)
 		break;
 	case JOB_DROP:
 		cache_free(job->cache);
+		if (job->state)
+			job->policy->deinit(job->state);
 		break;
 	}
 	if (!job->error && job->kind != JOB_DROP)
@@ -546,6 +551,20 @@ static bool index_move(struct hoard *hoard)
 	return false;
 }
 
+/* What is left of the former policy of many objects takes long to be freed. */
+static void switched(struct hoard *hoard)
+{
+	struct hoard_job *job = job_new(hoard, JOB_DROP);
+
+	if (!job) /* it goes with the next switch */
+		return;
+	job->state = cache_switch_spent(hoard->cache, &job->policy);
+	if (job->state)
+		job_queue(job);
+	else
+		free(job);
+}
+
 /* Terms that could not be had while others came true. */
 static void follow_policy(struct hoard *hoard)
 {
@@ -747,8 +766,10 @@ static bool hoard_step(struct hoard *hoard)
 		more |= index_move(hoard);
 	if (wants & CACHE_WANTS_ROOM)
 		more |= cache_room(hoard->cache) == CACHE_MORE;
-	if (wants & CACHE_WANTS_SWITCH && !cache_switch_step(hoard->cache))
+	if (wants & CACHE_WANTS_SWITCH && !cache_switch_step(hoard->cache)) {
+		switched(hoard);
 		follow_policy(hoard);
+	}
 	more |= (cache_wants(hoard->cache) & CACHE_WANTS_SWITCH) != 0;
 	if (hoard->expiring)
 		expire(hoard);
@@ -774,18 +795,23 @@ void hoard_stir(struct hoard *hoard)
 
 bool hoards_turn(struct server *server)
 {
+	const struct sys_table *table = server->sys->table;
 	struct hoards *hoards = server->hoards;
+	uint64_t until = table->now_ns(server->sys) + TURN_NS;
+	bool in_time = true;
 
-	for (uint32_t n = 0; n < HOARDS_A_TURN && !list_empty(&hoards->stirred); n++) {
+	for (uint32_t n = 0; n < HOARDS_A_TURN && in_time && !list_empty(&hoards->stirred);
+	     n++) {
 		struct hoard *hoard =
 			list_entry(hoards->stirred.next, struct hoard, in_stirred);
 		uint32_t steps = 0;
 		bool more;
 
 		list_remove(&hoard->in_stirred);
-		do
+		do {
 			more = hoard_step(hoard);
-		while (more && ++steps < STEPS_A_TURN);
+			in_time = table->now_ns(server->sys) < until;
+		} while (more && in_time && ++steps < STEPS_A_TURN);
 		if (more)
 			list_append(&hoards->stirred, &hoard->in_stirred);
 	}

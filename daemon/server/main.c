@@ -2,6 +2,7 @@
  * varbosd - owns the machine's big memory.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,12 +16,16 @@
 #include "daemon/server/server.h"
 #include "daemon/sys/sys.h"
 
+enum { MMAP_FROM = 256 << 10 };
+
 int main(int argc, char **argv)
 {
 	_cleanup_(options_deinit) struct options options;
 	struct sys *sys;
 	int r;
 
+	/* What is large grows by moving pages, not bytes, whatever was freed before. */
+	mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
 	streams_open();
 	log_open();
 	r = options_parse(&options, argc, argv);

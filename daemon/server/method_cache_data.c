@@ -18,7 +18,7 @@
 #include "proto/object.h"
 
 enum {
-	STEPS_MAX = 4, /* of the cache's, before the loop turns to others */
+	STEPS_MAX = 2, /* of the cache's, before the loop turns to others */
 	HOT_SHOWN = 16,
 	KEY_SHOWN = 48, /* bytes of it */
 };

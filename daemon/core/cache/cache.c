@@ -256,7 +256,10 @@ static uint32_t deadest(const struct cache *cache)
 	return best;
 }
 
-/* Frees the numbers of the dead of one segment, if that is worth it; at most some ten thousand. */
+/*
+ * Frees numbers of the dead of one segment, if that is worth it. What has been looked at comes last:
+ * the next step goes on with the others.
+ */
 static bool numbers_prune(struct cache *cache)
 {
 	struct numbers *numbers = &cache->numbers;
@@ -266,12 +269,13 @@ static bool numbers_prune(struct cache *cache)
 	if (!id || dead_numbers(&cache->segments.at[id]) < numbers->room / PRUNE_SHARE)
 		return false;
 	chain_init(&kept);
-	while (chain->count) {
+	for (uint32_t n = 0; chain->count && n < CACHE_SIFTED; n++) {
 		uint32_t number = numbers_pop(numbers, chain);
 
 		numbers_push(numbers, cache_has(cache, number) ? &kept : &numbers->free,
 			     number);
 	}
+	numbers_join(numbers, &kept, chain);
 	*chain = kept;
 	return true;
 }

@@ -224,6 +224,8 @@ int cache_resize(struct cache *cache, uint64_t capacity);
 int cache_switch(struct cache *cache, uint32_t policy);
 /* False: there is nothing left to do. */
 bool cache_switch_step(struct cache *cache);
+/* Then: eviction_spent(). */
+void *cache_switch_spent(struct cache *cache, const struct policy **ret);
 
 /* ---- what comes back ---- */
 

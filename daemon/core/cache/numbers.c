@@ -56,16 +56,19 @@ uint32_t numbers_pop(struct numbers *numbers, struct chain *chain)
 	return number;
 }
 
-void numbers_free(struct numbers *numbers, struct chain *chain)
+void numbers_join(struct numbers *numbers, struct chain *to, struct chain *chain)
 {
-	struct chain *all = &numbers->free;
-
 	if (!chain->count)
 		return;
-	numbers->next[chain->back] = all->front;
-	if (!all->count)
-		all->back = chain->back;
-	all->front = chain->front;
-	all->count += chain->count;
+	numbers->next[chain->back] = to->front;
+	if (!to->count)
+		to->back = chain->back;
+	to->front = chain->front;
+	to->count += chain->count;
 	chain_init(chain);
+}
+
+void numbers_free(struct numbers *numbers, struct chain *chain)
+{
+	numbers_join(numbers, &numbers->free, chain);
 }

@@ -52,5 +52,7 @@ static inline uint32_t numbers_peek(const struct numbers *numbers)
 
 void numbers_push(struct numbers *numbers, struct chain *chain, uint32_t number);
 uint32_t numbers_pop(struct numbers *numbers, struct chain *chain);
+/* All of the chain come before those of the other; it is empty afterwards. */
+void numbers_join(struct numbers *numbers, struct chain *to, struct chain *chain);
 /* All of the chain are free; it is empty afterwards. */
 void numbers_free(struct numbers *numbers, struct chain *chain);

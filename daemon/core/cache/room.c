@@ -234,3 +234,8 @@ bool cache_switch_step(struct cache *cache)
 {
 	return eviction_step(&cache->eviction, CACHE_BATCH);
 }
+
+void *cache_switch_spent(struct cache *cache, const struct policy **ret)
+{
+	return eviction_spent(&cache->eviction, ret);
+}

@@ -11,7 +11,8 @@ enum {
 	CACHE_EPOCHS = 64,     /* in which a capacity is evicted */
 	CACHE_STAMPS = 256,    /* in which a capacity is published */
 	CACHE_DEAD_SHARE = 16, /* of what is held: more of it dead is worth cleaning */
-	CACHE_GROUPS = 64,     /* of an index, that move at once */
+	CACHE_GROUPS = 16,     /* of an index, that move at once */
+	CACHE_SIFTED = 8192,   /* numbers of a segment, by one step */
 	CACHE_TICK = 4,        /* of the wheel, in ms */
 	CACHE_RESEED = 8, /* of all objects, one in so many is published between two seeds */
 };

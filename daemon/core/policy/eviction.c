@@ -11,17 +11,34 @@ int eviction_init(struct eviction *eviction, const struct policy *policy,
 	return policy->init(&eviction->state, &eviction->config);
 }
 
+static void spent_end(struct eviction *eviction)
+{
+	const struct policy *spent;
+	void *state = eviction_spent(eviction, &spent);
+
+	if (state)
+		spent->deinit(state);
+}
+
 static void former_end(struct eviction *eviction)
 {
-	if (eviction->former)
-		eviction->former->deinit(eviction->former_state);
+	spent_end(eviction);
+	eviction->spent = eviction->former;
+	eviction->spent_state = eviction->former_state;
 	eviction->former = NULL;
 	eviction->former_state = NULL;
+}
+
+void *eviction_spent(struct eviction *eviction, const struct policy **ret)
+{
+	*ret = eviction->spent;
+	return TAKE_PTR(eviction->spent_state);
 }
 
 void eviction_deinit(struct eviction *eviction)
 {
 	former_end(eviction);
+	spent_end(eviction);
 	eviction->policy->deinit(eviction->state);
 }
 

@@ -18,6 +18,8 @@ enum {
 struct eviction {
 	const struct policy *policy, *former; /* former: NULL but during a switch */
 	void *state, *former_state;
+	const struct policy *spent; /* the former, once it is empty; or NULL */
+	void *spent_state;
 	struct policy_config config;
 };
 
@@ -41,6 +43,11 @@ void eviction_remove(struct eviction *eviction, const struct policy_object *obje
 int eviction_switch(struct eviction *eviction, const struct policy *policy);
 /* Takes over as many objects at most. False: the switch is done, or there is none. */
 bool eviction_step(struct eviction *eviction, uint32_t most);
+/*
+ * What the latest switch has emptied, for the host to end with ret->deinit(), where that may take its
+ * time; NULL: nothing. Else it goes with the next switch.
+ */
+void *eviction_spent(struct eviction *eviction, const struct policy **ret);
 
 /* Walks EV1 and both policies' own. */
 const char *eviction_check(const struct eviction *eviction, uint32_t *ret_count);

@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/base.h"
 #include "daemon/core/policy/policy.h"
@@ -65,15 +64,14 @@ static int gdsf_grow(void *policy, uint32_t objects)
 
 	if (objects <= gdsf->objects)
 		return 0;
-	nodes = realloc(gdsf->nodes, objects * sizeof(*nodes));
-	if (!nodes)
-		return -ENOMEM;
-	gdsf->nodes = nodes;
 	heap = realloc(gdsf->heap, objects * sizeof(*heap));
 	if (!heap)
 		return -ENOMEM;
 	gdsf->heap = heap;
-	memset(nodes + gdsf->objects, 0, (objects - gdsf->objects) * sizeof(*nodes));
+	nodes = policy_grown(gdsf->nodes, gdsf->objects, objects, sizeof(*nodes));
+	if (!nodes)
+		return -ENOMEM;
+	gdsf->nodes = nodes;
 	gdsf->objects = objects;
 	return 0;
 }

@@ -7,7 +7,7 @@
 
 #include "base/base.h"
 
-enum { AGES = 4096 /* of a capacity */, AGE_MASK = 0xffff, ROUND = 8 };
+enum { AGES = 4096 /* of a capacity */, AGE_MASK = 0xffff, ROUND = 8, MOVED_AT_ONCE = 4 };
 
 static_assert(sizeof(struct ghost_bucket) == 64, "one cache line");
 static_assert((ROUND + 2) * AGES < AGE_MASK, "the hand comes before an age wraps");
@@ -17,9 +17,16 @@ static uint64_t mixed(uint64_t hash)
 	return hash * 0x9e3779b97f4a7c15ULL;
 }
 
+static struct ghost_bucket *bucket_at(const struct ghost *ghost, uint32_t i)
+{
+	if (ghost->former && i / ghost->times >= ghost->moved)
+		return &ghost->former[i / ghost->times];
+	return &ghost->buckets[i];
+}
+
 static struct ghost_bucket *bucket_of(const struct ghost *ghost, uint64_t hash)
 {
-	return &ghost->buckets[(mixed(hash) >> 32) * ghost->n_buckets >> 32];
+	return bucket_at(ghost, (uint32_t)((mixed(hash) >> 32) * ghost->n_buckets >> 32));
 }
 
 static uint32_t fingerprint_of(uint64_t hash)
@@ -55,8 +62,27 @@ static void count_put(struct ghost *ghost, uint32_t size)
 	ghost->now = (uint32_t)(ghost->now + ages) & AGE_MASK;
 	ghost->swept += ages * ghost->n_buckets;
 	for (; ghost->swept >= ROUND * AGES; ghost->swept -= ROUND * AGES) {
-		bucket_sweep(ghost, &ghost->buckets[ghost->hand]);
+		bucket_sweep(ghost, bucket_at(ghost, ghost->hand));
 		ghost->hand = ghost->hand + 1 == ghost->n_buckets ? 0 : ghost->hand + 1;
+	}
+}
+
+static void former_end(struct ghost *ghost)
+{
+	free(ghost->former_memory);
+	ghost->former = ghost->former_memory = NULL;
+}
+
+static void move_some(struct ghost *ghost)
+{
+	for (uint32_t i = 0; ghost->former && i < MOVED_AT_ONCE; i++) {
+		struct ghost_bucket *bucket = &ghost->former[ghost->moved];
+
+		bucket_sweep(ghost, bucket);
+		for (uint32_t j = 0; j < ghost->times; j++)
+			ghost->buckets[ghost->moved * ghost->times + j] = *bucket;
+		if (++ghost->moved * ghost->times == ghost->n_buckets)
+			former_end(ghost);
 	}
 }
 
@@ -95,15 +121,18 @@ void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size)
 
 	if (!size || size > ghost->capacity)
 		return;
+	move_some(ghost);
 	count_put(ghost, size);
 	*slot_of(ghost, hash, &known) = fingerprint_of(hash) << 16 | ghost->now;
 }
 
 bool ghost_take(struct ghost *ghost, uint64_t hash)
 {
+	uint32_t *slot;
 	bool known;
-	uint32_t *slot = slot_of(ghost, hash, &known);
 
+	move_some(ghost);
+	slot = slot_of(ghost, hash, &known);
 	if (known)
 		*slot = 0;
 	return known;
@@ -128,37 +157,39 @@ int ghost_grow(struct ghost *ghost, uint32_t objects)
 		ghost->n_buckets ? (wanted + ghost->n_buckets - 1) / ghost->n_buckets : 0;
 	uint64_t n = times ? times * ghost->n_buckets : wanted;
 	struct ghost_bucket *buckets;
+	void *memory;
 
 	if (ghost->n_buckets && times == 1)
 		return 0;
-	buckets = aligned_alloc(sizeof(*buckets), n * sizeof(*buckets));
-	if (!buckets)
+	memory = calloc(n + 1, sizeof(*buckets)); /* zeroed when it is touched */
+	if (!memory)
 		return -ENOMEM;
-	if (!times)
-		memset(buckets, 0, n * sizeof(*buckets));
-	for (uint32_t i = 0; i < ghost->n_buckets; i++) {
-		bucket_sweep(ghost, &ghost->buckets[i]);
-		for (uint64_t j = 0; j < times; j++)
-			buckets[i * times + j] = ghost->buckets[i];
-	}
-	free(ghost->buckets);
+	while (ghost->former) /* objects have hardly doubled without being put */
+		move_some(ghost);
+	buckets = (struct ghost_bucket *)(((uintptr_t)memory + sizeof(*buckets) - 1) &
+					  ~(uintptr_t)(sizeof(*buckets) - 1));
+	ghost->former = ghost->buckets;
+	ghost->former_memory = ghost->memory;
 	ghost->buckets = buckets;
+	ghost->memory = memory;
 	ghost->n_buckets = (uint32_t)n;
-	ghost->hand = 0;
-	ghost->swept = 0;
+	ghost->times = (uint32_t)times;
+	ghost->moved = 0;
+	ghost->hand *= (uint32_t)times;
 	return 0;
 }
 
 void ghost_deinit(struct ghost *ghost)
 {
-	free(ghost->buckets);
+	former_end(ghost);
+	free(ghost->memory);
 }
 
 const char *ghost_check(const struct ghost *ghost)
 {
 	for (uint32_t i = 0; i < ghost->n_buckets; i++)
 		for (uint32_t j = 0; j < GHOST_SLOTS; j++) {
-			uint32_t slot = ghost->buckets[i].slots[j];
+			uint32_t slot = bucket_at(ghost, i)->slots[j];
 
 			if (slot &&
 			    (!(slot >> 16) || slot_age(ghost, slot) > (ROUND + 2) * AGES))

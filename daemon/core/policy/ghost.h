@@ -11,6 +11,8 @@
  * a quarter more keys than objects, 5 bytes for each, and up to twice as many where it grew by
  * less than double. An age is what had been put by then, in 4096ths of the capacity, and wraps
  * after 16 capacities; a hand that goes round every 8 empties what is too old on its way.
+ *
+ * Where it grows, each put and take has some buckets come over, so that no step takes long.
  */
 #pragma once
 
@@ -24,8 +26,10 @@ struct ghost_bucket {
 };
 
 struct ghost {
-	struct ghost_bucket *buckets;
+	struct ghost_bucket *buckets, *former; /* the latter: NULL, unless it grows */
+	void *memory, *former_memory;          /* where these are */
 	uint32_t n_buckets, hand;
+	uint32_t times, moved; /* each of the former becomes so many; those below have */
 	uint64_t capacity;
 	uint32_t now;   /* the age of what is put now */
 	uint64_t rest;  /* put since that began, times 4096 */

@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/base.h"
 #include "daemon/core/policy/policy.h"
@@ -37,10 +36,9 @@ static int lfu_grow(void *policy, uint32_t objects)
 
 	if (objects <= lfu->objects)
 		return 0;
-	nodes = realloc(lfu->nodes, objects * sizeof(*nodes));
+	nodes = policy_grown(lfu->nodes, lfu->objects, objects, sizeof(*nodes));
 	if (!nodes)
 		return -ENOMEM;
-	memset(nodes + lfu->objects, 0, (objects - lfu->objects) * sizeof(*nodes));
 	lfu->nodes = nodes;
 	lfu->objects = objects;
 	return 0;

@@ -1,7 +1,6 @@
 #include "daemon/core/policy/order.h"
 
 #include <assert.h>
-#include <string.h>
 
 int order_grow(struct order *order, uint32_t objects)
 {
@@ -9,10 +8,9 @@ int order_grow(struct order *order, uint32_t objects)
 
 	if (objects <= order->objects)
 		return 0;
-	nodes = realloc(order->nodes, objects * sizeof(*nodes));
+	nodes = policy_grown(order->nodes, order->objects, objects, sizeof(*nodes));
 	if (!nodes)
 		return -ENOMEM;
-	memset(nodes + order->objects, 0, (objects - order->objects) * sizeof(*nodes));
 	order->nodes = nodes;
 	order->objects = objects;
 	return 0;

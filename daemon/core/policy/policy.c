@@ -1,5 +1,6 @@
 #include "daemon/core/policy/policy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -28,4 +29,16 @@ const struct policy *policy_named(const char *name, uint32_t *ret_id)
 		}
 	}
 	return NULL;
+}
+
+void *policy_grown(void *nodes, uint32_t had, uint32_t objects, size_t size)
+{
+	char *grown;
+
+	if (!had)
+		return calloc(objects, size);
+	grown = realloc(nodes, objects * size);
+	if (grown)
+		memset(grown + had * size, 0, (objects - had) * size);
+	return grown;
 }

@@ -14,8 +14,8 @@
  *     amortized: each object that a victim passes on the way is paid by an access or a refusal.
  *     One that can be given up is offered after 4 refusals for each object at most. What a ghost
  *     sweeps is paid by sizes. (Of a million objects, a victim after all were accessed takes 2.5
- *     ms, an eviction of as much as the capacity, which leaves a ghost, 0.1 ms, and growing to two
- *     million 25 ms.)
+ *     ms, an eviction of as much as the capacity, which leaves a ghost, 0.1 ms, and growing by
+ *     thirty thousand 0.1 ms.)
  * E5  Sizes and the capacity are in units of the host's choice: bytes in grains, or 1 for each
  *     object; an object's is 1 to POLICY_SIZE_MAX. A policy divides the capacity, and never
  *     enforces it: the host inserts nothing larger than the capacity, so what cannot fit empties
@@ -87,6 +87,13 @@ enum policy_id {
 const struct policy *policy_at(uint32_t id); /* NULL beyond the last */
 /* NULL or "" is the default. NULL if there is none of that name. */
 const struct policy *policy_named(const char *name, uint32_t *ret_id);
+
+/*
+ * What a policy has about each object, for more of them; what is new is zeroed, and where there was
+ * nothing, only when it is touched: a policy is made for all objects at once. NULL: -ENOMEM, and
+ * nothing has changed.
+ */
+void *policy_grown(void *nodes, uint32_t had, uint32_t objects, size_t size);
 
 extern const struct policy policy_fifo, policy_clock, policy_lru, policy_lfu, policy_sieve,
 	policy_s3fifo, policy_2q, policy_wtinylfu, policy_gdsf;

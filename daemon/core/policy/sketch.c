@@ -23,6 +23,8 @@ int sketch_grow(struct sketch *sketch, uint32_t objects)
 	uint64_t *larger;
 
 	if (words > sketch->n_words) {
+		/* Not each time that it grows a little. */
+		words = (uint32_t)u64_max(words, (uint64_t)sketch->n_words * 5 / 4);
 		larger = calloc(words, sizeof(*larger));
 		if (!larger)
 			return -ENOMEM;
