@@ -165,6 +165,7 @@ int cache_ask_record(const struct varbos_cache *cache, const struct lane_record 
 		.expiry = record->expiry,
 		.mode = record->kind >> 8,
 		.generation = record->generation,
+		.token = record->token,
 	};
 	const struct wire_cache_delete delete = {.space = cache->space_handle,
 						 .cache = cache->handle,
@@ -186,6 +187,45 @@ int cache_ask_record(const struct varbos_cache *cache, const struct lane_record 
 	default:
 		return call_begin(&call, calls, WIRE_CACHE_TOUCH, &touch, 0);
 	}
+}
+
+/* ---- computing ---- */
+
+int cache_ask_fetch(const struct varbos_cache *cache, uint64_t hash, uint64_t compute_ms,
+		    uint64_t wait_ms, uint32_t seen, struct cache_right *ret)
+{
+	const struct wire_cache_fetch request = {
+		.space = cache->space_handle,
+		.cache = cache->handle,
+		.hash = hash,
+		.compute_ms = compute_ms,
+		.wait_ms = wait_ms,
+		.seen = seen,
+	};
+	_cleanup_(call_endp) struct call *call = NULL;
+	const struct wire_cache_fetched *fetched;
+	int r;
+
+	r = call_begin_waiting(&call, &cache->space->vb->calls, WIRE_CACHE_FETCH, &request,
+			       wait_ms);
+	if (r)
+		return r;
+	fetched = &call->message.body.cache_fetched;
+	*ret = (struct cache_right){.token = fetched->token,
+				    .generation = (uint32_t)fetched->generation};
+	return 0;
+}
+
+void cache_ask_fetch_end(const struct varbos_cache *cache, uint64_t hash, uint64_t token,
+			 uint32_t code)
+{
+	const struct wire_cache_fetch_end note = {.space = cache->space_handle,
+						  .cache = cache->handle,
+						  .hash = hash,
+						  .token = token,
+						  .code = code};
+
+	call_note(&cache->space->vb->calls, WIRE_CACHE_FETCH_END, &note);
 }
 
 /* ---- memory ---- */

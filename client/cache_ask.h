@@ -66,3 +66,15 @@ void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory
 /* What a record asks, by methods. LANE_PUBLISH, LANE_DELETE, LANE_TOUCH. */
 int cache_ask_record(const struct varbos_cache *cache, const struct lane_record *record);
 int cache_ask_clear(const struct varbos_cache *cache);
+
+/* What has become of the wish to compute: the right (token), or a value that is there (generation). */
+struct cache_right {
+	uint64_t token;
+	uint32_t generation;
+};
+
+int cache_ask_fetch(const struct varbos_cache *cache, uint64_t hash, uint64_t compute_ms,
+		    uint64_t wait_ms, uint32_t seen, struct cache_right *ret);
+/* It is given up; nobody waits for that. code 0: another computes; else: why it has failed. */
+void cache_ask_fetch_end(const struct varbos_cache *cache, uint64_t hash, uint64_t token,
+			 uint32_t code);

@@ -224,7 +224,7 @@ static void late_locked(struct call *call, const struct wire_message *answer)
 
 	if (answer)
 		size = late_give_back(call->buffer, WIRE_MESSAGE_MAX, calls->next_id, answer,
-				      call->space, &call->method);
+				      call->about, &call->method);
 	returns_taken(&calls->returns, call->returned);
 	if (!size) {
 		free_slot_locked(call);
@@ -569,10 +569,10 @@ static int check_answer(struct call *call, unsigned n_fds)
 	return 0;
 }
 
-int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
-	       const void *params, unsigned n_fds)
+static int begin(struct call **ret, struct calls *calls, enum wire_method method,
+		 const void *params, unsigned n_fds, uint64_t wait_ms)
 {
-	uint64_t deadline = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+	uint64_t deadline = clock_ns() + (calls->timeout_ms + wait_ms) * NS_PER_MS;
 	_cleanup_(call_endp) struct call *call = NULL;
 	char request[REQUEST_MAX];
 	int size, r;
@@ -583,7 +583,7 @@ int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
 	size = wire_encode_request(request, sizeof(request), call->id, method, params);
 	if (size < 0)
 		return error_set(VARBOS_E_INVALID, "size", "more text than a request takes");
-	call->space = late_space(method, params);
+	call->about = late_about(method, params);
 	r = send_message(calls, request, (size_t)size, deadline);
 	if (!r)
 		r = wait_answer(calls, &call);
@@ -594,6 +594,18 @@ int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
 
 	*ret = TAKE_PTR(call);
 	return 0;
+}
+
+int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
+	       const void *params, unsigned n_fds)
+{
+	return begin(ret, calls, method, params, n_fds, 0);
+}
+
+int call_begin_waiting(struct call **ret, struct calls *calls, enum wire_method method,
+		       const void *params, uint64_t wait_ms)
+{
+	return begin(ret, calls, method, params, 0, wait_ms);
 }
 
 void call_end(struct call *call)
@@ -637,7 +649,7 @@ struct call *call_ask(struct calls *calls, enum wire_method method, const void *
 	if (!call)
 		return NULL;
 
-	call->space = late_space(method, params);
+	call->about = late_about(method, params);
 	size = wire_encode_request(request, sizeof(request), call->id, method, params);
 	if (size > 0 &&
 	    send(calls->socket.fd, request, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) == size)

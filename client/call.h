@@ -22,6 +22,7 @@
 
 #include <varbos/varbos.h>
 
+#include "client/late.h"
 #include "client/lock.h"
 #include "client/reporter.h"
 #include "client/returns.h"
@@ -42,7 +43,7 @@ struct call {
 	enum call_state state;
 	enum wire_method method;
 	uint64_t id;
-	uint64_t space; /* late_space() */
+	struct late_about about;
 	uint64_t deadline_ns;
 	uint64_t returned; /* records of the return ring before it was sent */
 	bool ahead;        /* nobody waits for it yet */
@@ -95,6 +96,10 @@ void calls_set_limit(struct calls *calls, uint64_t inflight);
  */
 int call_begin(struct call **ret, struct calls *calls, enum wire_method method,
 	       const void *params, unsigned n_fds);
+
+/* The same, without descriptors, of what the daemon itself may take so long to answer. */
+int call_begin_waiting(struct call **ret, struct calls *calls, enum wire_method method,
+		       const void *params, uint64_t wait_ms);
 
 /* What the caller has not taken of its descriptors is closed. */
 void call_end(struct call *call);

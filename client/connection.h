@@ -30,6 +30,7 @@ struct varbos {
 	uint32_t layout;
 	struct private_daemon *daemon; /* NULL: not ours */
 	struct lanes lanes;
+	_Atomic uint32_t parked; /* requests that wait for who computes a value */
 
 	/* Its holder opens or closes spaces, round trips included, and changes the list. */
 	struct lock spaces_lock;

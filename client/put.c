@@ -10,6 +10,7 @@
 #include "client/cache.h"
 #include "client/cache_ask.h"
 #include "client/error.h"
+#include "client/put.h"
 #include "client/writer.h"
 
 static_assert((int)VARBOS_PUT_ADD == LANE_ADD && (int)VARBOS_PUT_REPLACE == LANE_REPLACE,
@@ -31,6 +32,11 @@ static int error_answer(const struct varbos_cache *cache, const struct lane_answ
 	case VARBOS_E_CHANGED:
 		return error_set(VARBOS_E_CHANGED, "generation",
 				 "cache %s has another value of that key by now", cache->name);
+	case VARBOS_E_LATE:
+		return error_set(VARBOS_E_LATE, "token",
+				 "a value of cache %s took too long to compute, or was changed "
+				 "meanwhile",
+				 cache->name);
 	case VARBOS_E_TOO_LARGE:
 		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_TOO_LARGE,
 								.max = answer->detail,
@@ -301,24 +307,18 @@ enum {
 static_assert(sizeof(((struct varbos_reservation *)0)->reserved) == KEPT * sizeof(uint64_t),
 	      "what is kept of a reservation");
 
-_public_ int varbos_cache_reserve(struct varbos_cache *cache, const void *key, size_t key_size,
-				  size_t size, const struct varbos_put_options *options,
-				  struct varbos_reservation *ret)
+int put_reserve(struct varbos_cache *cache, const void *key, size_t key_size, size_t size,
+		const struct varbos_put_options *options, struct varbos_reservation *ret)
 {
-	static const struct varbos_put_options defaults;
 	_cleanup_(lane_leavep) struct own_lane *own = NULL;
 	struct writer_place place;
 	struct put put;
 	char *object;
 	int r;
 
-	error_enter("varbos_cache_reserve");
-	if (cache && !ret)
-		return error_null("ret");
 	r = enter(cache, &own);
 	if (!r)
-		r = put_begin(&put, cache, own, key, key_size, size,
-			      options ? options : &defaults);
+		r = put_begin(&put, cache, own, key, key_size, size, options);
 	if (!r)
 		r = writer_place(own, put.writer, put.sizes, true, &place);
 	if (r)
@@ -349,6 +349,18 @@ _public_ int varbos_cache_reserve(struct varbos_cache *cache, const void *key, s
 			},
 	};
 	return 0;
+}
+
+_public_ int varbos_cache_reserve(struct varbos_cache *cache, const void *key, size_t key_size,
+				  size_t size, const struct varbos_put_options *options,
+				  struct varbos_reservation *ret)
+{
+	static const struct varbos_put_options defaults;
+
+	error_enter("varbos_cache_reserve");
+	if (cache && !ret)
+		return error_null("ret");
+	return put_reserve(cache, key, key_size, size, options ? options : &defaults, ret);
 }
 
 static int error_reservation(const char *why)
@@ -409,15 +421,44 @@ static void shrink(struct put *put, uint64_t offset, size_t size)
 		memmove(object + after, object + before, size);
 }
 
-_public_ int varbos_cache_commit(struct varbos_reservation *reservation, size_t size)
+/* Before anybody can evict it. */
+static void pin(const struct put *put, uint64_t offset, _Atomic uint64_t *hazard)
+{
+	index_pin(hazard, (uint64_t)put->cache->space_handle << OFFSET_BITS | offset);
+	index_fence();
+}
+
+static void view_of(const struct put *put, uint64_t offset, _Atomic uint64_t *hazard,
+		    struct varbos_view *ret)
+{
+	struct object_header *header = header_at(put->cache, offset);
+	const struct found found = {
+		.header = header,
+		.data = (const char *)header + object_value_at(offset, put->sizes),
+		.sizes = put->sizes,
+		.birth = header->birth,
+		.expiry = put->record.expiry,
+	};
+
+	cache_view_fill(ret, put->cache, &found, hazard);
+}
+
+static void put_on_terms(struct put *put, const struct put_terms *terms)
+{
+	put->record.token = terms->token;
+	if (terms->hash)
+		put->record.hash = terms->hash;
+	put->ttl_ms = terms->ttl_ms;
+	put->sizes.flags = terms->flags;
+}
+
+int put_commit(struct varbos_reservation *reservation, size_t size,
+	       const struct put_terms *terms, _Atomic uint64_t *hazard, struct varbos_view *ret)
 {
 	struct writer_place place;
 	struct put put = {};
 	int r;
 
-	error_enter("varbos_cache_commit");
-	if (!reservation)
-		return error_null("reservation");
 	if (size > reservation->size)
 		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_INVALID,
 								.requested = size,
@@ -428,8 +469,14 @@ _public_ int varbos_cache_commit(struct varbos_reservation *reservation, size_t 
 	r = find_reserved(reservation, &put, &place);
 	if (!r) {
 		shrink(&put, place.offset, size);
+		if (terms)
+			put_on_terms(&put, terms);
 		put_header(&put, place.offset);
+		if (hazard)
+			pin(&put, place.offset, hazard);
 		r = ask(put.cache, put.own, &put.record, NULL, true);
+		if (!r && hazard)
+			view_of(&put, place.offset, hazard, ret);
 		writer_done(put.own, put.writer, &place,
 			    place.offset + object_size(place.offset, put.sizes));
 		*reservation = (struct varbos_reservation){};
@@ -438,12 +485,18 @@ _public_ int varbos_cache_commit(struct varbos_reservation *reservation, size_t 
 	return r;
 }
 
-_public_ void varbos_cache_abort(struct varbos_reservation *reservation)
+_public_ int varbos_cache_commit(struct varbos_reservation *reservation, size_t size)
+{
+	error_enter("varbos_cache_commit");
+	return reservation ? put_commit(reservation, size, NULL, NULL, NULL)
+			   : error_null("reservation");
+}
+
+void put_abort(struct varbos_reservation *reservation)
 {
 	struct writer_place place;
 	struct put put = {};
 
-	error_enter("varbos_cache_abort");
 	if (!reservation || !reservation->cache)
 		return;
 	if (!find_reserved(reservation, &put, &place)) {
@@ -451,6 +504,12 @@ _public_ void varbos_cache_abort(struct varbos_reservation *reservation)
 		*reservation = (struct varbos_reservation){};
 	}
 	lane_leavep(&put.own);
+}
+
+_public_ void varbos_cache_abort(struct varbos_reservation *reservation)
+{
+	error_enter("varbos_cache_abort");
+	put_abort(reservation);
 }
 
 /* ---- what is there ---- */

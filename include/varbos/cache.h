@@ -199,6 +199,59 @@ int varbos_cache_expire(struct varbos_cache *cache, const void *key, size_t key_
 /* All values go that are there now. */
 int varbos_cache_clear(struct varbos_cache *cache);
 
+/* ---- computing once on the whole machine ---- */
+
+struct varbos_fetch_options {
+	uint64_t ttl_ms;   /* how long a value is fresh: as of a put */
+	uint64_t stale_ms; /* and how much longer it is kept: a stale value is computed anew by
+			      one, and taken by the others meanwhile. (get() finds both.) */
+	uint64_t failure_ms; /* so long it is remembered that a value could not be computed, and
+				nobody tries; 0: not at all */
+	uint64_t compute_ms; /* who computes may take so long, if others wait; 0: 30 s */
+	uint64_t wait_ms;    /* so long is waited for who computes; 0: 30 s */
+	uint32_t flags;      /* the value's: 8 bits */
+};
+
+/* A value that is being computed, to its callback. */
+struct varbos_fetch {
+	struct varbos_cache *cache;
+	const void *key;
+	size_t key_size;
+	uint64_t ttl_ms; /* as in the options; the callback may say something else */
+	uint32_t flags;  /* likewise */
+	void *data;      /* from varbos_fetch_reserve() on: not initialized */
+	size_t size;     /* the callback may lower it: the value is the first bytes */
+	uint64_t reserved[2];
+};
+
+/*
+ * The value of the key, as a get. If there is none, the callback computes it: on the whole machine one at
+ * a time, while others, in whatever process, wait for that value (or take a stale one). The callback
+ * gives it and returns 0, or fails with a number of the program's own, an errno, say. It runs in
+ * this thread and returns; it may fetch others, but wait for no thread that fetches the same.
+ *
+ * When who computes dies, or takes longer than compute_ms, one of those who wait computes in his place;
+ * what comes too late changes nothing: its fetch takes what the other has made of it. So with what
+ * was put or deleted meanwhile: what has been computed may be older than that.
+ *
+ * VARBOS_E_FAILED: whoever computed has failed; system_errno is what the callback has returned. All
+ * who waited get it. Who comes later computes anew, unless it is remembered (failure_ms; keys of 4095
+ * bytes at most), and then it has been for as long: to get() and exists() there is nothing, a put replaces it,
+ * VARBOS_PUT_ADD is refused. With a stale value at hand that is the answer instead, as it is
+ * wherever else a fetch would fail.
+ *
+ * VARBOS_E_TIMEOUT ("wait"): another still computes. VARBOS_E_DEADLOCK: within the callback, this thread
+ * would wait for itself, or for one that waits for it. VARBOS_E_LATE: it was too late twice. Others as
+ * of a put, where what has been computed cannot be kept.
+ */
+int varbos_cache_fetch(struct varbos_cache *cache, const void *key, size_t key_size,
+		       int (*compute)(struct varbos_fetch *fetch, void *context), void *context,
+		       const struct varbos_fetch_options *options, struct varbos_view *ret);
+
+/* In the callback, once: the value, copied. Or room for one: fetch->data, of fetch->size bytes. */
+int varbos_fetch_give(struct varbos_fetch *fetch, const void *data, size_t size);
+int varbos_fetch_reserve(struct varbos_fetch *fetch, size_t size);
+
 #ifdef __cplusplus
 }
 #endif
