@@ -29,6 +29,7 @@ enum {
 	WAIT_TRIES = 2000, /* of 10 ms */
 	MANY = 20000,
 	GARBAGE = 20000,
+	NEARLY = 5000,
 	NAPS = 10000,
 	ORDERED = 3000,
 	FLIPS = 2000,
@@ -239,6 +240,52 @@ START_TEST(garbage_in_a_lane_stops_nothing)
 }
 END_TEST
 
+/* Right but for a bit or a few: what garbage seldom is, and an attacker always. */
+START_TEST(nearly_right_records_stop_nothing)
+{
+	uint64_t at = 0;
+
+	ck_assert_uint_eq(put(&one, 0, "k").code, 0);
+	for (int i = 0; i < NEARLY; i++) {
+		struct lane_record record;
+		uint64_t *words = (uint64_t *)&record;
+		char key[16];
+
+		snprintf(key, sizeof(key), "key %d", i % 1000);
+		if (one.filled + 128 > one.size)
+			lane_wait(&one, 1, at);
+		record = lane_publish(&one, key, "value");
+		if (i % 16 == 15) /* and it may lie where no other does */
+			record.kind = (uint32_t)(random_word() % 8 | random_word() % 4 << 8);
+		for (uint64_t n = random_word() % 3; n < 3; n++)
+			words[random_word() % (sizeof(record) / 8)] ^= (uint64_t)1
+								       << random_word() % 64;
+		if ((record.kind & 0xff) == LANE_SEAL)
+			record.generation = 0;
+		at = lane_put(&one, 1, &record);
+	}
+	lane_wait(&one, 1, at);
+	still_serves();
+	ck_assert(is_there(&two, "k"));
+}
+END_TEST
+
+START_TEST(an_offset_beyond_all_windows_is_refused)
+{
+	for (uint32_t bit = OFFSET_BITS; bit < 64; bit++) {
+		struct lane_record record = lane_publish(&one, "k", "v");
+
+		record.offset |= (uint64_t)1 << bit;
+		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code,
+				  FAULT_REFERENCE);
+		record.kind = LANE_SEAL;
+		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code,
+				  FAULT_REFERENCE);
+	}
+	still_serves();
+}
+END_TEST
+
 static _Atomic bool flipping;
 static uint32_t others;
 
@@ -394,6 +441,8 @@ int main(void)
 	tcase_add_test(tcase, taken_comes_after_what_was_done);
 	tcase_add_test(tcase, a_daemon_that_falls_asleep_is_woken);
 	tcase_add_test(tcase, garbage_in_a_lane_stops_nothing);
+	tcase_add_test(tcase, nearly_right_records_stop_nothing);
+	tcase_add_test(tcase, an_offset_beyond_all_windows_is_refused);
 	tcase_add_test(tcase, a_record_that_changes_while_it_is_read_is_one_or_the_other);
 	tcase_add_test(tcase, a_forged_head_is_none);
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);

@@ -214,6 +214,8 @@ static void verb_publish_wrong(void)
 	if (one_in(2))
 		p.offset = segment->base + segment->filled - 16;
 	if (one_in(4))
+		p.offset |= (uint64_t)1 << (OFFSET_BITS + below(64 - OFFSET_BITS));
+	if (one_in(4))
 		p.offset = next() >> 20;
 	if (one_in(4))
 		p.size = next() >> below(64);

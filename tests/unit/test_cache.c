@@ -199,6 +199,35 @@ START_TEST(what_cannot_fit_is_refused_and_empties_nothing)
 }
 END_TEST
 
+static int publish_at(uint64_t offset, uint64_t size)
+{
+	struct cache_publish p = {
+		.hash = 5, .offset = offset, .size = size, .session = 1, .born = 1};
+	struct cache_object object;
+
+	return cache_publish(w.cache, &p, &object);
+}
+
+/* Whatever a client says: there are 44 bits, and what is behind the last of them is nowhere. */
+START_TEST(an_offset_that_no_offset_is_leads_nowhere)
+{
+	world_make(4 << 20, POLICY_LRU, 1000, 2 << 20, 4);
+	ck_assert_int_eq(publish(1, 1000), 0);
+	for (uint32_t bit = OFFSET_BITS; bit < 64; bit++)
+		for (uint64_t at = w.base; at < w.base + w.size; at += w.size / 2)
+			ck_assert_int_eq(publish_at(at | (uint64_t)1 << bit, 1000),
+					 CACHE_E_PLACE);
+	ck_assert_int_eq(publish_at(UINT64_MAX & ~(uint64_t)15, 1000), CACHE_E_PLACE);
+	ck_assert_int_eq(publish_at(w.base + w.size, 1000), CACHE_E_PLACE);
+	ck_assert_int_eq(publish_at(w.base + w.size - 992, 1000), CACHE_E_PLACE);
+	ck_assert_int_eq(publish_at(w.base + w.size - 1008, UINT64_MAX), CACHE_E_TOO_LARGE);
+	ck_assert_int_eq(cache_seal(w.cache, 1, w.base | (uint64_t)1 << OFFSET_BITS),
+			 CACHE_E_PLACE);
+	ck_assert_int_eq(publish_at(w.base + w.size - 1008, 1000), 0);
+	world_end();
+}
+END_TEST
+
 START_TEST(making_room_for_a_large_object_is_cut)
 {
 	uint32_t cut = 0;
@@ -530,6 +559,7 @@ int main(void)
 
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, what_cannot_fit_is_refused_and_empties_nothing);
+	tcase_add_test(tcase, an_offset_that_no_offset_is_leads_nowhere);
 	tcase_add_test(tcase, making_room_for_a_large_object_is_cut);
 	tcase_add_test(tcase, looking_at_an_object_leaves_its_recency_alone);
 	tcase_add_test(tcase, readers_are_told_which_accesses_to_note);

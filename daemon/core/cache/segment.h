@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/base.h"
 #include "daemon/core/cache/numbers.h"
 #include "proto/layout.h"
 #include "proto/object.h"
@@ -90,12 +91,14 @@ void segments_deinit(struct segments *segments);
 /* A run of slices; `lessee` fills it. SEGMENT_E_TAKEN, -ENOMEM. */
 int segments_add(struct segments *segments, uint64_t base, uint64_t size, bool own,
 		 uint32_t lessee, uint32_t *ret);
-/* Whose slice this is; SEGMENT_NONE: nobody's. */
+/* Whose slice this is; SEGMENT_NONE: nobody's, or no offset at all: clients name them. */
 static inline uint32_t segments_find(const struct segments *segments, uint64_t offset)
 {
 	uint32_t window = offset_window(offset);
 	uint64_t slice = offset_position(offset) >> SLICE_SHIFT;
 
+	if (offset >> OFFSET_BITS && !mutant(segment_offset_masked))
+		return SEGMENT_NONE;
 	if (window >= segments->n_windows || slice >= segments->window_slices[window])
 		return SEGMENT_NONE;
 	return segments->windows[window][slice];
