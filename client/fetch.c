@@ -278,6 +278,13 @@ static int ask(struct fetching *f, struct cache_right *ret)
 	return 0;
 }
 
+static void set_deadline(struct fetching *f)
+{
+	uint64_t wait_ms = f->options->wait_ms ? f->options->wait_ms : WAIT_MS;
+
+	f->deadline_ns = clock_ns() + u64_min(wait_ms, WAIT_MAX_MS) * NS_PER_MS;
+}
+
 /* As the leader of a flight. LOOK; else it is decided. */
 static int lead(struct fetching *f, _Atomic uint64_t *hazard, struct varbos_view *ret,
 		int *ret_code)
@@ -297,7 +304,8 @@ static int lead(struct fetching *f, _Atomic uint64_t *hazard, struct varbos_view
 	r = compute_value(f, right.token, hazard, ret, ret_code);
 	if (r != VARBOS_E_LATE || f->late)
 		return r;
-	f->late = true; /* what another has made of it will do */
+	f->late = true; /* what another has made of it, or makes, will do */
+	set_deadline(f);
 	return LOOK;
 }
 
@@ -395,7 +403,9 @@ static int look(struct fetching *f, struct varbos_view *ret)
 		f->seen = ret->generation;
 		return LOOK;
 	}
-	return r == VARBOS_E_NOT_FOUND ? look_failure(f) : r;
+	if (r && r != VARBOS_E_NOT_FOUND)
+		return error_within("varbos_cache_fetch");
+	return r ? look_failure(f) : 0;
 }
 
 static int check(const struct fetching *f)
@@ -416,7 +426,6 @@ static int check(const struct fetching *f)
 static __attribute__((noinline)) int
 fetch_slow(struct fetching *f, const struct varbos_view *view, struct varbos_view *ret)
 {
-	uint64_t wait_ms = f->options->wait_ms ? f->options->wait_ms : WAIT_MS;
 	int r;
 
 	error_enter("varbos_cache_fetch");
@@ -424,7 +433,7 @@ fetch_slow(struct fetching *f, const struct varbos_view *view, struct varbos_vie
 	if (r)
 		return r;
 	f->hash = cache_hash(f->cache, f->key, f->key_size);
-	f->deadline_ns = clock_ns() + u64_min(wait_ms, WAIT_MAX_MS) * NS_PER_MS;
+	set_deadline(f);
 	f->stale = *view;
 	f->seen = view->generation;
 	r = view->data ? LOOK : look_failure(f);

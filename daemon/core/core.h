@@ -465,7 +465,8 @@ struct estate_view {
 	uint32_t policy; /* enum policy_id */
 	bool removed;
 	uint64_t capacity, ttl_ms;
-	uint64_t bytes; /* of its extents */
+	uint64_t bytes;      /* of its extents */
+	uint64_t token_next; /* of rights: those from now on have it, or a higher one */
 	uint32_t segments, objects, sessions;
 };
 

@@ -566,6 +566,7 @@ bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view
 		.capacity = estate->capacity,
 		.ttl_ms = estate->ttl_ms,
 		.bytes = estate->bytes,
+		.token_next = estate->token_next,
 		.segments = estate->n_segments,
 		.objects = estate->n_objects,
 		.sessions = estate->n_users,

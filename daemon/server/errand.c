@@ -118,8 +118,8 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 		refuse(ret, FAULT_INVALID, "mode", "mode: 0 put, 1 add, 2 replace");
 		return 0;
 	}
-	if (record->token && !fetches_may(client->server, client->session, hoard->slot,
-					  record->hash, record->token)) {
+	if (record->token &&
+	    !fetches_may(client->server, client->session, hoard, record->hash, record->token)) {
 		refuse(ret, FAULT_LATE, "token", "the right to compute it has passed on");
 		return 0;
 	}

@@ -236,13 +236,17 @@ void fetches_beat(struct server *server)
 {
 	struct fetches *fetches = server->fetches;
 	const struct core *core = server->core;
-	uint64_t now = machine_ms(server);
+	uint32_t slot = core_right_next(core, 0), passed = 0;
+	uint64_t now = slot == UINT32_MAX ? 0 : machine_ms(server);
 	struct right_view right;
 
-	for (uint32_t slot = core_right_next(core, 0); slot != UINT32_MAX;
-	     slot = core_right_next(core, slot + 1))
-		if (core_right_view(core, slot, &right) && right.until + OVERDUE_MS < now)
-			pass_on(fetches, &right, now);
+	for (; slot != UINT32_MAX && passed < RIGHTS_A_STEP;
+	     slot = core_right_next(core, slot + 1)) {
+		if (!core_right_view(core, slot, &right) || right.until + OVERDUE_MS >= now)
+			continue;
+		pass_on(fetches, &right, now);
+		passed++;
+	}
 }
 
 /* ---- requests ---- */
@@ -313,13 +317,27 @@ static bool right_of(const struct server *server, uint32_t session, uint32_t cac
 	       ret->token == token;
 }
 
-bool fetches_may(const struct server *server, uint32_t session, uint32_t cache, uint64_t hash,
-		 uint64_t token)
+bool fetches_may(struct server *server, uint32_t session, const struct hoard *hoard,
+		 uint64_t hash, uint64_t token)
 {
 	struct right_view right;
 
-	return right_of(server, session, cache, hash, token, &right) ||
-	       mutant(fetch_token_unchecked);
+	if (mutant(fetch_token_unchecked))
+		return true;
+	if (!right_of(server, session, hoard->slot, hash, token, &right))
+		return false;
+	if (token >= hoard->cleared || mutant(fetch_outlives_clear))
+		return true;
+	pass_on(server->fetches, &right, machine_ms(server));
+	return false;
+}
+
+void fetches_cleared(struct hoard *hoard)
+{
+	struct estate_view view;
+
+	if (core_cache_view(hoard->server->core, hoard->slot, &view))
+		hoard->cleared = view.token_next;
 }
 
 int fetches_end(struct request *request, uint32_t cache, const struct wire_cache_fetch_end *end)

@@ -7,7 +7,8 @@
  *      not pass to him.
  * FE2  A right passes on when its holder lets go, is gone, or is late while somebody else wants it: to
  *      who has waited longest. The others go on waiting.
- * FE3  What anybody puts or deletes under the hash ends the right: what is being computed may be older.
+ * FE3  What anybody puts or deletes under the hash ends the right: what is being computed may be older;
+ *      so does a clear, when it is to be put.
  *      Whoever comes with a token that is not that of the right is refused.
  * FE4  A call of these takes a bounded time but for passing over pointers: who waits is answered at
  *      the loop's turns. A right that nobody wants outlives its time by a little, and no more.
@@ -36,9 +37,11 @@ int fetches_ask(struct request *request, struct hoard *hoard,
 int fetches_end(struct request *request, uint32_t cache,
 		const struct wire_cache_fetch_end *end);
 
-/* May the session put what it has computed with this token? */
-bool fetches_may(const struct server *server, uint32_t session, uint32_t cache, uint64_t hash,
-		 uint64_t token);
+/* May the session put what it has computed with this token? If not, and it has the right, it passes on. */
+bool fetches_may(struct server *server, uint32_t session, const struct hoard *hoard,
+		 uint64_t hash, uint64_t token);
+/* All that was there has gone: of what is being computed nothing may be put. */
+void fetches_cleared(struct hoard *hoard);
 /* There is another object under the hash, of this generation; 0: there is none. */
 void fetches_settled(struct server *server, uint32_t cache, uint64_t hash, uint32_t generation);
 

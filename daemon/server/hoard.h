@@ -59,6 +59,7 @@ struct hoard {
 	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
 	bool gone;            /* its cache: it goes with its last job */
+	uint64_t cleared;     /* rights with lower tokens are of before a clear: fetches.h */
 	int error;            /* of the last job that failed, until somebody was told */
 };
 

@@ -168,7 +168,10 @@ int run_cache_clear(struct request *request, const union wire_body *params)
 		r = cache_clear(hoard->cache);
 	while (r == CACHE_MORE && --steps);
 	hoard_stir(hoard);
-	return r == CACHE_MORE ? method_later(request) : 0;
+	if (r == CACHE_MORE)
+		return method_later(request);
+	fetches_cleared(hoard);
+	return 0;
 }
 
 /* A step of it is an answer: who wants more asks again. */

@@ -232,7 +232,7 @@ struct varbos_fetch {
  *
  * When who computes dies, or takes longer than compute_ms, one of those who wait computes in his place;
  * what comes too late changes nothing: its fetch takes what the other has made of it. So with what
- * was put or deleted meanwhile: what has been computed may be older than that.
+ * was put, deleted or cleared meanwhile: what has been computed may be older than that.
  *
  * VARBOS_E_FAILED: whoever computed has failed; system_errno is what the callback has returned. All
  * who waited get it. Who comes later computes anew, unless it is remembered (failure_ms; keys of 4095

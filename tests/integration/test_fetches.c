@@ -313,6 +313,24 @@ START_TEST(what_is_put_or_deleted_meanwhile_ends_the_right)
 }
 END_TEST
 
+START_TEST(what_was_being_computed_does_not_outlive_a_clear)
+{
+	struct wire_cache_fetched right = fetch(&one, "k", LONG_MS), later;
+
+	wait_for(&two, "k", LONG_MS);
+	ck_assert(peer_call(&three.peer, WIRE_CACHE_CLEAR,
+			    &(struct wire_cache_handle){three.space, three.cache}));
+	later = fetch(&three, "l", LONG_MS);
+	ck_assert(!commit(&one, "k", "older", right.token));
+	is_late(&one);
+	right = told(&two); /* at once */
+	ck_assert(right.token);
+	ck_assert(commit(&two, "k", "value", right.token));
+	ck_assert(commit(&three, "l", "value", later.token));
+	ck_assert(reads(&one, "k", "value"));
+}
+END_TEST
+
 START_TEST(nobody_waits_longer_than_he_wants)
 {
 	const struct wire_fault *fault;
@@ -377,6 +395,7 @@ int main(void)
 	tcase_add_test(tcase, all_who_wait_are_told_of_a_failure);
 	tcase_add_test(tcase, a_right_that_is_given_up_passes_to_one_of_those_who_wait);
 	tcase_add_test(tcase, what_is_put_or_deleted_meanwhile_ends_the_right);
+	tcase_add_test(tcase, what_was_being_computed_does_not_outlive_a_clear);
 	tcase_add_test(tcase, nobody_waits_longer_than_he_wants);
 	tcase_add_test(tcase, who_closes_the_cache_has_its_rights_no_more);
 	tcase_add_test(tcase, only_who_may_put_and_has_it_open_computes);
