@@ -86,28 +86,53 @@ static void move_some(struct ghost *ghost)
 	}
 }
 
+/* Four slots at a time: each comparison is all bits, or none. */
+typedef uint32_t quad __attribute__((vector_size(16)));
+typedef int32_t signed_quad __attribute__((vector_size(16)));
+
+enum { QUADS = GHOST_SLOTS / 4 };
+
+static uint32_t quad_or(quad bits)
+{
+	return bits[0] | bits[1] | bits[2] | bits[3];
+}
+
+/* Its slots that are known, as bits; and those of this fingerprint. */
+static uint32_t slots_known(const struct ghost *ghost, const struct ghost_bucket *bucket,
+			    uint32_t fingerprint, uint32_t *ret_same)
+{
+	const int32_t ages = mutant(ghost_ageless) ? AGE_MASK + 1 : AGES;
+	quad known = {0}, same = {0}, bits = {1, 2, 4, 8};
+
+	for (uint32_t i = 0; i < QUADS; i++, bits <<= 4) {
+		quad slots, live;
+
+		memcpy(&slots, &bucket->slots[4 * i], sizeof(slots));
+		live = (quad)(slots != 0) &
+		       (quad)((signed_quad)((ghost->now - slots) & AGE_MASK) < ages) & bits;
+		known |= live;
+		same |= live & (quad)(slots >> 16 == fingerprint);
+	}
+	*ret_same = quad_or(same);
+	return quad_or(known);
+}
+
 /* Where the key is, or else where it may be put: an empty slot, or the oldest. */
 static uint32_t *slot_of(const struct ghost *ghost, uint64_t hash, bool *ret_known)
 {
 	struct ghost_bucket *bucket = bucket_of(ghost, hash);
-	uint32_t *best = &bucket->slots[0], best_age = 0;
+	uint32_t same, known = slots_known(ghost, bucket, fingerprint_of(hash), &same);
+	uint32_t others = known ^ (((uint32_t)1 << GHOST_SLOTS) - 1), best = 0;
 
-	*ret_known = false;
-	for (uint32_t i = 0; i < GHOST_SLOTS; i++) {
-		uint32_t *slot = &bucket->slots[i];
-		uint32_t age =
-			slot_is_known(ghost, *slot) ? slot_age(ghost, *slot) : UINT32_MAX;
-
-		if (age != UINT32_MAX && *slot >> 16 == fingerprint_of(hash)) {
-			*ret_known = true;
-			return slot;
-		}
-		if (age >= best_age) {
-			best = slot;
-			best_age = age;
-		}
-	}
-	return best;
+	*ret_known = same;
+	if (same)
+		return &bucket->slots[__builtin_ctz(same)];
+	if (others)
+		return &bucket->slots[31 - __builtin_clz(others)];
+	for (uint32_t i = 1; i < GHOST_SLOTS; i++)
+		if (slot_age(ghost, bucket->slots[i]) >= slot_age(ghost, bucket->slots[best]))
+			best = i;
+	return &bucket->slots[best];
 }
 
 void ghost_fetch(const struct ghost *ghost, uint64_t hash)
