@@ -284,19 +284,24 @@ static int copy_records(const struct lane *lane, uint64_t from, uint64_t n,
 	return r;
 }
 
+/* Of records that are about one cache, one after the other. */
 static void fetch(const struct server *server, const struct lane_record *records, uint64_t n)
 {
-	for (int pass = 0; pass < 2; pass++)
-		for (uint64_t i = 0; i < n; i++) {
-			const struct hoard *hoard = hoard_at(server, records[i].cache);
+	uint64_t hashes[BATCH];
+	uint32_t many = 0;
 
-			if (!hoard)
-				continue;
-			if (pass)
-				cache_fetch_more(hoard->cache, records[i].hash);
-			else
-				cache_fetch(hoard->cache, records[i].hash);
-		}
+	static_assert((int)BATCH <= (int)CACHE_FETCHED, "a batch is fetched at once");
+	for (uint64_t i = 0; i < n; i++) {
+		const struct hoard *hoard;
+
+		hashes[many++] = records[i].hash;
+		if (i + 1 < n && records[i + 1].cache == records[i].cache)
+			continue;
+		hoard = hoard_at(server, records[i].cache);
+		if (hoard)
+			cache_fetch(hoard->cache, hashes, many);
+		many = 0;
+	}
 }
 
 static struct lane_result result_of(uint64_t position, const struct errand_answer *answer)

@@ -12,7 +12,10 @@ enum {
 	NUMBERS_FIRST = 1024,
 	NUMBERS_STEP = 1 << 16, /* at most, so that a step of growth takes no millisecond */
 	PRUNE_LOOKS = 8,
-	PRUNE_SHARE = 256, /* of all numbers, one in so many has to come free */
+	PRUNE_SHARE = 4,  /* of a segment's numbers one in so many has to come free, */
+	PRUNE_ROOM = 256, /* of all one in so many, */
+	PRUNE_LEAST = NUMBERS_FIRST / 8, /* or so many */
+	PRUNE_AHEAD = 32, /* records are asked for so many before they are read */
 };
 
 struct policy_object cache_policy_object(const struct cache *cache, uint32_t number)
@@ -236,44 +239,60 @@ static uint32_t dead_numbers(const struct segment *segment)
 	return segment->cleaning ? 0 : segment->chain.count - segment->objects;
 }
 
-/* The sealed one with the most, among some of each share. */
-static uint32_t deadest(const struct cache *cache)
+/* The sealed one with the largest share of them, among some of each share that lives. */
+static uint32_t deadest(const struct cache *cache, uint32_t least)
 {
 	const struct segments *segments = &cache->segments;
-	uint32_t best = SEGMENT_NONE, most = 0;
+	uint64_t most = 0, all = 1;
+	uint32_t best = SEGMENT_NONE;
 
 	for (uint32_t share = 0; share < SEGMENT_SHARES; share++) {
 		uint32_t id = segments->lists[SEGMENT_SEALED + share].first;
 
 		for (uint32_t i = 0; i < PRUNE_LOOKS && id; i++) {
-			if (dead_numbers(&segments->at[id]) > most) {
-				most = dead_numbers(&segments->at[id]);
+			const struct segment *segment = &segments->at[id];
+			uint64_t dead = dead_numbers(segment);
+
+			if (dead >= least && dead * all > most * segment->chain.count) {
+				most = dead;
+				all = segment->chain.count;
 				best = id;
 			}
-			id = segments->at[id].after;
+			id = segment->after;
 		}
 	}
 	return best;
 }
 
 /*
- * Frees numbers of the dead of one segment, if that is worth it. What has been looked at comes last:
- * the next step goes on with the others.
+ * Frees numbers of the dead of one segment; unless there is no other way, only if they are a share of
+ * its numbers that is worth it: what lives there is looked at, too. What has been looked at comes
+ * last: the next step goes on with the others.
  */
-static bool numbers_prune(struct cache *cache)
+static bool numbers_prune(struct cache *cache, bool surely)
 {
 	struct numbers *numbers = &cache->numbers;
-	uint32_t id = deadest(cache);
+	uint32_t least =
+		surely ? 1 : (uint32_t)u64_min(numbers->room / PRUNE_ROOM, PRUNE_LEAST);
+	uint32_t id = deadest(cache, least), sifted[PRUNE_AHEAD];
 	struct chain kept, *chain = &cache->segments.at[id].chain;
 
-	if (!id || dead_numbers(&cache->segments.at[id]) < numbers->room / PRUNE_SHARE)
+	if (!id ||
+	    (!surely && dead_numbers(&cache->segments.at[id]) < chain->count / PRUNE_SHARE))
 		return false;
 	chain_init(&kept);
-	for (uint32_t n = 0; chain->count && n < CACHE_SIFTED; n++) {
-		uint32_t number = numbers_pop(numbers, chain);
+	for (uint32_t looked = 0; chain->count && looked < CACHE_SIFTED;) {
+		uint32_t n = 0;
 
-		numbers_push(numbers, cache_has(cache, number) ? &kept : &numbers->free,
-			     number);
+		for (; n < PRUNE_AHEAD && chain->count; n++) {
+			sifted[n] = numbers_pop(numbers, chain);
+			__builtin_prefetch(&cache_record(cache, sifted[n])->word);
+		}
+		looked += n;
+		for (uint32_t i = 0; i < n; i++)
+			numbers_push(numbers,
+				     cache_has(cache, sifted[i]) ? &kept : &numbers->free,
+				     sifted[i]);
 	}
 	numbers_join(numbers, &kept, chain);
 	*chain = kept;
@@ -291,9 +310,10 @@ int cache_tend(struct cache *cache, uint64_t now)
 			return r;
 		}
 	}
-	if (!numbers_short(cache) || numbers_prune(cache))
+	if (!numbers_short(cache) || numbers_prune(cache, false))
 		return 0;
-	return numbers_step(cache);
+	r = numbers_step(cache);
+	return r && numbers_prune(cache, true) ? 0 : r;
 }
 
 uint32_t cache_wants(const struct cache *cache)
@@ -378,19 +398,37 @@ void cache_ttl_set(struct cache *cache, uint64_t ttl)
 
 /* ---- objects ---- */
 
-void cache_fetch(const struct cache *cache, uint64_t hash)
+static void number_fetch(const struct cache *cache, uint32_t number)
 {
-	index_fetch(&cache->index, hash);
-	eviction_fetch(&cache->eviction, hash);
-	__builtin_prefetch(cache_record(cache, numbers_peek(&cache->numbers)), 1);
+	__builtin_prefetch(&cache_record(cache, number)->hash, 1);
+	__builtin_prefetch(&cache_record(cache, number)->word, 1);
+	eviction_fetch_number(&cache->eviction, number);
 }
 
-void cache_fetch_more(const struct cache *cache, uint64_t hash)
+/* Their lines, each behind those that tell where it is. */
+void cache_fetch(const struct cache *cache, const uint64_t *hashes, uint32_t n)
 {
-	uint32_t number = index_guess(&cache->index, hash);
+	uint32_t numbers[CACHE_FETCHED], found = 0, next = numbers_peek(&cache->numbers);
 
-	if (number != INDEX_NONE)
-		__builtin_prefetch(cache_record(cache, number), 1);
+	assert(n <= CACHE_FETCHED);
+	for (uint32_t i = 0; i < n; i++) {
+		index_fetch(&cache->index, hashes[i]);
+		eviction_fetch(&cache->eviction, hashes[i]);
+	}
+	/* What objects will be there under these, */
+	for (uint32_t i = 0; i < n; i++, next = numbers_behind(&cache->numbers, next))
+		number_fetch(cache, next);
+	/* and which are. */
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t number = index_guess(&cache->index, hashes[i]);
+
+		if (number == INDEX_NONE)
+			continue;
+		number_fetch(cache, number);
+		numbers[found++] = number;
+	}
+	for (uint32_t i = 0; i < found; i++)
+		eviction_fetch_beside(&cache->eviction, numbers[i]);
 }
 
 bool cache_is_full(const struct cache *cache, uint64_t size)

@@ -18,7 +18,7 @@
  *      ms of the machine's time. What the shell has to do comes out: cache_wants(), places to
  *      store an expiry at, runs of slices, moves.
  *
- * The shell, before each record of a lane: cache_fetch() some records ahead. Then, if
+ * The shell, before some records of a lane: cache_fetch() of all of them. Then, before each, if
  * cache_is_full(), it has cache_access() know what readers have noted. CACHE_MORE: others' turn,
  * then the same again.
  */
@@ -152,9 +152,9 @@ struct cache_object {
 	bool expires;
 };
 
-/* To have at hand what a verb on this hash touches: first the one, and a little later the other. */
-void cache_fetch(const struct cache *cache, uint64_t hash);
-void cache_fetch_more(const struct cache *cache, uint64_t hash);
+/* To have at hand what verbs on these hashes touch: of all, before the first. */
+enum { CACHE_FETCHED = 32 };
+void cache_fetch(const struct cache *cache, const uint64_t *hashes, uint32_t n);
 
 /* Will the next object of this size make others go? */
 bool cache_is_full(const struct cache *cache, uint64_t size);

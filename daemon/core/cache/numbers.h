@@ -50,6 +50,15 @@ static inline uint32_t numbers_peek(const struct numbers *numbers)
 	return numbers->free.count ? numbers->free.front : numbers->used;
 }
 
+/* And the one behind it. */
+static inline uint32_t numbers_behind(const struct numbers *numbers, uint32_t number)
+{
+	if (number >= numbers->used)
+		return number + 1;
+	number = numbers->next[number];
+	return number == NUMBER_NONE ? numbers->used : number;
+}
+
 void numbers_push(struct numbers *numbers, struct chain *chain, uint32_t number);
 uint32_t numbers_pop(struct numbers *numbers, struct chain *chain);
 /* All of the chain come before those of the other; it is empty afterwards. */

@@ -148,6 +148,20 @@ static void two_q_fetch(const void *policy, uint64_t hash)
 	ghost_fetch(&two_q->out, hash);
 }
 
+static void two_q_fetch_number(const void *policy, uint32_t number)
+{
+	const struct two_q *two_q = policy;
+
+	order_fetch(&two_q->order, number);
+}
+
+static void two_q_fetch_beside(const void *policy, uint32_t number)
+{
+	const struct two_q *two_q = policy;
+
+	order_fetch_beside(&two_q->order, number);
+}
+
 static const char *two_q_check(const void *policy, uint32_t *ret_count)
 {
 	const struct two_q *two_q = policy;
@@ -176,5 +190,7 @@ const struct policy policy_2q = {
 	.remove = two_q_remove,
 	.has = two_q_has,
 	.fetch = two_q_fetch,
+	.fetch_number = two_q_fetch_number,
+	.fetch_beside = two_q_fetch_beside,
 	.check = two_q_check,
 };

@@ -39,5 +39,7 @@ const struct policy policy_clock = {
 	.refuse = line_renew,
 	.remove = line_remove,
 	.has = line_has,
+	.fetch_number = line_fetch_number,
+	.fetch_beside = line_fetch_beside,
 	.check = line_check,
 };

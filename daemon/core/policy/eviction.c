@@ -79,6 +79,18 @@ void eviction_fetch(const struct eviction *eviction, uint64_t hash)
 		eviction->policy->fetch(eviction->state, hash);
 }
 
+void eviction_fetch_number(const struct eviction *eviction, uint32_t number)
+{
+	if (eviction->policy->fetch_number)
+		eviction->policy->fetch_number(eviction->state, number);
+}
+
+void eviction_fetch_beside(const struct eviction *eviction, uint32_t number)
+{
+	if (eviction->policy->fetch_beside)
+		eviction->policy->fetch_beside(eviction->state, number);
+}
+
 void eviction_admit(struct eviction *eviction, const struct policy_object *object)
 {
 	eviction->policy->admit(eviction->state, object);

@@ -32,6 +32,8 @@ void eviction_resize(struct eviction *eviction, uint64_t capacity);
 
 /* As struct policy says. */
 void eviction_fetch(const struct eviction *eviction, uint64_t hash);
+void eviction_fetch_number(const struct eviction *eviction, uint32_t number);
+void eviction_fetch_beside(const struct eviction *eviction, uint32_t number);
 void eviction_admit(struct eviction *eviction, const struct policy_object *object);
 void eviction_insert(struct eviction *eviction, const struct policy_object *object);
 void eviction_access(struct eviction *eviction, const struct policy_object *object);

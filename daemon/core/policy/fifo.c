@@ -29,5 +29,7 @@ const struct policy policy_fifo = {
 	.refuse = line_renew,
 	.remove = line_remove,
 	.has = line_has,
+	.fetch_number = line_fetch_number,
+	.fetch_beside = line_fetch_beside,
 	.check = line_check,
 };

@@ -76,6 +76,20 @@ bool line_has(const void *policy, uint32_t number)
 	return order_has(&line->order, number);
 }
 
+void line_fetch_number(const void *policy, uint32_t number)
+{
+	const struct line *line = policy;
+
+	order_fetch(&line->order, number);
+}
+
+void line_fetch_beside(const void *policy, uint32_t number)
+{
+	const struct line *line = policy;
+
+	order_fetch_beside(&line->order, number);
+}
+
 void line_renew(void *policy, uint32_t number)
 {
 	struct line *line = policy;

@@ -21,6 +21,8 @@ void line_remove(void *policy, const struct policy_object *object, bool evicted)
 /* Its size, as each access says. */
 void line_fit(struct line *line, const struct policy_object *object);
 bool line_has(const void *policy, uint32_t number);
+void line_fetch_number(const void *policy, uint32_t number);
+void line_fetch_beside(const void *policy, uint32_t number);
 /* To the young end, as if it had just come. */
 void line_renew(void *policy, uint32_t number);
 const char *line_check(const void *policy, uint32_t *ret_count);

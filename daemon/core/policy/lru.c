@@ -30,5 +30,7 @@ const struct policy policy_lru = {
 	.refuse = line_renew,
 	.remove = line_remove,
 	.has = line_has,
+	.fetch_number = line_fetch_number,
+	.fetch_beside = line_fetch_beside,
 	.check = line_check,
 };

@@ -61,6 +61,20 @@ static inline void order_set_mark(struct order *order, uint32_t number, uint32_t
 	*word = (*word & ~((uint32_t)3 << 28)) | mark << 28;
 }
 
+/* To have at hand what is known of a number; and what it is linked with, once that is. */
+static inline void order_fetch(const struct order *order, uint32_t number)
+{
+	__builtin_prefetch(&order->nodes[number], 1);
+}
+
+static inline void order_fetch_beside(const struct order *order, uint32_t number)
+{
+	if (number >= order->objects)
+		return;
+	__builtin_prefetch(&order->nodes[order->nodes[number].younger], 1);
+	__builtin_prefetch(&order->nodes[order->nodes[number].older], 1);
+}
+
 int order_init(struct order *order, uint32_t objects);
 int order_grow(struct order *order, uint32_t objects);
 void order_deinit(struct order *order);

@@ -66,6 +66,9 @@ struct policy {
 	bool (*has)(const void *policy, uint32_t number);
 	/* To have at hand what it remembers of a key, a little before it is asked. NULL: nothing. */
 	void (*fetch)(const void *policy, uint64_t hash);
+	/* The same of what it knows of a number, and a little later of those beside it. NULL, too. */
+	void (*fetch_number)(const void *policy, uint32_t number);
+	void (*fetch_beside)(const void *policy, uint32_t number);
 	/* Walks its own invariants; NULL, or what is wrong. *ret_count is how many objects it holds. */
 	const char *(*check)(const void *policy, uint32_t *ret_count);
 };

@@ -193,6 +193,20 @@ static void s3fifo_fetch(const void *policy, uint64_t hash)
 	ghost_fetch(&s3fifo->ghost, hash);
 }
 
+static void s3fifo_fetch_number(const void *policy, uint32_t number)
+{
+	const struct s3fifo *s3fifo = policy;
+
+	order_fetch(&s3fifo->order, number);
+}
+
+static void s3fifo_fetch_beside(const void *policy, uint32_t number)
+{
+	const struct s3fifo *s3fifo = policy;
+
+	order_fetch_beside(&s3fifo->order, number);
+}
+
 static const char *s3fifo_check(const void *policy, uint32_t *ret_count)
 {
 	const struct s3fifo *s3fifo = policy;
@@ -223,5 +237,7 @@ const struct policy policy_s3fifo = {
 	.remove = s3fifo_remove,
 	.has = s3fifo_has,
 	.fetch = s3fifo_fetch,
+	.fetch_number = s3fifo_fetch_number,
+	.fetch_beside = s3fifo_fetch_beside,
 	.check = s3fifo_check,
 };

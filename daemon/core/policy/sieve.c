@@ -54,5 +54,7 @@ const struct policy policy_sieve = {
 	.refuse = sieve_refuse,
 	.remove = line_remove,
 	.has = line_has,
+	.fetch_number = line_fetch_number,
+	.fetch_beside = line_fetch_beside,
 	.check = line_check,
 };

@@ -254,6 +254,20 @@ static void wtinylfu_fetch(const void *policy, uint64_t hash)
 	sketch_fetch(&lfu->sketch, hash);
 }
 
+static void wtinylfu_fetch_number(const void *policy, uint32_t number)
+{
+	const struct wtinylfu *lfu = policy;
+
+	order_fetch(&lfu->order, number);
+}
+
+static void wtinylfu_fetch_beside(const void *policy, uint32_t number)
+{
+	const struct wtinylfu *lfu = policy;
+
+	order_fetch_beside(&lfu->order, number);
+}
+
 static const char *wtinylfu_check(const void *policy, uint32_t *ret_count)
 {
 	const struct wtinylfu *lfu = policy;
@@ -282,5 +296,7 @@ const struct policy policy_wtinylfu = {
 	.remove = wtinylfu_remove,
 	.has = wtinylfu_has,
 	.fetch = wtinylfu_fetch,
+	.fetch_number = wtinylfu_fetch_number,
+	.fetch_beside = wtinylfu_fetch_beside,
 	.check = wtinylfu_check,
 };
