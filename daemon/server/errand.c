@@ -176,7 +176,7 @@ static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t
 static int delete (struct hoard *hoard, const struct lane_record *record, uint64_t now,
 		   struct errand_answer *ret)
 {
-	int r = cache_delete(hoard->cache, record->hash, record->generation);
+	int r = cache_delete(hoard->cache, record->hash, record->generation, now);
 
 	if (!r || (r == CACHE_E_ABSENT && !record->generation))
 		fetches_settled(hoard->server, hoard->slot, record->hash, 0);

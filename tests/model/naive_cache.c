@@ -116,7 +116,7 @@ static int naive_place(const struct cache_publish *publish)
 
 int naive_publish(const struct cache_publish *publish)
 {
-	uint32_t there = naive_find(publish->hash);
+	uint32_t there;
 	uint64_t size = rounded(publish->size), allowed;
 	uint32_t batch = (uint32_t)(m.count / 128);
 	int r;
@@ -130,6 +130,9 @@ int naive_publish(const struct cache_publish *publish)
 	r = naive_place(publish);
 	if (r)
 		return r;
+	if (!naive_expire(publish->now, CACHE_CUT))
+		return CACHE_MORE;
+	there = naive_find(publish->hash);
 	if (publish->mode == LANE_ADD && there != NUMBER_NONE)
 		return CACHE_E_EXISTS;
 	if (publish->mode == LANE_REPLACE && there == NUMBER_NONE)
@@ -193,19 +196,22 @@ void naive_published(const struct cache_publish *publish, uint32_t number)
 		m.segments[id].lessee = NOBODY;
 }
 
-void naive_expire(void)
+bool naive_expire(uint64_t now, uint32_t steps)
 {
 	uint32_t expired[CACHE_BATCH], n;
 
 	if (!m.wheel.nodes)
-		return;
-	while (wheel_next(&m.wheel) <= m.now) {
-		n = wheel_turn(&m.wheel, m.now, expired, CACHE_BATCH);
+		return true;
+	for (uint32_t done = 0; wheel_next(&m.wheel) <= now; done += CACHE_BATCH) {
+		if (done >= steps)
+			return false;
+		n = wheel_turn(&m.wheel, now, expired, CACHE_BATCH);
 		for (uint32_t i = 0; i < n; ++i) {
 			naive_forget(expired[i], false);
 			naive_gone(expired[i]);
 		}
 	}
+	return true;
 }
 
 void naive_policy(uint32_t policy)

@@ -108,7 +108,8 @@ uint32_t naive_evict(uint64_t live, uint32_t least);
 int naive_publish(const struct cache_publish *publish);
 /* It was: the cache gave it that number. */
 void naive_published(const struct cache_publish *publish, uint32_t number);
-void naive_expire(void);
+/* In as many steps; false: there is more to do. */
+bool naive_expire(uint64_t now, uint32_t steps);
 void naive_policy(uint32_t policy);
 
 /* Compares all; and cache_check(). */

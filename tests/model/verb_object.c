@@ -177,13 +177,19 @@ static void publish(const struct cache_publish *publish)
 	}
 }
 
+/* Now and then time has passed, and the daemon has not looked at it. */
+static void late(void)
+{
+	if (one_in(4))
+		m.now += below(60);
+}
+
 static void verb_publish(void)
 {
 	struct cache_publish p = {
 		.hash = hash_of(below(KEYS)),
 		.size = some_size(),
 		.expiry = one_in(4) ? m.now + 1 + below(2000) : 0,
-		.now = m.now,
 		.session = below(SESSIONS),
 		.mode = below(4) ? LANE_PUT : LANE_ADD + below(2),
 		.generation = below(3) ? 0 : 1 + below(2),
@@ -196,6 +202,8 @@ static void verb_publish(void)
 	p.offset = m.segments[id].base + m.segments[id].filled;
 	if (!m.segments[id].own)
 		p.offset += 16 * below(below(2) ? 2 : 4);
+	late();
+	p.now = m.now;
 	publish(&p);
 }
 
@@ -228,10 +236,17 @@ static void verb_publish_wrong(void)
 static void verb_delete(void)
 {
 	uint64_t hash = hash_of(below(KEYS));
-	uint32_t there = naive_find(hash), generation = below(2) ? 0 : 1 + below(4);
-	int r = cache_delete(m.cache, hash, generation);
+	uint32_t there, generation = below(2) ? 0 : 1 + below(4);
+	bool all;
+	int r;
 
-	if (there == NUMBER_NONE) {
+	late();
+	r = cache_delete(m.cache, hash, generation, m.now);
+	all = naive_expire(m.now, CACHE_CUT);
+	there = naive_find(hash);
+	if (!all) {
+		MUST(r == CACHE_MORE);
+	} else if (there == NUMBER_NONE) {
 		MUST(r == CACHE_E_ABSENT);
 	} else if (generation && generation != m.objects[there].generation) {
 		MUST(r == CACHE_E_CHANGED);
@@ -252,11 +267,18 @@ static void naive_accessed(uint32_t number)
 static void touch(uint64_t hash)
 {
 	uint64_t expiry = below(3) ? m.now + 1 + below(3000) : 0;
-	uint32_t there = naive_find(hash);
+	uint32_t there;
 	struct cache_object object;
-	int r = cache_touch(m.cache, hash, expiry, m.now, &object);
+	bool all;
+	int r;
 
-	if (there == NUMBER_NONE) {
+	late();
+	r = cache_touch(m.cache, hash, expiry, m.now, &object);
+	all = naive_expire(m.now, CACHE_CUT);
+	there = naive_find(hash);
+	if (!all) {
+		MUST(r == CACHE_MORE);
+	} else if (there == NUMBER_NONE) {
 		MUST(r == CACHE_E_ABSENT);
 	} else if (expiry && !m.wheel.nodes) {
 		MUST(r == CACHE_E_TEND);
@@ -312,7 +334,7 @@ static void verb_expire(void)
 	int r;
 
 	m.now += below(400);
-	naive_expire();
+	MUST(naive_expire(m.now, UINT32_MAX));
 	counts[N_EXPIRED] += count - m.count;
 	do
 		r = cache_expire(m.cache, m.now, 1 + below(200));
@@ -445,7 +467,7 @@ static void verb_empty(void)
 							.session = below(SESSIONS),
 							.offset = object->offset,
 							.size = object->size};
-		MUST(!cache_delete(m.cache, object->hash, 0));
+		MUST(!cache_delete(m.cache, object->hash, 0, 0));
 		naive_forget(i, false);
 		naive_gone(i);
 	}

@@ -18,7 +18,9 @@ static struct world {
 	uint32_t n_free;
 	uint64_t base, at; /* what session 1 fills; size: nothing */
 	uint64_t random;
-	bool crowds; /* what is published */
+	bool crowds; /* what is published, as here and: */
+	uint32_t mode;
+	uint64_t now, expiry;
 	uint64_t generation;
 	struct clean_step step;
 } w;
@@ -160,7 +162,15 @@ static void segment_next(void)
 static int publish(uint64_t hash, uint64_t size)
 {
 	struct cache_publish p = {
-		.hash = hash, .size = size, .session = 1, .born = 1, .crowds = w.crowds};
+		.hash = hash,
+		.size = size,
+		.expiry = w.expiry,
+		.now = w.now,
+		.session = 1,
+		.mode = w.mode,
+		.born = 1,
+		.crowds = w.crowds,
+	};
 	struct cache_object object;
 	int r;
 
@@ -244,6 +254,31 @@ START_TEST(making_room_for_a_large_object_is_cut)
 	ck_assert_int_eq(r, 0);
 	ck_assert_uint_ge(cut, 4);
 	ck_assert_uint_le(cache_view(w.cache).live, 200000);
+	world_end();
+}
+END_TEST
+
+/* However late the daemon comes to free it. */
+START_TEST(what_has_expired_is_there_for_nobody)
+{
+	struct cache_object object;
+
+	world_make(100000, POLICY_LRU, 1000, 2 << 20, 4);
+	for (uint64_t i = 1; i <= 4; i++) {
+		w.expiry = 1000 + (i == 4);
+		ck_assert_int_eq(publish(i, 1000), 0);
+	}
+	w.mode = LANE_ADD;
+	w.expiry = 0;
+	w.now = 999;
+	ck_assert_int_eq(publish(1, 1000), CACHE_E_EXISTS);
+	w.now = 1000;
+	ck_assert_int_eq(publish(1, 1000), 0);
+	ck_assert_int_eq(cache_touch(w.cache, 2, 5000, 1000, &object), CACHE_E_ABSENT);
+	ck_assert_int_eq(cache_delete(w.cache, 3, 0, 1000), CACHE_E_ABSENT);
+	ck_assert(has(4));
+	ck_assert_int_eq(cache_delete(w.cache, 4, 0, 1001), CACHE_E_ABSENT);
+	ck_assert_uint_eq(cache_view(w.cache).gone[CACHE_EXPIRED], 4);
 	world_end();
 }
 END_TEST
@@ -561,6 +596,7 @@ int main(void)
 	tcase_add_test(tcase, what_cannot_fit_is_refused_and_empties_nothing);
 	tcase_add_test(tcase, an_offset_that_no_offset_is_leads_nowhere);
 	tcase_add_test(tcase, making_room_for_a_large_object_is_cut);
+	tcase_add_test(tcase, what_has_expired_is_there_for_nobody);
 	tcase_add_test(tcase, looking_at_an_object_leaves_its_recency_alone);
 	tcase_add_test(tcase, readers_are_told_which_accesses_to_note);
 	tcase_add_test(tcase, the_hottest_keys_are_known);

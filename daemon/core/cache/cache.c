@@ -487,6 +487,12 @@ static int mode_check(const struct cache *cache, const struct cache_publish *pub
 	return 0;
 }
 
+/* What has expired for readers is there for nobody: before anyone is told what is, it goes. */
+static int overdue_go(struct cache *cache, uint64_t now)
+{
+	return mutant(cache_overdue_stays) ? 0 : cache_expire(cache, now, CACHE_CUT);
+}
+
 static uint32_t number_at(struct cache *cache, uint64_t hash, struct index_at *ret)
 {
 	return index_find(&cache->index, hash, ret) ? ret->number : NUMBER_NONE;
@@ -606,6 +612,8 @@ int cache_publish(struct cache *cache, const struct cache_publish *publish,
 	int r;
 
 	r = publish_check(cache, publish, &segment);
+	if (!r)
+		r = overdue_go(cache, publish->now);
 	if (r)
 		return r;
 	there = number_at(cache, publish->hash, &at);
@@ -650,10 +658,12 @@ int cache_walk(const struct cache *cache, struct index_place *place,
 	return more ? CACHE_MORE : 0;
 }
 
-int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation)
+int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation, uint64_t now)
 {
 	struct index_at at;
 
+	if (overdue_go(cache, now))
+		return CACHE_MORE;
 	if (!index_find(&cache->index, hash, &at))
 		return CACHE_E_ABSENT;
 	if (generation &&
@@ -686,7 +696,8 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 	struct index_at at;
 	int r;
 
-	(void)now;
+	if (overdue_go(cache, now))
+		return CACHE_MORE;
 	if (!index_find(&cache->index, hash, &at))
 		return CACHE_E_ABSENT;
 	r = wheel_check_made(cache, expiry);

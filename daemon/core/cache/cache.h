@@ -183,11 +183,11 @@ int cache_find(struct cache *cache, uint64_t hash, struct cache_object *ret);
 /* Some objects of a walk through all (index_list()), from a zeroed place on. CACHE_MORE. */
 int cache_walk(const struct cache *cache, struct index_place *place,
 	       struct cache_object ret[static INDEX_LISTED], uint32_t *ret_n);
-/* generation 0: any. CACHE_E_ABSENT, CACHE_E_CHANGED. */
-int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation);
+/* generation 0: any. CACHE_MORE (others have expired), CACHE_E_ABSENT, CACHE_E_CHANGED. */
+int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation, uint64_t now);
 /*
  * From now on it expires then (0: never), and it was accessed. The shell stores the expiry into
- * its header, at ret->offset. CACHE_E_ABSENT, CACHE_E_TEND.
+ * its header, at ret->offset. CACHE_MORE, CACHE_E_ABSENT, CACHE_E_TEND.
  */
 int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t now,
 		struct cache_object *ret);

@@ -13,7 +13,7 @@ enum {
 	CACHE_DEAD_SHARE = 16, /* of what is held: more of it dead is worth cleaning */
 	CACHE_GROUPS = 16,     /* of an index, that move at once */
 	CACHE_SIFTED = 8192,   /* numbers of a segment, by one step */
-	CACHE_TICK = 4,        /* of the wheel, in ms */
+	CACHE_TICK = 1,        /* of the wheel, in ms: those of readers */
 	CACHE_RESEED = 8, /* of all objects, one in so many is published between two seeds */
 };
 
