@@ -164,7 +164,7 @@ void naive_published(const struct cache_publish *publish, uint32_t number)
 {
 	uint32_t there = naive_find(publish->hash), id = naive_segment_at(publish->offset);
 	struct naive_object *object = &m.objects[number];
-	struct policy_object known;
+	struct policy_object known, replaced;
 
 	MUST(number < NUMBERS && !object->there);
 	*object = (struct naive_object){
@@ -175,19 +175,20 @@ void naive_published(const struct cache_publish *publish, uint32_t number)
 		.generation = publish->born,
 		.expires = publish->expiry != 0,
 	};
+	naive_look(NULL, number, &known);
 	if (there != NUMBER_NONE) {
 		object->version = (m.objects[there].version + 1) & 0xffff;
-		naive_forget(there, false);
+		naive_look(NULL, there, &replaced);
+		eviction_rename(&m.eviction, &replaced, &known);
+		eviction_access(&m.eviction, &known);
 		naive_gone(there);
+	} else {
+		eviction_admit(&m.eviction, &known);
+		eviction_insert(&m.eviction, &known);
 	}
 	grains_set(object->offset, object->size, 0, number + 1);
 	m.live += object->size;
 	m.count++;
-	naive_look(NULL, number, &known);
-	eviction_admit(&m.eviction, &known);
-	eviction_insert(&m.eviction, &known);
-	if (there != NUMBER_NONE)
-		eviction_access(&m.eviction, &known);
 	if (publish->expiry)
 		wheel_set(&m.wheel, number, publish->expiry);
 	m.segments[id].filled = object->offset + object->size - m.segments[id].base;

@@ -196,6 +196,29 @@ static const char *miss(struct policy_host *host, uint32_t key, uint32_t size)
 	return NULL;
 }
 
+/* Another value has another number, if there is one. */
+static uint32_t replace(struct policy_host *host, uint32_t number, uint32_t size)
+{
+	struct policy_object from = object_of(host, number), object;
+	uint32_t to = number;
+
+	do
+		to = (to + 1) % host->numbers;
+	while (to != number && host->objects[to].there);
+	host->used += (uint64_t)size - host->objects[number].size;
+	host->objects[number].size = size;
+	if (to == number)
+		return number;
+	host->objects[to] = host->objects[number];
+	host->objects[number] = (struct host_object){0};
+	host->number_of[host->objects[to].key] = to;
+	object = object_of(host, to);
+	eviction_rename(&host->eviction, &from, &object);
+	if (host->twin)
+		policy_twin_rename(host->twin, number, to);
+	return to;
+}
+
 /* The value may have been replaced by another, larger or smaller. */
 static const char *hit(struct policy_host *host, uint32_t number, uint32_t size)
 {
@@ -203,8 +226,8 @@ static const char *hit(struct policy_host *host, uint32_t number, uint32_t size)
 	bool made;
 
 	host->hits++;
-	host->used += (uint64_t)size - host->objects[number].size;
-	host->objects[number].size = size;
+	if (size != host->objects[number].size)
+		number = replace(host, number, size);
 	object = object_of(host, number);
 	eviction_access(&host->eviction, &object);
 	if (host->twin)

@@ -609,3 +609,12 @@ void policy_twin_remove(struct policy_twin *twin, const struct policy_object *ob
 {
 	twin->kind->remove(twin, object, evicted);
 }
+
+void policy_twin_rename(struct policy_twin *twin, uint32_t from, uint32_t to)
+{
+	struct list *list = list_of(twin, from);
+
+	list->objects[list_find(list, from)].number = to;
+	if (twin->offered == from)
+		twin->offered = to;
+}

@@ -26,6 +26,7 @@ bool policy_twin_offers(struct policy_twin *twin, uint32_t number);
 void policy_twin_refuse(struct policy_twin *twin, uint32_t number);
 void policy_twin_remove(struct policy_twin *twin, const struct policy_object *object,
 			bool evicted);
+void policy_twin_rename(struct policy_twin *twin, uint32_t from, uint32_t to);
 /* None that has a ghost. */
 void policy_twin_resize(struct policy_twin *twin, uint64_t capacity);
 bool policy_twin_has_ghost(const struct policy_twin *twin);

@@ -413,6 +413,30 @@ START_TEST(a_walk_meets_once_whoever_stays)
 }
 END_TEST
 
+/* Ten fit. The first is replaced some times, before five others come: whose turn is it? */
+START_TEST(another_value_of_a_key_counts_as_an_access_to_it)
+{
+	static const struct {
+		uint32_t policy;
+		bool stays;
+	} cases[] = {{POLICY_FIFO, false}, {POLICY_LRU, true},   {POLICY_LFU, true},
+		     {POLICY_CLOCK, true}, {POLICY_SIEVE, true}, {POLICY_GDSF, true}};
+
+	world_make(10 * 112, cases[_i].policy, 1000, 2 << 20, 4);
+	for (uint64_t i = 1; i <= 10; i++)
+		ck_assert_int_eq(publish(i, 112), 0);
+	for (uint64_t i = 0; i < 3; i++)
+		ck_assert_int_eq(publish(1, 112), 0);
+	for (uint64_t i = 2; i <= 10; i++)
+		ck_assert(has(i));
+	for (uint64_t i = 11; i <= 15; i++)
+		ck_assert_int_eq(publish(i, 112), 0);
+	ck_assert(has(1) == cases[_i].stays);
+	ck_assert_uint_eq(cache_view(w.cache).objects, 10);
+	world_end();
+}
+END_TEST
+
 /* The first that finds no slot; all before it were published. */
 static uint64_t fill_index(uint64_t from)
 {
@@ -601,6 +625,7 @@ int main(void)
 	tcase_add_test(tcase, readers_are_told_which_accesses_to_note);
 	tcase_add_test(tcase, the_hottest_keys_are_known);
 	tcase_add_test(tcase, a_walk_meets_once_whoever_stays);
+	tcase_add_loop_test(tcase, another_value_of_a_key_counts_as_an_access_to_it, 0, 6);
 	tcase_add_test(tcase, where_the_index_is_full_new_keys_wait_and_none_goes);
 	tcase_add_test(tcase, who_crowds_on_purpose_has_the_index_made_anew_now_and_then);
 	tcase_add_loop_test(tcase, churn_of_mixed_sizes_leaves_nine_tenths_live, 0, 3);

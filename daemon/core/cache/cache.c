@@ -543,14 +543,22 @@ static void index_add(struct cache *cache, uint64_t hash, uint32_t number, uint6
 	}
 }
 
-void policy_add(struct cache *cache, uint32_t number, bool accessed)
+void policy_add(struct cache *cache, uint32_t number)
 {
 	struct policy_object object = cache_policy_object(cache, number);
 
 	eviction_admit(&cache->eviction, &object);
 	eviction_insert(&cache->eviction, &object);
-	if (accessed)
-		eviction_access(&cache->eviction, &object);
+}
+
+/* To policies another value of a key is an access to it. */
+static void policy_replace(struct cache *cache, uint32_t there, uint32_t number)
+{
+	struct policy_object from = cache_policy_object(cache, there);
+	struct policy_object to = cache_policy_object(cache, number);
+
+	eviction_rename(&cache->eviction, &from, &to);
+	eviction_access(&cache->eviction, &to);
 }
 
 static void publish_at(struct cache *cache, const struct cache_publish *publish,
@@ -576,13 +584,13 @@ static void publish_at(struct cache *cache, const struct cache_publish *publish,
 	segment_put(&cache->segments, &cache->numbers, segment, publish->offset, size, number);
 	if (there == NUMBER_NONE) {
 		index_add(cache, publish->hash, number, publish->offset);
+		policy_add(cache, number);
 	} else {
 		index_replace(&cache->index, at, number, publish->offset,
 			      cache_hint(cache, false));
-		policy_forget(cache, there, false);
+		policy_replace(cache, there, number);
 		object_left(cache, there, CACHE_REPLACED);
 	}
-	policy_add(cache, number, there != NUMBER_NONE);
 	if (publish->expiry)
 		wheel_set(&cache->wheel, number, publish->expiry);
 	if (cache->segments.at[segment].own)

@@ -214,7 +214,7 @@ static int policy_fill(struct cache *cache)
 		if (cache_has(cache, i))
 			order[counts[stamp_of(cache, i)]++] = i;
 	for (uint32_t i = 0; i < n; i++)
-		policy_add(cache, order[i], false);
+		policy_add(cache, order[i]);
 	return 0;
 }
 

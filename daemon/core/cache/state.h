@@ -82,7 +82,7 @@ static inline bool object_is_untold(const struct cache *cache, uint32_t number)
 /* Without an index. */
 int cache_make(struct cache **ret, const struct cache_config *config, uint32_t numbers);
 struct index_records cache_index_records(const struct cache *cache);
-void policy_add(struct cache *cache, uint32_t number, bool accessed);
+void policy_add(struct cache *cache, uint32_t number);
 /* As policies know it. */
 struct policy_object cache_policy_object(const struct cache *cache, uint32_t number);
 uint32_t cache_stamp(const struct cache *cache);

@@ -134,6 +134,13 @@ static void two_q_remove(void *policy, const struct policy_object *object, bool 
 		ghost_put(&two_q->out, object->hash, object->size);
 }
 
+static void two_q_rename(void *policy, uint32_t from, uint32_t to)
+{
+	struct two_q *two_q = policy;
+
+	order_rename(&two_q->order, queue_of(two_q, from), from, to);
+}
+
 static bool two_q_has(const void *policy, uint32_t number)
 {
 	const struct two_q *two_q = policy;
@@ -188,6 +195,7 @@ const struct policy policy_2q = {
 	.victim = two_q_victim,
 	.refuse = two_q_refuse,
 	.remove = two_q_remove,
+	.rename = two_q_rename,
 	.has = two_q_has,
 	.fetch = two_q_fetch,
 	.fetch_number = two_q_fetch_number,

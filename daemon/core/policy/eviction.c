@@ -147,6 +147,21 @@ void eviction_remove(struct eviction *eviction, const struct policy_object *obje
 	policy_of(eviction, object->number, &state)->remove(state, object, evicted);
 }
 
+/* The former policy gets no new numbers. */
+void eviction_rename(struct eviction *eviction, const struct policy_object *from,
+		     const struct policy_object *to)
+{
+	void *state;
+	const struct policy *policy = policy_of(eviction, from->number, &state);
+
+	if (policy != eviction->former && !mutant(rename_forgets)) {
+		policy->rename(state, from->number, to->number);
+		return;
+	}
+	policy->remove(state, from, false);
+	eviction->policy->insert(eviction->state, to);
+}
+
 int eviction_switch(struct eviction *eviction, const struct policy *policy)
 {
 	void *state;

@@ -42,6 +42,10 @@ void eviction_refuse(struct eviction *eviction, uint32_t number);
 void eviction_remove(struct eviction *eviction, const struct policy_object *object,
 		     bool evicted);
 
+/* As another value of its key has it. During a switch it may come over. */
+void eviction_rename(struct eviction *eviction, const struct policy_object *from,
+		     const struct policy_object *to);
+
 int eviction_switch(struct eviction *eviction, const struct policy *policy);
 /* Takes over as many objects at most. False: the switch is done, or there is none. */
 bool eviction_step(struct eviction *eviction, uint32_t most);

@@ -28,6 +28,7 @@ const struct policy policy_fifo = {
 	.victim = fifo_victim,
 	.refuse = line_renew,
 	.remove = line_remove,
+	.rename = line_rename,
 	.has = line_has,
 	.fetch_number = line_fetch_number,
 	.fetch_beside = line_fetch_beside,

@@ -277,6 +277,16 @@ static void gdsf_remove(void *policy, const struct policy_object *object, bool e
 	node->at = 0;
 }
 
+static void gdsf_rename(void *policy, uint32_t from, uint32_t to)
+{
+	struct gdsf *gdsf = policy;
+
+	assert(gdsf->nodes[from].at && to < gdsf->objects && !gdsf->nodes[to].at);
+	gdsf->nodes[to] = gdsf->nodes[from];
+	gdsf->heap[gdsf->nodes[to].at - 1] = to;
+	gdsf->nodes[from].at = 0;
+}
+
 static bool gdsf_has(const void *policy, uint32_t number)
 {
 	const struct gdsf *gdsf = policy;
@@ -316,6 +326,7 @@ const struct policy policy_gdsf = {
 	.victim = gdsf_victim,
 	.refuse = gdsf_refuse,
 	.remove = gdsf_remove,
+	.rename = gdsf_rename,
 	.has = gdsf_has,
 	.check = gdsf_check,
 };

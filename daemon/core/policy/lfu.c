@@ -192,6 +192,28 @@ static void lfu_remove(void *policy, const struct policy_object *object, bool ev
 	lfu->count--;
 }
 
+static void lfu_rename(void *policy, uint32_t from, uint32_t to)
+{
+	struct lfu *lfu = policy;
+	struct lfu_node node = lfu->nodes[from];
+
+	assert(node.frequency && to < lfu->objects && !lfu->nodes[to].frequency);
+	lfu->nodes[to] = node;
+	lfu->nodes[from].frequency = 0;
+	if (node.less == POLICY_NONE)
+		lfu->least = to;
+	else
+		lfu->nodes[node.less].more = to;
+	if (node.more == POLICY_NONE)
+		lfu->most = to;
+	else
+		lfu->nodes[node.more].less = to;
+	if (lfu->last[node.frequency] == from + 1)
+		lfu->last[node.frequency] = to + 1;
+	if (lfu->hand == from)
+		lfu->hand = to;
+}
+
 static bool lfu_has(const void *policy, uint32_t number)
 {
 	const struct lfu *lfu = policy;
@@ -241,6 +263,7 @@ const struct policy policy_lfu = {
 	.victim = lfu_victim,
 	.refuse = lfu_refuse,
 	.remove = lfu_remove,
+	.rename = lfu_rename,
 	.has = lfu_has,
 	.check = lfu_check,
 };

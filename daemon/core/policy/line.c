@@ -64,6 +64,15 @@ void line_remove(void *policy, const struct policy_object *object, bool evicted)
 	order_take(&line->order, &line->queue, object->number);
 }
 
+void line_rename(void *policy, uint32_t from, uint32_t to)
+{
+	struct line *line = policy;
+
+	order_rename(&line->order, &line->queue, from, to);
+	if (line->hand == from)
+		line->hand = to;
+}
+
 void line_fit(struct line *line, const struct policy_object *object)
 {
 	order_fit(&line->order, &line->queue, object->number, object->size);

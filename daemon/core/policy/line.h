@@ -18,6 +18,7 @@ void line_resize(void *policy, uint64_t capacity);
 void line_admit(void *policy, const struct policy_object *object);
 void line_insert(void *policy, const struct policy_object *object);
 void line_remove(void *policy, const struct policy_object *object, bool evicted);
+void line_rename(void *policy, uint32_t from, uint32_t to);
 /* Its size, as each access says. */
 void line_fit(struct line *line, const struct policy_object *object);
 bool line_has(const void *policy, uint32_t number);

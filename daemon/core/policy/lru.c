@@ -29,6 +29,7 @@ const struct policy policy_lru = {
 	.victim = lru_victim,
 	.refuse = line_renew,
 	.remove = line_remove,
+	.rename = line_rename,
 	.has = line_has,
 	.fetch_number = line_fetch_number,
 	.fetch_beside = line_fetch_beside,

@@ -83,6 +83,23 @@ void order_fit(struct order *order, struct queue *queue, uint32_t number, uint32
 	order->nodes[number].word += size - old;
 }
 
+void order_rename(struct order *order, struct queue *queue, uint32_t number, uint32_t to)
+{
+	struct order_node *node = &order->nodes[to];
+
+	assert(order_queue(order, number) && to < order->objects && !order_queue(order, to));
+	*node = order->nodes[number];
+	order->nodes[number].word = 0;
+	if (node->younger == POLICY_NONE)
+		queue->young = to;
+	else
+		order->nodes[node->younger].older = to;
+	if (node->older == POLICY_NONE)
+		queue->old = to;
+	else
+		order->nodes[node->older].younger = to;
+}
+
 void order_renew(struct order *order, struct queue *queue, uint32_t number)
 {
 	if (queue->young == number)

@@ -85,6 +85,8 @@ void order_put(struct order *order, struct queue *queue, uint32_t id, uint32_t n
 void order_take(struct order *order, struct queue *queue, uint32_t number);
 /* Its size is `size` from now on. */
 void order_fit(struct order *order, struct queue *queue, uint32_t number, uint32_t size);
+/* Its number is `to` from now on. */
+void order_rename(struct order *order, struct queue *queue, uint32_t number, uint32_t to);
 /* To the young end of its own queue. */
 void order_renew(struct order *order, struct queue *queue, uint32_t number);
 

@@ -5,7 +5,9 @@
  *     each, and does nothing else: the host has the objects, their keys and their memory. Numbers
  *     are the host's, stable while an object lives, wherever its memory moves.
  * E2  The host tells what happens: admit, then insert; access, which says what size the object has
- *     now; remove. To make room it asks for a victim, and removes it as evicted, or, if it cannot
+ *     now; remove;
+ *     rename, when another value takes the place of an object, which keeps its own, and what is
+ *     counted of it: an access follows. To make room it asks for a victim, and removes it as evicted, or, if it cannot
  *     be given up now, refuses it: then it is treated as one that was just let live, and another
  *     is offered, while there is one. It has its turn again when the others have had theirs, or
  *     sooner if some come or are accessed.
@@ -63,6 +65,8 @@ struct policy {
 	uint32_t (*victim)(void *policy);
 	void (*refuse)(void *policy, uint32_t number);
 	void (*remove)(void *policy, const struct policy_object *object, bool evicted);
+	/* To a number that no object has. */
+	void (*rename)(void *policy, uint32_t from, uint32_t to);
 	bool (*has)(const void *policy, uint32_t number);
 	/* To have at hand what it remembers of a key, a little before it is asked. NULL: nothing. */
 	void (*fetch)(const void *policy, uint64_t hash);

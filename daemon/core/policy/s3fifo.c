@@ -179,6 +179,15 @@ static void s3fifo_remove(void *policy, const struct policy_object *object, bool
 		ghost_put(&s3fifo->ghost, object->hash, object->size);
 }
 
+static void s3fifo_rename(void *policy, uint32_t from, uint32_t to)
+{
+	struct s3fifo *s3fifo = policy;
+
+	order_rename(&s3fifo->order, queue_of(s3fifo, from), from, to);
+	if (s3fifo->offered == from)
+		s3fifo->offered = to;
+}
+
 static bool s3fifo_has(const void *policy, uint32_t number)
 {
 	const struct s3fifo *s3fifo = policy;
@@ -235,6 +244,7 @@ const struct policy policy_s3fifo = {
 	.victim = s3fifo_victim,
 	.refuse = s3fifo_refuse,
 	.remove = s3fifo_remove,
+	.rename = s3fifo_rename,
 	.has = s3fifo_has,
 	.fetch = s3fifo_fetch,
 	.fetch_number = s3fifo_fetch_number,

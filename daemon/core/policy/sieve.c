@@ -53,6 +53,7 @@ const struct policy policy_sieve = {
 	.victim = sieve_victim,
 	.refuse = sieve_refuse,
 	.remove = line_remove,
+	.rename = line_rename,
 	.has = line_has,
 	.fetch_number = line_fetch_number,
 	.fetch_beside = line_fetch_beside,

@@ -240,6 +240,13 @@ static void wtinylfu_remove(void *policy, const struct policy_object *object, bo
 	order_take(&lfu->order, queue_of(lfu, object->number), object->number);
 }
 
+static void wtinylfu_rename(void *policy, uint32_t from, uint32_t to)
+{
+	struct wtinylfu *lfu = policy;
+
+	order_rename(&lfu->order, queue_of(lfu, from), from, to);
+}
+
 static bool wtinylfu_has(const void *policy, uint32_t number)
 {
 	const struct wtinylfu *lfu = policy;
@@ -294,6 +301,7 @@ const struct policy policy_wtinylfu = {
 	.victim = wtinylfu_victim,
 	.refuse = wtinylfu_refuse,
 	.remove = wtinylfu_remove,
+	.rename = wtinylfu_rename,
 	.has = wtinylfu_has,
 	.fetch = wtinylfu_fetch,
 	.fetch_number = wtinylfu_fetch_number,
