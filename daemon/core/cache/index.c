@@ -500,7 +500,9 @@ static bool table_find(const struct index *index, struct index_table *table,
 		for (; slots; slots &= slots - 1) {
 			uint64_t position = position_of(bucket, slot_first(slots));
 
-			if (hash_of(index, number_at(table, position)) != hash)
+			/* During recovery entries may be nobody's. */
+			if (table->numbers[position] == INDEX_NONE ||
+			    hash_of(index, number_at(table, position)) != hash)
 				continue;
 			*ret = (struct index_at){table, mix.bucket, position,
 						 number_at(table, position)};

@@ -78,32 +78,39 @@ static void settle(struct cache *cache, const struct index_at *at, uint32_t numb
 	object_record_clear(cache->objects, there);
 }
 
-static void index_insert_found(struct cache *cache, uint32_t number)
+/* False: there is no slot for it, and none goes for it yet. */
+static bool index_insert_found(struct cache *cache, uint32_t number, bool crowds)
 {
 	uint64_t hash = cache_record(cache, number)->hash;
 	struct index_at at;
 
 	if (index_find(&cache->index, hash, &at)) {
 		settle(cache, &at, number);
-		return;
+		return true;
 	}
 	while (index_insert(&cache->index, hash, number, offset_of(cache, number), 0)) {
-		uint32_t rival = index_rival(&cache->index, hash);
-		bool there = index_find(&cache->index, cache_record(cache, rival)->hash, &at);
+		uint32_t rival;
+		bool there;
 
+		if (!crowds)
+			return false;
+		rival = index_rival(&cache->index, hash);
+		there = index_find(&cache->index, cache_record(cache, rival)->hash, &at);
 		assert(there && at.number == rival);
 		object_record_clear(cache->objects, rival);
 		index_remove(&cache->index, &at);
 		cache->gone[CACHE_CROWDED]++;
 	}
+	return true;
 }
 
 static bool index_compare(struct cache *cache, const struct cache_config *config,
 			  struct index_table next)
 {
-	struct chain waiting;
+	struct chain waiting, late;
 
 	chain_init(&waiting);
+	chain_init(&late);
 	if (!index_recover(&cache->index, config->index, next, cache_index_records(cache)))
 		return false;
 	for (uint32_t i = 0; i < cache->numbers.used; i++) {
@@ -115,10 +122,17 @@ static bool index_compare(struct cache *cache, const struct cache_config *config
 		    !index_keep(&cache->index, record->hash, i, offset_of(cache, i)))
 			numbers_push(&cache->numbers, &waiting, i);
 	}
+	/* What was about to move is found where it is, before it is not where it was. */
+	while (waiting.count) {
+		uint32_t number = numbers_pop(&cache->numbers, &waiting);
+
+		if (!index_insert_found(cache, number, false))
+			numbers_push(&cache->numbers, &late, number);
+	}
 	if (!mutant(recover_unpruned))
 		index_prune(&cache->index);
-	while (waiting.count)
-		index_insert_found(cache, numbers_pop(&cache->numbers, &waiting));
+	while (late.count)
+		index_insert_found(cache, numbers_pop(&cache->numbers, &late), true);
 	return true;
 }
 
