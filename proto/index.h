@@ -49,6 +49,7 @@
  *                     (reader: who was led elsewhere by it finds another version)
  *   move on           all entries of a group into the next index; `moved`; entries 0
  *                     (reader: who misses them finds `moved`)
+ *   all have moved     the file but its head becomes a hole: who reads there goes on, by `moved`
  *   memory comes back after its entries have gone and a scan of hazard words, begun later, has
  *                     found none of them there                   (reader: hazard, barrier, entry)
  *

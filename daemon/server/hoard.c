@@ -73,6 +73,17 @@ static void index_drop(struct sys *sys, struct hoard_index *index)
 	*index = HOARD_INDEX_NONE;
 }
 
+/*
+ * All have moved on from it, but clients keep it mapped: what follows its head, which says so, is
+ * memory that nobody needs.
+ */
+static void index_punch(struct sys *sys, const struct hoard_index *index)
+{
+	if (index->file.fd >= 0 && !mutant(index_kept))
+		sys->table->scrub(sys, index->file.fd, INDEX_HEAD,
+				  index->file.size - INDEX_HEAD);
+}
+
 static int objects_make(struct hoard_job *job)
 {
 	struct sys *sys = job->server->sys;
@@ -128,6 +139,7 @@ static void work_run(uv_work_t *work)
 		job->error = index_make(job);
 		break;
 	case JOB_DROP:
+		index_punch(sys, &job->index);
 		cache_free(job->cache);
 		if (job->state)
 			job->policy->deinit(job->state);

@@ -4,11 +4,13 @@
  */
 #include <check.h>
 #include <dirent.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -151,6 +153,55 @@ START_TEST(nothing_is_lost_where_two_fill_at_once_and_the_last_counts)
 }
 END_TEST
 
+/* In KiB, of the indexes that this process has mapped, but of the largest; and how many they are. */
+static uint64_t held_by_former(uint32_t *ret_n)
+{
+	uint64_t kib, size = 0, largest = 0, resident = 0, all = 0, of_largest = 0;
+	char line[512], rest[8];
+	bool index = false;
+	FILE *maps = fopen("/proc/self/smaps", "re");
+
+	ck_assert_ptr_nonnull(maps);
+	*ret_n = 0;
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%*x-%*x %7s", rest) == 1) {
+			index = strstr(line, "varbos-index") != NULL;
+			*ret_n += index;
+		} else if (index && sscanf(line, "Size: %" SCNu64, &kib) == 1) {
+			size = kib;
+		} else if (index && sscanf(line, "Rss: %" SCNu64, &kib) == 1) {
+			resident = kib;
+			all += resident;
+			if (size > largest) {
+				largest = size;
+				of_largest = resident;
+			}
+		}
+	}
+	fclose(maps);
+	return all - of_largest;
+}
+
+START_TEST(an_index_that_all_have_left_takes_no_memory)
+{
+	uint64_t kib = 0;
+	uint32_t n = 0;
+
+	ck_assert(!put_all(0, keys / 20, 0));
+	ck_assert_uint_eq(missing(0, keys / 20, 0), 0);
+	ck_assert(!put_all(0, keys, 0));
+	for (int i = 0; i < PATIENCE; i++) {
+		ck_assert_uint_eq(missing(0, 100, 0), 0);
+		kib = held_by_former(&n);
+		if (n > 1 && kib <= 64)
+			break;
+		usleep(10000);
+	}
+	ck_assert_uint_gt(n, 1);
+	ck_assert_uint_le(kib, 64);
+}
+END_TEST
+
 /* As much as is on its way when it dies. */
 static void put_and_die(struct other *other)
 {
@@ -187,6 +238,7 @@ static Suite *suite(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, nothing_is_lost_by_filling_fast);
 	tcase_add_test(tcase, nothing_is_lost_where_two_fill_at_once_and_the_last_counts);
+	tcase_add_test(tcase, an_index_that_all_have_left_takes_no_memory);
 	tcase_add_test(tcase, what_a_process_has_put_that_dies_is_there);
 	suite_add_tcase(suite, tcase);
 	return suite;

@@ -131,7 +131,9 @@ struct index_entry index_entry_at(const struct index_at *at);
 void index_hint(struct index *index, const struct index_at *at, uint32_t hint);
 /*
  * The entry that a reader has noted (lane_access_pack()), if it is still there; place: the lower
- * 16 bits of its offset >> 4. False: it has gone, or never was.
+ * 16 bits of its offset >> 4. False: it has gone, or never was. A note does not say of which index
+ * it is: while one moves on to another, one in 65 thousand may be taken for that of another object,
+ * which is an access too many.
  */
 bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t place,
 		 struct index_at *ret);
