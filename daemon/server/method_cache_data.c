@@ -164,8 +164,10 @@ int run_cache_clear(struct request *request, const union wire_body *params)
 	r = open_hoard(request, clear->space, clear->cache, &hoard);
 	if (r)
 		return r;
+	if (!request->begun)
+		request->begun = cache_clear_begin(hoard->cache);
 	do
-		r = cache_clear(hoard->cache);
+		r = cache_clear(hoard->cache, request->begun);
 	while (r == CACHE_MORE && --steps);
 	hoard_stir(hoard);
 	if (r == CACHE_MORE)

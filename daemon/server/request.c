@@ -27,7 +27,7 @@ struct parked {
 	struct client *client; /* counted */
 	uint32_t space;        /* it wants memory of; 0: of none */
 	uint32_t tries;        /* in vain */
-	uint64_t since;        /* as of the request */
+	uint64_t since, begun; /* as of the request */
 	uint32_t size;
 	char data[];
 };
@@ -78,6 +78,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.note = true;
 	request.record = true;
 	request.since = 0;
+	request.begun = 0;
 	request.fault = (struct wire_fault){};
 	r = method_run(&request, &(union wire_body){.extent_free = *args});
 	server_apply(client->server);
@@ -161,6 +162,7 @@ static void park(struct request *request, uint32_t space, const void *data, uint
 		.client = client_ref(request->client),
 		.space = space,
 		.since = request->since,
+		.begun = request->begun,
 		.size = size,
 	};
 	memcpy(parked->data, data, size);
@@ -222,7 +224,7 @@ static int check_turn(struct request *request)
 
 /* True: it waits. `parked` is where it has done so before, or NULL. */
 static bool process(struct server *server, struct connection *connection, struct client *client,
-		    const struct parked *parked, const void *data, uint32_t size)
+		    struct parked *parked, const void *data, uint32_t size)
 {
 	_cleanup_(wire_message_deinit) struct wire_message message = {};
 	struct request request;
@@ -237,6 +239,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	request.note = false;
 	request.record = false;
 	request.since = parked ? parked->since : sweeper_count(server->sweeper);
+	request.begun = parked ? parked->begun : 0;
 	request.fault = (struct wire_fault){};
 
 	r = wire_decode_call(&message, data, size, &trouble);
@@ -264,8 +267,10 @@ static bool process(struct server *server, struct connection *connection, struct
 
 	if (r == REQUEST_LATER)
 		return false;
-	if (r == REQUEST_BUSY && parked)
+	if (r == REQUEST_BUSY && parked) {
+		parked->begun = request.begun;
 		return true;
+	}
 	if (r == REQUEST_BUSY)
 		park(&request, space, data, size);
 	else if (r == REQUEST_FAULT && request.note && request.method == WIRE_EXTENT_FREE &&

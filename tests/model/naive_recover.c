@@ -219,6 +219,7 @@ void naive_recover(const struct naive_image *image, const struct naive_object *b
 	struct index_table next = {0};
 	bool spoiled = one_in(2);
 	struct cache *cache;
+	uint64_t begun;
 	int r;
 
 	config.objects = object_records_open(copies.objects, object_records_size(image->slots));
@@ -256,7 +257,8 @@ void naive_recover(const struct naive_image *image, const struct naive_object *b
 		seen_compare(cache, image, before);
 	expiries_tell(cache);
 	check(cache);
-	while (cache_clear(cache) == CACHE_MORE)
+	begun = cache_clear_begin(cache);
+	while (cache_clear(cache, begun) == CACHE_MORE)
 		;
 	check(cache);
 	MUST(!cache_view(cache).live && !cache_view(cache).objects);

@@ -382,6 +382,7 @@ static void verb_resize(void)
 
 static void verb_clear(void)
 {
+	uint64_t begun = cache_clear_begin(m.cache);
 	int r;
 
 	for (uint32_t i = 0; i < m.slots; ++i)
@@ -390,7 +391,7 @@ static void verb_clear(void)
 			naive_gone(i);
 		}
 	do
-		r = cache_clear(m.cache);
+		r = cache_clear(m.cache, begun);
 	while (r == CACHE_MORE);
 	MUST(!r);
 }

@@ -413,6 +413,31 @@ START_TEST(a_walk_meets_once_whoever_stays)
 }
 END_TEST
 
+START_TEST(what_was_there_when_a_clear_began_goes_though_another_was_under_way)
+{
+	uint64_t one, other;
+	int steps = 0;
+
+	world_make(64 << 20, POLICY_LRU, 2000, 2 << 20, 16);
+	for (uint64_t i = 1; i <= 1000; i++)
+		ck_assert_int_eq(publish(i, 112), 0);
+	one = cache_clear_begin(w.cache);
+	ck_assert_int_eq(cache_clear(w.cache, one), CACHE_MORE);
+	ck_assert_int_eq(publish(1, 112), 0);
+	other = cache_clear_begin(w.cache);
+	ck_assert_int_eq(publish(2000, 112), 0);
+	while (cache_clear(w.cache, one) == CACHE_MORE)
+		steps++;
+	ck_assert_int_le(steps, 5);
+	while (cache_clear(w.cache, other) == CACHE_MORE)
+		;
+	ck_assert(!has(1));
+	ck_assert_uint_le(cache_view(w.cache).objects, 1);
+	ck_assert_int_eq(cache_clear(w.cache, one), 0);
+	world_end();
+}
+END_TEST
+
 /* Ten fit. The first is replaced some times, before five others come: whose turn is it? */
 START_TEST(another_value_of_a_key_counts_as_an_access_to_it)
 {
@@ -625,6 +650,8 @@ int main(void)
 	tcase_add_test(tcase, readers_are_told_which_accesses_to_note);
 	tcase_add_test(tcase, the_hottest_keys_are_known);
 	tcase_add_test(tcase, a_walk_meets_once_whoever_stays);
+	tcase_add_test(tcase,
+		       what_was_there_when_a_clear_began_goes_though_another_was_under_way);
 	tcase_add_loop_test(tcase, another_value_of_a_key_counts_as_an_access_to_it, 0, 6);
 	tcase_add_test(tcase, where_the_index_is_full_new_keys_wait_and_none_goes);
 	tcase_add_test(tcase, who_crowds_on_purpose_has_the_index_made_anew_now_and_then);

@@ -215,8 +215,12 @@ uint64_t cache_expire_next(const struct cache *cache);
 int cache_evict(struct cache *cache, uint64_t *bytes);
 /* Evicts what is above the capacity. CACHE_MORE. */
 int cache_room(struct cache *cache);
-/* All that was there when a clear began; what came since may go, too. CACHE_MORE. */
-int cache_clear(struct cache *cache);
+/*
+ * All goes that was there when the clear began; what came since may go, too. Several may be under way
+ * at once, and share their steps. CACHE_MORE. What begins is never 0.
+ */
+uint64_t cache_clear_begin(const struct cache *cache);
+int cache_clear(struct cache *cache, uint64_t begun);
 
 /* Another capacity: of what is above it now, cache_room() has to make room. */
 int cache_resize(struct cache *cache, uint64_t capacity);

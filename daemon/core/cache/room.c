@@ -161,25 +161,31 @@ uint64_t cache_expire_next(const struct cache *cache)
 	return cache->wheel.nodes ? wheel_next(&cache->wheel) : WHEEL_NEVER;
 }
 
-int cache_clear(struct cache *cache)
+enum { ROUND_SHIFT = 32 };
+
+/* A round later all numbers have had their turn. */
+uint64_t cache_clear_begin(const struct cache *cache)
 {
-	if (!cache->clearing) {
-		cache->clearing = true;
-		cache->clear_at = 0;
-		cache->clear_end = cache->numbers.used;
-	}
-	for (uint32_t n = 0; cache->clear_at < cache->clear_end; n++) {
-		uint32_t number = cache->clear_at;
+	return cache->clear_at + ((uint64_t)1 << ROUND_SHIFT);
+}
+
+int cache_clear(struct cache *cache, uint64_t begun)
+{
+	for (uint32_t n = 0; cache->clear_at < begun; n++) {
+		uint32_t number = (uint32_t)cache->clear_at;
 
 		if (n >= CACHE_CUT)
 			return CACHE_MORE;
+		if (number >= cache->numbers.used) {
+			cache->clear_at = ((cache->clear_at >> ROUND_SHIFT) + 1) << ROUND_SHIFT;
+			continue;
+		}
 		if (cache_has(cache, number)) {
 			policy_forget(cache, number, false);
 			object_go(cache, number, NULL, CACHE_CLEARED);
 		}
 		cache->clear_at++;
 	}
-	cache->clearing = false;
 	return 0;
 }
 

@@ -52,8 +52,7 @@ struct cache {
 	uint64_t clean_at;             /* in the latter: behind all that has a place there */
 	uint32_t step_n, step_from;    /* a step that is under way; 0: none */
 	uint64_t moved, moved_bytes;
-	bool clearing;
-	uint32_t clear_at, clear_end;
+	uint64_t clear_at;  /* rounds:32 number:32 that is cleared next */
 	uint64_t tend_next; /* objects published, until which there are no numbers to be had */
 	uint64_t published, published_bytes, hits, misses;
 	uint64_t gone[CACHE_REASONS], gone_bytes[CACHE_REASONS];
