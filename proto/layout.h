@@ -473,6 +473,10 @@ enum {
 	STATS_CLIENTS_MAX = 1024,
 	STATS_NODES_MAX = 64,
 	STATS_SHARES_MAX = 1024,
+	STATS_CACHES_MAX = 256,
+	STATS_PINS_MAX = 128,
+	STATS_HOT_MAX = 256,
+	STATS_HOT_EACH = 8, /* of a cache */
 };
 
 /* Why requests for memory failed. */
@@ -514,17 +518,46 @@ struct stats_client {
 	uint64_t cached; /* as in struct stats_space */
 };
 
+struct stats_cache {
+	char name[CACHE_NAME_MAX + 1];
+	uint32_t cache, space, sessions, removed;
+	char policy[16];
+	uint64_t capacity, ttl_ms, memory, segments,
+		objects; /* that have memory of their own */
+	uint64_t values, live, dead, limbo, pinned, metadata;
+	uint64_t hits, misses, published;
+	uint64_t evicted, expired, deleted, replaced, cleared, dropped, spoiled, crowded;
+	uint64_t moved; /* bytes, by the cleaner */
+};
+
+/* Whose views kept how much of a cache's memory from coming back, as of the last scan. */
+struct stats_pin {
+	uint32_t cache, session, pid, uid; /* pid 0: it has ended */
+	uint64_t bytes, since_ms;          /* as now_ms: when a scan found the first of them */
+	char name[32];
+};
+
+/* Accesses that were noted; no key, for who may read the file need not be a member of the space. */
+struct stats_hot {
+	uint32_t cache, reserved;
+	uint64_t hash, count, over; /* over: by so much it may be too high */
+};
+
 struct stats_copy {
 	uint64_t now_ms;
 	uint64_t region, committed, used, peak;
 	uint64_t spaces_total, sessions_total; /* may exceed the rows below */
 	uint64_t allocs, frees, refused, requests;
 	struct stats_failures failures;
-	uint32_t n_nodes, n_spaces, n_clients, n_shares;
+	uint64_t caches_total;
+	uint32_t n_nodes, n_spaces, n_clients, n_shares, n_caches, n_pins, n_hot, reserved;
 	struct stats_node nodes[STATS_NODES_MAX];
 	struct stats_space spaces[STATS_SPACES_MAX];
 	struct stats_client clients[STATS_CLIENTS_MAX];
 	struct stats_share shares[STATS_SHARES_MAX];
+	struct stats_cache caches[STATS_CACHES_MAX];
+	struct stats_pin pins[STATS_PINS_MAX];
+	struct stats_hot hot[STATS_HOT_MAX];
 };
 
 struct stats_file {

@@ -26,6 +26,12 @@ static_assert(offsetof(struct stats_copy, spaces) % WORD == 0, "copied by words"
 static_assert(offsetof(struct stats_copy, clients) % WORD == 0, "copied by words");
 static_assert(sizeof(struct stats_share) % WORD == 0, "copied by words");
 static_assert(offsetof(struct stats_copy, shares) % WORD == 0, "copied by words");
+static_assert(sizeof(struct stats_cache) % WORD == 0, "copied by words");
+static_assert(offsetof(struct stats_copy, caches) % WORD == 0, "copied by words");
+static_assert(sizeof(struct stats_pin) % WORD == 0, "copied by words");
+static_assert(offsetof(struct stats_copy, pins) % WORD == 0, "copied by words");
+static_assert(sizeof(struct stats_hot) % WORD == 0, "copied by words");
+static_assert(offsetof(struct stats_copy, hot) % WORD == 0, "copied by words");
 static_assert(offsetof(struct stats_file, copies) % WORD == 0, "copied by words");
 
 typedef void words_copy(void *to, const void *from, size_t size);
@@ -65,6 +71,12 @@ static void rows_copy(words_copy *copy, struct stats_copy *to, const struct stat
 	     at_most(counts->n_clients, STATS_CLIENTS_MAX) * sizeof(struct stats_client));
 	copy(to->shares, from->shares,
 	     at_most(counts->n_shares, STATS_SHARES_MAX) * sizeof(struct stats_share));
+	copy(to->caches, from->caches,
+	     at_most(counts->n_caches, STATS_CACHES_MAX) * sizeof(struct stats_cache));
+	copy(to->pins, from->pins,
+	     at_most(counts->n_pins, STATS_PINS_MAX) * sizeof(struct stats_pin));
+	copy(to->hot, from->hot,
+	     at_most(counts->n_hot, STATS_HOT_MAX) * sizeof(struct stats_hot));
 }
 
 void stats_file_publish(struct stats_file *file, const struct stats_copy *next)
@@ -88,6 +100,9 @@ static void copy_confine(struct stats_copy *copy)
 	copy->n_spaces = at_most(copy->n_spaces, STATS_SPACES_MAX);
 	copy->n_clients = at_most(copy->n_clients, STATS_CLIENTS_MAX);
 	copy->n_shares = at_most(copy->n_shares, STATS_SHARES_MAX);
+	copy->n_caches = at_most(copy->n_caches, STATS_CACHES_MAX);
+	copy->n_pins = at_most(copy->n_pins, STATS_PINS_MAX);
+	copy->n_hot = at_most(copy->n_hot, STATS_HOT_MAX);
 
 	for (uint32_t i = 0; i < copy->n_spaces; i++) {
 		copy->spaces[i].name[sizeof(copy->spaces[i].name) - 1] = '\0';
@@ -95,6 +110,12 @@ static void copy_confine(struct stats_copy *copy)
 	}
 	for (uint32_t i = 0; i < copy->n_clients; i++)
 		copy->clients[i].name[sizeof(copy->clients[i].name) - 1] = '\0';
+	for (uint32_t i = 0; i < copy->n_caches; i++) {
+		copy->caches[i].name[sizeof(copy->caches[i].name) - 1] = '\0';
+		copy->caches[i].policy[sizeof(copy->caches[i].policy) - 1] = '\0';
+	}
+	for (uint32_t i = 0; i < copy->n_pins; i++)
+		copy->pins[i].name[sizeof(copy->pins[i].name) - 1] = '\0';
 }
 
 int stats_file_read(const struct stats_file *file, struct stats_copy *ret)

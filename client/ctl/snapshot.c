@@ -167,6 +167,7 @@ enum answer snapshot_new(struct snapshot **ret, const char *socket)
 
 	beat_ns = atomic_load_explicit(&file->beat_ns, memory_order_acquire);
 	now_ns = clock_ns(CLOCK_MONOTONIC);
+	snapshot->read_ms = now_ns / 1000000;
 	snapshot->age_ms = beat_ns < now_ns ? (now_ns - beat_ns) / 1000000 : 0;
 	snapshot->writer = writer_find(snapshot, socket);
 

@@ -18,7 +18,8 @@ enum snapshot_writer {
 
 struct snapshot {
 	enum snapshot_writer writer;
-	uint64_t age_ms; /* of the last beat */
+	uint64_t age_ms;  /* of the last beat */
+	uint64_t read_ms; /* as copy.now_ms: when it was read */
 	uint32_t pid, page_shift;
 	uint64_t epoch;
 	bool isolates;

@@ -29,6 +29,25 @@ struct share_line {
 	char numa[NUMA_TEXT_MAX];
 };
 
+struct cache_line {
+	struct stats_cache cache;
+	char space[SPACE_NAME_MAX + 1];
+	double hit_ratio;
+};
+
+/* What belongs to a cache: its names, and the row. */
+struct pin_line {
+	struct stats_pin pin;
+	char name[CACHE_NAME_MAX + 1], space[SPACE_NAME_MAX + 1];
+	uint64_t ms;
+};
+
+struct hot_line {
+	struct stats_hot hot;
+	char name[CACHE_NAME_MAX + 1], space[SPACE_NAME_MAX + 1];
+	char hash[24];
+};
+
 struct daemon_line {
 	char version[32];
 	char socket[108];
@@ -113,6 +132,63 @@ static const struct table_column client_columns[] = {
 #undef CLIENT
 };
 
+static const struct table_column cache_columns[] = {
+#define CACHE(field, title, show) \
+	TABLE_COLUMN(struct cache_line, cache.field, title, #field, show)
+	CACHE(name, "CACHE", SHOW_TEXT),
+	TABLE_COLUMN(struct cache_line, space, "SPACE", "space", SHOW_TEXT),
+	CACHE(cache, NULL, SHOW_COUNT),
+	CACHE(policy, NULL, SHOW_TEXT),
+	CACHE(capacity, NULL, SHOW_BYTES),
+	CACHE(memory, NULL, SHOW_BYTES),
+	CACHE(ttl_ms, NULL, SHOW_MS),
+	CACHE(sessions, NULL, SHOW_COUNT),
+	CACHE(segments, NULL, SHOW_COUNT),
+	CACHE(objects, NULL, SHOW_COUNT),
+	CACHE(removed, NULL, SHOW_YES_NO),
+	CACHE(values, "VALUES", SHOW_COUNT),
+	CACHE(live, "LIVE", SHOW_BYTES),
+	CACHE(dead, "DEAD", SHOW_BYTES),
+	CACHE(limbo, "LIMBO", SHOW_BYTES),
+	CACHE(pinned, "PINNED", SHOW_BYTES),
+	CACHE(hits, "HITS", SHOW_COUNT),
+	CACHE(misses, "MISSES", SHOW_COUNT),
+	TABLE_COLUMN(struct cache_line, hit_ratio, "HIT RATIO", "hit_ratio", SHOW_RATIO),
+	CACHE(published, NULL, SHOW_COUNT),
+	CACHE(evicted, "EVICTED", SHOW_COUNT),
+	CACHE(expired, "EXPIRED", SHOW_COUNT),
+	CACHE(deleted, NULL, SHOW_COUNT),
+	CACHE(replaced, NULL, SHOW_COUNT),
+	CACHE(cleared, NULL, SHOW_COUNT),
+	CACHE(dropped, NULL, SHOW_COUNT),
+	CACHE(spoiled, NULL, SHOW_COUNT),
+	CACHE(crowded, NULL, SHOW_COUNT),
+	CACHE(moved, NULL, SHOW_BYTES),
+	CACHE(metadata, NULL, SHOW_BYTES),
+#undef CACHE
+};
+
+static const struct table_column pin_columns[] = {
+#define PIN(field, title, show) TABLE_COLUMN(struct pin_line, pin.field, title, #field, show)
+	TABLE_COLUMN(struct pin_line, name, "CACHE", "cache", SHOW_TEXT),
+	TABLE_COLUMN(struct pin_line, space, "SPACE", "space", SHOW_TEXT),
+	PIN(session, "PINNED BY", SHOW_COUNT),
+	PIN(pid, "PID", SHOW_COUNT),
+	PIN(uid, "USER", SHOW_USER),
+	PIN(name, "NAME", SHOW_TEXT),
+	PIN(bytes, "PINS", SHOW_BYTES),
+	TABLE_COLUMN(struct pin_line, ms, "SINCE", "ms", SHOW_MS),
+#undef PIN
+};
+
+static const struct table_column hot_columns[] = {
+	TABLE_COLUMN(struct hot_line, name, "CACHE", "cache", SHOW_TEXT),
+	TABLE_COLUMN(struct hot_line, space, "SPACE", "space", SHOW_TEXT),
+	TABLE_COLUMN(struct hot_line, hash, "HOTTEST", "hash", SHOW_TEXT),
+	TABLE_COLUMN(struct hot_line, hot.count, "ACCESSES", "count", SHOW_COUNT),
+	TABLE_COLUMN(struct hot_line, hot.over, NULL, "over", SHOW_COUNT),
+};
+
 static const struct table_column total_columns[] = {
 #define TOTAL(field, title, key, show) TABLE_COLUMN(struct stats_copy, field, title, key, show)
 	TOTAL(region, "REGION", "region", SHOW_BYTES),
@@ -121,6 +197,7 @@ static const struct table_column total_columns[] = {
 	TOTAL(peak, "PEAK", "peak", SHOW_BYTES),
 	TOTAL(spaces_total, "SPACES", "spaces", SHOW_COUNT),
 	TOTAL(sessions_total, "CLIENTS", "sessions", SHOW_COUNT),
+	TOTAL(caches_total, "CACHES", "caches", SHOW_COUNT),
 	TOTAL(requests, "REQUESTS", "requests", SHOW_COUNT),
 	TOTAL(allocs, "ALLOCS", "allocs", SHOW_COUNT),
 	TOTAL(frees, "FREES", "frees", SHOW_COUNT),
@@ -210,6 +287,101 @@ static struct share_line *share_lines_new(const struct stats_copy *copy,
 	return lines;
 }
 
+static const char *space_of(const struct stats_copy *copy, uint32_t space)
+{
+	for (uint32_t i = 0; i < copy->n_spaces; i++)
+		if (copy->spaces[i].space == space)
+			return copy->spaces[i].name;
+	return "";
+}
+
+static const struct cache_line *cache_of(const struct cache_line *caches,
+					 const struct stats_copy *copy, uint32_t cache)
+{
+	static const struct cache_line none;
+
+	for (uint32_t i = 0; i < copy->n_caches; i++)
+		if (caches[i].cache.cache == cache)
+			return &caches[i];
+	return &none;
+}
+
+static struct cache_line *cache_lines_new(const struct stats_copy *copy)
+{
+	struct cache_line *lines = calloc(copy->n_caches + 1, sizeof(*lines));
+
+	for (uint32_t i = 0; lines && i < copy->n_caches; i++) {
+		const struct stats_cache *cache = &copy->caches[i];
+		double asked = (double)cache->hits + (double)cache->misses;
+
+		lines[i].cache = *cache;
+		lines[i].hit_ratio = asked > 0 ? (double)cache->hits / asked : 0;
+		snprintf(lines[i].space, sizeof(lines[i].space), "%s",
+			 space_of(copy, cache->space));
+	}
+	return lines;
+}
+
+static struct pin_line *pin_lines_new(const struct stats_copy *copy,
+				      const struct cache_line *caches, uint64_t now_ms)
+{
+	struct pin_line *lines = calloc(copy->n_pins + 1, sizeof(*lines));
+
+	for (uint32_t i = 0; lines && i < copy->n_pins; i++) {
+		const struct stats_pin *pin = &copy->pins[i];
+		const struct cache_line *cache = cache_of(caches, copy, pin->cache);
+
+		lines[i].pin = *pin;
+		lines[i].ms = now_ms > pin->since_ms ? now_ms - pin->since_ms : 0;
+		memcpy(lines[i].name, cache->cache.name, sizeof(lines[i].name));
+		memcpy(lines[i].space, cache->space, sizeof(lines[i].space));
+	}
+	return lines;
+}
+
+static struct hot_line *hot_lines_new(const struct stats_copy *copy,
+				      const struct cache_line *caches)
+{
+	struct hot_line *lines = calloc(copy->n_hot + 1, sizeof(*lines));
+
+	for (uint32_t i = 0; lines && i < copy->n_hot; i++) {
+		const struct stats_hot *hot = &copy->hot[i];
+		const struct cache_line *cache = cache_of(caches, copy, hot->cache);
+
+		lines[i].hot = *hot;
+		snprintf(lines[i].hash, sizeof(lines[i].hash), "#%016" PRIx64, hot->hash);
+		memcpy(lines[i].name, cache->cache.name, sizeof(lines[i].name));
+		memcpy(lines[i].space, cache->space, sizeof(lines[i].space));
+	}
+	return lines;
+}
+
+/* Where nobody has a cache, there is no more to say. */
+static enum answer caches_print(struct call *call, const struct snapshot *snapshot)
+{
+	const struct stats_copy *copy = &snapshot->copy;
+	_cleanup_(freep) struct cache_line *caches = cache_lines_new(copy);
+	_cleanup_(freep) struct pin_line *pins = NULL;
+	_cleanup_(freep) struct hot_line *hot = NULL;
+	struct table_page *page = &call->page;
+	bool json = page->form == TABLE_JSON;
+
+	pins = caches ? pin_lines_new(copy, caches, snapshot->read_ms) : NULL;
+	hot = caches ? hot_lines_new(copy, caches) : NULL;
+	if (!caches || !pins || !hot)
+		return answer_say(ANSWER_FAILED, "%s", strerror(ENOMEM));
+	if (copy->n_caches || json)
+		table_rows(page, "caches", cache_columns, ARRAY_SIZE(cache_columns), caches,
+			   copy->n_caches, sizeof(*caches));
+	if (copy->n_pins || json)
+		table_rows(page, "pins", pin_columns, ARRAY_SIZE(pin_columns), pins,
+			   copy->n_pins, sizeof(*pins));
+	if (copy->n_hot || json)
+		table_rows(page, "hot", hot_columns, ARRAY_SIZE(hot_columns), hot, copy->n_hot,
+			   sizeof(*hot));
+	return ANSWER_OK;
+}
+
 static void daemon_print(struct call *call, const struct snapshot *snapshot)
 {
 	struct daemon_line line = {
@@ -285,6 +457,9 @@ enum answer verb_stats(struct call *call)
 	if (copy->n_nodes > 1 || page->form == TABLE_JSON)
 		table_rows(page, "shares", share_columns, ARRAY_SIZE(share_columns), shares,
 			   copy->n_shares, sizeof(*shares));
+	answer = caches_print(call, snapshot);
+	if (answer)
+		return answer;
 	table_rows(page, "clients", client_columns, ARRAY_SIZE(client_columns), clients,
 		   copy->n_clients, sizeof(*clients));
 	table_record(page, "totals", total_columns, ARRAY_SIZE(total_columns), copy);

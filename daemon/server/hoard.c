@@ -754,6 +754,12 @@ bool hoard_squeeze(struct hoard *hoard)
 	return true;
 }
 
+uint64_t hoard_metadata(const struct hoard *hoard)
+{
+	return cache_view(hoard->cache).memory + hoard->objects.size + hoard->index.file.size +
+	       hoard->next.file.size;
+}
+
 struct hoard *hoards_next(const struct server *server, const struct hoard *hoard)
 {
 	const struct link *all = &server->hoards->all, *at = hoard ? &hoard->in_all : all;

@@ -58,6 +58,7 @@ struct hoard {
 	uint32_t n_owed;         /* what the ledger would not take back yet */
 	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
+	uint64_t shown;       /* of what there was to be shown, when it was looked at last */
 	bool gone;            /* its cache: it goes with its last job */
 	uint64_t cleared;     /* rights with lower tokens are of before a clear: fetches.h */
 	int error;            /* of the last job that failed, until somebody was told */
@@ -72,6 +73,9 @@ bool hoards_turn(struct server *server);
 void hoards_beat(struct server *server);
 /* Those whose caches are no more go: before a slot of the ledger can be another's. */
 void hoards_sweep(struct server *server);
+
+/* Bytes about its objects, besides them. */
+uint64_t hoard_metadata(const struct hoard *hoard);
 
 /* Of a cache that there is; NULL: it has no data plane yet. */
 struct hoard *hoard_at(const struct server *server, uint32_t cache);

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "daemon/config/key.h"
+#include "daemon/server/cache_rows.h"
 #include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
@@ -111,6 +112,7 @@ static int run_status(struct request *request, const union wire_body *params)
 	(void)params;
 	returns_take_all(server);
 	reports_look(server);
+	caches_look(server);
 	publisher_publish(server->publisher);
 	core = core_view(server->core);
 	for (uint64_t rest = server->large.page_shift ? server->topology.memory : 0; rest;

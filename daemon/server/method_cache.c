@@ -154,8 +154,7 @@ static void row_of_hoard(struct wire_cache_row *row, const struct hoard *hoard)
 	row->spoiled = view.gone[CACHE_SPOILED];
 	row->crowded = view.gone[CACHE_CROWDED];
 	row->moved = view.moved_bytes;
-	row->metadata = view.memory + hoard->objects.size + hoard->index.file.size +
-			hoard->next.file.size;
+	row->metadata = hoard_metadata(hoard);
 }
 
 int run_cache_list(struct request *request, const union wire_body *params)

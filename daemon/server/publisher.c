@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "base/base.h"
+#include "daemon/server/cache_rows.h"
 #include "daemon/server/client.h"
 #include "daemon/server/log.h"
 #include "daemon/server/server.h"
@@ -296,6 +297,7 @@ static void fill(struct stats_copy *copy, struct server *server)
 		if (server->clients[slot] && core_session_view(core, slot, &session))
 			fill_client(copy, server->clients[slot], &session);
 	}
+	caches_fill(copy, server);
 }
 
 void publisher_publish(struct publisher *publisher)

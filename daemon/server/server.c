@@ -16,6 +16,7 @@
 
 #include "base/size.h"
 #include "daemon/server/allowance.h"
+#include "daemon/server/cache_rows.h"
 #include "daemon/server/client.h"
 #include "daemon/server/closer.h"
 #include "daemon/server/connection.h"
@@ -93,6 +94,7 @@ static void beat(uv_timer_t *timer)
 	notify_beat(server->notify);
 	returns_take_all(server);
 	reports_look(server);
+	caches_look(server);
 	request_retry(server); /* what waited for memory of the daemon's own */
 	listener_resume(server);
 	scrub_beat(server->scrub);

@@ -664,6 +664,25 @@ class WithDaemon(unittest.TestCase):
         (row,) = self.json("caches", "valued")["caches"]
         self.assertEqual((row["values"], row["evicted"], row["hits"], row["misses"]), (3, 1, 0, 0))
 
+    def test_stats_shows_what_becomes_of_caches(self):
+        self.space("valued", "--limit", "8M")
+        self.ok("caches", "create", "valued", "c", "--capacity", "4K", "--policy", "lru")
+        for key in "a", "b", "c", "d", "d":
+            self.assertEqual(self.raw("put", "valued", "c", key, value=b"x" * 1000)[0], 0)
+        self.json("status")
+        stats = self.json("stats")
+        (row,) = [r for r in stats["caches"] if r["space"] == "valued"]
+        (listed,) = self.json("caches", "valued")["caches"]
+        self.assertEqual({k: v for k, v in row.items() if k != "hit_ratio"},
+                         {k: v for k, v in listed.items()} | {"sessions": 0})
+        self.assertEqual((row["values"], row["evicted"], row["replaced"], row["published"]),
+                         (3, 1, 1, 5))
+        self.assertEqual((row["hits"], row["misses"], row["hit_ratio"]), (0, 0, 0))
+        self.assertEqual((stats["hot"], stats["pins"]), ([], []))  # nobody has read
+        out = self.ok("stats")
+        self.assertRegex(out, r"(?m)^CACHE\tSPACE\tVALUES\tLIVE\tDEAD\tLIMBO\tPINNED\tHITS\tMISSES"
+                              r"\tHIT RATIO\tEVICTED\tEXPIRED\nc\tvalued\t3\t")
+
     def test_keys_are_listed_as_get_takes_them_and_listing_is_no_access(self):
         self.space("valued", "--limit", "8M")
         self.ok("caches", "create", "valued", "c", "--capacity", "1M")
@@ -1035,16 +1054,16 @@ class WithDaemon(unittest.TestCase):
 
     def test_the_schema_of_stats_is_stable(self):
         stats = self.json("stats")
-        self.assertEqual(list(stats), ["daemon", "spaces", "nodes", "shares", "clients",
-                                       "totals", "failures"])
+        self.assertEqual(list(stats), ["daemon", "spaces", "nodes", "shares", "caches", "pins",
+                                       "hot", "clients", "totals", "failures"])
         self.assertEqual(list(stats["daemon"]), ["pid", "version", "socket", "epoch", "page",
                                                  "isolates", "beat_age_ms", "alive"])
         self.assertEqual(stats["daemon"]["pid"], self.daemon.process.pid)
         self.assertEqual(stats["daemon"]["page"], 4096)
         self.assertIs(stats["daemon"]["alive"], True)
         self.assertEqual(list(stats["totals"]), [
-            "region", "committed", "used", "peak", "spaces", "sessions", "requests", "allocs",
-            "frees", "refused"])
+            "region", "committed", "used", "peak", "spaces", "sessions", "caches", "requests",
+            "allocs", "frees", "refused"])
         self.assertEqual(list(stats["failures"]), [
             "memory", "too_large", "budget_region", "budget_space", "budget_client"])
 

@@ -9,6 +9,7 @@
 
 #include "proto/index_read.h"
 #include "proto/lane.h"
+#include "proto/layout.h"
 #include "proto/object.h"
 #include "tests/integration/peer.h"
 
@@ -62,6 +63,9 @@ uint64_t lane_put(struct hoarder *hoarder, uint32_t lane, const struct lane_reco
 struct lane_record lane_publish(struct hoarder *hoarder, const char *key, const char *value);
 /* Sleeps until it is taken: its result. */
 struct lane_result lane_wait(struct hoarder *hoarder, uint32_t lane, uint64_t position);
+
+/* The statistics file as it stands, without a word to the daemon. */
+const struct stats_copy *statistics(const char *socket);
 
 /* The cache's row of cache.list. */
 struct wire_cache_row hoarder_row(struct hoarder *hoarder);

@@ -555,6 +555,61 @@ START_TEST(readers_counts_are_summed_up)
 }
 END_TEST
 
+static const struct stats_cache *cache_in_statistics(void)
+{
+	const struct stats_copy *copy = statistics(daemon_.socket);
+
+	ck_assert_uint_eq(copy->n_caches, 1);
+	ck_assert_uint_eq(copy->caches_total, 1);
+	return &copy->caches[0];
+}
+
+/* No key stands there: hashes do. */
+START_TEST(what_becomes_of_a_cache_stands_in_the_statistics_file)
+{
+	const struct wire_cache_touch touch = {
+		.space = one.space, .cache = one.cache, .hash = key_hash("hot")};
+	const struct stats_copy *copy;
+	const struct stats_cache *row;
+	struct wire_cache_row listed;
+	int tries = 0;
+
+	hoarder_lanes(&one, 1);
+	ck_assert(put(&one, "hot", "v") && put(&one, "k", "v") && put(&one, "k", "w") &&
+		  put(&one, "gone", "v") && hoarder_delete(&one, "gone"));
+	for (int i = 0; i < 5; i++)
+		ck_assert(peer_call(&one.peer, WIRE_CACHE_TOUCH, &touch));
+	peer_status(&one.peer);
+	row = cache_in_statistics();
+	listed = hoarder_row(&one);
+	ck_assert_str_eq(row->name, "c");
+	ck_assert(wire_str_is(listed.policy, row->policy));
+	ck_assert_uint_eq(row->cache, one.cache);
+	ck_assert_uint_eq(row->capacity, listed.capacity);
+	ck_assert_uint_eq(row->memory, listed.memory);
+	ck_assert_uint_eq(row->sessions, listed.sessions);
+	ck_assert_uint_eq(row->live, listed.live);
+	ck_assert_uint_eq(row->dead, listed.dead);
+	ck_assert_uint_eq(row->metadata, listed.metadata);
+	ck_assert_uint_eq(row->values, 2);
+	ck_assert_uint_eq(row->published, 4);
+	ck_assert_uint_eq(row->replaced, 1);
+	ck_assert_uint_eq(row->deleted, 1);
+	ck_assert_uint_eq(row->hits, 0);
+	copy = statistics(daemon_.socket);
+	ck_assert_uint_eq(copy->n_hot, 1);
+	ck_assert_uint_eq(copy->hot[0].hash, key_hash("hot"));
+	ck_assert_uint_eq(copy->hot[0].count, 5);
+	/* Who reads wakes nobody, and it is seen all the same. */
+	atomic_store(&one.lanes[0].counts[0].hits, 7);
+	atomic_store(&one.lanes[0].counts[0].misses, 3);
+	atomic_store(&one.lanes[0].counts[0].cache, one.cache);
+	while (cache_in_statistics()->misses != 3 && tries++ < WAIT_TRIES)
+		usleep(10000);
+	ck_assert_uint_eq(cache_in_statistics()->hits, 7);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("cache_data");
@@ -575,6 +630,7 @@ int main(void)
 	tcase_add_test(tcase, what_is_dead_between_the_living_is_cleaned);
 	tcase_add_test(tcase, what_a_member_spoils_is_evicted_and_hurts_nobody);
 	tcase_add_test(tcase, the_hottest_keys_are_told);
+	tcase_add_test(tcase, what_becomes_of_a_cache_stands_in_the_statistics_file);
 	tcase_add_test(tcase, what_is_read_stays_where_it_is);
 	tcase_add_test(tcase, who_is_no_member_pins_nothing);
 	tcase_add_test(tcase, what_has_outlived_its_time_goes);

@@ -192,6 +192,21 @@ END_TEST
 
 /* ---- who is stopped ---- */
 
+/* Does the statistics file say so, too? It is as old as a beat. */
+static bool is_in_statistics(pid_t pid)
+{
+	for (int i = 0; i < WAIT_TRIES; i++) {
+		const struct stats_copy *copy = statistics(daemon_.socket);
+
+		if (copy->n_pins == 1 && copy->pins[0].pid == (uint32_t)pid &&
+		    copy->pins[0].cache == watch.cache && copy->pins[0].bytes &&
+		    copy->pins[0].since_ms <= copy->now_ms && copy->pins[0].name[0])
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 /* Is it he, and he alone, who pins? */
 static bool is_named(pid_t pid)
 {
@@ -202,7 +217,8 @@ static bool is_named(pid_t pid)
 		&watch.peer, WIRE_CACHE_DETAIL,
 		&(struct wire_cache_handle){.space = watch.space, .cache = watch.cache}));
 	rows = detail->pins.rows;
-	return detail->pins.count == 1 && rows[0].pid == (uint64_t)pid && rows[0].bytes;
+	return detail->pins.count == 1 && rows[0].pid == (uint64_t)pid && rows[0].bytes &&
+	       is_in_statistics(pid);
 }
 
 /* Holds views of all keys, stops, and looks at them again. */

@@ -67,11 +67,16 @@ static void publish(uint64_t n, uint32_t spaces, uint32_t clients)
 	filled.n_nodes = 1;
 	filled.n_spaces = spaces;
 	filled.n_clients = clients;
-	filled.n_shares = spaces;
+	filled.n_shares = filled.n_caches = spaces;
+	filled.n_pins = (uint32_t)u64_min(spaces, STATS_PINS_MAX);
+	filled.n_hot = spaces;
 	words_set(filled.nodes, sizeof(filled.nodes[0]), n);
 	words_set(filled.spaces, spaces * sizeof(filled.spaces[0]), n);
 	words_set(filled.clients, clients * sizeof(filled.clients[0]), n);
 	words_set(filled.shares, spaces * sizeof(filled.shares[0]), n);
+	words_set(filled.caches, spaces * sizeof(filled.caches[0]), n);
+	words_set(filled.pins, filled.n_pins * sizeof(filled.pins[0]), n);
+	words_set(filled.hot, filled.n_hot * sizeof(filled.hot[0]), n);
 	stats_file_publish(file, &filled);
 }
 
@@ -90,6 +95,15 @@ static bool is_whole(const struct stats_copy *copy, uint64_t n)
 			return false;
 	for (uint32_t i = 0; i < copy->n_shares; i++)
 		if (copy->shares[i].committed != n || copy->shares[i].used != n)
+			return false;
+	for (uint32_t i = 0; i < copy->n_caches; i++)
+		if (copy->caches[i].capacity != n || copy->caches[i].moved != n)
+			return false;
+	for (uint32_t i = 0; i < copy->n_pins; i++)
+		if (copy->pins[i].bytes != n || copy->pins[i].since_ms != n)
+			return false;
+	for (uint32_t i = 0; i < copy->n_hot; i++)
+		if (copy->hot[i].hash != n || copy->hot[i].over != n)
 			return false;
 	return true;
 }
