@@ -161,10 +161,10 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	cache->lanes = &space->vb->lanes;
 	cache->seed = space->root->hash_seed;
 	cache->base = space->base;
-	cache->reach = space->reach;
-	cache->row = cache->handle % LANE_COUNTS;
-	cache->n_windows = space->n_windows;
+	cache->ends = space->ends;
+	cache->row = (uint32_t)offsetof(struct lane, counts[cache->handle % LANE_COUNTS]);
 	cache->space_handle = space->handle;
+	cache->space_word = index_space_word(space->handle);
 	cache->fence = cache->lanes->fence;
 	open_leave(cache);
 	open_join(cache);
@@ -173,7 +173,7 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	atomic_store_explicit(&cache->number,
 			      cache->lanes->memory ? atomic_load_explicit(&cache->lanes->number,
 									  memory_order_relaxed)
-						   : 0,
+						   : LANES_NONE,
 			      memory_order_release);
 	return 0;
 }

@@ -31,13 +31,15 @@ struct cache_index {
 
 struct varbos_cache {
 	/* What a hit looks at. */
-	_Atomic uint64_t number; /* of its connection's lanes; 0: not this process's yet */
+	_Atomic uint64_t number; /* of its connection's lanes; LANES_NONE: it has none */
 	struct cache_index *_Atomic index;
 	uint64_t seed;
 	char *base;
-	const _Atomic uint64_t *reach; /* of the space's windows */
-	uint32_t n_windows, handle, space_handle, row;
+	const _Atomic uintptr_t *ends; /* of the space's windows */
+	uint32_t handle, space_handle;
+	uint32_t row; /* where in a lane its hits are counted, most likely */
 	bool fence;
+	uint64_t space_word; /* its handle, as in hazard words */
 
 	struct varbos_space *space;
 	struct lanes *lanes;
@@ -123,8 +125,8 @@ static inline uint64_t cache_now(const struct cache_index *index)
 struct found {
 	struct object_header *header;
 	const char *data;
-	struct object_sizes sizes;
-	uint64_t birth, expiry;
+	uint64_t sizes; /* object_sizes_pack() */
+	uint64_t expiry;
 };
 
 /*
@@ -149,13 +151,16 @@ static_assert(sizeof(((struct varbos_view *)0)->reserved) == VIEW_WORDS * sizeof
 static inline void cache_view_fill(struct varbos_view *ret, const struct varbos_cache *cache,
 				   const struct found *found, _Atomic uint64_t *hazard)
 {
+	uint64_t birth = __atomic_load_n(&found->header->birth, __ATOMIC_RELAXED);
+	struct object_sizes sizes = object_sizes_unpack(found->sizes);
+
 	ret->data = found->data;
-	ret->size = found->sizes.value;
-	ret->generation = object_birth_unpack(found->birth).generation;
-	ret->flags = found->sizes.flags;
+	ret->size = sizes.value;
+	ret->generation = object_birth_unpack(birth).generation;
+	ret->flags = sizes.flags;
 	ret->reserved[VIEW_HAZARD] = (uintptr_t)hazard;
 	ret->reserved[VIEW_FORK] = fork_count();
 	ret->reserved[VIEW_CACHE] = (uintptr_t)cache;
-	ret->reserved[VIEW_BIRTH] = found->birth;
+	ret->reserved[VIEW_BIRTH] = birth;
 	ret->reserved[VIEW_EXPIRY] = found->expiry;
 }

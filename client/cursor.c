@@ -187,29 +187,30 @@ struct pass {
 /* A pinned object's bytes, whatever they are; VARBOS_E_NOT_FOUND: they are none of an object. */
 static int read_object(struct varbos_cache *cache, uint64_t offset, struct found *ret)
 {
-	uint64_t number = offset_window(offset), position = offset_position(offset), reach, at;
+	const _Atomic uintptr_t *ends = &cache->ends[offset_window(offset)];
+	uintptr_t end = atomic_load_explicit(ends, memory_order_acquire);
+	struct object_sizes sizes;
 	struct window *window;
+	uint64_t at;
 	int r;
 
-	if (number >= cache->n_windows)
-		return VARBOS_E_NOT_FOUND;
-	reach = atomic_load_explicit(&cache->reach[number], memory_order_acquire);
-	if (!reach) {
-		r = window_need(cache->space, (uint32_t)number, &window);
+	if (!end) {
+		if (offset_window(offset) >= cache->space->n_windows)
+			return VARBOS_E_NOT_FOUND;
+		r = window_need(cache->space, offset_window(offset), &window);
 		if (r)
 			return r;
-		reach = atomic_load_explicit(&cache->reach[number], memory_order_acquire);
+		end = atomic_load_explicit(ends, memory_order_acquire);
 	}
-	if (position >= reach)
-		return VARBOS_E_NOT_FOUND;
 	ret->header = (struct object_header *)(void *)(cache->base + offset);
-	ret->sizes =
-		object_sizes_unpack(__atomic_load_n(&ret->header->sizes, __ATOMIC_RELAXED));
-	at = object_value_at(offset, ret->sizes);
-	if (ret->sizes.key - 1 >= OBJECT_KEY_MAX || position + at + ret->sizes.value > reach)
+	if ((uintptr_t)ret->header >= end)
+		return VARBOS_E_NOT_FOUND;
+	ret->sizes = __atomic_load_n(&ret->header->sizes, __ATOMIC_RELAXED);
+	sizes = object_sizes_unpack(ret->sizes);
+	at = object_value_at(offset, sizes);
+	if (sizes.key - 1 >= OBJECT_KEY_MAX || (uintptr_t)ret->header + at + sizes.value > end)
 		return VARBOS_E_NOT_FOUND;
 	ret->data = (const char *)ret->header + at;
-	ret->birth = __atomic_load_n(&ret->header->birth, __ATOMIC_RELAXED);
 	ret->expiry = atomic_load_explicit(&ret->header->expiry, memory_order_relaxed);
 	return 0;
 }
@@ -247,7 +248,7 @@ static int look_at(struct pass *pass, const _Atomic uint64_t *word)
 	r = read_object(cache, offset, &found);
 	if (r)
 		return r == VARBOS_E_NOT_FOUND ? 0 : r;
-	hash = cache_hash(cache, found.header + 1, found.sizes.key);
+	hash = cache_hash(cache, found.header + 1, object_sizes_unpack(found.sizes).key);
 	mixed = index_mixed(hash, pass->spot->index->view.seed);
 	if (!is_shown(pass, hash, mixed, &found) || (pass->any && mixed >= pass->mixed))
 		return 0;
@@ -355,7 +356,7 @@ _public_ int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor 
 	memcpy(place, &cursor, sizeof(cursor));
 	if (r)
 		return error_quick(r, "varbos_cache_next");
-	*ret_key = (struct varbos_key){found.header + 1, found.sizes.key};
+	*ret_key = (struct varbos_key){found.header + 1, object_sizes_unpack(found.sizes).key};
 	cache_view_fill(ret, cache, &found, hazard);
 	return 0;
 }

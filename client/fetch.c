@@ -376,7 +376,7 @@ static int look_failure(const struct fetching *f)
 			       &own->lane->hazards[0], false, &found);
 	if (r)
 		return r == VARBOS_E_NOT_FOUND ? LOOK : r;
-	if (found.sizes.value == sizeof(word))
+	if (object_sizes_unpack(found.sizes).value == sizeof(word))
 		memcpy(&word, found.data, sizeof(word));
 	index_release(&own->lane->hazards[0]);
 	return error_failed((int)word);

@@ -12,7 +12,7 @@
 
 enum { FORK_COUNT_BITS = 30 }; /* leaves a lock word room for its state */
 
-extern _Atomic uint32_t fork_counter;
+extern _Atomic uint32_t fork_counter __attribute__((visibility("hidden")));
 
 /* Only what has been watched is counted: call it before the first fork_count(). 0 or -errno. */
 int fork_watch(void);

@@ -85,12 +85,14 @@ static inline struct own_lane *lane_at_hand(uint64_t number)
 	return __builtin_expect(slot->number == number, 1) ? slot->own : NULL;
 }
 
-/* The same for a reader; number: not 0, there are lanes. */
-static inline struct lane *lane_to_read(uint64_t number)
+/* The same for a reader; number: LANES_NONE, or there are lanes. False: lane_enter() knows. */
+#define LANES_NONE UINT64_MAX
+static inline bool lane_to_read(uint64_t number, struct lane **ret)
 {
 	const struct thread_lane *slot = &thread_lanes[number % THREAD_LANES];
 
-	return __builtin_expect(slot->number == number, 1) ? slot->lane : NULL;
+	*ret = slot->lane;
+	return __builtin_expect(slot->number == number, 1);
 }
 
 /* The same, taken if need be, to be left: a common one is locked meanwhile. */

@@ -435,8 +435,7 @@ static void view_of(const struct put *put, uint64_t offset, _Atomic uint64_t *ha
 	const struct found found = {
 		.header = header,
 		.data = (const char *)header + object_value_at(offset, put->sizes),
-		.sizes = put->sizes,
-		.birth = header->birth,
+		.sizes = object_sizes_pack(put->sizes),
 		.expiry = put->record.expiry,
 	};
 

@@ -30,7 +30,7 @@ static void forget(struct varbos_space *space)
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		space->windows[i] = (struct window){};
 	for (uint32_t i = 0; i < space->n_windows; i++)
-		atomic_store_explicit(&space->reach[i], 0, memory_order_relaxed);
+		atomic_store_explicit(&space->ends[i], 0, memory_order_relaxed);
 }
 
 static void unmap(struct varbos_space *space)
@@ -237,11 +237,11 @@ static int space_new(struct varbos_space **ret, struct varbos *vb, const char *n
 	_cleanup_(space_freep) struct varbos_space *space = NULL;
 	int r;
 
-	space = calloc(1, sizeof(*space) +
-				  n * (sizeof(space->windows[0]) + sizeof(space->reach[0])));
+	space = calloc(1, sizeof(*space) + n * sizeof(space->windows[0]) +
+				  WINDOWS_MAX * sizeof(space->ends[0]));
 	if (!space)
 		return error_system(ENOMEM, "a space");
-	space->reach = (_Atomic uint64_t *)(void *)&space->windows[n];
+	space->ends = (_Atomic uintptr_t *)(void *)&space->windows[n];
 	blocks_init(&space->blocks, space, EXTENT_PRIVATE, NULL);
 	shared_init(&space->shared, space);
 	space->vb = vb;

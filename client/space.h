@@ -45,8 +45,11 @@ struct varbos_space {
 	bool small;  /* no transparent hugepages */
 	bool local;  /* its policy asks where the caller is */
 	char name[SPACE_NAME_MAX + 1];
-	/* Of each window its bytes, once it is mapped: what a reader looks at. Behind the windows. */
-	_Atomic uint64_t *reach;
+	/*
+	 * Where each window ends, once it is mapped; else 0: what a reader looks at. Of all windows that
+	 * an offset may name; behind those that there are.
+	 */
+	_Atomic uintptr_t *ends;
 	uint32_t n_windows;
 	struct window windows[];
 };

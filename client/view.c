@@ -58,9 +58,15 @@ static inline uint64_t word_at(const void *at)
 	return word;
 }
 
+/* Such keys are compared and hashed without a call. */
+static inline bool is_short(size_t size)
+{
+	return size - 8 <= 8;
+}
+
 static inline bool same(const char *one, const char *two, size_t size)
 {
-	if (size >= 8 && size <= 16)
+	if (is_short(size))
 		return word_at(one) == word_at(two) &&
 		       word_at(one + size - 8) == word_at(two + size - 8);
 	return !memcmp(one, two, size);
@@ -70,28 +76,30 @@ static inline bool same(const char *one, const char *two, size_t size)
 static inline int examine(const struct varbos_cache *cache, uint64_t offset, const void *key,
 			  size_t key_size, struct found *ret)
 {
-	uint64_t number = offset_window(offset), position = offset_position(offset), reach, at;
-	struct object_header *header;
+	uintptr_t end =
+		atomic_load_explicit(&cache->ends[offset_window(offset)], memory_order_acquire);
+	struct object_header *header = (struct object_header *)(void *)(cache->base + offset);
 	struct object_sizes sizes;
+	uint64_t word, at;
 
-	if (!likely(number < cache->n_windows))
-		return LOOK_WINDOW;
-	reach = atomic_load_explicit(&cache->reach[number], memory_order_acquire);
-	if (!likely(position < reach)) /* at multiples of 16: a header's sizes are there, too */
-		return reach ? VARBOS_E_NOT_FOUND : LOOK_WINDOW;
+	if (!likely((uintptr_t)header < end)) /* at multiples of 16: its sizes are there, too */
+		return end ? VARBOS_E_NOT_FOUND : LOOK_WINDOW;
 	/* Loaded once: somebody may be spoiling it. */
-	header = (struct object_header *)(void *)(cache->base + offset);
-	sizes = object_sizes_unpack(__atomic_load_n(&header->sizes, __ATOMIC_RELAXED));
+	word = __atomic_load_n(&header->sizes, __ATOMIC_RELAXED);
+	sizes = object_sizes_unpack(word);
+	if (sizes.key != key_size)
+		return VARBOS_E_NOT_FOUND;
+	/* From what is known, so that most values are on their way before their header is there. */
+	sizes.key = (uint32_t)key_size;
 	at = object_value_at(offset, sizes);
-	if (sizes.key != key_size ||
-	    (position + at + sizes.value > reach && !mutant(client_object_unchecked)))
+	if (!likely((uintptr_t)header + at + sizes.value <= end) &&
+	    !mutant(client_object_unchecked))
 		return VARBOS_E_NOT_FOUND;
 	if (!same(key, (const char *)(header + 1), key_size))
 		return VARBOS_E_NOT_FOUND;
 	ret->header = header;
-	ret->sizes = sizes;
+	ret->sizes = word;
 	ret->data = (const char *)header + at;
-	ret->birth = __atomic_load_n(&header->birth, __ATOMIC_RELAXED);
 	ret->expiry = atomic_load_explicit(&header->expiry, memory_order_relaxed);
 	return 0;
 }
@@ -117,40 +125,58 @@ static __attribute__((noinline)) struct lane_count *find_row(struct lane *lane, 
 	return NULL;
 }
 
-static inline void count(const struct varbos_cache *cache, struct lane *lane, bool hit)
+/* Where it most likely is: if it is. */
+static inline struct lane_count *row_at(const struct varbos_cache *cache, struct lane *lane)
 {
-	struct lane_count *row = &lane->counts[cache->row];
-
-	if (!likely(atomic_load_explicit(&row->cache, memory_order_relaxed) == cache->handle)) {
-		row = find_row(lane, cache->handle);
-		if (!row)
-			return;
-	}
-	add(hit ? &row->hits : &row->misses);
+	return (struct lane_count *)(void *)((char *)lane + cache->row);
 }
 
-static inline void note_access(const struct varbos_cache *cache, struct lane *lane,
-			       uint64_t bucket, uint32_t slot, uint64_t offset)
+static inline bool is_row_of(const struct lane_count *row, const struct varbos_cache *cache)
 {
+	return atomic_load_explicit(&row->cache, memory_order_relaxed) == cache->handle;
+}
+
+/* 0 */
+static __attribute__((noinline)) int count_elsewhere(const struct varbos_cache *cache,
+						     struct lane *lane)
+{
+	struct lane_count *row = find_row(lane, cache->handle);
+
+	if (row)
+		add(&row->hits);
+	return 0;
+}
+
+static inline void count(const struct varbos_cache *cache, struct lane *lane, bool hit)
+{
+	struct lane_count *row = row_at(cache, lane);
+
+	if (!likely(is_row_of(row, cache)))
+		row = find_row(lane, cache->handle);
+	if (likely(row))
+		add(hit ? &row->hits : &row->misses);
+}
+
+/* Unless its hint says that it was noted lately. */
+static inline void note_access(const struct varbos_cache *cache, struct lane *lane,
+			       const struct cache_index *index, const _Atomic uint64_t *word,
+			       uint64_t entry)
+{
+	uint64_t epoch = atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed);
 	uint64_t n = atomic_load_explicit(&lane->noted, memory_order_relaxed);
 
-	atomic_store_explicit(&lane->accesses[n % LANE_ACCESSES],
-			      lane_access_pack(cache->handle, bucket, slot, offset),
-			      memory_order_relaxed);
+	if (!((entry >> INDEX_HINT_SHIFT ^ epoch) & 15))
+		return;
+	atomic_store_explicit(
+		&lane->accesses[n % LANE_ACCESSES],
+		lane_access_pack(cache->handle, index_view_at(&index->view, word), entry),
+		memory_order_relaxed);
 	atomic_store_explicit(&lane->noted, n + 1, memory_order_release);
 }
 
-static inline bool is_fresh(const struct cache_index *index, uint64_t entry)
+static inline bool is_over(const struct cache_index *index, uint64_t expiry)
 {
-	uint64_t epoch = atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed);
-
-	return index_entry_unpack(entry).hint == (epoch & 15);
-}
-
-static inline bool is_over(const struct cache_index *index, const struct found *found)
-{
-	return !likely(!found->expiry) && found->expiry <= cache_now(index) &&
-	       !mutant(client_expired_found);
+	return !likely(!expiry) && expiry <= cache_now(index) && !mutant(client_expired_found);
 }
 
 /* Most hits: true. Else look() says what it is. */
@@ -161,14 +187,13 @@ static inline bool peek(const struct varbos_cache *cache, struct lane *lane,
 {
 	struct index_peek at;
 
-	if (!likely(index_peek(&index->view, mix, hazard, cache->space_handle, cache->fence,
+	if (!likely(index_peek(&index->view, mix, hazard, cache->space_word, cache->fence,
 			       &at)) ||
-	    !likely(!examine(cache, at.offset, key, key_size, ret)) || is_over(index, ret))
+	    !likely(!examine(cache, at.offset, key, key_size, ret)) ||
+	    is_over(index, ret->expiry))
 		return false;
 	count(cache, lane, true);
-	if (!is_fresh(index, at.entry))
-		note_access(cache, lane, (uint64_t)(at.bucket - index->view.buckets),
-			    (uint32_t)(at.word - at.bucket->entries), at.offset);
+	note_access(cache, lane, index, at.word, at.entry);
 	return true;
 }
 
@@ -196,16 +221,14 @@ static inline int look(const struct varbos_cache *cache, struct lane *lane,
 		if (r == LOOK_WINDOW)
 			return r;
 	}
-	if (is_over(index, ret)) {
+	if (is_over(index, ret->expiry)) {
 		index_release(walk->hazard);
 		goto miss;
 	}
 	if (!noted)
 		return 0;
 	count(cache, lane, true);
-	if (!is_fresh(index, walk->entry))
-		note_access(cache, lane, index_walk_bucket(walk), index_walk_slot(walk),
-			    walk->offset);
+	note_access(cache, lane, index, walk->word, walk->entry);
 	return 0;
 miss:
 	if (noted)
@@ -307,43 +330,95 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 	return answer(r, function);
 }
 
-/* Flattened, so that all of a walk lives in registers. */
+/* A hit, filled in, of what expires: it may be none any more. */
+static __attribute__((noinline)) int get_settle(const struct varbos_cache *cache,
+						struct lane *lane, const _Atomic uint64_t *word,
+						uint64_t entry, struct varbos_view *ret)
+{
+	const struct cache_index *index =
+		atomic_load_explicit(&cache->index, memory_order_acquire);
+
+	if (is_over(index, ret->reserved[VIEW_EXPIRY])) {
+		varbos_view_release(ret);
+		count(cache, lane, false);
+		return error_quick(VARBOS_E_NOT_FOUND, "varbos_cache_get");
+	}
+	count(cache, lane, true);
+	note_access(cache, lane, index, word, entry);
+	return 0;
+}
+
+/* The rest, from the beginning. Flattened, so that all of a walk lives in registers. */
+static __attribute__((noinline, flatten)) int
+get_any(struct varbos_cache *cache, const void *key, size_t key_size, struct varbos_view *ret)
+{
+	const struct cache_index *index;
+	_Atomic uint64_t *hazard = NULL;
+	struct index_walk walk;
+	struct found found;
+	struct lane *lane;
+	int r;
+
+	if (likely(cache && ret && is_key(key, key_size)) &&
+	    lane_to_read(atomic_load_explicit(&cache->number, memory_order_relaxed), &lane))
+		hazard = lane_hazard(lane);
+	if (!likely(hazard))
+		return get_slow(cache, key, key_size, true, "varbos_cache_get", ret);
+	index = atomic_load_explicit(&cache->index, memory_order_acquire);
+	index_walk_begin(&walk, &index->view, hash_of(cache, key, key_size), hazard,
+			 cache->space_handle);
+	r = look(cache, lane, index, &walk, key, key_size, true, &found);
+	if (likely(!r)) {
+		cache_view_fill(ret, cache, &found, hazard);
+		return 0;
+	}
+	if (r == VARBOS_E_NOT_FOUND)
+		return error_quick(VARBOS_E_NOT_FOUND, "varbos_cache_get");
+	index_release(hazard);
+	return get_slow(cache, key, key_size, true, "varbos_cache_get", ret);
+}
+
+/* Most hits get by without a call, which would cost them a third of their time. */
 _public_ __attribute__((flatten)) int varbos_cache_get(struct varbos_cache *cache,
 						       const void *key, size_t key_size,
 						       struct varbos_view *ret)
 {
-	if (likely(cache && ret && is_key(key, key_size))) {
-		struct lane *lane = lane_to_read(
-			atomic_load_explicit(&cache->number, memory_order_relaxed));
-		_Atomic uint64_t *hazard = likely(lane) ? lane_hazard(lane) : NULL;
+	const struct cache_index *index;
+	_Atomic uint64_t *hazard;
+	struct lane_count *row;
+	struct index_peek at;
+	struct found found;
+	struct lane *lane;
 
-		if (likely(hazard)) {
-			const struct cache_index *index =
-				atomic_load_explicit(&cache->index, memory_order_acquire);
-			struct index_mix mix =
-				index_mix(hash_of(cache, key, key_size), index->view.seed,
-					  index->view.n_buckets);
-			struct index_walk walk;
-			struct found found;
-			int r;
-
-			if (likely(peek(cache, lane, index, mix, hazard, key, key_size,
-					&found))) {
-				cache_view_fill(ret, cache, &found, hazard);
-				return 0;
-			}
-			index_walk_start(&walk, &index->view, mix, hazard, cache->space_handle);
-			r = look(cache, lane, index, &walk, key, key_size, true, &found);
-			if (likely(!r)) {
-				cache_view_fill(ret, cache, &found, hazard);
-				return 0;
-			}
-			if (r == VARBOS_E_NOT_FOUND)
-				return error_quick(VARBOS_E_NOT_FOUND, "varbos_cache_get");
+	if (!likely(cache) || !likely(is_short(key_size)))
+		goto rest;
+	if (!lane_to_read(atomic_load_explicit(&cache->number, memory_order_relaxed), &lane))
+		goto rest;
+	hazard = &lane->hazards[1];
+	if (!likely(ret) || !likely(!atomic_load_explicit(hazard, memory_order_acquire)))
+		goto rest;
+	index = atomic_load_explicit(&cache->index, memory_order_acquire);
+	if (!likely(key))
+		goto rest;
+	if (!likely(index_peek(&index->view,
+			       index_view_mix(&index->view, hash_of(cache, key, key_size)),
+			       hazard, cache->space_word, cache->fence, &at)) ||
+	    !likely(!examine(cache, at.offset, key, key_size, &found))) {
+		if (!mutant(client_pin_kept))
 			index_release(hazard);
-		}
+		goto rest;
 	}
-	return get_slow(cache, key, key_size, true, "varbos_cache_get", ret);
+	cache_view_fill(ret, cache, &found, hazard);
+	if (!likely(!found.expiry))
+		return get_settle(cache, lane, at.word, at.entry, ret);
+	note_access(cache, lane, index, at.word, at.entry);
+	row = row_at(cache, lane);
+	if (!likely(is_row_of(row, cache)))
+		return count_elsewhere(cache, lane);
+	add(&row->hits);
+	return 0;
+rest:
+	return get_any(cache, key, key_size, ret);
 }
 
 _public_ int varbos_cache_peek(struct varbos_cache *cache, const void *key, size_t key_size,
@@ -356,14 +431,14 @@ _public_ int varbos_cache_peek(struct varbos_cache *cache, const void *key, size
 /* It is held, and this process's. */
 static inline bool is_held(const struct varbos_view *view)
 {
-	return view && view->reserved[VIEW_HAZARD] &&
+	return likely(view) && likely(view->reserved[VIEW_HAZARD]) &&
 	       (likely(view->reserved[VIEW_FORK] == fork_count()) ||
 		mutant(client_view_inherited));
 }
 
 _public_ void varbos_view_release(struct varbos_view *view)
 {
-	if (is_held(view))
+	if (likely(is_held(view)))
 		index_release((_Atomic uint64_t *)(uintptr_t)view->reserved[VIEW_HAZARD]);
 	else if (!view)
 		return;
@@ -514,6 +589,7 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 	_cleanup_(lane_leavep) struct own_lane *own = NULL;
 	_Atomic uint64_t *hazard;
 	struct found found;
+	uint64_t size;
 	int r;
 
 	error_enter("varbos_cache_copy_out");
@@ -529,11 +605,12 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 		       &found);
 	if (r)
 		return answer(r, "varbos_cache_copy_out");
+	size = object_sizes_unpack(found.sizes).value;
 	if (room)
-		copy_bytes(to, found.data, u64_min(room, found.sizes.value));
+		copy_bytes(to, found.data, u64_min(room, size));
 	index_release(hazard);
 	if (ret_size)
-		*ret_size = found.sizes.value;
+		*ret_size = size;
 	return 0;
 }
 

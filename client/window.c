@@ -146,7 +146,9 @@ int window_need(struct varbos_space *space, uint32_t number, struct window **ret
 		r = fetch(space, number, window);
 		if (r)
 			return r;
-		atomic_store_explicit(&space->reach[number], window->size,
+		atomic_store_explicit(&space->ends[number],
+				      (uintptr_t)space->base + number * WINDOW_BYTES_MAX +
+					      window->size,
 				      memory_order_release);
 		atomic_store_explicit(&window->mapped, true, memory_order_release);
 	}

@@ -138,7 +138,8 @@ struct index_entry {
 	uint32_t tag, hint, gen; /* gen: never 0 */
 };
 
-#define INDEX_HINT_MASK ((uint64_t)15 << 56)
+#define INDEX_HINT_SHIFT 56
+#define INDEX_HINT_MASK ((uint64_t)15 << INDEX_HINT_SHIFT)
 
 static inline uint64_t index_entry_pack(struct index_entry entry)
 {
@@ -150,36 +151,47 @@ static inline struct index_entry index_entry_unpack(uint64_t word)
 {
 	return (struct index_entry){
 		.tag = (uint32_t)word & 0xffff,
-		.offset = (word >> 16 & (((uint64_t)1 << 40) - 1)) << 4,
+		.offset = word >> 12 & ((((uint64_t)1 << 40) - 1) << 4),
 		.hint = (uint32_t)(word >> 56) & 15,
 		.gen = (uint32_t)(word >> 60),
 	};
 }
 
+/* Odd, and another one for each seed of 63 bits. */
+static inline uint64_t index_factor(uint64_t seed)
+{
+	return seed << 1 ^ 0x9e3779b97f4a7c15ULL;
+}
+
 /* To each hash a number of its own: buckets are in the order of these. */
 static inline uint64_t index_mixed(uint64_t hash, uint64_t seed)
 {
-	uint64_t mixed = (hash ^ seed) * 0x9e3779b97f4a7c15ULL;
-
-	mixed ^= mixed >> 32;
-	mixed *= 0xd6e8feb86659fd93ULL;
-	return mixed ^ mixed >> 32;
+	return hash * index_factor(seed);
 }
 
-/* Where a key hash belongs in an index of this seed: its bucket, and its tag. */
+/*
+ * Where a key hash belongs in an index of this seed: its bucket, and its tag. One product: of its
+ * low half, index_mixed(), the upper bits, which scatter any set of hashes that was chosen without the
+ * seed, lead to the bucket; the tag is of the high half.
+ */
 struct index_mix {
 	uint64_t bucket;
 	uint32_t tag;
 };
 
-static inline struct index_mix index_mix(uint64_t hash, uint64_t seed, uint64_t buckets)
+static inline struct index_mix index_mix_by(uint64_t hash, uint64_t factor, uint64_t buckets)
 {
-	uint64_t mixed = index_mixed(hash, seed);
+	unsigned __int128 mixed = (unsigned __int128)hash * factor;
 
 	return (struct index_mix){
-		.bucket = (uint64_t)((unsigned __int128)mixed * buckets >> 64),
-		.tag = (uint32_t)mixed & 0xffff,
+		.bucket = (uint64_t)((unsigned __int128)(uint64_t)mixed * buckets >> 64),
+		.tag = (uint32_t)(mixed >> 64) & 0xffff,
 	};
+}
+
+static inline struct index_mix index_mix(uint64_t hash, uint64_t seed, uint64_t buckets)
+{
+	return index_mix_by(hash, index_factor(seed), buckets);
 }
 
 static inline uint64_t index_file_size(uint64_t buckets, uint64_t overflow)

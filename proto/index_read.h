@@ -39,7 +39,8 @@
 struct index_view {
 	const struct index_head *head;
 	const struct index_bucket *buckets;
-	uint64_t n_buckets, n_overflow, seed;
+	uint64_t n_buckets, n_overflow;
+	uint64_t seed, factor; /* index_factor() of it */
 };
 
 enum index_answer {
@@ -76,6 +77,7 @@ static inline bool index_view_open(struct index_view *ret, const void *file, uin
 	view.n_buckets = head->buckets;
 	view.n_overflow = head->overflow;
 	view.seed = head->seed;
+	view.factor = index_factor(view.seed);
 	size = (size - INDEX_HEAD) / sizeof(struct index_bucket);
 	if (!view.n_buckets || view.n_buckets > size || view.n_overflow > size - view.n_buckets)
 		return false;
@@ -83,10 +85,15 @@ static inline bool index_view_open(struct index_view *ret, const void *file, uin
 	return true;
 }
 
+static inline struct index_mix index_view_mix(const struct index_view *view, uint64_t hash)
+{
+	return index_mix_by(hash, view->factor, view->n_buckets);
+}
+
 /* For who looks for many: first all of these; */
 static inline struct index_mix index_view_fetch(const struct index_view *view, uint64_t hash)
 {
-	struct index_mix mix = index_mix(hash, view->seed, view->n_buckets);
+	struct index_mix mix = index_view_mix(view, hash);
 
 	__builtin_prefetch(&view->buckets[mix.bucket]);
 	return mix;
@@ -100,13 +107,12 @@ static inline uint32_t index_slots(const struct index_bucket *bucket, uint32_t t
 {
 #ifdef INDEX_VECTORS
 	/* Aligned halves of such loads are whole; volatile: done here, once. */
-	const volatile __m128i *words = (const volatile __m128i *)(const void *)bucket;
-	const __m128i tags = _mm_set1_epi16((short)tag);
-	__m128i a = _mm_slli_epi32(_mm_cmpeq_epi16(words[0], tags), 16);
-	__m128i b = _mm_slli_epi32(_mm_cmpeq_epi16(words[1], tags), 16);
-	__m128i c = _mm_slli_epi32(_mm_cmpeq_epi16(words[2], tags), 16);
-	__m128i d = _mm_slli_epi32(_mm_cmpeq_epi16(words[3], tags), 16);
-	__m128i all = _mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+	const volatile __m128 *words = (const volatile __m128 *)(const void *)bucket;
+	const __m128i tags = _mm_set1_epi32((int)tag);
+	/* Of each word the lower half, whose lower half is the tag. */
+	__m128i low = _mm_castps_si128(_mm_shuffle_ps(words[0], words[1], 0x88));
+	__m128i high = _mm_castps_si128(_mm_shuffle_ps(words[2], words[3], 0x88));
+	__m128i all = _mm_packs_epi16(_mm_cmpeq_epi16(low, tags), _mm_cmpeq_epi16(high, tags));
 
 	return (uint32_t)_mm_movemask_epi8(all) & 0x5554;
 #else
@@ -123,7 +129,7 @@ static inline const _Atomic uint64_t *index_slot_entry(const struct index_bucket
 						       uint32_t slots)
 {
 	return (const _Atomic uint64_t *)(const void *)((const char *)bucket +
-							4 * (size_t)__builtin_ctz(slots));
+							4 * (uint32_t)__builtin_ctz(slots));
 }
 
 /* then all of these: where it is likely to be, to be prefetched and not to be believed. 0: nowhere. */
@@ -155,21 +161,26 @@ static inline void index_walk_anew(struct index_walk *walk)
 	walk->slots = elsewhere ? 0 : index_slots(walk->here, walk->mix.tag);
 }
 
+/* A space's handle, as it is in hazard words. */
+static inline uint64_t index_space_word(uint32_t space)
+{
+	return (uint64_t)space << 44;
+}
+
 /* then the walks. space: its handle. */
 static inline void index_walk_start(struct index_walk *walk, const struct index_view *view,
 				    struct index_mix mix, _Atomic uint64_t *hazard,
 				    uint32_t space)
 {
 	*walk = (struct index_walk){
-		.view = view, .hazard = hazard, .space = (uint64_t)space << 44, .mix = mix};
+		.view = view, .hazard = hazard, .space = index_space_word(space), .mix = mix};
 	index_walk_anew(walk);
 }
 
 static inline void index_walk_begin(struct index_walk *walk, const struct index_view *view,
 				    uint64_t hash, _Atomic uint64_t *hazard, uint32_t space)
 {
-	index_walk_start(walk, view, index_mix(hash, view->seed, view->n_buckets), hazard,
-			 space);
+	index_walk_start(walk, view, index_view_mix(view, hash), hazard, space);
 }
 
 static inline void index_release(_Atomic uint64_t *hazard)
@@ -177,15 +188,11 @@ static inline void index_release(_Atomic uint64_t *hazard)
 	index_pin(hazard, 0);
 }
 
-/* Where the offered entry is, for who notes it. */
-static inline uint64_t index_walk_bucket(const struct index_walk *walk)
+/* How many bytes from the first bucket an entry is, for who notes it. */
+static inline uint64_t index_view_at(const struct index_view *view,
+				     const _Atomic uint64_t *entry)
 {
-	return (uint64_t)(walk->here - walk->view->buckets);
-}
-
-static inline uint32_t index_walk_slot(const struct index_walk *walk)
-{
-	return (uint32_t)(walk->word - walk->here->entries);
+	return (uintptr_t)entry - (uintptr_t)view->buckets;
 }
 
 /*
@@ -202,7 +209,7 @@ static inline uint64_t index_pin_entry(_Atomic uint64_t *hazard, uint64_t value,
 		mutant_moment();
 	if (!mutant(index_pin_late) && !mutant(index_pin_lags) && !mutant(index_pin_never))
 		index_pin(hazard, value);
-	if (fence && !mutant(index_fence_never))
+	if (!likely(!fence) && !mutant(index_fence_never))
 		index_fence();
 	else
 		atomic_signal_fence(memory_order_seq_cst);
@@ -216,11 +223,10 @@ static inline uint64_t index_pin_entry(_Atomic uint64_t *hazard, uint64_t value,
 
 /*
  * The quick way to most of what is there, before a walk: the first of its bucket's own entries that
- * may be it, pinned. Who finds an entry unchanged behind his pin needs to know nothing of the rest:
+ * may be it, pinned; space: index_space_word(). Who finds an entry unchanged behind his pin needs to know nothing of the rest:
  * it is gone from here before its object is. False: walk; the hazard word may say anything.
  */
 struct index_peek {
-	const struct index_bucket *bucket;
 	const _Atomic uint64_t *word;
 	uint64_t entry, offset;
 };
@@ -235,14 +241,12 @@ static inline bool index_peek(const struct index_view *view, struct index_mix mi
 
 	if (!likely(slots))
 		return false;
-	ret->bucket = bucket;
 	ret->word = index_slot_entry(bucket, slots);
 	entry = index_load(ret->word);
 	ret->offset = index_entry_unpack(entry).offset;
-	ret->entry =
-		index_pin_entry(hazard, space << 44 | ret->offset, ret->word, entry, fence);
-	return likely(entry && (uint16_t)entry == mix.tag &&
-		      !((entry ^ ret->entry) & ~INDEX_HINT_MASK));
+	ret->entry = index_pin_entry(hazard, space | ret->offset, ret->word, entry, fence);
+	/* Another tag than a moment ago: then it is another's key, which is going to be compared. */
+	return likely(entry) && likely(entry == ret->entry);
 }
 
 /* Along the chain, or to its end: false. */

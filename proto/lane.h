@@ -111,12 +111,39 @@ static inline bool lane_is_due(uint32_t waiting, uint64_t taken)
 	return waiting && (int32_t)((uint32_t)taken - waiting) >= 0;
 }
 
-/* An access: the object's entry is at bucket, slot of its index, and named this place. */
-static inline uint64_t lane_access_pack(uint64_t cache, uint64_t bucket, uint32_t slot,
-					uint64_t offset)
+/*
+ * An access: how many bytes from the index's first bucket is the object's entry, and the lower bits of
+ * the place that the entry named.
+ *
+ *   place:16  bucket:33 word:3  cache:12
+ */
+static inline uint64_t lane_access_pack(uint32_t cache, uint64_t at, uint64_t entry)
 {
-	return (cache & 0xfff) | (uint64_t)slot << 12 | (bucket & 0xffffffff) << 16 |
-	       (offset >> 4 & 0xffff) << 48;
+	return cache | at << 9 | entry >> 16 << 48;
+}
+
+/* The same of what is there: who reads has no need of it. */
+static inline uint64_t lane_access_of(uint32_t cache, uint64_t bucket, uint32_t slot,
+				      uint64_t offset)
+{
+	return lane_access_pack(cache, (bucket * 8 + slot + 1) * sizeof(uint64_t),
+				offset >> 4 << 16);
+}
+
+struct lane_access {
+	uint64_t bucket;
+	uint32_t slot; /* of its entries; perhaps of none */
+	uint32_t cache, place;
+};
+
+static inline struct lane_access lane_access_unpack(uint64_t noted)
+{
+	return (struct lane_access){
+		.bucket = noted >> 15 & (((uint64_t)1 << 33) - 1),
+		.slot = (uint32_t)(noted >> 12 & 7) - 1,
+		.cache = (uint32_t)noted & 0xfff,
+		.place = (uint32_t)(noted >> 48),
+	};
 }
 
 /* What a thread counts of a cache. What finds no row is not counted. */

@@ -81,10 +81,12 @@ static inline struct object_birth object_birth_unpack(uint64_t word)
 /* From the object's first byte to its value's. */
 static inline uint64_t object_value_at(uint64_t offset, struct object_sizes sizes)
 {
-	uint64_t align = sizes.value < OBJECT_ALIGNED ? 8 : 64;
-	uint64_t at = offset + sizeof(struct object_header) + sizes.key;
+	uint64_t behind_key = sizeof(struct object_header) + sizes.key;
 
-	return ((at + align - 1) & ~(align - 1)) - offset;
+	if (__builtin_expect(sizes.value < OBJECT_ALIGNED,
+			     1)) /* objects begin at multiples, too */
+		return (behind_key + 7) & ~(uint64_t)7;
+	return ((offset + behind_key + 63) & ~(uint64_t)63) - offset;
 }
 
 /* All of it. */

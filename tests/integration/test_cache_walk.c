@@ -334,7 +334,10 @@ END_TEST
 
 static struct lane *own_lane(void)
 {
-	return lane_to_read(atomic_load(&cache->number));
+	struct lane *lane;
+
+	ck_assert(lane_to_read(atomic_load(&cache->number), &lane));
+	return lane;
 }
 
 START_TEST(a_walk_is_no_access_and_counts_nothing)

@@ -15,6 +15,7 @@
 #include <varbos/cache.h>
 
 #include "base/base.h"
+#include "proto/lane.h"
 #include "proto/layout.h"
 #include "proto/object.h"
 #include "tests/integration/joined.h"
@@ -808,22 +809,28 @@ END_TEST
 /* What a writer of the space may do to an object that others read. */
 START_TEST(an_object_that_was_spoiled_is_not_found)
 {
+	const char *key =
+		_i ? "some key" : "key"; /* those of 8 to 16 bytes go a way of their own */
 	struct object_header *header;
 	struct varbos_view view;
 	uint64_t sizes;
 
-	must(put(cache, "key", "value"));
-	must(get(cache, "key", &view));
+	must(put(cache, key, "value"));
+	must(get(cache, key, &view));
 	header = (struct object_header *)((uintptr_t)view.data - 8 - sizeof(*header));
 	sizes = header->sizes;
 	varbos_view_release(&view);
-	header->sizes = object_sizes_pack(
-		(struct object_sizes){.value = ((uint64_t)1 << 40) - 1, .key = 3});
-	ck_assert(is_missing(cache, "key"));
-	header->sizes = object_sizes_pack((struct object_sizes){.value = 5, .key = 8191});
-	ck_assert(is_missing(cache, "key"));
+	/* More often than a thread may hold views: none of these does. */
+	for (int i = 0; i < 2 * LANE_HAZARDS; i++) {
+		header->sizes = object_sizes_pack((struct object_sizes){
+			.value = ((uint64_t)1 << 40) - 1, .key = (uint32_t)strlen(key)});
+		ck_assert(is_missing(cache, key));
+		header->sizes =
+			object_sizes_pack((struct object_sizes){.value = 5, .key = 8191});
+		ck_assert(is_missing(cache, key));
+	}
 	header->sizes = sizes;
-	ck_assert(is(cache, "key", "value"));
+	ck_assert(is(cache, key, "value"));
 }
 END_TEST
 
@@ -988,7 +995,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, threads_put_and_get_the_same_keys);
 	tcase_add_test(tcase, a_view_outlives_its_thread_and_is_released_by_another);
 	tcase_add_test(tcase, more_threads_than_lanes_share_the_last_one);
-	tcase_add_test(tcase, an_object_that_was_spoiled_is_not_found);
+	tcase_add_loop_test(tcase, an_object_that_was_spoiled_is_not_found, 0, 2);
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
 	tcase_add_test(tcase, what_could_never_fit_is_refused_at_once_and_nothing_goes);
 	tcase_add_test(tcase,

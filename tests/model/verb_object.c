@@ -302,25 +302,25 @@ static void verb_access(void)
 	struct index_at at;
 
 	if (one_in(8)) {
-		uint64_t noted = next() & ~(uint64_t)0xfffff0000;
+		uint64_t noted = lane_access_pack(1, below(200 * 8) * 8, next());
+		struct lane_access access = lane_access_unpack(noted);
 
-		noted |= (uint64_t)below(200) << 16;
-		if (index_noted(&m.cache->index, noted >> 16 & 0xffffffff, noted >> 12 & 15,
-				(uint32_t)(noted >> 48), &at)) {
+		if (index_noted(&m.cache->index, access.bucket, access.slot, access.place,
+				&at)) {
 			MUST(cache_access(m.cache, noted));
 			naive_accessed(at.number);
 		} else {
 			MUST(!cache_access(m.cache, noted));
 		}
 	} else if (index_find(&m.cache->index, hash, &at)) {
-		uint64_t noted = lane_access_pack(1, at.position / INDEX_ENTRIES,
-						  (uint32_t)(at.position % INDEX_ENTRIES),
-						  m.objects[at.number].offset);
+		uint64_t noted = lane_access_of(1, at.position / INDEX_ENTRIES,
+						(uint32_t)(at.position % INDEX_ENTRIES),
+						m.objects[at.number].offset);
+		struct lane_access access = lane_access_unpack(noted);
 
 		/* While it moves on, two objects may be at the same position of the two. */
-		if (!index_noted(&m.cache->index, at.position / INDEX_ENTRIES,
-				 (uint32_t)(at.position % INDEX_ENTRIES),
-				 (uint32_t)(noted >> 48), &at))
+		if (!index_noted(&m.cache->index, access.bucket, access.slot, access.place,
+				 &at))
 			DIE("an access that was noted is not believed");
 		MUST(cache_access(m.cache, noted));
 		naive_accessed(at.number);

@@ -307,9 +307,9 @@ static uint32_t hint_of(uint64_t hash, uint64_t *ret_noted)
 	struct index_at at;
 
 	ck_assert(index_find(&w.cache->index, hash, &at));
-	*ret_noted = lane_access_pack(0, at.position / INDEX_ENTRIES,
-				      (uint32_t)(at.position % INDEX_ENTRIES),
-				      index_entry_at(&at).offset);
+	*ret_noted = lane_access_of(0, at.position / INDEX_ENTRIES,
+				    (uint32_t)(at.position % INDEX_ENTRIES),
+				    index_entry_at(&at).offset);
 	return index_entry_at(&at).hint;
 }
 
@@ -584,11 +584,11 @@ START_TEST(churn_of_mixed_sizes_leaves_nine_tenths_live)
 			struct index_at at;
 
 			if (index_find(&w.cache->index, key, &at)) {
-				cache_access(w.cache,
-					     lane_access_pack(
-						     0, at.position / INDEX_ENTRIES,
-						     (uint32_t)(at.position % INDEX_ENTRIES),
-						     index_entry_at(&at).offset));
+				cache_access(
+					w.cache,
+					lane_access_of(0, at.position / INDEX_ENTRIES,
+						       (uint32_t)(at.position % INDEX_ENTRIES),
+						       index_entry_at(&at).offset));
 				continue;
 			}
 			while (publish(key, some_size()))

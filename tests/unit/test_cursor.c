@@ -34,7 +34,7 @@ static struct world {
 	struct record records[OBJECTS];
 	uint32_t place;
 	_Alignas(64) char memory[(PLACES + 1) * PLACE];
-	_Atomic uint64_t reach;
+	_Atomic uintptr_t end;
 	struct varbos_cache cache;
 	uint64_t random;
 } w;
@@ -142,10 +142,9 @@ static void set_up(uint64_t seed)
 
 	memset(&w, 0, sizeof(w));
 	w.random = seed;
-	atomic_store(&w.reach, sizeof(w.memory));
+	atomic_store(&w.end, (uintptr_t)w.memory + sizeof(w.memory));
 	w.cache.base = w.memory;
-	w.cache.reach = &w.reach;
-	w.cache.n_windows = 1;
+	w.cache.ends = &w.end;
 	w.cache.space_handle = 1;
 	w.cache.fence = true;
 	index_init(&w.index, table_new(40, 1), records);
@@ -208,7 +207,8 @@ static uint32_t walk(uint32_t changes, bool seeds)
 		unsigned long number;
 		char key[16] = {};
 
-		memcpy(key, found.header + 1, u64_min(found.sizes.key, sizeof(key) - 1));
+		memcpy(key, found.header + 1,
+		       u64_min(object_sizes_unpack(found.sizes).key, sizeof(key) - 1));
 		number = strtoul(key + 1, NULL, 10);
 		ck_assert_uint_lt(number, OBJECTS);
 		ck_assert_uint_eq(atomic_load(&look), 0);

@@ -419,7 +419,7 @@ static uint32_t look_up(const struct index_view *views, uint32_t key)
 
 	for (unsigned i = 0;; ++i) {
 		walking = NULL;
-		tag = index_mix(hashes[key], views[i].seed, views[i].n_buckets).tag;
+		tag = index_view_mix(&views[i], hashes[key]).tag;
 		index_walk_begin(&walk, &views[i], hashes[key], &hazard, SPACE);
 		walking = &walk;
 		while ((answer = index_walk_next(&walk, with_fence)) == INDEX_OFFERED) {

@@ -727,10 +727,10 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 
 bool cache_access(struct cache *cache, uint64_t noted)
 {
+	struct lane_access access = lane_access_unpack(noted);
 	struct index_at at;
 
-	if (!index_noted(&cache->index, noted >> 16 & 0xffffffff, noted >> 12 & 15,
-			 (uint32_t)(noted >> 48), &at))
+	if (!index_noted(&cache->index, access.bucket, access.slot, access.place, &at))
 		return false;
 	accessed(cache, &at);
 	return true;
