@@ -11,7 +11,13 @@
 enum {
 	SMALL = 64,
 	MANY = 1000000,
-	MANY_QUICK = 50000,
+	MANY_QUICK = 20000,
+	LARGE = 1 << 20,
+	LARGE_KEYS = 128,
+	LARGE_KEYS_QUICK = 32,
+	SUSTAINED_SECONDS = 60,
+	READERS_MAX = 8,
+	BUSY_KEYS = 200000,
 };
 
 static const struct side_program stores[] = {
@@ -22,6 +28,20 @@ static const struct side_program stores[] = {
 };
 enum { EVICTING = ARRAY_SIZE(stores) - 1 }; /* the first so many */
 
+/* A put of a large value is a copy, and little more. */
+static const struct side_program copies[] = {
+	{"varbos", SIDE_VARBOS, "varbos-bench-store-varbos", NULL, NULL},
+	{"async", SIDE_PEER, "varbos-bench-store-varbos", NULL, NULL},
+	{"memcpy", SIDE_PEER, "varbos-bench-store-copy", NULL, NULL},
+	{"stream", SIDE_PEER, "varbos-bench-store-copy", NULL, NULL},
+};
+
+/* What a reader notices of the daemon's work, and of as much that is none of its business. */
+static const struct side_program busy[] = {
+	{"varbos", SIDE_VARBOS, "varbos-bench-busy", NULL, NULL},
+	{"quiet", SIDE_PEER, "varbos-bench-busy", NULL, NULL},
+};
+
 static const struct {
 	uint64_t value, keys;
 } sizes[] = {{SMALL, 100000}, {1024, 20000}, {65536, 1000}, {1 << 20, 128}};
@@ -30,7 +50,8 @@ static void stores_run(struct harness *harness, struct contest contest, size_t n
 {
 	contest.sides = stores;
 	contest.n_sides = n;
-	contest.unit = "ns";
+	if (!contest.unit)
+		contest.unit = "ns";
 	/* As that of all contenders, and of their servers. */
 	setpriority(PRIO_PROCESS, (id_t)harness->daemon, -20);
 	contest_run(harness, &contest);
@@ -38,7 +59,7 @@ static void stores_run(struct harness *harness, struct contest contest, size_t n
 
 static void with_sizes(struct harness *harness, const char *bench)
 {
-	size_t n = harness->quick ? 2 : ARRAY_SIZE(sizes);
+	size_t n = harness->quick ? 1 : ARRAY_SIZE(sizes);
 
 	for (size_t i = 0; i < n; i++)
 		stores_run(harness,
@@ -101,4 +122,58 @@ void bench_put_evict(struct harness *harness)
 					    .size = SMALL,
 					    .keys = harness->quick ? MANY_QUICK : keys[i]},
 			   EVICTING);
+}
+
+void bench_sustained(struct harness *harness)
+{
+	contest_run(harness, &(struct contest){.bench = "sustained",
+					       .size = SMALL,
+					       .keys = harness->quick ? MANY_QUICK : MANY,
+					       .unit = "ns",
+					       .seconds = SUSTAINED_SECONDS,
+					       .sides = stores,
+					       .n_sides = 1});
+}
+
+void bench_put_1m(struct harness *harness)
+{
+	contest_run(harness,
+		    &(struct contest){.bench = "put_1m",
+				      .size = LARGE,
+				      .keys = harness->quick ? LARGE_KEYS_QUICK : LARGE_KEYS,
+				      .unit = "ns",
+				      .sides = copies,
+				      .n_sides = ARRAY_SIZE(copies)});
+}
+
+/* By as many processes as there are cores to the left of them. */
+void bench_readers(struct harness *harness)
+{
+	uint64_t keys = sizes[0].keys / (harness->quick ? 10 : 1);
+	int cores = CPU_COUNT(&harness->allowed);
+
+	for (int readers = 1; readers <= READERS_MAX && readers <= cores; readers *= 2)
+		stores_run(harness,
+			   (struct contest){.bench = "readers",
+					    .size = (uint64_t)readers,
+					    .keys = keys,
+					    .unit = "Mops",
+					    .value = true},
+			   ARRAY_SIZE(stores));
+}
+
+void bench_mixed(struct harness *harness)
+{
+	small(harness, "mixed", sizes[0].keys / (harness->quick ? 10 : 1));
+}
+
+void bench_hit_busy(struct harness *harness)
+{
+	setpriority(PRIO_PROCESS, (id_t)harness->daemon, -20);
+	contest_run(harness, &(struct contest){.bench = "hit_busy",
+					       .size = SMALL,
+					       .keys = BUSY_KEYS / (harness->quick ? 10 : 1),
+					       .unit = "ns",
+					       .sides = busy,
+					       .n_sides = ARRAY_SIZE(busy)});
 }

@@ -16,6 +16,7 @@
 #include "base/base.h"
 #include "bench/clock.h"
 #include "bench/contender.h"
+#include "bench/ctl.h"
 #include "bench/harness.h"
 #include "bench/series.h"
 
@@ -34,7 +35,7 @@ struct entrant {
 	pid_t pid;
 	int fd;
 	struct series series;
-	struct series ratios; /* of varbos to it, round by round; in thousandths */
+	struct series ratios; /* of varbos to it, round by round; in millionths */
 };
 
 /* ---- the processes ---- */
@@ -59,7 +60,7 @@ static void entrant_exec(struct harness *harness, const struct contest *contest,
 		setenv("LD_PRELOAD", side->preload, 1);
 	else
 		unsetenv("LD_PRELOAD");
-	if (harness_beside(path, sizeof(path), side->program))
+	if (ctl_beside(path, sizeof(path), side->program))
 		execl(path, side->impl, contest->bench, size, keys, cpus[0], cpus[1],
 		      harness->socket, (char *)NULL);
 	_exit(errno == ENOENT ? CONTENDER_MISSING : 127);
@@ -131,7 +132,8 @@ static uint64_t round_of(struct harness *harness, const struct contest *contest,
 static void rounds_run(struct harness *harness, const struct contest *contest,
 		       struct entrant *entrants, size_t n)
 {
-	uint64_t seconds = harness->quick || contest->few ? 0 : SECONDS;
+	uint64_t often = contest->seconds ? contest->seconds : SECONDS;
+	uint64_t seconds = harness->quick || contest->few ? 0 : often;
 	uint64_t end_ns = now_ns() + seconds * 1000000000;
 	size_t quick = contest->few ? ROUNDS_QUICK_FEW : ROUNDS_QUICK;
 	size_t least = harness->quick ? quick : ROUNDS_MIN;
@@ -149,7 +151,7 @@ static void rounds_run(struct harness *harness, const struct contest *contest,
 		}
 		for (size_t i = 0; i < n; i++)
 			series_add(&entrants[i].ratios,
-				   figures[i] ? ours * 1000 / figures[i] : 0);
+				   figures[i] ? ours * 1000000 / figures[i] : 0);
 		harness_heed(harness);
 	}
 }
@@ -187,7 +189,7 @@ static void ratios_print(const struct contest *contest, struct entrant *entrants
 	for (size_t i = 0; i < n; i++)
 		if (entrants[i].side->side == SIDE_PEER)
 			fprintf(stderr, " %s %.3g", entrants[i].side->impl,
-				median(&entrants[i].ratios));
+				median(&entrants[i].ratios) / 1000);
 	putc('\n', stderr);
 }
 

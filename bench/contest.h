@@ -33,8 +33,9 @@ struct contest {
 	const char *bench;
 	uint64_t size, keys; /* both told, unless 0; keys: of what there are so many */
 	const char *unit;
-	bool value; /* a figure that is no time: a rate, or a ratio */
-	bool few;   /* no more rounds than need be: the figure hardly varies */
+	bool value;       /* a figure that is no time: a rate, or a ratio */
+	bool few;         /* no more rounds than need be: the figure hardly varies */
+	unsigned seconds; /* that rounds are made for; 0: as always */
 	const struct side_program *sides;
 	size_t n_sides;
 };

@@ -17,6 +17,7 @@
 #include <varbos/varbos.h>
 
 #include "base/base.h"
+#include "bench/ctl.h"
 
 enum {
 	ROUND = 200, /* operations before it is the other's turn */
@@ -149,20 +150,6 @@ void raw_round_trip(struct harness *harness)
 
 /* ---- the daemon ---- */
 
-bool harness_beside(char *ret, size_t size, const char *name)
-{
-	char here[4096], *slash;
-	ssize_t length = readlink("/proc/self/exe", here, sizeof(here) - 1);
-
-	if (length < 0)
-		return false;
-	here[length] = 0;
-	slash = strrchr(here, '/');
-	if (slash)
-		*slash = 0;
-	return (size_t)snprintf(ret, size, "%s/%s", here, name) < size && !access(ret, X_OK);
-}
-
 /* $VARBOSD, or the one that was built along with this program. */
 static void daemon_find(struct harness *harness, char *ret, size_t size)
 {
@@ -170,8 +157,8 @@ static void daemon_find(struct harness *harness, char *ret, size_t size)
 
 	if (said && *said)
 		snprintf(ret, size, "%s", said);
-	else if (!harness_beside(ret, size, "varbosd") &&
-		 !harness_beside(ret, size, "../daemon/server/varbosd"))
+	else if (!ctl_beside(ret, size, "varbosd") &&
+		 !ctl_beside(ret, size, "../daemon/server/varbosd"))
 		harness_die(harness, "no varbosd beside this program: set VARBOSD");
 }
 

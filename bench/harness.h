@@ -65,6 +65,13 @@ void bench_miss(struct harness *harness);
 void bench_put(struct harness *harness);
 void bench_put_async(struct harness *harness);
 void bench_put_evict(struct harness *harness);
+void bench_sustained(struct harness *harness);
+void bench_put_1m(struct harness *harness);
+void bench_readers(struct harness *harness);
+void bench_mixed(struct harness *harness);
+void bench_hit_busy(struct harness *harness);
+void bench_overhead(struct harness *harness);
+void bench_util(struct harness *harness);
 void bench_sim(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
@@ -81,9 +88,6 @@ void harness_die(struct harness *harness, const char *format, ...)
 
 /* Was it told to end? Then it does. */
 void harness_heed(struct harness *harness);
-
-/* The path of a program beside this one, or false: there is none. */
-bool harness_beside(char *ret, size_t size, const char *name);
 
 /* One 64-byte ping-pong with the raw peer. */
 void raw_round_trip(struct harness *harness);

@@ -43,6 +43,15 @@ static const struct bench benches[] = {
 	{"put", "replace a value, until everyone sees it", bench_put, false, "512M"},
 	{"put_async", "the same, many at a time", bench_put_async, false, "512M"},
 	{"put_evict", "the same, of new keys in a full cache", bench_put_evict, false, "512M"},
+	{"sustained", "the same, for a minute", bench_sustained, false, "512M"},
+	{"put_1m", "put 1 MiB into a full cache, next to copies of as much", bench_put_1m,
+	 false, "512M"},
+	{"readers", "a cache's hits by several processes", bench_readers, false, "512M"},
+	{"mixed", "a cache's gets and some puts by two processes", bench_mixed, false, "512M"},
+	{"hit_busy", "hits while the cache is cleaned, evicts and grows", bench_hit_busy, false,
+	 "512M"},
+	{"overhead", "memory about each value of a cache", bench_overhead, true, NULL},
+	{"util", "values by the memory that a full cache holds", bench_util, false, "512M"},
 };
 
 static void usage(FILE *out)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "bench/ctl.h"
 #include "bench/dice.h"
 #include "bench/harness.h"
 #include "daemon/core/policy/policy.h"
@@ -48,17 +49,6 @@ static int trace_make(struct harness *harness, size_t n)
 	}
 	munmap(keys, n * sizeof(*keys));
 	return fd;
-}
-
-static void ctl_find(struct harness *harness, char *ret, size_t size)
-{
-	const char *said = getenv("VARBOSCTL");
-
-	if (said && *said)
-		snprintf(ret, size, "%s", said);
-	else if (!harness_beside(ret, size, "varbosctl") &&
-		 !harness_beside(ret, size, "../client/ctl/varbosctl"))
-		harness_die(harness, "no varbosctl beside this program: set VARBOSCTL");
 }
 
 static uint64_t time_ns(const struct timeval *time)
@@ -100,7 +90,8 @@ void bench_sim(struct harness *harness)
 	_cleanup_(closep) int trace = -1;
 	char path[4096];
 
-	ctl_find(harness, path, sizeof(path));
+	if (!ctl_find(path, sizeof(path)))
+		harness_die(harness, "no varbosctl beside this program: set VARBOSCTL");
 	trace = trace_make(harness, n);
 	for (uint32_t id = 0; id < POLICIES; id++)
 		series_init(&series[id], (size_t)rounds);

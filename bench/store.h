@@ -31,7 +31,8 @@ struct store_needs {
 	size_t value;      /* bytes of each */
 	uint64_t capacity; /* bytes; what would be more makes others go, if `evicts` */
 	bool evicts;
-	bool shared; /* other processes join, and write */
+	bool joined; /* by other processes; */
+	bool shared; /* and written to while it is read */
 };
 
 /* What a server needs for an operation is a hundred times as long. */

@@ -17,7 +17,7 @@ static MDB_txn *reading;
 static MDB_dbi table;
 static char folder[PATH_ROOM] = "/dev/shm/varbos-bench-XXXXXX";
 static uint64_t map_bytes;
-static bool shared, current; /* current: `reading` is open, and sees all that was put */
+static bool joined, shared, current; /* current: `reading` is open, and sees all that was put */
 static MDB_val value;
 
 static void check(int r)
@@ -62,10 +62,11 @@ void store_start(const struct contender *contender, const struct store_needs *ne
 		contender_die("lmdb: %s: %s", folder, strerror(errno));
 	/* Half of its pages are empty after random inserts; of a tmpfs it takes what it writes. */
 	map_bytes = 4 * needs->capacity + ((uint64_t)64 << 20);
+	joined = needs->joined;
 	shared = needs->shared;
 	value = (MDB_val){needs->value, (void *)data};
 	join();
-	if (!shared)
+	if (!joined)
 		folder_remove();
 }
 
@@ -80,7 +81,7 @@ void store_stop(void)
 {
 	mdb_txn_abort(reading);
 	mdb_env_close(env);
-	if (shared)
+	if (joined)
 		folder_remove();
 }
 

@@ -6,22 +6,32 @@
  * hit_many: 16 at a time. miss: of keys that are not there.
  * put - one that replaces another, until everyone can see it. put_async: many of them in the
  * quickest way the store has, until everyone can see all.
- * put_evict - put_async of keys that were never there, in a store that is full.
+ * put_evict - put_async of keys that were never there, in a store that is full. sustained: the same,
+ * for a minute. put_1m: put of such keys, and (`async`) put_async; beside copies of as many bytes to
+ * the place of the oldest.
+ *
+ * readers - hit, by as many processes at once as `size` says; million hits a second, of all together.
+ * mixed: each of two processes gets and, one time in 20, puts; the k-th key as likely as
+ * 1 / k^0.99. ns an operation, of each process.
  *
  * What is asked is laid out before the clock starts, in the order in which it will be read. A
  * round of gets is as long again unmeasured: another contender has used the processor's caches
  * meanwhile. LMDB evicts nothing, and is not in put_evict.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "bench/clock.h"
 #include "bench/dice.h"
+#include "bench/hands.h"
 #include "bench/store.h"
+#include "bench/zipf.h"
 
 #define OBJECT_EXTRA 40 /* bytes, beside its value: key and header of one of varbos */
 #define LAP_BYTES ((uint64_t)64 << 20)
+#define ZIPF 0.99
 
 enum {
 	GETS = 100000,
@@ -29,6 +39,11 @@ enum {
 	PUTS = 500,
 	PUTS_MANY = 100000,
 	HOT = 1000,
+	READERS_VALUE = 64,
+	READERS_LAPS = 5, /* else it would be over before all have begun */
+	MIXED_HANDS = 2,
+	MIXED_PUTS = 20, /* of so many operations one is a put */
+	MIXED = 20000,
 };
 
 /* Keys of one range are never those of another. */
@@ -40,6 +55,9 @@ static size_t room;
 static uint64_t n_keys, n_fresh, read_sum;
 static size_t value_size;
 static void *data;
+static bool asynchronous;
+static unsigned n_hands;
+static struct zipf zipf;
 
 static struct store_key key_of(enum range range, uint64_t number)
 {
@@ -93,19 +111,18 @@ static uint64_t found(void)
 
 static size_t lap(size_t most)
 {
-	return (size_t)u64_max(u64_min(most, LAP_BYTES / value_size), 1);
+	return (size_t)u64_max(u64_min(u64_min(most, LAP_BYTES / value_size), n_keys), 1);
 }
 
-static void begin(const struct contender *contender, bool evicts)
+static void begin(const struct contender *contender, struct store_needs needs)
 {
-	struct store_needs needs = {.value = contender->size, .evicts = evicts};
-	uint64_t object = contender->size + OBJECT_EXTRA;
+	uint64_t object = needs.value + OBJECT_EXTRA;
 
 	n_keys = contender->keys;
-	value_size = contender->size;
+	value_size = needs.value;
 	/* What is full holds as many as there are keys, if it takes no more for each than varbos. */
 	needs.capacity = n_keys * ((object + 15) / 16 * 16);
-	if (!evicts)
+	if (!needs.evicts)
 		needs.capacity += needs.capacity / 4;
 	data = calloc(1, value_size);
 	if (!data)
@@ -116,16 +133,21 @@ static void begin(const struct contender *contender, bool evicts)
 	fill();
 }
 
-/* All are there; else nothing would be measured but how one asks in vain. */
+/* All are there; else what is measured is how one asks in vain. */
+static void begin_full(const struct contender *contender, struct store_needs needs)
+{
+	uint64_t n;
+
+	begin(contender, needs);
+	n = found();
+	if (n < n_keys)
+		contender_die("%s keeps %" PRIu64 " of %" PRIu64 " values", contender->impl, n,
+			      n_keys);
+}
+
 static void start_full(const struct contender *contender)
 {
-	begin(contender, false);
-	for (int i = 0; found() < n_keys; i++) {
-		if (i == 20)
-			contender_die("%s does not keep %lu keys", contender->impl,
-				      (unsigned long)n_keys);
-		fill();
-	}
+	begin_full(contender, (struct store_needs){.value = contender->size});
 }
 
 static size_t gets(void)
@@ -251,9 +273,122 @@ static uint64_t put_evict_round(void)
 /* All that was there at first has gone: it is as it will be from now on. */
 static void start_evicting(const struct contender *contender)
 {
-	begin(contender, true);
+	begin(contender, (struct store_needs){.value = contender->size, .evicts = true});
 	while (n_fresh < 2 * n_keys)
 		put_evict_round();
+}
+
+static void start_copying(const struct contender *contender)
+{
+	asynchronous = !strcmp(contender->impl, "async");
+	start_evicting(contender);
+}
+
+static uint64_t put_1m_round(void)
+{
+	size_t n = lap(PUTS);
+	uint64_t start_ns;
+
+	if (asynchronous)
+		return put_evict_round();
+	for (size_t i = 0; i < n; i++)
+		requests[i] = key_of(ELSEWHERE, n_fresh++);
+	start_ns = now_ns();
+	for (size_t i = 0; i < n; i++)
+		store_put(&requests[i]);
+	return (now_ns() - start_ns) * 1000 / n;
+}
+
+/* ---- several processes ---- */
+
+static void join(const struct contender *contender, unsigned hand)
+{
+	state += hand;
+	store_join(contender);
+}
+
+static void start_readers(const struct contender *contender)
+{
+	n_hands = (unsigned)contender->size;
+	begin_full(contender, (struct store_needs){.value = READERS_VALUE, .joined = true});
+	hands_start(contender, n_hands, join);
+}
+
+static void readers_draw(void)
+{
+	requests_draw(gets(), THERE, n_keys);
+	get_all(gets());
+	requests_draw(gets(), THERE, n_keys);
+}
+
+static unsigned readers_laps(void)
+{
+	return store_is_served ? 1 : READERS_LAPS;
+}
+
+static void readers_read(void)
+{
+	for (unsigned i = 0; i < readers_laps(); i++)
+		get_all(gets());
+}
+
+/* Thousandths of a million a second. */
+static uint64_t readers_round(void)
+{
+	uint64_t n = (uint64_t)n_hands * readers_laps() * gets();
+
+	hands_do(readers_draw);
+	return n * 1000000 / hands_do(readers_read);
+}
+
+static size_t mixed(void)
+{
+	return lap(store_is_served ? GETS_SERVED : MIXED);
+}
+
+static void start_mixed(const struct contender *contender)
+{
+	begin_full(
+		contender,
+		(struct store_needs){.value = contender->size, .joined = true, .shared = true});
+	zipf_init(&zipf, n_keys, ZIPF);
+	hands_start(contender, MIXED_HANDS, join);
+}
+
+static void mixed_draw(void)
+{
+	for (size_t i = 0; i < mixed(); i++)
+		requests[i] = key_of(THERE, zipf_draw(&zipf, &state));
+}
+
+static void mixed_run(void)
+{
+	size_t next = dice_below(&state, MIXED_PUTS), n = mixed();
+	uint64_t word;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i != next) {
+			if (!store_get(&requests[i], &word))
+				contender_die("a key is missing");
+			read_sum += word;
+			continue;
+		}
+		store_put(&requests[i]);
+		/* One of the next so many: on average as many later. */
+		next += 1 + dice_below(&state, 2 * MIXED_PUTS - 1);
+	}
+}
+
+static uint64_t mixed_round(void)
+{
+	hands_do(mixed_draw);
+	return hands_do(mixed_run) * 1000 / mixed();
+}
+
+static void stop(void)
+{
+	hands_stop();
+	store_stop();
 }
 
 static const struct contender_row rows[] = {
@@ -265,9 +400,13 @@ static const struct contender_row rows[] = {
 	{"put", start_full, put_round, 2},
 	{"put_async", start_full, put_async_round, 2},
 	{"put_evict", start_evicting, put_evict_round, 1},
+	{"sustained", start_evicting, put_evict_round, 1},
+	{"put_1m", start_copying, put_1m_round, 1},
+	{"readers", start_readers, readers_round, 1},
+	{"mixed", start_mixed, mixed_round, 1},
 };
 
 int main(int argc, char **argv)
 {
-	return contender_main(argc, argv, rows, ARRAY_SIZE(rows), NULL, store_stop);
+	return contender_main(argc, argv, rows, ARRAY_SIZE(rows), NULL, stop);
 }

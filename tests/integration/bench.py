@@ -169,14 +169,41 @@ class Bench(unittest.TestCase):
                                    if impl != "lmdb" or not evicting])
 
     def test_gets_have_a_row_for_each_size_and_store(self):
-        self.stores("hit", (64, 1024))
-        for name in ("hit_hot", "hit_1m", "hit_many", "miss"):
+        for name in ("hit", "hit_hot", "hit_1m", "hit_many", "miss"):
             self.stores(name)
 
     def test_puts_have_a_row_for_each_size_and_store(self):
-        self.stores("put", (64, 1024))
-        self.stores("put_async", (64, 1024))
+        self.stores("put")
+        self.stores("put_async")
         self.stores("put_evict", evicting=True)
+        self.contest("sustained", (64,), ("varbos",))
+        self.contest("put_1m", (1 << 20,), ("varbos", "async", "memcpy", "stream"))
+
+    def test_several_processes_have_a_row_for_each_store(self):
+        cores = len(os.sched_getaffinity(0))
+        self.contest("readers", [n for n in (1, 2, 4, 8) if n <= cores], self.STORES, "Mops")
+        self.stores("mixed")
+
+    def test_hits_have_a_row_beside_a_busy_cache_and_beside_others(self):
+        self.contest("hit_busy", (64,), ("varbos", "quiet"))
+
+    def test_overhead_has_a_row_for_each_part_and_all(self):
+        done = bench("--quick", "overhead")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        self.assertEqual([row["part"] for row in rows],
+                         ["index", "objects", "policy", "ghost", "numbers", "all"])
+        for row in rows:
+            self.assertEqual((row["bench"], row["unit"]), ("overhead", "bytes"))
+            self.assertGreater(row["value"], 0)
+        self.assertAlmostEqual(sum(row["value"] for row in rows[:-1]), rows[-1]["value"], 1)
+
+    def test_util_is_a_share_of_what_is_committed(self):
+        done = bench("--quick", "util")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        row = json.loads(done.stdout)
+        self.assertEqual((row["bench"], row["unit"]), ("util", "live/committed"))
+        self.assertTrue(0 < row["least"] <= row["value"] <= 1, row)
 
     def test_reclaim_says_when_all_slices_are_back(self):
         done = bench("--quick", "reclaim")
