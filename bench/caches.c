@@ -46,14 +46,19 @@ static const struct {
 	uint64_t value, keys;
 } sizes[] = {{SMALL, 100000}, {1024, 20000}, {65536, 1000}, {1 << 20, 128}};
 
+/* The daemon's priority is that of all contenders, and of their servers. */
+static void as_contenders(struct harness *harness)
+{
+	setpriority(PRIO_PROCESS, (id_t)harness->daemon, -20);
+}
+
 static void stores_run(struct harness *harness, struct contest contest, size_t n)
 {
 	contest.sides = stores;
 	contest.n_sides = n;
 	if (!contest.unit)
 		contest.unit = "ns";
-	/* As that of all contenders, and of their servers. */
-	setpriority(PRIO_PROCESS, (id_t)harness->daemon, -20);
+	as_contenders(harness);
 	contest_run(harness, &contest);
 }
 
@@ -126,6 +131,7 @@ void bench_put_evict(struct harness *harness)
 
 void bench_sustained(struct harness *harness)
 {
+	as_contenders(harness);
 	contest_run(harness, &(struct contest){.bench = "sustained",
 					       .size = SMALL,
 					       .keys = harness->quick ? MANY_QUICK : MANY,
@@ -137,6 +143,7 @@ void bench_sustained(struct harness *harness)
 
 void bench_put_1m(struct harness *harness)
 {
+	as_contenders(harness);
 	contest_run(harness,
 		    &(struct contest){.bench = "put_1m",
 				      .size = LARGE,
@@ -146,7 +153,7 @@ void bench_put_1m(struct harness *harness)
 				      .n_sides = ARRAY_SIZE(copies)});
 }
 
-/* By as many processes as there are cores to the left of them. */
+/* By one, two, four of them, as far as there are processors. */
 void bench_readers(struct harness *harness)
 {
 	uint64_t keys = sizes[0].keys / (harness->quick ? 10 : 1);
@@ -169,7 +176,7 @@ void bench_mixed(struct harness *harness)
 
 void bench_hit_busy(struct harness *harness)
 {
-	setpriority(PRIO_PROCESS, (id_t)harness->daemon, -20);
+	as_contenders(harness);
 	contest_run(harness, &(struct contest){.bench = "hit_busy",
 					       .size = SMALL,
 					       .keys = BUSY_KEYS / (harness->quick ? 10 : 1),

@@ -49,7 +49,7 @@ static const struct bench benches[] = {
 	{"readers", "a cache's hits by several processes", bench_readers, false, "512M"},
 	{"mixed", "a cache's gets and some puts by two processes", bench_mixed, false, "512M"},
 	{"hit_busy", "hits while the cache is cleaned, evicts and grows", bench_hit_busy, false,
-	 "512M"},
+	 "1G"},
 	{"overhead", "memory about each value of a cache", bench_overhead, true, NULL},
 	{"util", "values by the memory that a full cache holds", bench_util, false, "512M"},
 };
