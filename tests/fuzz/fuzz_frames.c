@@ -9,6 +9,8 @@
  *   bits 2-3  of 1 to 3: whose process it is (root, two others, the first of them once more)
  *   bits 4-5  0, 1: a datagram   2: bytes into its return ring   3: its socket closes
  *   bit 6     what is sent is taken before the next step
+ *   bit 7     with 2: records into its first lane instead, in front of each a hazard word; 8 bytes
+ *             behind them are the lane's head, wherever that is
  */
 #include <assert.h>
 #include <errno.h>
@@ -26,10 +28,14 @@
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
+#include "daemon/server/lanes.h"
 #include "daemon/server/log.h"
+#include "daemon/server/method_cache.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/request.h"
+#include "daemon/server/scanner.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
@@ -56,7 +62,8 @@ static struct {
 		int fd;      /* our end; -1: none */
 		int process; /* an eventfd in place of its pidfd; -1: none */
 	} peers[CONNECTIONS];
-	uint32_t uid; /* of whom peer() is asked about */
+	uint64_t files; /* of the daemon's own, for good */
+	uint32_t uid;   /* of whom peer() is asked about */
 	int process;
 	uint64_t birth;
 } host;
@@ -167,15 +174,16 @@ static void start(void)
 	uv_idle_init(&server->loop, &server->backlog);
 	assert(!guard_install());
 	waiting_init(server);
+	server->descriptors = few.rlim_cur;
 	allowance_apply(server);
-	server->quotas.limits.total[QUOTA_CONNECTIONS] =
-		0; /* there are no descriptors to share */
-	server->quotas.limits.total[QUOTA_DESCRIPTORS] = 0;
 	core_start(server);
 	assert(!inbox_new(&server->inbox));
 	assert(!scrub_new(&server->scrub, server));
 	assert(!sweeper_new(&server->sweeper, server));
 	assert(!waker_new(&server->waker, server));
+	assert(!hoards_new(&server->hoards, server));
+	assert(!exchange_new(&server->exchange, server));
+	assert(!scanner_new(&server->scanner, server));
 	assert(!publisher_new(&server->publisher, server));
 	strcat(path, ".stats"); /* mapped: it needs no name any more */
 	unlink(path);
@@ -275,6 +283,38 @@ static void write_ring(int at, const uint8_t *data, size_t size)
 	}
 }
 
+static void put_into(struct lane *lane, const uint8_t *data, size_t size)
+{
+	const size_t piece = sizeof(uint64_t) + sizeof(struct lane_record);
+	uint64_t head = atomic_load(&lane->head), word;
+
+	for (; size >= piece; data += piece, size -= piece, head++) {
+		memcpy(&word, data, sizeof(word));
+		atomic_store(&lane->hazards[head % LANE_HAZARDS], word);
+		memcpy(&lane->records[head % LANE_RECORDS], data + sizeof(word),
+		       sizeof(struct lane_record));
+	}
+	if (size >= sizeof(head))
+		memcpy(&head, data, sizeof(head));
+	atomic_store(&lane->head, head);
+}
+
+static void write_lane(int at, const uint8_t *data, size_t size)
+{
+	struct server *server = &host.server;
+
+	for (uint32_t i = 0; i < server->n_clients_max; i++) {
+		const struct client *client = server->clients[i];
+
+		if (client && client->birth == (uint64_t)at + 1 && client->lanes.fd >= 0)
+			put_into(client->lanes.at, data, size);
+	}
+	/* The byte is read, and then the lane. */
+	if (send(host.peers[at].fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1)
+		for (int i = 0; i < 2; i++)
+			settle();
+}
+
 static void step(uint8_t what, const uint8_t *data, size_t size)
 {
 	int at = what & 3;
@@ -286,7 +326,10 @@ static void step(uint8_t what, const uint8_t *data, size_t size)
 	}
 	switch (what >> 4 & 3) {
 	case 2:
-		write_ring(at, data, size);
+		if (what & 128)
+			write_lane(at, data, size);
+		else
+			write_ring(at, data, size);
 		break;
 	case 3:
 		close(TAKE_FD(host.peers[at].fd));
@@ -340,8 +383,24 @@ static void spaces_go(void)
 		if (plan)
 			assert(!job_start(server, plan, NULL, NULL));
 		assert(!r || r == CORE_MORE || r == CORE_E_BUSY);
+		caches_reap_soon(server);
 		settle();
 	}
+}
+
+/* The first one who has lanes makes the bell, which stays. */
+static void bell_come(void)
+{
+	char buf[256];
+	int n = wire_encode_request(buf, sizeof(buf), 2, WIRE_LANES_OPEN,
+				    &(struct wire_lanes_open){.lanes = 1});
+
+	open_peer(1, 0);
+	assert(n > 0 && send(host.peers[1].fd, buf, (size_t)n, MSG_NOSIGNAL) == n);
+	settle();
+	processes_end();
+	host.files = host.fake.files;
+	assert(host.files);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -349,8 +408,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct core_view view;
 	int before;
 
-	if (!host.server.core)
+	if (!host.server.core) {
 		start();
+		bell_come();
+	}
 	before = next_descriptor();
 	while (size >= 3) {
 		size_t n = (size_t)u64_min(data[1] | (uint64_t)data[2] << 8, size - 3);
@@ -369,7 +430,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < QUOTA_KINDS; i++)
 		assert(!host.server.quotas.held[i]);
 	assert(!view.used && !view.committed && !view.sessions && !view.spaces);
-	assert(!host.fake.windows && !host.fake.files);
+	assert(!host.fake.windows && host.fake.files == host.files);
 	assert(before == next_descriptor());
 	return 0;
 }

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "proto/lane.h"
+#include "proto/layout.h"
 #include "proto/wire.h"
 #include "tests/fuzz/sample.h"
 
@@ -36,6 +38,7 @@ enum {
 	RING = 2 << 4,
 	CLOSE = 3 << 4,
 	SETTLE = 1 << 6,
+	LANE = RING | 1 << 7,
 };
 
 static struct {
@@ -95,6 +98,50 @@ static void story_space(uint8_t who, uint8_t when, const char *name, uint64_t li
 			   .name = wire_str(name), .limit = limit, .mode = 0777});
 	story_call(who | when, WIRE_SPACE_OPEN,
 		   &(struct wire_space_open){.name = wire_str(name)});
+}
+
+/* As fuzz_frames.c puts it into a lane: what it pins, and what it asks for. */
+struct piece {
+	uint64_t hazard;
+	struct lane_record record;
+};
+
+/* Objects of 128 bytes in the first segment of the first cache, and what comes to them. */
+static void story_records(uint8_t who, uint64_t from, uint64_t n)
+{
+	struct piece pieces[8] = {};
+
+	for (uint64_t i = 0; i < n; i++)
+		pieces[i] = (struct piece){
+			.hazard = (uint64_t)1 << 44 | (from + i) * 128,
+			.record = {.kind = LANE_PUBLISH,
+				   .cache = 1,
+				   .hash = (i % 3 + 1) * 0x9e3779b97f4a7c15,
+				   .offset = (from + i) * 128,
+				   .size = 100,
+				   .expiry = i == 2 ? 100000 : 0,
+				   .born = (uint32_t)(from + i + 1)},
+		};
+	story_step(who | LANE, pieces, n * sizeof(pieces[0]));
+}
+
+static void story_record(uint8_t who, struct lane_record record)
+{
+	struct piece piece = {.record = record};
+
+	story_step(who | LANE, &piece, sizeof(piece));
+}
+
+static void story_cache(uint8_t who)
+{
+	story_call(
+		who | SETTLE, WIRE_CACHE_OPEN,
+		&(struct wire_cache_open){.space = 1, .name = wire_str("c"), .capacity = 4096});
+	story_call(who | SETTLE, WIRE_LANES_OPEN, &(struct wire_lanes_open){.lanes = 2});
+	story_call(who | SETTLE, WIRE_CACHE_INDEX,
+		   &(struct wire_cache_index){.space = 1, .cache = 1});
+	story_call(who | SETTLE, WIRE_CACHE_SEGMENT,
+		   &(struct wire_cache_segment){.space = 1, .cache = 1, .size = 64 << 10});
 }
 
 static void story_alloc(uint8_t who, uint64_t size, bool shared)
@@ -185,6 +232,40 @@ static void write_stories(void)
 			   .space = 1, .name = wire_str("c"), .roles = 3, .exclusive = true});
 	story_call(ONE, WIRE_SPACE_CLOSE, &(struct wire_space_handle){.space = 1});
 	story_end("story-channels");
+
+	story_space(ONE, SETTLE, "a", 8 << 20);
+	story_cache(ONE);
+	for (uint64_t i = 0; i < 8; i++) /* more than it may keep */
+		story_records(ONE, 1 + 8 * i, 8);
+	story_record(ONE, (struct lane_record){
+				  .kind = LANE_TOUCH, .cache = 1, .hash = 0x9e3779b97f4a7c15});
+	story_record(ONE, (struct lane_record){
+				  .kind = LANE_DELETE, .cache = 1, .hash = 0x9e3779b97f4a7c15});
+	story_record(ONE, (struct lane_record){.kind = LANE_SEAL, .cache = 1, .generation = 1});
+	story_step(ONE | LANE, &(uint64_t){1 << 20}, 8);
+	story_call(ONE | SETTLE, WIRE_CACHE_DETAIL,
+		   &(struct wire_cache_handle){.space = 1, .cache = 1});
+	story_end("story-lane");
+
+	story_space(ONE, SETTLE, "a", 8 << 20);
+	story_cache(ONE);
+	story_records(ONE, 1, 8);
+	story_call(OTHER | SETTLE, WIRE_SPACE_OPEN,
+		   &(struct wire_space_open){.name = wire_str("a")});
+	story_cache(OTHER);
+	story_records(OTHER, 512, 8);
+	story_call(ONE, WIRE_CACHE_CHANGE,
+		   &(struct wire_cache_change){.space = 1,
+					       .name = wire_str("c"),
+					       .set = CACHE_SET_POLICY,
+					       .policy = wire_str("lfu")});
+	story_records(ONE, 9, 4);
+	story_call(
+		ONE, WIRE_CACHE_REMOVE,
+		&(struct wire_cache_remove){.space = 1, .name = wire_str("c"), .force = true});
+	story_records(OTHER, 520, 4);
+	story_step(OTHER | CLOSE, NULL, 0);
+	story_end("story-removed");
 
 	story_call(ROOT | SETTLE, WIRE_SPACE_CREATE,
 		   &(struct wire_space_create){.name = wire_str("r"), .reserve = 4 << 20});
