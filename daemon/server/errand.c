@@ -206,6 +206,8 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 
 	*ret = (struct errand_answer){};
 	hoard = hoard_at(server, record->cache);
+	if (mutant(lane_read_twice))
+		mutant_moment();
 	if (!hoard || !core_cache_has(server->core, record->cache, client->session)) {
 		refuse(ret, FAULT_NOT_FOUND, "cache", "the session has no such cache open");
 		return 0;

@@ -379,8 +379,10 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	}
 	server->exchange->turn++;
 	fetch(server, records, n);
-	if (mutant(lane_taken_early))
+	if (mutant(lane_taken_early)) {
 		store_taken(server->sys, lane, state->taken + n);
+		mutant_moment();
+	}
 	for (; done < n; done++) {
 		const struct lane_record *record = &records[done];
 		int r;
@@ -497,6 +499,8 @@ static bool fall_asleep(struct exchange *exchange)
 {
 	bool before = mutant(bell_looked_before) && any_ready(exchange);
 
+	if (mutant(bell_looked_before))
+		mutant_moment();
 	bell_set(exchange, true);
 	if (!(mutant(bell_looked_before) ? before : any_ready(exchange)))
 		return false;

@@ -227,8 +227,12 @@ uint64_t lane_put(struct hoarder *hoarder, uint32_t lane, const struct lane_reco
 	struct lane *at = &hoarder->lanes[lane];
 	uint64_t head = atomic_load_explicit(&at->head, memory_order_relaxed);
 
-	while (head - atomic_load_explicit(&at->taken, memory_order_acquire) >= LANE_RECORDS)
+	for (int i = 0;
+	     head - atomic_load_explicit(&at->taken, memory_order_acquire) >= LANE_RECORDS;
+	     i++) {
+		ck_assert_msg(i < WAIT_SECONDS * 10000, "the daemon sleeps over a full lane");
 		usleep(100);
+	}
 	at->records[head % LANE_RECORDS] = *record;
 	atomic_store_explicit(&at->head, head + 1, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);

@@ -20,7 +20,8 @@
 enum {
 	WAIT_TRIES = 500, /* of 10 ms */
 	MANY = 20000,     /* objects: more than the first files have room for */
-	CHURN = 20000,    /* of 1.6 KiB: what the space has room for */
+	VALUE = 12 << 10,
+	CHURN = 5000, /* of 6.4 KiB: what the space has room for */
 };
 
 static struct test_daemon daemon_;
@@ -277,7 +278,7 @@ static uint64_t machine_ms(void)
 /* Of some size, and to be told by its key. */
 static uint64_t fill_value(int i, char *value)
 {
-	uint64_t size = 100 + (uint64_t)i * 2654435761U % 3000;
+	uint64_t size = 100 + (uint64_t)i * 2654435761U % (VALUE - 100);
 
 	memset(value, 'a' + i % 26, size);
 	memcpy(value, &i, sizeof(i));
@@ -286,7 +287,7 @@ static uint64_t fill_value(int i, char *value)
 
 static void churn(int from, int to)
 {
-	static char value[4096];
+	static char value[VALUE];
 	char key[32];
 
 	for (int i = from; i < to; i++) {
@@ -299,7 +300,7 @@ static void churn(int from, int to)
 
 static int whole(int from, int to)
 {
-	static char value[4096];
+	static char value[VALUE];
 	char key[32];
 	int n = 0;
 
@@ -328,10 +329,10 @@ START_TEST(several_times_the_spaces_memory_goes_through_it)
 	churn(0, CHURN);
 	/* what comes again and again, between what comes once: dead bytes everywhere */
 	for (int i = 0; i < 20; i++) {
-		churn(0, 1000);
-		churn(CHURN + i * 1000, CHURN + (i + 1) * 1000);
+		churn(0, 250);
+		churn(CHURN + i * 250, CHURN + (i + 1) * 250);
 	}
-	ck_assert_int_gt(whole(0, CHURN + 20000), 2000);
+	ck_assert_int_gt(whole(0, 2 * CHURN), 500);
 	row = hoarder_row(&one);
 	ck_assert_uint_gt(row.evicted, 0);
 	ck_assert_uint_gt(row.replaced, 0);
@@ -347,8 +348,8 @@ START_TEST(what_is_dead_between_the_living_is_cleaned)
 	char key[32];
 	int n = 0;
 
-	churn(0, 3000);
-	for (int i = 0; i < 3000; i++)
+	churn(0, 750);
+	for (int i = 0; i < 750; i++)
 		if (i % 3) {
 			snprintf(key, sizeof(key), "key %d", i);
 			ck_assert(hoarder_delete(&one, key));
@@ -359,7 +360,7 @@ START_TEST(what_is_dead_between_the_living_is_cleaned)
 	}
 	ck_assert(n);
 	for (int i = 0; i < 50; i++) /* while it goes on */
-		ck_assert_int_eq(whole(0, 3000), 1000);
+		ck_assert_int_eq(whole(0, 750), 250);
 	ck_assert_uint_eq(hoarder_row(&one).spoiled, 0);
 }
 END_TEST
@@ -369,8 +370,8 @@ START_TEST(what_a_member_spoils_is_evicted_and_hurts_nobody)
 	char key[32];
 	uint64_t spoiled = 0;
 
-	churn(0, 3000);
-	for (int i = 0; i < 3000; i++) {
+	churn(0, 750);
+	for (int i = 0; i < 750; i++) {
 		snprintf(key, sizeof(key), "key %d", i);
 		if (i % 3 == 1)
 			hoarder_at(&two, hoarder_find(&two, key))->sizes = UINT64_MAX;
@@ -382,7 +383,7 @@ START_TEST(what_a_member_spoils_is_evicted_and_hurts_nobody)
 		usleep(10000);
 	}
 	ck_assert_uint_gt(spoiled, 0);
-	for (int i = 0; i < 3000; i += 3)
+	for (int i = 0; i < 750; i += 3)
 		ck_assert_int_eq(whole(i, i + 1), 1);
 }
 END_TEST
@@ -463,14 +464,14 @@ START_TEST(what_is_read_stays_where_it_is)
 	ck_assert_mem_eq(header + 1, "key 0", 5);
 	for (int i = 0; i < WAIT_TRIES && !found; i++) {
 		found = hoarder_row(&one).pinned != 0;
-		churn(CHURN + i * 1000, CHURN + i * 1000 + 1000);
+		churn(CHURN + i * 250, CHURN + i * 250 + 250);
 	}
 	ck_assert(found && tells_of_pins());
 	ck_assert_mem_eq(header + 1, "key 0", 5);
 	atomic_store(hazard, 0);
 	for (int i = 0; i < WAIT_TRIES && found; i++) {
 		found = hoarder_row(&one).pinned != 0;
-		churn(i * 1000, i * 1000 + 1000);
+		churn(i * 250, i * 250 + 250);
 	}
 	ck_assert(!found && !tells_of_pins());
 }
