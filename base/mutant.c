@@ -18,6 +18,28 @@ void mutant_moment(void)
 	if (count++ % 8 == 7)
 		usleep(1000);
 }
+
+static _Thread_local struct {
+	void *to;
+	const void *from;
+	size_t size;
+} streamed;
+
+void mutant_stream(void *to, const void *from, size_t size)
+{
+	streamed.to = to;
+	streamed.from = from;
+	streamed.size = size;
+}
+
+void mutant_fence(void)
+{
+	if (!streamed.size)
+		return;
+	mutant_moment();
+	memcpy(streamed.to, streamed.from, streamed.size);
+	streamed.size = 0;
+}
 #else
 typedef int mutants_are_off; /* a translation unit may not be empty */
 #endif

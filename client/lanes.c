@@ -507,6 +507,7 @@ static void put(struct own_lane *own, const struct lane_record *record, struct w
 	own->lane->records[own->head % LANE_RECORDS] = *record;
 	own->asked[own->head % LANE_RECORDS] = writer;
 	atomic_store_explicit(&own->lane->head, ++own->head, memory_order_release);
+	mutant_fence();
 	atomic_thread_fence(memory_order_seq_cst);
 	wake(own);
 }

@@ -53,8 +53,10 @@ enum {
 	CALM_US = 8000, /* between two mischiefs */
 };
 
-#define CAPACITY (5 * MIB)
-#define LIMIT (28 * MIB)
+#define STREAMED \
+	(9 * MIB) /* more than half of a processor's last cache, or of what counts of it */
+#define CAPACITY (11 * MIB)
+#define LIMIT (56 * MIB)
 
 /* What all see; the first complaint stays. */
 static struct board {
@@ -348,6 +350,8 @@ static size_t some_size(uint64_t *state, uint64_t key)
 {
 	if (key >= KEYS)
 		return sizeof(struct head) + random_to(state, 100);
+	if (!random_to(state, 4000))
+		return STREAMED + random_to(state, MIB);
 	switch (random_to(state, 64)) {
 	case 0:
 		return 257 * KIB + random_to(state, 300 * KIB); /* memory of its own */
@@ -409,7 +413,7 @@ static void build_one(struct varbos_cache *cache, uint64_t *state)
 
 static void write_on(struct varbos_cache *cache, uint64_t state)
 {
-	char *room = malloc(MIB);
+	char *room = malloc(STREAMED + MIB);
 	struct key key;
 
 	for (;;) {
@@ -443,7 +447,9 @@ static void write_on(struct varbos_cache *cache, uint64_t state)
 static const struct role {
 	unsigned readers; /* threads; 0: it writes */
 	bool fenced;      /* may not use membarrier */
-} roles[] = {{1, false}, {4, false}, {2, true}, {0, false}, {0, false}};
+	bool laneless;    /* writes by the socket */
+} roles[] = {{.readers = 1},    {.readers = 4}, {.readers = 2, .fenced = true}, {}, {},
+	     {.laneless = true}};
 
 /* It says that it is not permitted. */
 static void forbid_membarrier(void)
@@ -486,6 +492,8 @@ static void live(const struct role *role, uint64_t own)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (role->fenced)
 		forbid_membarrier();
+	if (role->laneless)
+		setenv("VARBOS_LANE", "off", 1);
 	cache = enter();
 	if (!role->readers)
 		write_on(cache, own);
@@ -620,7 +628,7 @@ START_TEST(whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned)
 	struct wire_cache_row row;
 	struct hoarder hoarder;
 
-	test_daemon_start(&daemon_, "64M", NULL);
+	test_daemon_start(&daemon_, "128M", NULL);
 	found();
 	hoarder_open(&hoarder, daemon_.socket, "hunt", "prey", CAPACITY);
 	hunt(seconds, &hoarder);
