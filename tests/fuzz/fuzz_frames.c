@@ -28,6 +28,7 @@
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/lanes.h"
@@ -184,6 +185,7 @@ static void start(void)
 	assert(!hoards_new(&server->hoards, server));
 	assert(!exchange_new(&server->exchange, server));
 	assert(!scanner_new(&server->scanner, server));
+	assert(!fetches_new(&server->fetches, server));
 	assert(!publisher_new(&server->publisher, server));
 	strcat(path, ".stats"); /* mapped: it needs no name any more */
 	unlink(path);

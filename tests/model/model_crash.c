@@ -151,7 +151,7 @@ static bool terms_are_whole(enum record_kind kind, uint32_t slot)
 	return true;
 }
 
-/* A member that leaves has no id before it is gone; a channel's last end died. */
+/* A member that leaves has no id before it is gone; a channel says how its last end went. */
 static bool is_going(enum record_kind kind, uint32_t slot)
 {
 	uint64_t now, old;
@@ -168,8 +168,7 @@ static bool is_going(enum record_kind kind, uint32_t slot)
 		word.id = 0;
 		return now == member_word_pack(word);
 	}
-	return channel_word_unpack(now).died &&
-	       (now ^ old) == (channel_word_pack((struct channel_word){.died = true}) ^
+	return (now ^ old) == (channel_word_pack((struct channel_word){.died = true}) ^
 			       channel_word_pack((struct channel_word){0}));
 }
 
