@@ -105,6 +105,7 @@ static int connect_session(struct varbos *vb, const char *path)
 	if (r)
 		return r;
 	calls_start(&vb->calls, &socket, vb->policy.timeout_ms);
+	atomic_store_explicit(&vb->parked, 0, memory_order_relaxed);
 	r = say_hello(vb);
 	if (r)
 		socket_close(&vb->calls.socket);

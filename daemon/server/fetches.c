@@ -29,6 +29,7 @@ struct waiter {
 	struct request *request;
 	uint64_t deadline; /* ms of the machine's time, as all times here */
 	uint64_t compute_ms;
+	uint32_t cache;
 	int result; /* as of a method */
 };
 
@@ -266,6 +267,7 @@ static int wait_for(struct request *request, const struct right_view *right, uin
 		.request = held,
 		.deadline = now + wait_ms,
 		.compute_ms = compute_ms,
+		.cache = right->cache,
 	};
 	list_append(queue_of(fetches, right->right), &waiter->in_queue);
 	list_append(&held->client->fetches, &waiter->in_client);
@@ -376,6 +378,31 @@ void fetches_settled(struct server *server, uint32_t cache, uint64_t hash, uint3
 
 /* ---- who goes ---- */
 
+/* Of a cache; cache 0: of a space; space 0: of any. */
+static bool is_of(const struct core *core, uint32_t of, uint32_t space, uint32_t cache)
+{
+	struct estate_view view;
+
+	if (cache)
+		return of == cache;
+	return !space || (core_cache_view(core, of, &view) && view.space == space);
+}
+
+/* A right must not pass to who is just leaving. */
+static void leave_queues(struct server *server, struct client *client, uint32_t space,
+			 uint32_t cache)
+{
+	list_for_each(at, &client->fetches)
+	{
+		struct waiter *waiter = list_entry(at, struct waiter, in_client);
+
+		if (is_of(server->core, waiter->cache, space, cache))
+			settle(server->fetches, waiter,
+			       fault_set(waiter->request, FAULT_NOT_FOUND, "cache",
+					 "cache: the session has closed it"));
+	}
+}
+
 bool fetches_leave(struct server *server, uint32_t space, uint32_t cache, uint32_t session)
 {
 	const struct core *core = server->core;
@@ -384,17 +411,15 @@ bool fetches_leave(struct server *server, uint32_t space, uint32_t cache, uint32
 
 	if (mutant(fetch_right_kept))
 		return false;
+	leave_queues(server, server->clients[session], space, cache);
 	for (uint32_t slot = left ? core_right_next(core, 0) : UINT32_MAX;
 	     slot != UINT32_MAX && left; slot = core_right_next(core, slot + 1)) {
 		struct right_view right;
-		struct estate_view view;
 
 		if (!core_right_view(core, slot, &right) || right.session != session)
 			continue;
 		left--;
-		if (cache ? right.cache != cache
-			  : space && core_cache_view(core, right.cache, &view) &&
-				    view.space != space)
+		if (!is_of(core, right.cache, space, cache))
 			continue;
 		if (passed++ == RIGHTS_A_STEP)
 			return true;

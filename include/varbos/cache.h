@@ -241,8 +241,9 @@ struct varbos_fetch {
  * wherever else a fetch would fail.
  *
  * VARBOS_E_TIMEOUT ("wait"): another still computes. VARBOS_E_DEADLOCK: within the callback, this thread
- * would wait for itself, or for one that waits for it. VARBOS_E_LATE: it was too late twice. Others as
- * of a put, where what has been computed cannot be kept.
+ * would wait for itself, or for a thread of this process that waits for it. (Who waits in a ring
+ * over several processes waits until a time is over.) VARBOS_E_LATE: it was too late twice. Others
+ * as of a put, where what has been computed cannot be kept.
  */
 int varbos_cache_fetch(struct varbos_cache *cache, const void *key, size_t key_size,
 		       int (*compute)(struct varbos_fetch *fetch, void *context), void *context,

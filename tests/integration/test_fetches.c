@@ -15,7 +15,7 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-enum { LONG_MS = 600000, SHORT_MS = 50 };
+enum { LONG_MS = 600000, SHORT_MS = 50, CROWD = 12 };
 
 static struct test_daemon daemon_;
 static struct hoarder one, two, three;
@@ -276,6 +276,43 @@ START_TEST(all_who_wait_are_told_of_a_failure)
 }
 END_TEST
 
+/* Many waits of one session: the id of the first. */
+static uint64_t crowd_waits(struct hoarder *by, const char *key)
+{
+	struct wire_cache_fetch wanted = asked(by, key, LONG_MS, LONG_MS);
+	uint64_t first = by->peer.id + 1;
+
+	for (int i = 0; i < CROWD; i++)
+		peer_send(&by->peer, WIRE_CACHE_FETCH, &wanted);
+	ck_assert(peer_call(&by->peer, WIRE_PING, &(struct wire_ping){}));
+	by->peer.method = WIRE_CACHE_FETCH;
+	return first;
+}
+
+/* Those that have waited longer are answered first. */
+static struct wire_cache_fetched crowd_told(struct hoarder *by, uint64_t id)
+{
+	by->peer.id = id;
+	return told(by);
+}
+
+START_TEST(a_crowd_that_waits_is_answered_to_the_last)
+{
+	struct wire_cache_fetched right = fetch(&one, "k", LONG_MS);
+	uint64_t second = crowd_waits(&two, "k"), third = crowd_waits(&three, "k");
+
+	ck_assert(end(&one, "k", right.token, 0));
+	right = crowd_told(&two, second);
+	ck_assert(right.token);
+	ck_assert(is_computed(&one, "k"));
+	ck_assert(hoarder_put(&one, "k", "value", 5));
+	for (uint64_t i = 1; i < CROWD; i++)
+		ck_assert_uint_eq(crowd_told(&two, second + i).generation, one.born);
+	for (uint64_t i = 0; i < CROWD; i++)
+		ck_assert_uint_eq(crowd_told(&three, third + i).generation, one.born);
+}
+END_TEST
+
 START_TEST(a_right_that_is_given_up_passes_to_one_of_those_who_wait)
 {
 	struct wire_cache_fetched right = fetch(&one, "k", LONG_MS);
@@ -366,6 +403,28 @@ START_TEST(who_closes_the_cache_has_its_rights_no_more)
 }
 END_TEST
 
+START_TEST(who_closes_the_cache_waits_there_no_more)
+{
+	struct wire_cache_fetch own = asked(&two, "l", LONG_MS, LONG_MS),
+				others = asked(&two, "k", LONG_MS, LONG_MS);
+	const struct wire_cache_handle handle = {two.space, two.cache};
+	uint64_t first;
+
+	ck_assert(fetch(&one, "k", LONG_MS).token);
+	ck_assert(fetch(&two, "l", LONG_MS).token);
+	first = two.peer.id + 1;
+	peer_send(&two.peer, WIRE_CACHE_FETCH, &others);
+	peer_send(&two.peer, WIRE_CACHE_FETCH, &own);
+	ck_assert(peer_call(&two.peer, WIRE_CACHE_CLOSE, &handle));
+	two.peer.method = WIRE_CACHE_FETCH;
+	for (two.peer.id = first; two.peer.id < first + 2; two.peer.id++)
+		ck_assert_uint_eq(refused(&two)->code, FAULT_NOT_FOUND);
+	/* nor has it got a right by waiting */
+	ck_assert(fetch(&three, "l", LONG_MS).token);
+	ck_assert(is_computed(&three, "k"));
+}
+END_TEST
+
 START_TEST(only_who_may_put_and_has_it_open_computes)
 {
 	struct wire_cache_fetch wanted = asked(&one, "k", 0, 0);
@@ -393,11 +452,13 @@ int main(void)
 	tcase_add_test(tcase, who_is_late_loses_the_right_and_changes_nothing);
 	tcase_add_test(tcase, who_is_late_and_wanted_by_nobody_may_commit);
 	tcase_add_test(tcase, all_who_wait_are_told_of_a_failure);
+	tcase_add_test(tcase, a_crowd_that_waits_is_answered_to_the_last);
 	tcase_add_test(tcase, a_right_that_is_given_up_passes_to_one_of_those_who_wait);
 	tcase_add_test(tcase, what_is_put_or_deleted_meanwhile_ends_the_right);
 	tcase_add_test(tcase, what_was_being_computed_does_not_outlive_a_clear);
 	tcase_add_test(tcase, nobody_waits_longer_than_he_wants);
 	tcase_add_test(tcase, who_closes_the_cache_has_its_rights_no_more);
+	tcase_add_test(tcase, who_closes_the_cache_waits_there_no_more);
 	tcase_add_test(tcase, only_who_may_put_and_has_it_open_computes);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
