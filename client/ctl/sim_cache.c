@@ -107,6 +107,16 @@ static void drop(struct sim_cache *cache, uint32_t number, bool evicted)
 	cache->unused[cache->n_unused++] = number;
 }
 
+static uint32_t victim(struct sim_cache *cache)
+{
+	uint32_t number;
+
+	do
+		number = cache->policy->victim(cache->state);
+	while (number == POLICY_MORE);
+	return number;
+}
+
 static int put(struct sim_cache *cache, const struct sim_request *request)
 {
 	uint64_t size = cache->bytes ? request->size : 1;
@@ -123,7 +133,7 @@ static int put(struct sim_cache *cache, const struct sim_request *request)
 		return -ENOMEM;
 	cache->policy->admit(cache->state, &object);
 	while (cache->used + size > cache->capacity)
-		drop(cache, cache->policy->victim(cache->state), true);
+		drop(cache, victim(cache), true);
 	if (cache->n_unused)
 		object.number = cache->unused[--cache->n_unused];
 	else if (cache->n_objects < cache->objects || !grow(cache))

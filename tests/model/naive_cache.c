@@ -76,7 +76,7 @@ uint32_t naive_evict(uint64_t live, uint32_t least)
 	uint64_t left = m.live;
 
 	while (n < CACHE_BATCH && (n < least || left > live)) {
-		uint32_t victim = eviction_victim(&m.eviction);
+		uint32_t victim = eviction_victim(&m.eviction); /* POLICY_MORE: not of so few */
 
 		if (victim == POLICY_NONE)
 			break;

@@ -81,8 +81,11 @@ void policy_host_deinit(struct policy_host *host)
 static const char *ask(struct policy_host *host, uint32_t *ret)
 {
 	uint32_t looks = host->looks;
-	uint32_t number = eviction_victim(&host->eviction);
+	uint32_t number;
 
+	do
+		number = eviction_victim(&host->eviction);
+	while (number == POLICY_MORE);
 	/* Two, and whoever was refused once more. */
 	if (host->looks - looks > 2) {
 		if (host->looks - looks > 2 + host->unpaid)

@@ -413,6 +413,29 @@ START_TEST(a_walk_meets_once_whoever_stays)
 }
 END_TEST
 
+/* Each step passes so many, and the first that was passed goes. */
+START_TEST(who_finds_all_accessed_goes_on_by_steps)
+{
+	static const uint32_t policies[] = {POLICY_CLOCK, POLICY_SIEVE};
+	enum { OBJECTS = 10 * POLICY_PASSED };
+	uint64_t bytes = 112;
+	int steps = 0;
+
+	world_make(OBJECTS * 112, policies[_i], OBJECTS, 2 << 20, 8);
+	for (uint64_t i = 1; i <= OBJECTS; i++)
+		ck_assert_int_eq(publish(i, 112), 0);
+	for (uint64_t i = 1; i <= OBJECTS; i++)
+		ck_assert_int_eq(publish(i, 112), 0);
+	while (cache_evict(w.cache, &bytes) == CACHE_MORE)
+		steps++;
+	ck_assert_int_ge(steps, OBJECTS / POLICY_PASSED - 1);
+	ck_assert_int_le(steps, OBJECTS / POLICY_PASSED);
+	ck_assert(!has(1));
+	ck_assert_uint_eq(cache_view(w.cache).objects, OBJECTS - 1);
+	world_end();
+}
+END_TEST
+
 START_TEST(what_was_there_when_a_clear_began_goes_though_another_was_under_way)
 {
 	uint64_t one, other;
@@ -652,6 +675,7 @@ int main(void)
 	tcase_add_test(tcase, a_walk_meets_once_whoever_stays);
 	tcase_add_test(tcase,
 		       what_was_there_when_a_clear_began_goes_though_another_was_under_way);
+	tcase_add_loop_test(tcase, who_finds_all_accessed_goes_on_by_steps, 0, 2);
 	tcase_add_loop_test(tcase, another_value_of_a_key_counts_as_an_access_to_it, 0, 6);
 	tcase_add_test(tcase, where_the_index_is_full_new_keys_wait_and_none_goes);
 	tcase_add_test(tcase, who_crowds_on_purpose_has_the_index_made_anew_now_and_then);

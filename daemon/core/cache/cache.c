@@ -527,7 +527,7 @@ static int make_room(struct cache *cache, uint64_t hash, uint64_t size, struct i
 			return 0;
 		if (n >= CACHE_CUT)
 			return CACHE_MORE;
-		n += evict_batch(cache, allowed, batch, CACHE_EVICTED);
+		evict_batch(cache, allowed, batch, CACHE_EVICTED, &n);
 		*there = number_at(cache, hash, ret_at);
 	}
 }

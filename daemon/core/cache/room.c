@@ -82,17 +82,21 @@ static void victims_fetch(const struct cache *cache, uint32_t victim, uint32_t b
 }
 
 /* First all that policies know, then all else: what the latter needs is fetched meanwhile. */
-uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
-		     enum cache_reason reason)
+bool evict_batch(struct cache *cache, uint64_t live, uint32_t least, enum cache_reason reason,
+		 uint32_t *steps)
 {
 	uint32_t victims[CACHE_BATCH], n = 0;
 	uint64_t left = cache->segments.live;
+	bool more = false;
 
 	while (n < CACHE_BATCH && (n < least || left > live)) {
 		uint32_t victim = eviction_victim(&cache->eviction);
 		struct policy_object object;
 
 		if (victim == POLICY_NONE)
+			break;
+		more = victim == POLICY_MORE;
+		if (more)
 			break;
 		object = cache_policy_object(cache, victim);
 		index_fetch(&cache->index, object.hash);
@@ -106,21 +110,19 @@ uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
 		index_guess(&cache->index, cache_record(cache, victims[i])->hash);
 	for (uint32_t i = 0; i < n; i++)
 		object_go(cache, victims[i], NULL, reason);
-	return n;
+	*steps += more ? CACHE_CUT : n;
+	return n || more;
 }
 
 int cache_evict(struct cache *cache, uint64_t *bytes)
 {
 	for (uint32_t n = 0; *bytes;) {
 		uint64_t before = cache->segments.live;
-		uint32_t gone;
 
 		if (n >= CACHE_CUT)
 			return CACHE_MORE;
-		gone = evict_batch(cache, before - u64_min(*bytes, before), 0, CACHE_DROPPED);
-		if (!gone)
+		if (!evict_batch(cache, before - u64_min(*bytes, before), 0, CACHE_DROPPED, &n))
 			break;
-		n += gone;
 		*bytes -= u64_min(*bytes, before - cache->segments.live);
 	}
 	return 0;
@@ -131,7 +133,7 @@ int cache_room(struct cache *cache)
 	for (uint32_t n = 0; cache->segments.live > cache->capacity;) {
 		if (n >= CACHE_CUT)
 			return CACHE_MORE;
-		n += evict_batch(cache, cache->capacity, 0, CACHE_EVICTED);
+		evict_batch(cache, cache->capacity, 0, CACHE_EVICTED, &n);
 	}
 	return 0;
 }

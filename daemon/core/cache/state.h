@@ -99,10 +99,10 @@ void object_go(struct cache *cache, uint32_t number, const struct index_at *at,
 void object_left(struct cache *cache, uint32_t number, enum cache_reason reason);
 void policy_forget(struct cache *cache, uint32_t number, bool evicted);
 /*
- * Evicts as many objects, CACHE_BATCH at most, and then until no more bytes than `live` live. How
- * many; 0: there are none.
+ * Evicts as many objects, CACHE_BATCH at most, and then until no more bytes than `live` live; fewer if
+ * the next one takes long to be found. *steps more have been taken, of CACHE_CUT. False: there are none.
  */
-uint32_t evict_batch(struct cache *cache, uint64_t live, uint32_t least,
-		     enum cache_reason reason);
+bool evict_batch(struct cache *cache, uint64_t live, uint32_t least, enum cache_reason reason,
+		 uint32_t *steps);
 /* The policy has changed: what readers note. */
 void hints_set(struct cache *cache);

@@ -14,10 +14,12 @@ static void clock_access(void *policy, const struct policy_object *object)
 static uint32_t clock_victim(void *policy)
 {
 	struct line *line = policy;
-	uint32_t old;
+	uint32_t old, passed = 0;
 
 	while ((old = line->queue.old) != POLICY_NONE && order_mark(&line->order, old) &&
 	       !mutant(clock_spares_none)) {
+		if (passed++ == POLICY_PASSED)
+			return POLICY_MORE;
 		order_set_mark(&line->order, old, 0);
 		line_renew(line, old);
 		/* The only one is at the young end already: unmarked now. */

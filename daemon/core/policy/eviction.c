@@ -188,6 +188,8 @@ bool eviction_step(struct eviction *eviction, uint32_t most)
 	for (uint32_t i = 0; i < most; i++) {
 		uint32_t number = eviction->former->victim(eviction->former_state);
 
+		if (number == POLICY_MORE)
+			break;
 		if (number == POLICY_NONE) {
 			former_end(eviction);
 			return false;

@@ -13,10 +13,11 @@
  *     sooner if some come or are accessed.
  * E3  Only init and grow allocate; all else cannot fail.
  * E4  All but those two take a number of steps that is constant or logarithmic in the objects,
- *     amortized: each object that a victim passes on the way is paid by an access or a refusal.
+ *     amortized: each object that a victim passes on the way is paid by an access or a refusal,
+ *     and after some the host is asked to go on.
  *     One that can be given up is offered after 4 refusals for each object at most. What a ghost
  *     sweeps is paid by sizes. (Of a million objects, a victim after all were accessed takes 2.5
- *     ms, an eviction of as much as the capacity, which leaves a ghost, 0.1 ms, and growing by
+ *     ms, in a thousand steps, an eviction of as much as the capacity, which leaves a ghost, 0.1 ms, and growing by
  *     thirty thousand 0.1 ms.)
  * E5  Sizes and the capacity are in units of the host's choice: bytes in grains, or 1 for each
  *     object; an object's is 1 to POLICY_SIZE_MAX. A policy divides the capacity, and never
@@ -33,6 +34,11 @@
 #include <stdint.h>
 
 #define POLICY_NONE UINT32_MAX
+/* No number either: the victim is not found yet. */
+#define POLICY_MORE (UINT32_MAX - 1)
+
+enum { POLICY_PASSED = 1024 }; /* objects that a victim passes on the way, before it says so */
+
 #define POLICY_SIZE_MAX (((uint32_t)1 << 28) - 1)
 
 struct policy_object {
@@ -61,7 +67,7 @@ struct policy {
 	void (*admit)(void *policy, const struct policy_object *object);
 	void (*insert)(void *policy, const struct policy_object *object);
 	void (*access)(void *policy, const struct policy_object *object);
-	/* Asked twice, the same one; POLICY_NONE: there are no objects. */
+	/* Asked twice, the same one; POLICY_NONE: there are no objects; POLICY_MORE: again. */
 	uint32_t (*victim)(void *policy);
 	void (*refuse)(void *policy, uint32_t number);
 	void (*remove)(void *policy, const struct policy_object *object, bool evicted);

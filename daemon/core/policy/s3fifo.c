@@ -121,20 +121,25 @@ static void keep(struct s3fifo *s3fifo, uint32_t number)
 /* The oldest of the small queue that is not to be kept; who is goes to the main queue. */
 static uint32_t victim_of_small(struct s3fifo *s3fifo)
 {
-	uint32_t old;
+	uint32_t old, passed = 0;
 
 	while ((old = s3fifo->small.old) != POLICY_NONE &&
-	       order_mark(&s3fifo->order, old) >= (mutant(s3fifo_keeps_all) ? 1 : KEPT_FROM))
+	       order_mark(&s3fifo->order, old) >= (mutant(s3fifo_keeps_all) ? 1 : KEPT_FROM)) {
+		if (passed++ == POLICY_PASSED)
+			return POLICY_MORE;
 		keep(s3fifo, old);
+	}
 	return old;
 }
 
 static uint32_t victim_of_main(struct s3fifo *s3fifo)
 {
-	uint32_t old, mark;
+	uint32_t old, mark, passed = 0;
 
 	while ((old = s3fifo->main.old) != POLICY_NONE &&
 	       (mark = order_mark(&s3fifo->order, old)) > 0) {
+		if (passed++ == POLICY_PASSED)
+			return POLICY_MORE;
 		order_set_mark(&s3fifo->order, old, mark - 1);
 		order_renew(&s3fifo->order, &s3fifo->main, old);
 	}
@@ -145,13 +150,16 @@ static uint32_t s3fifo_victim(void *policy)
 {
 	struct s3fifo *s3fifo = policy;
 
-	if (s3fifo->offered != POLICY_NONE)
-		return s3fifo->offered;
-	if (s3fifo->main.size <= s3fifo->main_capacity || s3fifo->refused > s3fifo->main.count)
-		s3fifo->offered = victim_of_small(s3fifo);
-	if (s3fifo->offered == POLICY_NONE)
-		s3fifo->offered = victim_of_main(s3fifo);
-	return s3fifo->offered;
+	uint32_t victim = s3fifo->offered;
+
+	if (victim == POLICY_NONE && (s3fifo->main.size <= s3fifo->main_capacity ||
+				      s3fifo->refused > s3fifo->main.count))
+		victim = victim_of_small(s3fifo);
+	if (victim == POLICY_NONE)
+		victim = victim_of_main(s3fifo);
+	if (victim != POLICY_MORE)
+		s3fifo->offered = victim;
+	return victim;
 }
 
 /* It is in use: to the young end of the main queue. */

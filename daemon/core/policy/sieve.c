@@ -22,7 +22,7 @@ static uint32_t sieve_victim(void *policy)
 {
 	struct line *line = policy;
 
-	for (;;) {
+	for (uint32_t passed = 0; passed < POLICY_PASSED; passed++) {
 		if (line->hand == POLICY_NONE)
 			line->hand = line->queue.old;
 		if (line->hand == POLICY_NONE || !order_mark(&line->order, line->hand))
@@ -30,6 +30,7 @@ static uint32_t sieve_victim(void *policy)
 		order_set_mark(&line->order, line->hand, 0);
 		hand_on(line);
 	}
+	return POLICY_MORE;
 }
 
 static void sieve_refuse(void *policy, uint32_t number)
