@@ -2,6 +2,9 @@
  * The rows about caches: varbos next to LMDB, Redis and memcached. What each row does is said in
  * store_main.c, and what is held against what in store.h.
  */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 
 #include "base/base.h"
@@ -46,10 +49,20 @@ static const struct {
 	uint64_t value, keys;
 } sizes[] = {{SMALL, 100000}, {1024, 20000}, {65536, 1000}, {1 << 20, 128}};
 
-/* The daemon's priority is that of all contenders, and of their servers. */
+/* The daemon's priority, of all its threads, is that of all contenders, and of their servers. */
 static void as_contenders(struct harness *harness)
 {
-	setpriority(PRIO_PROCESS, (id_t)harness->daemon, -20);
+	struct dirent *entry;
+	char path[64];
+	DIR *threads;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)harness->daemon);
+	threads = opendir(path);
+	while (threads && (entry = readdir(threads)))
+		if (entry->d_name[0] != '.')
+			setpriority(PRIO_PROCESS, (id_t)atoi(entry->d_name), -20);
+	if (threads)
+		closedir(threads);
 }
 
 static void stores_run(struct harness *harness, struct contest contest, size_t n)
