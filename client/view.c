@@ -493,6 +493,43 @@ static size_t hazards(const struct own_lane *own, size_t n, _Atomic uint64_t **r
 	return found;
 }
 
+/*
+ * Three times through the keys, and each time what all of them need next is fetched: their buckets,
+ * their objects.
+ */
+static __attribute__((noinline, flatten)) void
+fetch_few(const struct varbos_cache *cache, const struct cache_index *index,
+	  const struct varbos_key *keys, size_t n, uint64_t *hashes, struct index_mix *mixes)
+{
+	for (size_t i = 0; i < n; i++) {
+		hashes[i] = hash_of(cache, keys[i].data, keys[i].size);
+		mixes[i] = index_view_fetch(&index->view, hashes[i]);
+	}
+	for (size_t i = 0; i < n; i++) {
+		uint64_t offset = index_view_guess(&index->view, mixes[i]);
+
+		if (!likely(offset))
+			continue;
+		/* The value begins in the next line as often as not. */
+		__builtin_prefetch(cache->base + offset);
+		__builtin_prefetch(cache->base + offset + sizeof(struct object_header) +
+				   keys[i].size);
+	}
+}
+
+/* One that is not found at first sight. */
+static __attribute__((noinline)) int get_one(struct varbos_cache *cache, struct own_lane *own,
+					     const struct varbos_key *key, uint64_t hash,
+					     _Atomic uint64_t *hazard, struct varbos_view *ret)
+{
+	struct found found;
+	int r = cache_look(cache, own, key->data, key->size, hash, hazard, true, &found);
+
+	if (!r)
+		cache_view_fill(ret, cache, &found, hazard);
+	return r;
+}
+
 /* At most MANY keys, with a hazard word for each. */
 static int get_few(struct varbos_cache *cache, struct own_lane *own,
 		   const struct varbos_key *keys, size_t n, _Atomic uint64_t **words,
@@ -501,20 +538,10 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 	struct cache_index *index = atomic_load_explicit(&cache->index, memory_order_acquire);
 	struct index_mix mixes[MANY];
 	uint64_t hashes[MANY];
-	struct index_walk walk;
 	struct found found;
 	int r;
 
-	for (size_t i = 0; i < n; i++) {
-		hashes[i] = hash_of(cache, keys[i].data, keys[i].size);
-		mixes[i] = index_view_fetch(&index->view, hashes[i]);
-	}
-	for (size_t i = 0; i < n; i++) {
-		uint64_t offset = index_view_guess(&index->view, mixes[i]);
-
-		if (offset)
-			__builtin_prefetch(cache->base + offset);
-	}
+	fetch_few(cache, index, keys, n, hashes, mixes);
 	for (size_t i = 0; i < n; i++) {
 		if (likely(peek(cache, own->lane, index, mixes[i], words[i], keys[i].data,
 				keys[i].size, &found))) {
@@ -522,15 +549,8 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 			++*found_n;
 			continue;
 		}
-		index_walk_start(&walk, &index->view, mixes[i], words[i], cache->space_handle);
-		r = look(cache, own->lane, index, &walk, keys[i].data, keys[i].size, true,
-			 &found);
-		if (r == LOOK_ELSEWHERE || r == LOOK_WINDOW)
-			r = cache_look(cache, own, keys[i].data, keys[i].size, hashes[i],
-				       words[i], true, &found);
-		if (!r)
-			cache_view_fill(&views[i], cache, &found, words[i]);
-		else if (r != VARBOS_E_NOT_FOUND)
+		r = get_one(cache, own, &keys[i], hashes[i], words[i], &views[i]);
+		if (r && r != VARBOS_E_NOT_FOUND)
 			return r;
 		*found_n += !r;
 	}
@@ -545,10 +565,13 @@ static int check_keys(const struct varbos_key *keys, size_t n, const struct varb
 		return error_null("keys");
 	if (n && !views)
 		return error_null("views");
-	for (size_t i = 0; i < n && !r; i++)
+	for (size_t i = 0; i < n && !r; i++) {
 		r = likely(is_key(keys[i].data, keys[i].size))
 			    ? 0
 			    : cache_check_key(keys[i].data, keys[i].size);
+		/* Wherever they come from: all are on their way at once. */
+		__builtin_prefetch(keys[i].data);
+	}
 	return r;
 }
 
