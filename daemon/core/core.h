@@ -478,6 +478,12 @@ uint32_t core_cache_named(const struct core *core, uint32_t space, const char *n
 uint32_t core_cache_next(const struct core *core, uint32_t cache);
 /* Has this session it open? And the first session at or after `session` that has; UINT32_MAX. */
 bool core_cache_has(const struct core *core, uint32_t cache, uint32_t session);
+/*
+ * May this session change what the cache holds? CORE_E_NOT_FOUND: "cache", it has it not open;
+ * CORE_E_PERMISSION: "write".
+ */
+int core_cache_may_write(const struct core *core, uint32_t session, uint32_t cache,
+			 struct core_fault *fault);
 uint32_t core_cache_user(const struct core *core, uint32_t cache, uint32_t session);
 
 /* Slices side by side of a segment, or of a large object. */

@@ -152,6 +152,21 @@ struct user *user_at(const struct core *core, uint32_t session, uint32_t cache)
 	return user && !user->closing ? user : NULL;
 }
 
+static int may_write(const struct member *member, struct core_fault *fault)
+{
+	if (!member->read_only || mutant(cache_readers_write))
+		return 0;
+	return FAULT(fault, CORE_E_PERMISSION, .which = "write");
+}
+
+int user_to_write(const struct core *core, uint32_t session, uint32_t cache, struct user **ret,
+		  struct core_fault *fault)
+{
+	*ret = user_at(core, session, cache);
+	return *ret ? may_write((*ret)->member, fault)
+		    : FAULT(fault, CORE_E_NOT_FOUND, .which = "cache");
+}
+
 /* ---- how they go ---- */
 
 void estate_release(struct core *core, struct estate *estate)
@@ -312,9 +327,9 @@ static int cache_make(struct core *core, struct member *member,
 	uint32_t policy;
 	int r;
 
-	if (member->read_only)
-		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
-	r = capacity_check(space, capacity, fault);
+	r = may_write(member, fault);
+	if (!r)
+		r = capacity_check(space, capacity, fault);
 	if (!r)
 		r = policy_check(request->policy, &policy, fault);
 	if (!r)
@@ -392,9 +407,7 @@ static int cache_reach(const struct core *core, uint32_t session, uint32_t space
 	*ret = estate_named(member->space, name);
 	if (!*ret)
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "cache");
-	if (member->read_only)
-		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
-	return 0;
+	return may_write(member, fault);
 }
 
 int core_cache_change(struct core *core, uint32_t session, uint32_t space, const char *name,
@@ -449,17 +462,19 @@ int core_cache_lease(struct core *core, uint32_t session, uint32_t cache,
 		     const struct cache_lease *lease, struct extent_info *ret,
 		     struct plan **ret_plan, struct core_fault *fault)
 {
-	struct user *user = session ? user_at(core, session, cache) : NULL;
 	struct estate *estate = estate_at(core, cache);
+	struct user *user = NULL;
 	struct node_order order;
 	uint64_t max, bytes;
 	struct space *space;
+	int r;
 
-	if (!estate || (session && !user))
+	if (!estate)
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "cache");
+	r = session ? user_to_write(core, session, cache, &user, fault) : 0;
+	if (r)
+		return r;
 	space = estate->space;
-	if (user && user->member->read_only)
-		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
 	if (lease->kind != EXTENT_SEGMENT && lease->kind != EXTENT_OBJECT)
 		return FAULT(fault, CORE_E_INVALID, .which = "kind");
 	if (!lease->size)
@@ -596,6 +611,14 @@ uint32_t core_cache_next(const struct core *core, uint32_t cache)
 bool core_cache_has(const struct core *core, uint32_t cache, uint32_t session)
 {
 	return user_at(core, session, cache);
+}
+
+int core_cache_may_write(const struct core *core, uint32_t session, uint32_t cache,
+			 struct core_fault *fault)
+{
+	struct user *user;
+
+	return user_to_write(core, session, cache, &user, fault);
 }
 
 uint32_t core_cache_user(const struct core *core, uint32_t cache, uint32_t session)

@@ -55,6 +55,12 @@ struct estate *estate_named(const struct space *space, const char *name);
 struct user *user_find(const struct estate *estate, const struct member *member);
 /* By slots; NULL: it has it not open, or is closing it. */
 struct user *user_at(const struct core *core, uint32_t session, uint32_t cache);
+/*
+ * The same, of who changes what the cache is or holds. CORE_E_NOT_FOUND: "cache"; CORE_E_PERMISSION:
+ * "write", its session reads only.
+ */
+int user_to_write(const struct core *core, uint32_t session, uint32_t cache, struct user **ret,
+		  struct core_fault *fault);
 /* The record that says all this. */
 struct cache_record estate_record(const struct estate *estate);
 struct cache_word estate_word(const struct estate *estate);

@@ -105,16 +105,15 @@ static struct right_view view_of(const struct right *right)
 int core_right_take(struct core *core, uint32_t session, uint32_t cache, uint64_t hash,
 		    uint64_t until, struct right_view *ret, struct core_fault *fault)
 {
-	struct user *user = user_at(core, session, cache);
+	struct user *user;
 	struct right_record record;
 	struct right *right;
 	struct estate *estate;
 	int r;
 
-	if (!user)
-		return FAULT(fault, CORE_E_NOT_FOUND, .which = "cache");
-	if (user->member->read_only)
-		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
+	r = user_to_write(core, session, cache, &user, fault);
+	if (r)
+		return r;
 	estate = user->cache;
 	right = right_find(core, cache, hash);
 	if (right) {

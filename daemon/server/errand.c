@@ -201,14 +201,20 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 	       struct errand_answer *ret)
 {
 	struct server *server = client->server;
-	struct hoard *hoard;
-	int r = 0;
+	struct hoard *hoard = hoard_at(server, record->cache);
+	struct core_fault fault = {};
+	int r = CORE_E_NOT_FOUND;
 
 	*ret = (struct errand_answer){};
-	hoard = hoard_at(server, record->cache);
 	if (mutant(lane_read_twice))
 		mutant_moment();
-	if (!hoard || !core_cache_has(server->core, record->cache, client->session)) {
+	if (hoard)
+		r = core_cache_may_write(server->core, client->session, record->cache, &fault);
+	if (r == CORE_E_PERMISSION) {
+		refuse(ret, FAULT_PERMISSION, "write", "permission denied: write");
+		return 0;
+	}
+	if (r) {
 		refuse(ret, FAULT_NOT_FOUND, "cache", "the session has no such cache open");
 		return 0;
 	}

@@ -39,6 +39,20 @@ static int open_hoard(struct request *request, uint64_t space_handle, uint64_t h
 	return hoard_want(request, cache, ret);
 }
 
+/* The same, of one that may change what is there. */
+static int hoard_to_write(struct request *request, uint64_t space, uint64_t handle,
+			  struct hoard **ret)
+{
+	struct core_fault fault = {};
+	int r = open_hoard(request, space, handle, ret);
+
+	if (r)
+		return r;
+	r = core_cache_may_write(request->server->core, request->client->session, (*ret)->slot,
+				 &fault);
+	return r ? fault_from_core(request, r, &fault) : 0;
+}
+
 int run_cache_index(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_index *wanted = &params->cache_index;
@@ -161,7 +175,7 @@ int run_cache_clear(struct request *request, const union wire_body *params)
 	struct hoard *hoard = NULL;
 	int r, steps = STEPS_MAX;
 
-	r = open_hoard(request, clear->space, clear->cache, &hoard);
+	r = hoard_to_write(request, clear->space, clear->cache, &hoard);
 	if (r)
 		return r;
 	if (!request->begun)
@@ -184,7 +198,7 @@ int run_cache_evict(struct request *request, const union wire_body *params)
 	struct hoard *hoard = NULL;
 	int r, steps = STEPS_MAX;
 
-	r = open_hoard(request, evict->space, evict->cache, &hoard);
+	r = hoard_to_write(request, evict->space, evict->cache, &hoard);
 	if (r)
 		return r;
 	do

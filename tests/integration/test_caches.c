@@ -480,11 +480,45 @@ START_TEST(terms_are_changed_by_name)
 }
 END_TEST
 
+/* By each method that changes what a cache holds. */
+static void may_not_write(struct peer *peer, uint64_t cache, uint64_t hash)
+{
+	ck_assert(!peer_call(peer, WIRE_CACHE_PUBLISH,
+			     &(struct wire_cache_publish){.space = space,
+							  .cache = cache,
+							  .hash = hash,
+							  .offset = 64,
+							  .size = 100,
+							  .born = 1}));
+	refused(peer, FAULT_PERMISSION, "write", "permission denied");
+	ck_assert(!peer_call(
+		peer, WIRE_CACHE_DELETE,
+		&(struct wire_cache_delete){.space = space, .cache = cache, .hash = hash}));
+	refused(peer, FAULT_PERMISSION, "write", "permission denied");
+	ck_assert(
+		!peer_call(peer, WIRE_CACHE_TOUCH,
+			   &(struct wire_cache_touch){
+				   .space = space, .cache = cache, .hash = hash, .expiry = 1}));
+	refused(peer, FAULT_PERMISSION, "write", "permission denied");
+	ck_assert(!peer_call(peer, WIRE_CACHE_CLEAR,
+			     &(struct wire_cache_handle){.space = space, .cache = cache}));
+	refused(peer, FAULT_PERMISSION, "write", "permission denied");
+	ck_assert(!peer_call(
+		peer, WIRE_CACHE_EVICT,
+		&(struct wire_cache_evict){.space = space, .cache = cache, .bytes = MIB}));
+	refused(peer, FAULT_PERMISSION, "write", "permission denied");
+	ck_assert(!peer_call(
+		peer, WIRE_CACHE_FETCH,
+		&(struct wire_cache_fetch){.space = space, .cache = cache, .hash = 77}));
+	refused(peer, FAULT_PERMISSION, "write", "permission denied");
+}
+
 START_TEST(readers_open_caches_and_fill_none)
 {
 	static struct peer reader;
-	uint64_t cache = open_cache(&one, "c");
+	uint64_t cache = open_cache(&one, "c"), hash;
 
+	hash = lease(&one, cache, 64 * KIB).offset + 64;
 	peer_open(&reader, daemon_.socket);
 	ck_assert(
 		peer_call(&reader, WIRE_SPACE_OPEN,
@@ -501,6 +535,10 @@ START_TEST(readers_open_caches_and_fill_none)
 		&reader, WIRE_CACHE_CHANGE,
 		&(struct wire_cache_change){.space = space, .name = wire_str("c"), .set = 4}));
 	refused(&reader, FAULT_PERMISSION, "write", "permission denied");
+	may_not_write(&reader, cache, hash);
+	ck_assert(peer_call(
+		&one, WIRE_CACHE_DELETE,
+		&(struct wire_cache_delete){.space = space, .cache = cache, .hash = hash}));
 	peer_close(&reader);
 }
 END_TEST
