@@ -183,12 +183,22 @@ static int delete (struct hoard *hoard, const struct lane_record *record, uint64
 	return settle(hoard, r, now, ret);
 }
 
+/* Is it memory of this cache? The session may have others open. */
+static bool is_own(const struct hoard *hoard, uint64_t offset)
+{
+	struct extent_place place;
+
+	return core_extent_at(hoard->server->core, hoard->space, offset, &place) &&
+	       (place.cache == hoard->slot || mutant(lane_seals_others));
+}
+
 static void seal(struct client *client, struct hoard *hoard, const struct lane_record *record,
 		 struct errand_answer *ret)
 {
 	struct core_fault fault = {};
 
 	if (record->offset >> OFFSET_BITS || record->generation > TAG_MASK ||
+	    !is_own(hoard, record->offset) ||
 	    core_cache_seal(client->server->core, client->session, hoard->space, record->offset,
 			    record->generation, &fault))
 		refuse(ret, FAULT_REFERENCE, "segment", "no segment that this session fills");

@@ -294,6 +294,33 @@ START_TEST(an_offset_beyond_all_windows_is_refused)
 }
 END_TEST
 
+/* Both are its own: the ledger would know it as sealed, and the cache that it is in would not. */
+START_TEST(a_segment_is_sealed_as_its_own_caches_alone)
+{
+	struct lane_record seal = {.kind = LANE_SEAL};
+
+	ck_assert_uint_eq(put(&one, 0, "k").code, 0);
+	ck_assert(peer_call(&one.peer, WIRE_CACHE_OPEN,
+			    &(struct wire_cache_open){.space = one.space,
+						      .name = wire_str("other"),
+						      .capacity = MIB}));
+	seal.cache = (uint32_t)one.peer.answer.body.cache_opened.cache;
+	ck_assert_uint_ne(seal.cache, one.cache);
+	ck_assert(peer_call(
+		&one.peer, WIRE_CACHE_CLEAR, /* there is one when that is done */
+		&(struct wire_cache_handle){.space = one.space, .cache = seal.cache}));
+	seal.offset = one.segment;
+	seal.generation = (uint32_t)one.tag;
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &seal)).code, FAULT_REFERENCE);
+	ck_assert_uint_eq(put(&one, 0, "l").code, 0);
+	seal.cache = (uint32_t)one.cache;
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &seal)).code, 0);
+	ck_assert(is_there(&two, "k"));
+	ck_assert(is_there(&two, "l"));
+	one.size = 0;
+}
+END_TEST
+
 static _Atomic bool flipping;
 static uint32_t others;
 
@@ -451,6 +478,7 @@ int main(void)
 	tcase_add_test(tcase, garbage_in_a_lane_stops_nothing);
 	tcase_add_test(tcase, nearly_right_records_stop_nothing);
 	tcase_add_test(tcase, an_offset_beyond_all_windows_is_refused);
+	tcase_add_test(tcase, a_segment_is_sealed_as_its_own_caches_alone);
 	tcase_add_test(tcase, a_record_that_changes_while_it_is_read_is_one_or_the_other);
 	tcase_add_test(tcase, a_forged_head_is_none);
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);
