@@ -446,7 +446,8 @@ int core_cache_lease(struct core *core, uint32_t session, uint32_t cache,
 
 /*
  * Of the session that fills it: nothing more is put there, and its space pays. CORE_E_REFERENCE as
- * core_extent_free().
+ * core_extent_free(); but of an object sealed already it may be said again: who published it cannot
+ * know that it was.
  */
 int core_cache_seal(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
 		    uint32_t tag, struct core_fault *fault);

@@ -506,6 +506,8 @@ int core_cache_seal(struct core *core, uint32_t session, uint32_t space, uint64_
 		return CORE_E_NOT_FOUND;
 	wrong = extent_find(core, member->space, offset, tag, &slot);
 	extent = wrong ? NULL : &core->extents[slot];
+	if (extent && extent->kind == EXTENT_OBJECT && !extent->member)
+		return 0;
 	if (extent && (!extent->cache || extent->member != member))
 		wrong = "not-owner";
 	if (wrong) {

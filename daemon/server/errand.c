@@ -83,20 +83,6 @@ static void answer_object(struct errand_answer *ret, const struct cache_object *
 	ret->offset = object->offset;
 }
 
-/* Memory of one object's own is full: to the cache already, and now to the ledger. */
-static void seal_own(struct client *client, const struct hoard *hoard, uint64_t offset)
-{
-	struct core *core = client->server->core;
-	struct core_fault fault = {};
-	struct extent_place place;
-
-	if (!core_extent_at(core, hoard->space, offset, &place) || place.kind != EXTENT_OBJECT)
-		return;
-	offset -= offset_position(offset) - ((uint64_t)place.first << SLICE_SHIFT);
-	core_cache_seal(core, client->session, hoard->space, offset, place.tag, &fault);
-	server_apply(client->server);
-}
-
 static int publish(struct client *client, struct hoard *hoard, const struct lane_record *record,
 		   uint64_t now, struct errand_answer *ret)
 {
@@ -135,8 +121,8 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 	answer_object(ret, &object);
 	if (!r && publish.expiry)
 		hoard_expires(hoard, publish.expiry);
-	if (!r && publish.size > OBJECT_OWN)
-		seal_own(client, hoard, publish.offset);
+	if (!r && object.sealed && !mutant(own_extent_leased))
+		hoard_seal(hoard, publish.offset);
 	if (!r)
 		fetches_settled(client->server, hoard->slot, publish.hash, object.generation);
 	return settle(hoard, r, now, ret);

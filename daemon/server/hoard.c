@@ -640,12 +640,35 @@ static void expire(struct hoard *hoard)
 
 /* ---- what comes back ---- */
 
-/* True: the ledger has it. */
+void hoard_seal(struct hoard *hoard, uint64_t offset)
+{
+	struct core *core = hoard->server->core;
+	struct core_fault fault = {};
+	struct extent_place place;
+
+	if (!core_extent_at(core, hoard->space, offset, &place) || !place.session ||
+	    place.cache != hoard->slot)
+		return;
+	offset = offset_make(offset_window(offset), (uint64_t)place.first << SLICE_SHIFT);
+	core_cache_seal(core, place.session, hoard->space, offset, place.tag, &fault);
+	server_apply(hoard->server);
+}
+
+/*
+ * False: later, for want of memory. Nobody keeps what the cache knows to be empty, by not sealing it;
+ * and what the ledger has not as this cache's never comes back to it from here.
+ */
 static bool give_back(struct hoard *hoard, struct segment_run run)
 {
+	struct core *core = hoard->server->core;
 	struct core_fault fault = {};
+	int r = core_cache_return(core, hoard->slot, run.base, run.size, &fault);
 
-	return !core_cache_return(hoard->server->core, hoard->slot, run.base, run.size, &fault);
+	if (r == CORE_E_REFERENCE) {
+		hoard_seal(hoard, run.base);
+		r = core_cache_return(core, hoard->slot, run.base, run.size, &fault);
+	}
+	return r >= 0;
 }
 
 static void reclaim(struct hoard *hoard)
@@ -665,7 +688,6 @@ static void reclaim(struct hoard *hoard)
 	request_retry(server);
 }
 
-/* What its session had not sealed yet, say. */
 static void settle_owed(struct hoard *hoard)
 {
 	uint32_t n = hoard->n_owed;

@@ -55,7 +55,7 @@ struct hoard {
 	bool expiring;           /* objects have outlived their time */
 	uint32_t drops;          /* segments emptied for memory, since some was had */
 	uint64_t lease;          /* the cleaner's segment that is on its way */
-	uint32_t n_owed;         /* what the ledger would not take back yet */
+	uint32_t n_owed;         /* what the ledger had no memory to take back */
 	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
 	uint64_t shown;       /* of what there was to be shown, when it was looked at last */
@@ -111,6 +111,8 @@ struct hoard *hoards_next(const struct server *server, const struct hoard *hoard
 /* The ledger has given its session, or nobody, this memory, or it is sealed. */
 int hoard_leased(struct server *server, uint32_t space, uint64_t offset);
 void hoard_sealed(struct server *server, uint32_t cache, uint32_t session, uint64_t offset);
+/* The cache has sealed the extent in which this byte lies: the ledger follows. */
+void hoard_seal(struct hoard *hoard, uint64_t offset);
 /* The session has closed the cache; or all caches of the space (cache 0), or all (space 0). */
 void hoards_left(struct server *server, uint32_t space, uint32_t cache, uint32_t session);
 /* Terms of the cache were changed. */

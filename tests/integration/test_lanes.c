@@ -31,6 +31,8 @@ enum {
 	MANY = 20000,
 	GARBAGE = 20000,
 	NEARLY = 5000,
+	OWN = 40,
+	OTHERS = 1500, /* 90 MB, in a space of 64 */
 	NAPS = 1000,
 	ORDERED = 600,
 	FLIPS = 400,
@@ -321,6 +323,43 @@ START_TEST(a_segment_is_sealed_as_its_own_caches_alone)
 }
 END_TEST
 
+/* However small what lies in an extent of its own: it is full, for the ledger, too. */
+START_TEST(own_extents_of_small_objects_come_back)
+{
+	static char value[60000];
+	char key[16];
+
+	for (int i = 0; i < OWN; i++) {
+		struct lane_record record = {.kind = LANE_PUBLISH,
+					     .cache = (uint32_t)one.cache,
+					     .hash = key_hash("x"),
+					     .size = 64,
+					     .born = 7};
+
+		ck_assert(peer_call(&one.peer, WIRE_CACHE_SEGMENT,
+				    &(struct wire_cache_segment){.space = one.space,
+								 .cache = one.cache,
+								 .size = SLICE_BYTES,
+								 .object = true}));
+		record.offset = one.peer.answer.body.extent_alloced.offset;
+		record.offset += !record.offset << OBJECT_SHIFT; /* no object is at 0 */
+		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, 0);
+		ck_assert(
+			peer_call(&one.peer, WIRE_CACHE_SEAL,
+				  &(struct wire_cache_seal){
+					  .space = one.space,
+					  .offset = one.peer.answer.body.extent_alloced.offset,
+					  .tag = one.peer.answer.body.extent_alloced.tag}));
+	}
+	for (int i = 0; i < OTHERS; i++) {
+		snprintf(key, sizeof(key), "key %d", i % 300);
+		ck_assert_msg(hoarder_put(&two, key, value, sizeof(value)), "put %d: %.*s", i,
+			      (int)two.peer.answer.fault.message.size,
+			      two.peer.answer.fault.message.data);
+	}
+}
+END_TEST
+
 static _Atomic bool flipping;
 static uint32_t others;
 
@@ -479,6 +518,7 @@ int main(void)
 	tcase_add_test(tcase, nearly_right_records_stop_nothing);
 	tcase_add_test(tcase, an_offset_beyond_all_windows_is_refused);
 	tcase_add_test(tcase, a_segment_is_sealed_as_its_own_caches_alone);
+	tcase_add_test(tcase, own_extents_of_small_objects_come_back);
 	tcase_add_test(tcase, a_record_that_changes_while_it_is_read_is_one_or_the_other);
 	tcase_add_test(tcase, a_forged_head_is_none);
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);

@@ -502,6 +502,9 @@ START_TEST(a_large_object_goes_whole)
 	struct extent_info info = world_lease(&world, one, cache, 3 * MIB);
 
 	ck_assert_int_eq(seal(one, info), 0);
+	/* its publication has sealed it, and who published it says so, too */
+	ck_assert_int_eq(seal(one, info), 0);
+	ck_assert_uint_eq(world_space(&world, space).counts.refused, 0);
 	ck_assert_int_eq(give(cache, info, 0, 3), CORE_E_REFERENCE);
 	ck_assert_int_eq(give(cache, info, 1, 47), CORE_E_REFERENCE);
 	ck_assert_str_eq(world.fault.which, "foreign");

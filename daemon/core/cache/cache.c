@@ -600,6 +600,7 @@ static void publish_at(struct cache *cache, const struct cache_publish *publish,
 	cache->published++;
 	cache->published_bytes += size;
 	cache_object_of(cache, number, ret);
+	ret->sealed = cache->segments.at[segment].own;
 	if (cache->index.next.head)
 		index_move(cache, 1);
 }

@@ -150,6 +150,7 @@ struct cache_object {
 	uint64_t hash, offset, size; /* the size as its record tells it */
 	uint32_t number, version, generation;
 	bool expires;
+	bool sealed; /* just published, and its segment, which was its own, is sealed */
 };
 
 /* To have at hand what verbs on these hashes touch: of all, before the first. */
