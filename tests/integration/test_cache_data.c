@@ -239,6 +239,37 @@ START_TEST(a_clear_leaves_nothing_and_evicting_leaves_less)
 }
 END_TEST
 
+static void fill(int n)
+{
+	for (int i = 0; i < n; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "key %d", i);
+		ck_assert(put(&one, key, "value"));
+	}
+}
+
+START_TEST(a_clear_clears_all_though_another_was_left_halfway)
+{
+	enum { OBJECTS = 5000 }; /* some turns of the loop */
+
+	for (int i = 0; i < 3; i++) {
+		static struct hoarder dying;
+		struct wire_cache_handle handle;
+
+		fill(OBJECTS);
+		hoarder_open(&dying, daemon_.socket, "a", "c", 0);
+		handle = (struct wire_cache_handle){.space = dying.space, .cache = dying.cache};
+		peer_send(&dying.peer, WIRE_CACHE_CLEAR, &handle);
+		hoarder_close(&dying);
+		fill(OBJECTS);
+		handle = (struct wire_cache_handle){.space = two.space, .cache = two.cache};
+		ck_assert(peer_call(&two.peer, WIRE_CACHE_CLEAR, &handle));
+		ck_assert_uint_eq(hoarder_row(&two).values, 0);
+	}
+}
+END_TEST
+
 START_TEST(what_is_published_outlives_who_published_it)
 {
 	ck_assert(put(&one, "k", "v"));
@@ -625,6 +656,7 @@ int main(void)
 	tcase_add_test(tcase, a_large_object_has_memory_of_its_own);
 	tcase_add_test(tcase, a_touch_is_seen_in_the_objects_header);
 	tcase_add_test(tcase, a_clear_leaves_nothing_and_evicting_leaves_less);
+	tcase_add_test(tcase, a_clear_clears_all_though_another_was_left_halfway);
 	tcase_add_test(tcase, what_is_published_outlives_who_published_it);
 	tcase_add_test(tcase, who_has_the_cache_not_open_gets_nothing_of_it);
 	tcase_add_test(tcase, several_times_the_spaces_memory_goes_through_it);
