@@ -173,7 +173,6 @@ void naive_published(const struct cache_publish *publish, uint32_t number)
 		.offset = publish->offset,
 		.size = rounded(publish->size),
 		.generation = publish->born,
-		.expires = publish->expiry != 0,
 	};
 	naive_look(NULL, number, &known);
 	if (there != NUMBER_NONE) {
@@ -189,8 +188,10 @@ void naive_published(const struct cache_publish *publish, uint32_t number)
 	grains_set(object->offset, object->size, 0, number + 1);
 	m.live += object->size;
 	m.count++;
-	if (publish->expiry)
+	if (publish->expiry) {
 		wheel_set(&m.wheel, number, publish->expiry);
+		object->expires = wheel_has(&m.wheel, number);
+	}
 	m.segments[id].filled = object->offset + object->size - m.segments[id].base;
 	m.segments[id].used = true;
 	if (m.segments[id].own)

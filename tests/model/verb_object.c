@@ -184,12 +184,18 @@ static void late(void)
 		m.now += below(60);
 }
 
+/* Or at the end of time, or near it. */
+static uint64_t some_expiry(uint32_t soon)
+{
+	return one_in(20) ? UINT64_MAX >> below(24) : m.now + 1 + below(soon);
+}
+
 static void verb_publish(void)
 {
 	struct cache_publish p = {
 		.hash = hash_of(below(KEYS)),
 		.size = some_size(),
-		.expiry = one_in(4) ? m.now + 1 + below(2000) : 0,
+		.expiry = one_in(4) ? some_expiry(2000) : 0,
 		.session = below(SESSIONS),
 		.mode = below(4) ? LANE_PUT : LANE_ADD + below(2),
 		.generation = below(3) ? 0 : 1 + below(2),
@@ -266,7 +272,7 @@ static void naive_accessed(uint32_t number)
 
 static void touch(uint64_t hash)
 {
-	uint64_t expiry = below(3) ? m.now + 1 + below(3000) : 0;
+	uint64_t expiry = below(3) ? some_expiry(3000) : 0;
 	uint32_t there;
 	struct cache_object object;
 	bool all;
@@ -286,11 +292,11 @@ static void touch(uint64_t hash)
 	} else {
 		MUST(!r && object.offset == m.objects[there].offset);
 		m.objects[there].version = (m.objects[there].version + 1) & 0xffff;
-		m.objects[there].expires = expiry != 0;
 		if (expiry)
 			wheel_set(&m.wheel, there, expiry);
 		else if (m.wheel.nodes)
 			wheel_remove(&m.wheel, there);
+		m.objects[there].expires = m.wheel.nodes && wheel_has(&m.wheel, there);
 		naive_accessed(there);
 	}
 }

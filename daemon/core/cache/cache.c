@@ -561,6 +561,17 @@ static void policy_replace(struct cache *cache, uint32_t there, uint32_t number)
 	eviction_access(&cache->eviction, &to);
 }
 
+bool expiry_set(struct cache *cache, uint32_t number, uint64_t expiry)
+{
+	if (!cache->wheel.nodes)
+		return false;
+	if (expiry)
+		wheel_set(&cache->wheel, number, expiry);
+	else
+		wheel_remove(&cache->wheel, number);
+	return wheel_has(&cache->wheel, number) || (expiry && mutant(expiry_out_of_reach));
+}
+
 static void publish_at(struct cache *cache, const struct cache_publish *publish,
 		       uint32_t segment, uint32_t there, const struct index_at *at,
 		       struct cache_object *ret)
@@ -570,7 +581,7 @@ static void publish_at(struct cache *cache, const struct cache_publish *publish,
 	struct object_word word = {
 		.stamp = cache_stamp(cache),
 		.generation = publish->born,
-		.expires = publish->expiry != 0,
+		.expires = expiry_set(cache, number, publish->expiry),
 	};
 
 	if (there != NUMBER_NONE)
@@ -591,8 +602,6 @@ static void publish_at(struct cache *cache, const struct cache_publish *publish,
 		policy_replace(cache, there, number);
 		object_left(cache, there, CACHE_REPLACED);
 	}
-	if (publish->expiry)
-		wheel_set(&cache->wheel, number, publish->expiry);
 	if (cache->segments.at[segment].own)
 		segment_seal(&cache->segments, &cache->numbers, segment, cache->clock,
 			     cache->scans);
@@ -715,12 +724,8 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 	cache->untold -= object_is_untold(cache, at.number);
 	word = object_word_unpack(cache_record(cache, at.number)->word);
 	word.version = (word.version + 1) & 0xffff;
-	word.expires = expiry != 0;
+	word.expires = expiry_set(cache, at.number, expiry);
 	object_record_word(cache->objects, at.number, word);
-	if (expiry)
-		wheel_set(&cache->wheel, at.number, expiry);
-	else if (cache->wheel.nodes)
-		wheel_remove(&cache->wheel, at.number);
 	accessed(cache, &at);
 	cache_object_of(cache, at.number, ret);
 	return 0;

@@ -305,10 +305,8 @@ void cache_tell(struct cache *cache, const struct cache_object *object, uint64_t
 	    word.version != object->version)
 		return;
 	cache->untold--;
-	if (expiry) {
-		wheel_set(&cache->wheel, object->number, expiry);
+	if (expiry_set(cache, object->number, expiry))
 		return;
-	}
 	word.expires = false;
 	object_record_word(cache->objects, object->number, word);
 }

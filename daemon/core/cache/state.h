@@ -78,6 +78,12 @@ static inline bool object_is_untold(const struct cache *cache, uint32_t number)
 	       !wheel_has(&cache->wheel, number);
 }
 
+/*
+ * When an object expires (0: never), for the wheel, which is made if it does. False: not as long as
+ * there are wheels; clients may say anything.
+ */
+bool expiry_set(struct cache *cache, uint32_t number, uint64_t expiry);
+
 /* Without an index. */
 int cache_make(struct cache **ret, const struct cache_config *config, uint32_t numbers);
 struct index_records cache_index_records(const struct cache *cache);
