@@ -384,7 +384,7 @@ static const char *users_check(const struct core *core, const struct estate *est
 		++n;
 		++sums->slots[RECORD_USER];
 		MUST(user->cache == estate && user->member->space == estate->space &&
-			     user_find(estate, user->member) == user,
+			     user_find(core, estate, user->member) == user,
 		     "ES3: a user is another's");
 		MUST(slots_used(&core->slots[RECORD_USER], user->slot) &&
 			     record->word == user_word_pack(user_word(user)),

@@ -100,6 +100,10 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	core->channels = calloc((size_t)slots[RECORD_CHANNEL] + 1, sizeof(*core->channels));
 	core->caches = calloc((size_t)slots[RECORD_CACHE] + 1, sizeof(*core->caches));
 	core->rights = calloc((size_t)slots[RECORD_RIGHT] + 1, sizeof(*core->rights));
+	core->n_opens = 1;
+	while (core->n_opens < slots[RECORD_USER])
+		core->n_opens *= 2;
+	core->opens = calloc(core->n_opens, sizeof(*core->opens));
 	core->n_claims = 1;
 	while (core->n_claims < slots[RECORD_RIGHT])
 		core->n_claims *= 2;
@@ -109,7 +113,8 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 		core->n_names *= 2;
 	core->names = calloc(core->n_names, sizeof(struct space *));
 	if (!core->spaces || !core->windows || !core->sessions || !core->extents ||
-	    !core->channels || !core->caches || !core->rights || !core->claims || !core->names)
+	    !core->channels || !core->caches || !core->opens || !core->rights ||
+	    !core->claims || !core->names)
 		return -ENOMEM;
 	/* A handle of 0 means none to clients (a cache's, in an extent, too), and a session of 0
 	 * nobody. */
@@ -171,6 +176,7 @@ void core_free(struct core *core)
 	free(core->channels);
 	free(core->caches);
 	free(core->rights);
+	free(core->opens);
 	free(core->claims);
 	free(core->names);
 	quota_deinit(&core->quotas);

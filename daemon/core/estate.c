@@ -44,6 +44,48 @@ struct user_word user_word(const struct user *user)
 				  .session = user->member->session->slot};
 }
 
+/* ---- found by cache and session ---- */
+
+/* Slots, which are the core's to choose. */
+static struct user **open_bucket(const struct core *core, uint32_t cache, uint32_t session)
+{
+	uint64_t mixed = ((uint64_t)cache << 32 | session) * 0x9e3779b97f4a7c15ULL;
+
+	return &core->opens[(mixed >> 32) & (core->n_opens - 1)];
+}
+
+static struct user *open_find(const struct core *core, uint32_t cache, uint32_t session)
+{
+	struct user *user = *open_bucket(core, cache, session);
+
+	while (user && (user->cache->slot != cache || user->member->session->slot != session))
+		user = user->next_open;
+	return user;
+}
+
+/* Its cache and its session have their slots. */
+static void user_at_slot(struct core *core, struct user *user, uint32_t slot)
+{
+	struct user **bucket =
+		open_bucket(core, user->cache->slot, user->member->session->slot);
+
+	user->slot = slot;
+	user->next_open = *bucket;
+	*bucket = user;
+}
+
+static void user_unslot(struct core *core, struct user *user)
+{
+	struct user **at = open_bucket(core, user->cache->slot, user->member->session->slot);
+
+	if (user->slot == SLOT_NONE)
+		return;
+	while (*at != user)
+		at = &(*at)->next_open;
+	*at = user->next_open;
+	slots_put(&core->slots[RECORD_USER], user->slot);
+}
+
 /* ---- in memory, and in the accounts ---- */
 
 static struct estate *estate_new(struct core *core, struct space *space, const char *name)
@@ -90,8 +132,7 @@ static void user_free(struct core *core, struct user *user)
 	--user->cache->n_users;
 	list_remove(&user->in_cache);
 	list_remove(&user->in_member);
-	if (user->slot != SLOT_NONE)
-		slots_put(&core->slots[RECORD_USER], user->slot);
+	user_unslot(core, user);
 	free(user);
 }
 
@@ -123,16 +164,12 @@ struct estate *estate_named(const struct space *space, const char *name)
 	return NULL;
 }
 
-struct user *user_find(const struct estate *estate, const struct member *member)
+struct user *user_find(const struct core *core, const struct estate *estate,
+		       const struct member *member)
 {
-	list_for_each(at, &member->users)
-	{
-		struct user *user = list_entry(at, struct user, in_member);
-
-		if (user->cache == estate)
-			return user;
-	}
-	return NULL;
+	return estate->space == member->space
+		       ? open_find(core, estate->slot, member->session->slot)
+		       : NULL;
 }
 
 static struct estate *estate_at(const struct core *core, uint32_t slot)
@@ -143,13 +180,12 @@ static struct estate *estate_at(const struct core *core, uint32_t slot)
 /* The session's use of a cache. NULL: it has it not open. */
 struct user *user_at(const struct core *core, uint32_t session, uint32_t cache)
 {
-	const struct estate *estate = estate_at(core, cache);
-	struct core_fault fault;
-	struct member *member =
-		estate ? core_member_at(core, session, estate->space->slot, &fault) : NULL;
-	struct user *user = member ? user_find(estate, member) : NULL;
+	struct user *user = open_find(core, cache, session);
 
-	return user && !user->closing ? user : NULL;
+	if (!user || user->closing || user->member->closing || user->member->session->ending ||
+	    !core_space_at(core, user->cache->space->slot))
+		return NULL;
+	return user;
 }
 
 static int may_write(const struct member *member, struct core_fault *fault)
@@ -284,7 +320,7 @@ static int user_may(struct core *core, const struct member *member, struct core_
 
 static void user_store(struct core *core, struct user *user)
 {
-	user->slot = slots_take(&core->slots[RECORD_USER]);
+	user_at_slot(core, user, slots_take(&core->slots[RECORD_USER]));
 	record_user_put(core->records, user->slot, user_word(user));
 }
 
@@ -301,7 +337,7 @@ static void estate_store(struct core *core, struct estate *estate)
 static int cache_join(struct core *core, struct estate *estate, struct member *member,
 		      struct core_fault *fault)
 {
-	struct user *user = user_find(estate, member);
+	struct user *user = user_find(core, estate, member);
 	int r;
 
 	if (user)
@@ -388,7 +424,7 @@ int core_cache_close(struct core *core, uint32_t session, uint32_t space, uint32
 	const struct estate *estate = estate_at(core, cache);
 	struct core_fault fault;
 	struct member *member = core_member_at(core, session, space, &fault);
-	struct user *user = estate && member ? user_find(estate, member) : NULL;
+	struct user *user = estate && member ? user_find(core, estate, member) : NULL;
 	uint32_t steps = STEP_EXTENTS;
 
 	return user ? user_leave(core, user, &steps) : CORE_E_NOT_FOUND;
@@ -710,7 +746,7 @@ struct user *user_enter(struct core *core, struct estate *estate, struct member 
 
 	if (!user)
 		return NULL;
-	user->slot = slot;
 	slots_claim(&core->slots[RECORD_USER], slot);
+	user_at_slot(core, user, slot);
 	return user;
 }

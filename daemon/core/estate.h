@@ -40,6 +40,7 @@ struct estate {
 
 struct user {
 	struct link in_cache, in_member;
+	struct user *next_open;
 	struct estate *cache;
 	struct member *member;
 	uint32_t slot;
@@ -52,7 +53,9 @@ struct user {
 uint32_t *estate_count(struct estate *estate, enum extent_kind kind);
 /* Of those that are not removed. */
 struct estate *estate_named(const struct space *space, const char *name);
-struct user *user_find(const struct estate *estate, const struct member *member);
+/* NULL: there is none. */
+struct user *user_find(const struct core *core, const struct estate *estate,
+		       const struct member *member);
 /* By slots; NULL: it has it not open, or is closing it. */
 struct user *user_at(const struct core *core, uint32_t session, uint32_t cache);
 /*

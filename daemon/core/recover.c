@@ -334,7 +334,7 @@ static int recover_users(struct core *core)
 			session && estate ? member_find(session, estate->space) : NULL;
 
 		if (user_word_pack(word) != record->word || !member ||
-		    user_find(estate, member))
+		    user_find(core, estate, member))
 			return -EUCLEAN;
 		if (!user_enter(core, estate, member, slot))
 			return -ENOMEM;
@@ -390,7 +390,7 @@ static bool owner_read(const struct core *core, const struct space *space,
 	ret->member = session ? member_find(session, space) : NULL;
 	if (!ret->member || ret->member->read_only)
 		return false;
-	ret->user = cached ? user_find(ret->cache, ret->member) : NULL;
+	ret->user = cached ? user_find(core, ret->cache, ret->member) : NULL;
 	return !cached || ret->user;
 }
 

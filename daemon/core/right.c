@@ -199,7 +199,7 @@ bool right_enter(struct core *core, uint32_t slot, const struct right_record *re
 		word.cache < core->slots[RECORD_CACHE].total ? core->caches[word.cache] : NULL;
 	struct session *session = core_session_at(core, word.session);
 	struct member *member = session && estate ? member_find(session, estate->space) : NULL;
-	struct user *user = member ? user_find(estate, member) : NULL;
+	struct user *user = member ? user_find(core, estate, member) : NULL;
 
 	*ret = NULL;
 	if (user_word_pack(word) != record->word || !user || member->read_only ||

@@ -38,6 +38,8 @@ struct core {
 	struct session **sessions;
 	struct channel **channels;
 	struct estate **caches;
+	struct user **opens; /* of every cache; a hash table, chained by next_open */
+	uint32_t n_opens;    /* a power of two */
 	struct right **rights;
 	struct right **claims; /* of every cache; a hash table, chained by next_claim */
 	uint32_t n_claims;     /* a power of two */
