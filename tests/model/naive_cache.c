@@ -114,6 +114,16 @@ static int naive_place(const struct cache_publish *publish)
 	return rounded(publish->size) > OBJECT_OWN && !segment->own ? CACHE_E_SIZE : 0;
 }
 
+/* In the cache's own index: what is about to expire there may leave one. */
+static bool has_slot(const struct cache_publish *publish)
+{
+	struct index *index = &m.cache->index;
+
+	if (!index_has_room(index, publish->hash))
+		cache_expire(m.cache, publish->now, CACHE_CUT);
+	return index_has_room(index, publish->hash);
+}
+
 int naive_publish(const struct cache_publish *publish)
 {
 	uint32_t there;
@@ -144,7 +154,7 @@ int naive_publish(const struct cache_publish *publish)
 		return CACHE_E_TEND;
 	if (!numbers_left(&m.cache->numbers))
 		return CACHE_E_TEND;
-	if (there == NUMBER_NONE && !index_has_room(&m.cache->index, publish->hash))
+	if (there == NUMBER_NONE && !has_slot(publish))
 		return m.next_file && !index_next_done(&m.cache->index) ? CACHE_MORE
 									: CACHE_E_INDEX;
 	batch = batch < 1 ? 1 : batch > CACHE_BATCH ? CACHE_BATCH : batch;
