@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -563,6 +564,23 @@ int lane_settle(struct own_lane *own)
 	return r;
 }
 
+/* The same for another thread's lane. That may wait, too, and `waiting` is for one. */
+static int await_other(struct lanes *lanes, const struct lane *lane, uint64_t position)
+{
+	const struct timespec pause = {.tv_nsec = 200000};
+	struct calls *calls = &lanes->vb->calls;
+	uint64_t deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+
+	while (taken_of(lane) <= position) {
+		if (is_broken(calls))
+			return error_gone(calls);
+		if (clock_ns() >= deadline_ns)
+			return error_timeout(calls);
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
 int lanes_settle(struct lanes *lanes)
 {
 	uint64_t head;
@@ -576,7 +594,7 @@ int lanes_settle(struct lanes *lanes)
 
 		head = atomic_load_explicit(&lane->head, memory_order_acquire);
 		if (head)
-			r = await_lane(lanes, lane, head - 1);
+			r = await_other(lanes, lane, head - 1);
 	}
 	return r;
 }

@@ -1,6 +1,7 @@
 #include "client/writer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/base.h"
 #include "client/cache.h"
@@ -112,7 +113,11 @@ static void seal_surely(struct own_lane *own, const struct writer *writer,
 
 void writers_rest(struct own_lane *own)
 {
+	if (!mutant(writer_failures_stay))
+		memset(own->asked, 0, sizeof(own->asked));
 	for (struct writer *writer = own->writers; writer; writer = writer->next) {
+		if (!mutant(writer_failures_stay))
+			writer->failures = 0;
 		if (!cache_is_open(writer->opening))
 			continue;
 		for (int i = 0; i < WRITER_SEGMENTS; i++) {

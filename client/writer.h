@@ -42,7 +42,6 @@ struct writer {
 	uint64_t ahead_size;
 	uint64_t last; /* position after its last record */
 	struct lane_answer failed;
-	int failed_here; /* VARBOS_E_ of what was not even asked */
 	uint64_t failures;
 };
 
@@ -68,7 +67,10 @@ void writer_done(struct own_lane *own, struct writer *writer, const struct write
 /* A record that nobody waits for has failed. */
 void writer_failed(struct writer *writer, const struct lane_answer *answer);
 
-/* The thread ends: what is being filled is the cache's, as far as that can be said now. */
+/*
+ * The thread ends: what is being filled is the cache's, as far as that can be said now; and what has
+ * failed, or will, was its alone.
+ */
 void writers_rest(struct own_lane *own);
 /* `ours`: not the parent's. */
 void writers_free(struct own_lane *own, bool ours);

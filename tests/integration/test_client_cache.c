@@ -767,6 +767,38 @@ START_TEST(a_view_outlives_its_thread_and_is_released_by_another)
 }
 END_TEST
 
+/* It takes the lane of whoever has ended last. */
+static void *flush_all(void *unused)
+{
+	(void)unused;
+	must(varbos_cache_put_async(cache, "l", 1, "value", 5, NULL));
+	must(varbos_cache_flush(cache));
+	return NULL;
+}
+
+static void *fail_untold(void *unused)
+{
+	const struct varbos_put_options add = {.mode = VARBOS_PUT_ADD};
+
+	(void)unused;
+	must(varbos_cache_put_async(cache, "k", 1, "another", 7, &add));
+	return NULL;
+}
+
+START_TEST(what_failed_for_a_thread_is_not_told_to_the_next)
+{
+	pthread_t thread;
+
+	must(put(cache, "k", "value"));
+	ck_assert_int_eq(pthread_create(&thread, NULL, fail_untold, NULL), 0);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(pthread_create(&thread, NULL, flush_all, NULL), 0);
+		pthread_join(thread, NULL);
+	}
+}
+END_TEST
+
 enum { CROWD = 80 };
 static pthread_barrier_t together;
 
@@ -995,6 +1027,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_childs_cache_that_it_never_used_is_closed_without_a_word);
 	tcase_add_test(tcase, threads_put_and_get_the_same_keys);
 	tcase_add_test(tcase, a_view_outlives_its_thread_and_is_released_by_another);
+	tcase_add_test(tcase, what_failed_for_a_thread_is_not_told_to_the_next);
 	tcase_add_test(tcase, more_threads_than_lanes_share_the_last_one);
 	tcase_add_loop_test(tcase, an_object_that_was_spoiled_is_not_found, 0, 2);
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
