@@ -166,6 +166,7 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	cache->space_handle = space->handle;
 	cache->space_word = index_space_word(space->handle);
 	cache->fence = cache->lanes->fence;
+	cache->pins = cache->lanes->pins;
 	open_leave(cache);
 	open_join(cache);
 	atomic_store_explicit(&cache->capacity, opened->capacity, memory_order_relaxed);

@@ -40,6 +40,7 @@ struct varbos_cache {
 	uint32_t row; /* where in a lane its hits are counted, most likely */
 	bool fence;
 	uint64_t space_word; /* its handle, as in hazard words */
+	uint32_t pins;       /* views of a thread */
 
 	struct varbos_space *space;
 	struct lanes *lanes;
@@ -140,7 +141,7 @@ int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key
 /* Before a slow look: the cache is this process's, *ret the thread's lane, which there is. */
 int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret);
 /* The thread holds as many views as it may. */
-int error_views(void);
+int error_views(const struct varbos_cache *cache);
 
 /* What a view's words say. */
 enum { VIEW_HAZARD, VIEW_FORK, VIEW_CACHE, VIEW_BIRTH, VIEW_EXPIRY, VIEW_WORDS };

@@ -69,6 +69,8 @@ int cache_ask_lanes(struct varbos *vb, uint32_t n, bool expedited, struct lanes_
 		.memory = memory,
 		.bell = bell,
 		.n = n,
+		.pins = opened->pins ? (uint32_t)u64_min(opened->pins, LANE_HAZARDS - 1)
+				     : LANE_HAZARDS - 1,
 		.barrier = opened->barrier,
 	};
 	return 0;

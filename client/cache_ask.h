@@ -22,7 +22,8 @@ struct lanes_opened {
 	char *memory; /* of `n` lanes */
 	const struct bell *bell;
 	uint32_t n;
-	bool barrier; /* the daemon has barriers of all who registered, before it scans */
+	uint32_t pins; /* views of a thread */
+	bool barrier;  /* the daemon has barriers of all who registered, before it scans */
 };
 
 /* `n` of them; expedited: this process is registered for such barriers. */

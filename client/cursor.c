@@ -346,9 +346,9 @@ _public_ int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor 
 	r = cache_read_enter(cache, &own);
 	if (r)
 		return r;
-	hazard = lane_hazard(own->lane);
+	hazard = lane_hazard(own->lane, cache->pins);
 	if (!hazard)
-		return error_views();
+		return error_views(cache);
 	memcpy(&cursor, place, sizeof(cursor));
 	r = cursor_next(cache, &cursor, &own->lane->hazards[0], hazard, &found);
 	if (r && r != VARBOS_E_NOT_FOUND)

@@ -317,9 +317,9 @@ static int keep_hazard(struct varbos_cache *cache, _Atomic uint64_t **ret)
 
 	if (r)
 		return r;
-	*ret = lane_hazard(own->lane);
+	*ret = lane_hazard(own->lane, cache->pins);
 	if (!*ret)
-		return error_views();
+		return error_views(cache);
 	index_pin(*ret, HAZARD_KEPT);
 	return 0;
 }

@@ -130,6 +130,7 @@ static int open_locked(struct lanes *lanes, struct varbos *vb)
 		lanes->memory = opened.memory;
 		lanes->bell = opened.bell;
 		lanes->n = opened.n;
+		lanes->pins = opened.pins;
 		lanes->fence = !(expedited && opened.barrier);
 		lanes->records = !is_off();
 	}

@@ -56,8 +56,9 @@ struct lanes {
 	char *memory;       /* of the lanes; NULL: LN5 */
 	const struct bell *bell;
 	uint32_t n;
-	bool fence;   /* readers need one */
-	bool records; /* there are lanes, and they are not off */
+	uint32_t pins; /* views that a thread may hold */
+	bool fence;    /* readers need one */
+	bool records;  /* there are lanes, and they are not off */
 	struct own_lane *own[LANES_A_SESSION];
 };
 
@@ -104,12 +105,12 @@ static inline void lane_leavep(struct own_lane **own)
 		lane_leave(*own);
 }
 
-/* A hazard word that holds nothing; NULL: the thread has as many views as it may. */
-static inline _Atomic uint64_t *lane_hazard(struct lane *lane)
+/* A hazard word that holds nothing, of `pins`; NULL: the thread has as many views as it may. */
+static inline _Atomic uint64_t *lane_hazard(struct lane *lane, uint32_t pins)
 {
 	_Atomic uint64_t *hazards = lane->hazards;
 
-	for (uint32_t i = 1; i < LANE_HAZARDS; i++)
+	for (uint32_t i = 1; i <= pins; i++)
 		if (!atomic_load_explicit(&hazards[i], memory_order_acquire))
 			return &hazards[i];
 	return NULL;

@@ -42,6 +42,11 @@ static int error_answer(const struct varbos_cache *cache, const struct lane_answ
 				 "a value of cache %s took too long to compute, or was changed "
 				 "meanwhile",
 				 cache->name);
+	case VARBOS_E_LIMIT:
+		return error_set(VARBOS_E_LIMIT, "limits.metadata",
+				 "cache %s may not have more values: limits.metadata of who "
+				 "owns the space",
+				 cache->name);
 	case VARBOS_E_TOO_LARGE:
 		return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_TOO_LARGE,
 								.max = answer->detail,

@@ -273,12 +273,12 @@ static int error_no_lane(const struct varbos_cache *cache)
 			 cache->name);
 }
 
-int error_views(void)
+int error_views(const struct varbos_cache *cache)
 {
 	return error_set_numbers(
 		&(struct varbos_error){
-			.code = VARBOS_E_PINS, .max = LANE_HAZARDS - 1, .which = "views"},
-		"this thread holds %d views already: release some", LANE_HAZARDS - 1);
+			.code = VARBOS_E_PINS, .max = cache->pins, .which = "views"},
+		"this thread holds %u views already: release some (limits.pins)", cache->pins);
 }
 
 /* A miss says nothing more than that: who wants words, gets them (error.h). */
@@ -320,9 +320,9 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 		r = cache_check_key(key, key_size);
 	if (r)
 		return r;
-	hazard = lane_hazard(own->lane);
+	hazard = lane_hazard(own->lane, cache->pins);
 	if (!hazard)
-		return error_views();
+		return error_views(cache);
 	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, noted,
 		       &found);
 	if (!r)
@@ -361,7 +361,7 @@ get_any(struct varbos_cache *cache, const void *key, size_t key_size, struct var
 
 	if (likely(cache && ret && is_key(key, key_size)) &&
 	    lane_to_read(atomic_load_explicit(&cache->number, memory_order_relaxed), &lane))
-		hazard = lane_hazard(lane);
+		hazard = lane_hazard(lane, cache->pins);
 	if (!likely(hazard))
 		return get_slow(cache, key, key_size, true, "varbos_cache_get", ret);
 	index = atomic_load_explicit(&cache->index, memory_order_acquire);
@@ -483,11 +483,12 @@ _public_ uint64_t varbos_view_expires_in_ms(const struct varbos_view *view)
 enum { MANY = LANE_HAZARDS }; /* at a time */
 
 /* How many hazard words hold nothing, up to n: *ret. */
-static size_t hazards(const struct own_lane *own, size_t n, _Atomic uint64_t **ret)
+static size_t hazards(const struct own_lane *own, uint32_t pins, size_t n,
+		      _Atomic uint64_t **ret)
 {
 	size_t found = 0;
 
-	for (uint32_t i = 1; i < LANE_HAZARDS && found < n; i++)
+	for (uint32_t i = 1; i <= pins && found < n; i++)
 		if (!atomic_load_explicit(&own->lane->hazards[i], memory_order_acquire))
 			ret[found++] = &own->lane->hazards[i];
 	return found;
@@ -591,8 +592,8 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 		return r;
 	if (n)
 		memset(views, 0, n * sizeof(*views));
-	if (n > MANY || hazards(own, n, words) < n)
-		return error_views();
+	if (n > MANY || hazards(own, cache->pins, n, words) < n)
+		return error_views(cache);
 	r = get_few(cache, own, keys, n, words, views, &found);
 	if (r) {
 		for (size_t i = 0; i < n; i++)

@@ -4,9 +4,9 @@
  * guarded, and believes nothing.
  *
  *   field        written                                   read by the other side
- *   hazards      by the client's thread: what it is about  by each scan, in order, up to the
- *                to use, or uses (index.h); cleared by any  session's quota of pins
- *                thread of the process
+ *   hazards      by the client's thread: what it is about  by each scan, in order: the first, and
+ *                to use, or uses (index.h); cleared by any  of those behind it as many as
+ *                thread of the process                      lanes.open has granted (pins)
  *   noted        how many accesses were noted, ever;       by the daemon, before each batch of
  *   accesses     at noted % LANE_ACCESSES: the newest       evictions: the newest LANE_ACCESSES
  *                overwrite the oldest

@@ -21,7 +21,7 @@
 enum { READ_FIRST = 64 << 10 };
 
 struct values {
-	const char *verb;
+	const char *verb, *space_name, *cache_name;
 	struct varbos *vb;
 	struct varbos_space *space;
 	struct varbos_cache *cache;
@@ -43,6 +43,10 @@ static enum answer failed(const struct values *values)
 	if (error->code == VARBOS_E_NOT_FOUND && values->cache)
 		return answer_say(ANSWER_NOT_FOUND, "%s: the cache has nothing of that key",
 				  values->verb);
+	if (error->code == VARBOS_E_NOT_FOUND && values->vb)
+		return answer_say(ANSWER_NOT_FOUND, "%s: no such %s: %.63s", values->verb,
+				  values->space ? "cache" : "space",
+				  values->space ? values->cache_name : values->space_name);
 	return answer_say(answer_of_code((uint64_t)error->code), "%s: %s (%s)", values->verb,
 			  error->message, varbos_code_name((int)error->code));
 }
@@ -102,6 +106,8 @@ static enum answer values_open(struct values *values, const struct call *call, c
 	enum answer answer;
 
 	values->verb = verb;
+	values->space_name = call->words[0];
+	values->cache_name = call->words[1];
 	answer = call->words[2] ? key_read(values, call->words[2]) : ANSWER_OK;
 	if (answer)
 		return answer;

@@ -575,7 +575,7 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 
 		if (!session || session->request.credentials.uid != uid)
 			continue;
-		count(held, QUOTA_SESSIONS, 1, METADATA_SESSION);
+		count(held, QUOTA_SESSIONS, 1, METADATA_SESSION + session->files);
 		list_for_each(at, &session->members)
 		{
 			const struct member *member = list_entry(at, struct member, in_session);
@@ -606,6 +606,8 @@ static void account_count(const struct core *core, uint32_t uid, uint64_t *held)
 		count(held, QUOTA_LEASES, n, n * METADATA_LEASE);
 		n = list_length(&space->caches);
 		count(held, QUOTA_CACHES, n, n * METADATA_CACHE);
+		list_for_each(at, &space->caches) held[QUOTA_METADATA] +=
+			list_entry(at, struct estate, link)->files;
 		for (uint32_t j = 0; j < space->windows_max; ++j)
 			if (space->windows[j])
 				count(held, QUOTA_WINDOWS, 1,

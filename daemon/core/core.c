@@ -290,6 +290,22 @@ int core_may(struct core *core, struct quota *quota, enum quota_kind kind, uint6
 		     .max = why.max, .held = why.held, .all = why.all);
 }
 
+int core_keep(struct core *core, struct quota *quota, uint64_t *kept, uint64_t bytes,
+	      struct core_fault *fault)
+{
+	struct quota_refusal why;
+
+	if (bytes > *kept &&
+	    !quota_may(&core->quotas, quota, QUOTA_METADATA, bytes - *kept, &why))
+		return FAULT(fault, CORE_E_LIMIT, .which = why.which,
+			     .requested = why.requested, .max = why.max, .held = why.held,
+			     .all = why.all);
+	quota_give(&core->quotas, quota, QUOTA_METADATA, *kept);
+	quota_take(&core->quotas, quota, QUOTA_METADATA, bytes);
+	*kept = bytes;
+	return 0;
+}
+
 void core_take(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata)
 {
 	quota_take(&core->quotas, quota, kind, 1);

@@ -473,6 +473,15 @@ struct estate_view {
 
 /* Of the ledger alone: what its objects are, and what becomes of them, is the data plane's. */
 bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view *ret);
+/*
+ * Its files in the daemon take so many bytes from now on, metadata of who owns the space; or a
+ * session's lanes, of whose it is. CORE_E_LIMIT: he may have no more, and nothing has changed; less
+ * is never refused.
+ */
+int core_cache_files(struct core *core, uint32_t cache, uint64_t bytes,
+		     struct core_fault *fault);
+int core_session_files(struct core *core, uint32_t session, uint64_t bytes,
+		       struct core_fault *fault);
 /* By its name; 0: there is none, or it is removed. */
 uint32_t core_cache_named(const struct core *core, uint32_t space, const char *name);
 /* The first cache at or after slot `cache`, in whatever space; UINT32_MAX if none. */

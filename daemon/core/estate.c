@@ -142,6 +142,7 @@ void estate_free(struct core *core, struct estate *estate)
 
 	while (!list_empty(&estate->users))
 		user_free(core, list_entry(estate->users.next, struct user, in_cache));
+	core_keep(core, space->quota, &estate->files, 0, NULL);
 	core_give(core, space->quota, QUOTA_CACHES, METADATA_CACHE);
 	--space->n_caches;
 	list_remove(&estate->link);
@@ -603,6 +604,14 @@ int core_cache_return(struct core *core, uint32_t cache, uint64_t offset, uint64
 }
 
 /* ---- looking ---- */
+
+int core_cache_files(struct core *core, uint32_t cache, uint64_t bytes,
+		     struct core_fault *fault)
+{
+	struct estate *estate = estate_at(core, cache);
+
+	return estate ? core_keep(core, estate->space->quota, &estate->files, bytes, fault) : 0;
+}
 
 bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view *ret)
 {

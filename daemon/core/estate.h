@@ -31,6 +31,7 @@ struct estate {
 	uint64_t token_next; /* of rights */
 	uint32_t n_rights;
 	uint64_t bytes;
+	uint64_t files;                 /* bytes of metadata besides METADATA_CACHE */
 	uint32_t n_segments, n_objects; /* extents */
 	struct link extents;            /* sealed ones: struct extent, in_cache */
 	struct link users;              /* struct user, in_cache */

@@ -32,7 +32,8 @@ enum {
 	METADATA_LEASE = 128,
 	METADATA_CHANNEL = 256,
 	METADATA_END = 128,
-	METADATA_CACHE = 512, /* and a user's is METADATA_OPEN; objects and index come beside */
+	METADATA_CACHE =
+		512, /* and a user's is METADATA_OPEN; its files come beside, a session's lanes, too */
 	METADATA_RIGHT = 128, /* with who waits for it */
 	METADATA_WINDOW = 8 << 10,
 	METADATA_SLICE = 16, /* of a window: the core's word and policy, the slice map's */

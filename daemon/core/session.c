@@ -28,9 +28,18 @@ void session_free(struct core *core, struct session *session)
 {
 	if (!session)
 		return;
+	core_keep(core, session->quota, &session->files, 0, NULL);
 	core_give(core, session->quota, QUOTA_SESSIONS, METADATA_SESSION);
 	quota_unref(&core->quotas, session->quota);
 	free(session);
+}
+
+int core_session_files(struct core *core, uint32_t session, uint64_t bytes,
+		       struct core_fault *fault)
+{
+	struct session *of = core->sessions[session];
+
+	return of ? core_keep(core, of->quota, &of->files, bytes, fault) : 0;
 }
 
 int core_session_open(struct core *core, const struct session_request *request, uint32_t *ret,

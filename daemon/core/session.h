@@ -16,6 +16,7 @@ struct session {
 	uint32_t slot;
 	struct session_request request;
 	struct quota *quota;
+	uint64_t files; /* bytes of metadata besides METADATA_SESSION */
 	bool ending;
 	struct core_plan *going; /* gathers the ends of removed spaces, until it has ended */
 	struct link members;     /* struct member, in_session */

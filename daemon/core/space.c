@@ -318,6 +318,8 @@ int space_quota_move(struct core *core, struct space *space, uint32_t uid,
 
 	if (!to)
 		return -ENOMEM;
+	list_for_each(at, &space->caches) n[QUOTA_METADATA] +=
+		list_entry(at, struct estate, link)->files;
 	for (uint32_t i = 0; i < space->windows_max; ++i)
 		if (space->windows[i])
 			n[QUOTA_METADATA] +=

@@ -55,6 +55,8 @@ struct core {
 /* May the uid have one more, with so much metadata? 0, or CORE_E_LIMIT. */
 int core_may(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata,
 	     struct core_fault *fault);
+int core_keep(struct core *core, struct quota *quota, uint64_t *kept, uint64_t bytes,
+	      struct core_fault *fault);
 void core_take(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata);
 void core_give(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata);
 

@@ -76,6 +76,9 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 		(uint64_t)slots[RECORD_END] * METADATA_END +
 		(uint64_t)slots[RECORD_EXTENT] * (METADATA_LEASE + 2 * METADATA_SLICE);
 
+	/* What is known of the smallest values takes about as much as they do. */
+	uint64_t objects = server->config.memory.size;
+
 	/* Metadata would fill every table before it came to its sum: half of a quarter will do. */
 	*ret = (struct quota_limits){
 		.max =
@@ -97,9 +100,9 @@ void allowance_of_core(const struct server *server, const struct record_capacity
 				[QUOTA_RIGHTS] = or_quarter(server->config.limits.rights,
 							    slots[RECORD_RIGHT]),
 				[QUOTA_METADATA] = or_quarter(server->config.limits.metadata,
-							      metadata / 2),
+							      metadata / 2 + objects),
 			},
-		.total = {[QUOTA_METADATA] = metadata},
+		.total = {[QUOTA_METADATA] = metadata + objects},
 		.keeps_last = true,
 	};
 }

@@ -65,6 +65,12 @@ static int settle(struct hoard *hoard, int r, uint64_t now, struct errand_answer
 	case CACHE_E_OBJECTS:
 		if (!hoard_error(hoard) && hoard_grows(hoard))
 			return ERRAND_JOB;
+		if (hoard_limit(hoard)) {
+			refuse(ret, FAULT_LIMIT, hoard_limit(hoard)->which,
+			       "limits.metadata of who owns the space: no more can be known of "
+			       "objects");
+			return 0;
+		}
 		break;
 	default:
 		assert(r > 0 && r < (int)ARRAY_SIZE(refusals) && refusals[r].code);

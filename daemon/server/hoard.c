@@ -12,6 +12,7 @@
 #include "daemon/core/cache/clean.h"
 #include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
+#include "daemon/server/fault.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/scanner.h"
@@ -51,6 +52,7 @@ struct hoard_job {
 	struct hoard_index index, next;
 	struct index_config config;
 	struct cache *cache;         /* to be dropped */
+	uint64_t coming;             /* of the hoard's, by this job */
 	const struct policy *policy; /* of the state, that is to be dropped */
 	void *state;
 };
@@ -176,6 +178,44 @@ static uint64_t machine_ms(const struct server *server)
 	return server->sys->table->machine_ns(server->sys) / 1000000;
 }
 
+/* ---- what it takes ---- */
+
+static uint64_t files_bytes(const struct hoard *hoard)
+{
+	const struct hoard_index *indexes[] = {&hoard->index, &hoard->next};
+	uint64_t bytes = hoard->objects.size;
+
+	for (size_t i = 0; i < ARRAY_SIZE(indexes); i++)
+		if (indexes[i]->file.memory)
+			bytes += indexes[i]->file.size;
+	return bytes;
+}
+
+/* As it is now: never refused where it is less. */
+static void files_tell(struct hoard *hoard)
+{
+	struct core_fault fault;
+
+	core_cache_files(hoard->server->core, hoard->slot, files_bytes(hoard) + hoard->coming,
+			 &fault);
+}
+
+/* So many bytes more, of a job's files: false, if that is too much. */
+static bool files_come(struct hoard *hoard, uint64_t bytes)
+{
+	hoard->bound =
+		core_cache_files(hoard->server->core, hoard->slot,
+				 files_bytes(hoard) + hoard->coming + bytes, &hoard->limit);
+	if (!hoard->bound)
+		hoard->coming += bytes;
+	return !hoard->bound;
+}
+
+const struct core_fault *hoard_limit(const struct hoard *hoard)
+{
+	return hoard->bound ? &hoard->limit : NULL;
+}
+
 static void job_queue(struct hoard_job *job)
 {
 	int r;
@@ -256,18 +296,29 @@ static void hoard_go(struct hoard *hoard)
 static void hoard_make(struct hoard *hoard)
 {
 	struct sys *sys = hoard->server->sys;
-	struct hoard_job *job = job_new(hoard, JOB_MAKE);
+	struct index_layout layout;
+	struct hoard_job *job;
 	struct estate_view view;
-	uint64_t seed;
+	uint64_t seed, bytes;
 
-	if (!job || !core_cache_view(hoard->server->core, hoard->slot, &view) ||
-	    getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
+	if (!core_cache_view(hoard->server->core, hoard->slot, &view))
+		return;
+	layout = index_layout_for(u64_min(view.capacity / INDEX_SHARE, INDEX_FIRST));
+	bytes = index_file_size(layout.buckets, layout.overflow) +
+		object_records_size(SLOTS_FIRST);
+	if (!files_come(hoard, bytes))
+		return;
+	job = job_new(hoard, JOB_MAKE);
+	if (!job || getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
 		free(job);
+		hoard->coming -= bytes;
+		files_tell(hoard);
 		hoard->error = -ENOMEM;
 		return;
 	}
+	job->coming = bytes;
 	job->config = (struct index_config){
-		.layout = index_layout_for(u64_min(view.capacity / INDEX_SHARE, INDEX_FIRST)),
+		.layout = layout,
 		.cache = hoard->slot,
 		.generation = 1,
 		.seed = seed,
@@ -361,6 +412,9 @@ static void job_install(struct hoard_job *job)
 		hoard->error = job->error;
 	/* What has not been taken. */
 	drop_here(hoard, &job->objects, &job->index);
+	hoard->coming -= job->coming;
+	if (!hoard->gone)
+		files_tell(hoard);
 }
 
 static void work_done(uv_work_t *work, int status)
@@ -486,6 +540,8 @@ int hoard_want(struct request *request, uint32_t cache, struct hoard **ret)
 		r = hoard_error(hoard);
 		if (!r && !hoard->making)
 			hoard_make(hoard);
+		if (!r && hoard->bound)
+			return fault_from_core(request, CORE_E_LIMIT, &hoard->limit);
 		return r ? r : REQUEST_BUSY;
 	}
 	*ret = hoard;
@@ -506,17 +562,21 @@ static void objects_grow(struct hoard *hoard)
 {
 	uint32_t slots = object_records_slots(hoard->objects.size);
 	struct hoard_job *job;
+	uint64_t size;
 
-	if (hoard->growing || hoard->short_of_memory || slots == INDEX_NUMBERS)
+	if (hoard->growing || hoard->short_of_memory || hoard->bound || slots == INDEX_NUMBERS)
+		return;
+	size = object_records_size((uint32_t)u64_min((uint64_t)slots * 2, INDEX_NUMBERS));
+	if (!files_come(hoard, size - hoard->objects.size))
 		return;
 	job = job_new(hoard, JOB_OBJECTS);
-	if (!job)
+	if (!job) {
+		hoard->coming -= size - hoard->objects.size;
+		files_tell(hoard);
 		return;
-	job->objects = (struct hoard_file){
-		.fd = hoard->objects.fd,
-		.size = object_records_size(
-			(uint32_t)u64_min((uint64_t)slots * 2, INDEX_NUMBERS)),
-	};
+	}
+	job->coming = size - hoard->objects.size;
+	job->objects = (struct hoard_file){.fd = hoard->objects.fd, .size = size};
 	hoard->growing = true;
 	job_queue(job);
 }
@@ -526,17 +586,24 @@ static void index_another(struct hoard *hoard)
 	const struct index_head *head = hoard->index.file.memory;
 	struct index_layout layout;
 	struct hoard_job *job;
-	uint64_t seed = head->seed;
+	uint64_t seed = head->seed, bytes;
 	bool other;
 
-	if (hoard->indexing || hoard->short_of_memory ||
+	if (hoard->indexing || hoard->short_of_memory || hoard->bound ||
 	    !cache_index_wants(hoard->cache, &layout, &other))
 		return;
 	if (other && getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		return;
-	job = job_new(hoard, JOB_INDEX);
-	if (!job)
+	bytes = index_file_size(layout.buckets, layout.overflow);
+	if (!files_come(hoard, bytes))
 		return;
+	job = job_new(hoard, JOB_INDEX);
+	if (!job) {
+		hoard->coming -= bytes;
+		files_tell(hoard);
+		return;
+	}
+	job->coming = bytes;
 	job->config = (struct index_config){
 		.layout = layout,
 		.cache = hoard->slot,
@@ -560,6 +627,7 @@ static bool index_move(struct hoard *hoard)
 	hoard->index = hoard->next;
 	hoard->next = HOARD_INDEX_NONE;
 	drop_later(hoard, HOARD_FILE_NONE, former);
+	files_tell(hoard);
 	return false;
 }
 
@@ -867,7 +935,7 @@ void hoards_beat(struct server *server)
 	{
 		struct hoard *hoard = list_entry(at, struct hoard, in_all);
 
-		hoard->short_of_memory = false;
+		hoard->short_of_memory = hoard->bound = false;
 		if (!hoard->cache || hoard->gone)
 			continue;
 		cache_clock_set(hoard->cache, clock);

@@ -7,6 +7,9 @@
  * HD3  What goes on in steps is done at the loop's turns: each hoard that has something to do a
  *      little, then the next.
  * HD4  What fails for want of memory is tried again at the next beat, or when somebody needs it.
+ * HD5  Files, and what stands in memory beside them, are metadata of who owns the space, before they
+ *      are made. Where he may have no more, an index does with the room that it has, at the cost of
+ *      values that crowd, and one more object is refused.
  */
 #pragma once
 
@@ -58,10 +61,13 @@ struct hoard {
 	uint32_t n_owed;         /* what the ledger had no memory to take back */
 	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
-	uint64_t shown;       /* of what there was to be shown, when it was looked at last */
-	bool gone;            /* its cache: it goes with its last job */
-	uint64_t cleared;     /* rights with lower tokens are of before a clear: fetches.h */
-	int error;            /* of the last job that failed, until somebody was told */
+	bool bound;           /* likewise, for its owner may have no more metadata: */
+	struct core_fault limit;
+	uint64_t coming;  /* bytes of files that jobs make */
+	uint64_t shown;   /* of what there was to be shown, when it was looked at last */
+	bool gone;        /* its cache: it goes with its last job */
+	uint64_t cleared; /* rights with lower tokens are of before a clear: fetches.h */
+	int error;        /* of the last job that failed, until somebody was told */
 };
 
 int hoards_new(struct hoards **ret, struct server *server);
@@ -88,6 +94,8 @@ int hoard_want(struct request *request, uint32_t cache, struct hoard **ret);
 void hoard_stir(struct hoard *hoard);
 /* A job has failed since this was asked last: why. 0: none has. */
 int hoard_error(struct hoard *hoard);
+/* Why it grows no more: CORE_E_LIMIT's; NULL: it may. */
+const struct core_fault *hoard_limit(const struct hoard *hoard);
 /* Will a job of its end, after which it may be able to do more? One is begun, if need be. */
 bool hoard_grows(struct hoard *hoard);
 /* The same, of its index: false: there is no room in it, and no other is to be had now. */

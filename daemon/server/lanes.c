@@ -128,6 +128,15 @@ static void take_bell(struct exchange *exchange, struct opening *opening)
 	bell_set(exchange, true);
 }
 
+/* Its lanes take nothing, then. */
+static int opening_failed(struct client *client)
+{
+	struct core_fault fault;
+
+	core_session_files(client->server->core, client->session, 0, &fault);
+	return -ENOMEM;
+}
+
 static void lanes_opened(uv_work_t *work, int status)
 {
 	struct opening *opening = container_of(work, struct opening, work);
@@ -143,6 +152,7 @@ static void lanes_opened(uv_work_t *work, int status)
 		list_append(&server->exchange->clients, &client->in_lanes);
 	} else {
 		quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+		opening_failed(client);
 		destroy(server->sys, &opening->made);
 	}
 	request_finish(opening->request, opening->error, opening->fds, opening->error ? 0 : 2);
@@ -153,6 +163,7 @@ int lanes_open(struct request *request, const struct wire_lanes_open *wanted)
 {
 	struct client *client = request->client;
 	struct server *server = client->server;
+	struct core_fault fault = {};
 	struct quota_refusal why;
 	struct opening *opening;
 	int r;
@@ -167,22 +178,28 @@ int lanes_open(struct request *request, const struct wire_lanes_open *wanted)
 		return REQUEST_BUSY;
 	if (!quota_may(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1, &why))
 		return allowance_fault(request, &why);
+	r = core_session_files(server->core, client->session,
+			       file_size((uint32_t)wanted->lanes), &fault);
+	if (r)
+		return fault_from_core(request, r, &fault);
 	opening = calloc(1, sizeof(*opening));
 	if (!opening)
-		return -ENOMEM;
+		return opening_failed(client);
 	opening->made = LANES_NONE;
 	opening->made.n = (uint32_t)wanted->lanes;
+	opening->made.pins = (uint32_t)server->config.limits.pins;
 	opening->made.states = calloc(wanted->lanes, sizeof(*opening->made.states));
 	request->result.lanes_opened = (struct wire_lanes_opened){
 		.size = file_size(opening->made.n),
 		.barrier = wanted->barrier && server->exchange->barrier,
+		.pins = opening->made.pins,
 	};
 	if (opening->made.states)
 		opening->request = request_keep(request);
 	if (!opening->request) {
 		free(opening->made.states);
 		free(opening);
-		return -ENOMEM;
+		return opening_failed(client);
 	}
 	client->opening_lanes = true;
 	opening->bell_fd = server->exchange->bell_fd;
@@ -622,7 +639,9 @@ static void count_row(const struct client *client, uint32_t number, uint32_t row
 		state->counted[row].hits = state->counted[row].misses = 0;
 	}
 	hoard = hoard_at(server, (uint32_t)u64_min(cache, UINT32_MAX));
-	if (hoard && core_cache_has(server->core, hoard->slot, client->session))
+	if (!hoard) /* yet: it is counted then */
+		return;
+	if (core_cache_has(server->core, hoard->slot, client->session))
 		cache_count(hoard->cache, hits - state->counted[row].hits,
 			    misses - state->counted[row].misses);
 	state->counted[row].hits = hits;

@@ -40,6 +40,7 @@ struct lanes {
 	struct lane *at;
 	struct lane_state *states;
 	uint32_t n;
+	uint32_t pins; /* words of each that count, besides the first */
 	bool ending;
 };
 

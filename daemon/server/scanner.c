@@ -21,7 +21,7 @@ enum {
 /* A session's lanes, as they were when the scan began. */
 struct lanes_seen {
 	const struct lane *at;
-	uint32_t n, session;
+	uint32_t n, session, pins;
 };
 
 struct hazard {
@@ -70,9 +70,14 @@ static int hazard_add(struct scan *scan, uint32_t session, uint64_t word)
 	return 0;
 }
 
-static int read_lane(struct scan *scan, const struct lane *lane, uint32_t session)
+/* In order, and no more than the session was granted: what stands behind them holds nothing. */
+static int read_lane(struct scan *scan, const struct lane *lane, uint32_t session,
+		     uint32_t pins)
 {
-	uint32_t most = mutant(hazards_of_a_few) ? 1 : LANE_HAZARDS;
+	uint32_t most = mutant(hazards_of_a_few) ? 1 : 1 + pins;
+
+	if (mutant(pins_beyond_quota))
+		most = LANE_HAZARDS;
 
 	for (uint32_t i = 0; i < most; i++) {
 		uint64_t word;
@@ -99,8 +104,8 @@ static void scan_run(uv_work_t *work)
 		scan->error = sys->table->barrier(sys);
 	for (uint32_t i = 0; i < scan->n_lanes && !scan->error; i++)
 		for (uint32_t j = 0; j < scan->lanes[i].n && !scan->error; j++)
-			scan->error =
-				read_lane(scan, &scan->lanes[i].at[j], scan->lanes[i].session);
+			scan->error = read_lane(scan, &scan->lanes[i].at[j],
+						scan->lanes[i].session, scan->lanes[i].pins);
 }
 
 /* ---- by the loop ---- */
@@ -146,8 +151,8 @@ static int scan_start(struct server *server)
 
 		if (!client || client->lanes.fd < 0)
 			continue;
-		scan->lanes[scan->n_lanes++] =
-			(struct lanes_seen){client->lanes.at, client->lanes.n, client->session};
+		scan->lanes[scan->n_lanes++] = (struct lanes_seen){
+			client->lanes.at, client->lanes.n, client->session, client->lanes.pins};
 	}
 	if (!hoards_scan_begin(server)) {
 		scan_free(scan);

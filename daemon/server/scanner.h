@@ -4,7 +4,7 @@
  *
  * SN1  One scan at a time, for all caches that want one: it begins for each of them, then comes a
  *      barrier in all threads that read without fences, then all hazard words, in order.
- * SN2  Of a lane there are LANE_HAZARDS words, and they count for spaces alone that its session has
+ * SN2  Of a lane the words count that its session was granted, and they count for spaces alone that its session has
  *      open: nobody holds more back.
  * SN3  While a worker reads lanes, none is unmapped (lanes_held()).
  * SN4  The words are given to the caches in steps, and what comes back to the ledger, too.

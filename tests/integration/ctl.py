@@ -738,8 +738,8 @@ class WithDaemon(unittest.TestCase):
         self.space("valued", "--limit", "2M")
         self.ok("caches", "create", "valued", "c", "--capacity", "64K")
         for verb in "get", "put", "del":
-            refused(3, verb, "nowhere", "c", "k")
-            refused(3, verb, "valued", "nowhere", "k")
+            self.assertIn("no such space: nowhere", refused(3, verb, "nowhere", "c", "k"))
+            self.assertIn("no such cache: nowhere", refused(3, verb, "valued", "nowhere", "k"))
             refused(2, verb, "valued", "c", "")
             refused(2, verb, "valued", "c", "x" * 4097)
             self.assertIn("two digits", refused(2, verb, "valued", "c", "0x1"))

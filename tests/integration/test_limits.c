@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <varbos/varbos.h>
+#include <varbos/cache.h>
 
 #include "base/base.h"
 #include "daemon/server/fault.h"
@@ -117,6 +117,75 @@ static bool is_limit(int r, const char *key)
 	fprintf(stderr, "%d, not a refusal by %s: %s\n", r, key, error->message);
 	return false;
 }
+
+/* ---- what is known of values ---- */
+
+/* Who gets no lanes may put, by methods, and read nothing. */
+static int open_lanes_beyond_metadata(void)
+{
+	struct varbos *mine;
+	struct varbos_space *space;
+	struct varbos_cache *cache;
+	struct varbos_view view;
+
+	if (varbos_connect(&mine, daemon_.socket) ||
+	    varbos_space_open(&space, mine, "n",
+			      &(struct varbos_space_options){.limit = 4 << 20}))
+		return 1;
+	/* The cache's own files, already; or its lanes. */
+	if (is_limit(varbos_cache_open(&cache, space, "c", NULL), "limits.metadata"))
+		return 0;
+	return varbos_cache_get(cache, "k", 1, &view) == VARBOS_E_UNAVAILABLE ? 0 : 2;
+}
+
+START_TEST(lanes_and_files_of_caches_count_as_metadata)
+{
+	test_daemon_start(&daemon_, "32M", "--limits.metadata=256K", NULL);
+	open_up();
+	as_nobody(open_lanes_beyond_metadata);
+	ck_assert_uint_ge(limit_row("limits.metadata").refused, 1);
+}
+END_TEST
+
+static int put_beyond_metadata(void)
+{
+	struct varbos *mine;
+	struct varbos_space *space;
+	struct varbos_cache *cache;
+	struct varbos_view view;
+	uint32_t first = 0;
+	int r = 0;
+
+	if (varbos_connect(&mine, daemon_.socket) ||
+	    varbos_space_open(&space, mine, "n",
+			      &(struct varbos_space_options){.limit = 24 << 20}) ||
+	    varbos_cache_open(&cache, space, "c",
+			      &(struct varbos_cache_options){.capacity = 20 << 20}) ||
+	    varbos_cache_put(cache, &first, sizeof(first), "", 0, NULL))
+		return 1;
+	for (uint32_t i = 1; i < 400000 && !r; i++)
+		r = varbos_cache_put_async(cache, &i, sizeof(i), "", 0, NULL);
+	if (!r)
+		r = varbos_cache_flush(cache);
+	if (!is_limit(r, "limits.metadata"))
+		return 2;
+	/* What there is can be replaced all the same. */
+	while (varbos_cache_flush(cache))
+		;
+	if (varbos_cache_get(cache, &first, sizeof(first), &view))
+		return 3;
+	varbos_view_release(&view);
+	return 0;
+}
+
+START_TEST(what_is_known_of_values_counts_as_metadata)
+{
+	test_daemon_start(&daemon_, "128M", "--limits.metadata=4M", NULL);
+	open_up();
+	as_nobody(put_beyond_metadata);
+	ck_assert_uint_ge(limit_row("limits.metadata").refused, 1);
+}
+END_TEST
 
 /* ---- connections ---- */
 
@@ -469,6 +538,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, NULL, tear_down);
 	tcase_add_test(t, a_connection_beyond_the_limit_is_told_which_limit);
+	tcase_add_test(t, lanes_and_files_of_caches_count_as_metadata);
+	tcase_add_test(t, what_is_known_of_values_counts_as_metadata);
 	tcase_add_test(t, also_one_whose_hello_is_never_read);
 	tcase_add_test(t, varbosctl_says_which_limit_refused_it);
 	tcase_add_test(t, descriptors_of_a_uid_are_limited);

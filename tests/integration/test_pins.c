@@ -44,13 +44,14 @@ static struct varbos *vb;
 static struct varbos_space *space;
 static struct varbos_cache *cache;
 static struct hoarder watch;
+static const char *pins; /* an option of the daemon's, or NULL */
 
 static void set_up(void)
 {
 	struct peer peer;
 
 	setenv("VARBOS_QUIET", "1", 1);
-	test_daemon_start(&daemon_, "96M", NULL);
+	test_daemon_start(&daemon_, "96M", pins, NULL);
 	peer_open(&peer, daemon_.socket);
 	peer_create_space(&peer, "a", 32 * MIB);
 	peer_create_space(&peer, "b", 16 * MIB);
@@ -348,6 +349,58 @@ START_TEST(forged_pins_hold_what_one_lane_may_until_their_process_ends)
 }
 END_TEST
 
+/* Does this word of his lane keep the memory of a value that is gone? */
+static bool holds(struct hoarder *reader, uint32_t word)
+{
+	uint64_t pinned = 0;
+
+	ck_assert(hoarder_put(&watch, "held", "v", 1));
+	atomic_store(&reader->lanes[0].hazards[word],
+		     reader->space << 44 | hoarder_find(reader, "held"));
+	ck_assert(hoarder_delete(&watch, "held"));
+	hoarder_lease(&watch, SLICE_BYTES);
+	for (int i = 0; i < 20 && !pinned; i++) {
+		churn(0, 200);
+		pinned = hoarder_row(&watch).pinned;
+	}
+	atomic_store(&reader->lanes[0].hazards[word], 0);
+	for (int i = 0; i < WAIT_TRIES && hoarder_row(&watch).pinned; i++)
+		churn(0, 200);
+	return pinned;
+}
+
+/* As many of a lane's words as the session was granted, and not one more. */
+START_TEST(pins_beyond_the_quota_hold_nothing)
+{
+	struct varbos_view views[9];
+	struct hoarder reader;
+
+	pins = "--limits.pins=8";
+	set_up();
+	cache = enter("a");
+	for (int i = 0; i < 9; i++)
+		ck_assert_int_eq(put(cache, i, 100), 0);
+	for (int i = 0; i < 8; i++)
+		ck_assert_int_eq(varbos_cache_get(cache, &i, sizeof(i), &views[i]), 0);
+	ck_assert_int_eq(varbos_cache_get(cache, &(int){8}, sizeof(int), &views[8]),
+			 VARBOS_E_PINS);
+	ck_assert_uint_eq(varbos_error()->max, 8);
+	ck_assert_int_eq(
+		varbos_cache_copy_out(cache, &(int){8}, sizeof(int), &views[8], 100, NULL), 0);
+	for (int i = 0; i < 8; i++)
+		varbos_view_release(&views[i]);
+	hoarder_open(&reader, daemon_.socket, "a", "c", 0);
+	hoarder_lanes(&reader, 1);
+	ck_assert(holds(&reader, 8));
+	ck_assert(!holds(&reader, 9));
+	ck_assert(!holds(&reader, LANE_HAZARDS - 1));
+	ck_assert(holds(&reader, 0));
+	hoarder_close(&reader);
+	tear_down();
+	pins = NULL;
+}
+END_TEST
+
 /* ---- who spoils ---- */
 
 /* All of the space's first window, as it is now, again and again: garbage and holes. */
@@ -459,6 +512,7 @@ int main(void)
 	tcase_add_test(tests, nothing_comes_back_before_a_barrier);
 	tcase_add_test(tests, who_is_stopped_delays_what_he_reads_and_nothing_else);
 	tcase_add_test(tests, forged_pins_hold_what_one_lane_may_until_their_process_ends);
+	tcase_add_test(tests, pins_beyond_the_quota_hold_nothing);
 	tcase_add_test(tests, who_spoils_all_of_a_space_harms_no_other);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);

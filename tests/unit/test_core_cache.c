@@ -249,6 +249,55 @@ START_TEST(caches_count_against_who_owns_the_space)
 }
 END_TEST
 
+/* Of the daemon's own, besides what the ledger has. */
+START_TEST(files_of_caches_and_sessions_are_metadata_of_whose_they_are)
+{
+	struct quota_limits limits = world.config.limits;
+	uint32_t his = world_session(&world, 7), cache;
+	const struct quota *owner, *user;
+	uint64_t before, mine;
+
+	space = world_create(
+		&world, (struct space_request){
+				.name = "b", .limit = 8 * MIB, .owner = {9, 9}, .mode = 0666});
+	world_open(&world, his, "b");
+	cache = world_cache(&world, his, space, "x");
+	owner = quota_find(core_quotas(world.core), 9);
+	user = quota_find(core_quotas(world.core), 7);
+	before = owner->held[QUOTA_METADATA];
+	mine = user->held[QUOTA_METADATA];
+	limits.max[QUOTA_METADATA] = u64_max(before, mine) + MIB;
+	core_limits_set(world.core, &limits);
+	ck_assert_int_eq(core_cache_files(world.core, cache, MIB / 2, &world.fault), 0);
+	ck_assert_int_eq(core_session_files(world.core, his, MIB / 4, &world.fault), 0);
+	ck_assert_uint_eq(owner->held[QUOTA_METADATA], before + MIB / 2);
+	ck_assert_uint_eq(user->held[QUOTA_METADATA], mine + MIB / 4);
+	ck_assert_ptr_null(core_check(world.core));
+	ck_assert_int_eq(core_cache_files(world.core, cache, 9 * MIB, &world.fault),
+			 CORE_E_LIMIT);
+	ck_assert_str_eq(world.fault.which, "limits.metadata");
+	ck_assert_int_eq(core_session_files(world.core, his, 9 * MIB, &world.fault),
+			 CORE_E_LIMIT);
+	ck_assert_uint_eq(owner->held[QUOTA_METADATA], before + MIB / 2);
+	limits.max[QUOTA_METADATA] = 1; /* less is never refused */
+	core_limits_set(world.core, &limits);
+	ck_assert_int_eq(core_cache_files(world.core, cache, MIB / 3, &world.fault), 0);
+	limits.max[QUOTA_METADATA] = 0;
+	core_limits_set(world.core, &limits);
+	ck_assert_int_eq(core_space_change(world.core, (struct credentials){0, 0}, NULL, 0, "b",
+					   &(struct space_change){.set = SPACE_SET_UID,
+								  .to = {.owner = {11, 0}}},
+					   &(struct plan *){NULL}, &world.fault),
+			 0);
+	ck_assert_ptr_null(core_check(world.core));
+	owner = quota_find(core_quotas(world.core), 11);
+	ck_assert_uint_eq(owner->held[QUOTA_METADATA], before + MIB / 3);
+	ck_assert_int_eq(core_cache_files(world.core, cache, 0, &world.fault), 0);
+	ck_assert_uint_eq(owner->held[QUOTA_METADATA], before);
+	ck_assert_int_eq(core_cache_files(world.core, cache, MIB, &world.fault), 0);
+}
+END_TEST
+
 START_TEST(a_segment_is_paid_for_by_who_fills_it_until_it_is_sealed)
 {
 	uint32_t cache = world_cache(&world, one, space, "c");
@@ -836,6 +885,7 @@ int main(void)
 	tcase_add_test(tcase, a_cache_is_made_once_and_opened_by_all);
 	tcase_add_test(tcase, who_may_not_make_one_is_told_why);
 	tcase_add_test(tcase, caches_count_against_who_owns_the_space);
+	tcase_add_test(tcase, files_of_caches_and_sessions_are_metadata_of_whose_they_are);
 	tcase_add_test(tcase, a_segment_is_paid_for_by_who_fills_it_until_it_is_sealed);
 	tcase_add_test(tcase, what_is_sealed_is_beyond_the_clients_limit);
 	tcase_add_test(tcase, a_segment_of_nobodys_is_the_caches_at_once);

@@ -762,7 +762,7 @@ struct cache_view cache_view(const struct cache *cache)
 		.live = segments->live,
 		.held = segments->held,
 		.limbo = segments->limbo,
-		.pinned = cache->pinned,
+		.pinned = cache->scanned == cache->scans ? cache->pinned : cache->pinned_before,
 		.unfilled = segments->room_left,
 		.published = cache->published,
 		.published_bytes = cache->published_bytes,

@@ -14,6 +14,7 @@ void cache_scan_begin(struct cache *cache)
 	memcpy(cache->pinners_before, cache->pinners, sizeof(cache->pinners));
 	cache->n_pinners_before = cache->n_pinners;
 	cache->n_pinners = 0;
+	cache->pinned_before = cache->pinned;
 	cache->pinned = 0;
 }
 
@@ -86,6 +87,8 @@ int cache_reclaim(struct cache *cache, struct segment_run *ret, uint32_t max, ui
 
 uint32_t cache_pinners(const struct cache *cache, const struct cache_pinner **ret)
 {
-	*ret = cache->pinners;
-	return cache->n_pinners;
+	bool over = cache->scanned == cache->scans;
+
+	*ret = over ? cache->pinners : cache->pinners_before;
+	return over ? cache->n_pinners : cache->n_pinners_before;
 }

@@ -47,7 +47,7 @@ struct cache {
 	uint32_t reclaim_at;
 	struct cache_pinner pinners[CACHE_PINNERS], pinners_before[CACHE_PINNERS];
 	uint32_t n_pinners, n_pinners_before;
-	uint64_t pinned;
+	uint64_t pinned, pinned_before;
 	uint32_t clean_from, clean_to; /* segments, or none */
 	uint64_t clean_at;             /* in the latter: behind all that has a place there */
 	uint32_t step_n, step_from;    /* a step that is under way; 0: none */
