@@ -31,8 +31,7 @@ struct store_needs {
 	size_t value;      /* bytes of each */
 	uint64_t capacity; /* bytes; what would be more makes others go, if `evicts` */
 	bool evicts;
-	bool joined; /* by other processes; */
-	bool shared; /* and written to while it is read */
+	bool shared; /* written to while it is read */
 };
 
 /* What a server needs for an operation is a hundred times as long. */
@@ -43,6 +42,8 @@ void store_start(const struct contender *contender, const struct store_needs *ne
 		 const void *data);
 /* In a process forked after that, before it does anything else. */
 void store_join(const struct contender *contender);
+/* All have: from now on nobody can, and nothing of it outlives them. */
+void store_joined(void);
 void store_stop(void);
 
 /* Seen by all when it returns. */

@@ -41,6 +41,10 @@ void store_join(const struct contender *contender)
 	(void)contender;
 }
 
+void store_joined(void)
+{
+}
+
 void store_stop(void)
 {
 	munmap(memory, room);

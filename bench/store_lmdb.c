@@ -17,7 +17,7 @@ static MDB_txn *reading;
 static MDB_dbi table;
 static char folder[PATH_ROOM] = "/dev/shm/varbos-bench-XXXXXX";
 static uint64_t map_bytes;
-static bool joined, shared, current; /* current: `reading` is open, and sees all that was put */
+static bool shared, current; /* current: `reading` is open, and sees all that was put */
 static MDB_val value;
 
 static void check(int r)
@@ -39,7 +39,9 @@ static void join(void)
 	check(mdb_env_open(env, folder, MDB_NOSYNC | MDB_WRITEMAP, 0600));
 	check(mdb_txn_begin(env, NULL, MDB_RDONLY, &reading));
 	check(mdb_dbi_open(reading, NULL, 0, &table));
-	current = true;
+	/* What is put before the first get is seen. */
+	mdb_txn_reset(reading);
+	current = false;
 }
 
 static void folder_remove(void)
@@ -62,12 +64,9 @@ void store_start(const struct contender *contender, const struct store_needs *ne
 		contender_die("lmdb: %s: %s", folder, strerror(errno));
 	/* Half of its pages are empty after random inserts; of a tmpfs it takes what it writes. */
 	map_bytes = 4 * needs->capacity + ((uint64_t)64 << 20);
-	joined = needs->joined;
 	shared = needs->shared;
 	value = (MDB_val){needs->value, (void *)data};
 	join();
-	if (!joined)
-		folder_remove();
 }
 
 void store_join(const struct contender *contender)
@@ -77,12 +76,15 @@ void store_join(const struct contender *contender)
 	join();
 }
 
+void store_joined(void)
+{
+	folder_remove();
+}
+
 void store_stop(void)
 {
 	mdb_txn_abort(reading);
 	mdb_env_close(env);
-	if (joined)
-		folder_remove();
 }
 
 /* While one is open, what it sees takes memory and what others put is not seen. */

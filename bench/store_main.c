@@ -121,6 +121,12 @@ static size_t lap(size_t most)
 	return (size_t)u64_max(u64_min(u64_min(most, LAP_BYTES / value_size), n_keys), 1);
 }
 
+static void join(const struct contender *contender, unsigned hand)
+{
+	state += hand;
+	store_join(contender);
+}
+
 static void begin(const struct contender *contender, struct store_needs needs)
 {
 	uint64_t object = needs.value + OBJECT_EXTRA;
@@ -137,6 +143,9 @@ static void begin(const struct contender *contender, struct store_needs needs)
 	memset(data, 1, value_size);
 	requests_make(lap(PUTS_MANY));
 	store_start(contender, &needs, data);
+	if (n_hands)
+		hands_start(contender, n_hands, join);
+	store_joined();
 	fill();
 }
 
@@ -308,17 +317,10 @@ static uint64_t put_1m_round(void)
 
 /* ---- several processes ---- */
 
-static void join(const struct contender *contender, unsigned hand)
-{
-	state += hand;
-	store_join(contender);
-}
-
 static void start_readers(const struct contender *contender)
 {
 	n_hands = (unsigned)contender->size;
-	begin_full(contender, (struct store_needs){.value = READERS_VALUE, .joined = true});
-	hands_start(contender, n_hands, join);
+	begin_full(contender, (struct store_needs){.value = READERS_VALUE});
 }
 
 static void readers_draw(void)
@@ -355,11 +357,9 @@ static size_t mixed(void)
 
 static void start_mixed(const struct contender *contender)
 {
-	begin_full(
-		contender,
-		(struct store_needs){.value = contender->size, .joined = true, .shared = true});
-	zipf_init(&zipf, n_keys, ZIPF);
-	hands_start(contender, MIXED_HANDS, join);
+	n_hands = MIXED_HANDS;
+	zipf_init(&zipf, contender->keys, ZIPF);
+	begin_full(contender, (struct store_needs){.value = contender->size, .shared = true});
 }
 
 static void mixed_draw(void)

@@ -408,6 +408,10 @@ void store_join(const struct contender *contender)
 		contender_die("%s: connect: %s", protocol->impl, strerror(errno));
 }
 
+void store_joined(void)
+{
+}
+
 void store_stop(void)
 {
 	kill(server, SIGKILL);

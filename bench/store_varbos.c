@@ -52,6 +52,10 @@ void store_join(const struct contender *contender)
 	join(contender);
 }
 
+void store_joined(void)
+{
+}
+
 void store_stop(void)
 {
 	varbos_cache_close(cache);
