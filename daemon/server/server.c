@@ -86,10 +86,21 @@ void server_more(struct server *server)
 	uv_idle_start(&server->backlog, backlog);
 }
 
+static void audit(const struct server *server, bool all)
+{
+#ifdef SERVER_AUDIT
+	server_audit(server, all);
+#else
+	(void)server;
+	(void)all;
+#endif
+}
+
 static void beat(uv_timer_t *timer)
 {
 	struct server *server = container_of(timer, struct server, beat);
 
+	audit(server, false);
 	publisher_beat(server->publisher);
 	notify_beat(server->notify);
 	returns_take_all(server);
@@ -323,6 +334,7 @@ void server_stop(struct server *server, const char *why)
 		return;
 	server->stopping = true;
 	log_info("ending: %s", why);
+	audit(server, true);
 	notify_stopping(server->notify);
 	notify_free(TAKE_PTR(server->notify));
 	while (server->connections)
