@@ -344,8 +344,9 @@ START_TEST(own_extents_of_small_objects_come_back)
 		record.offset = one.peer.answer.body.extent_alloced.offset;
 		record.offset += !record.offset << OBJECT_SHIFT; /* no object is at 0 */
 		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, 0);
+		/* Others are refused while it is anybody's. */
 		ck_assert(
-			peer_call(&one.peer, WIRE_CACHE_SEAL,
+			peer_call(&two.peer, WIRE_CACHE_SEAL,
 				  &(struct wire_cache_seal){
 					  .space = one.space,
 					  .offset = one.peer.answer.body.extent_alloced.offset,
