@@ -129,10 +129,11 @@ void server_stop(struct server *server, const char *why);
 /* Store what the core changed into the shared files (V2). */
 void server_apply(struct server *server);
 
-#ifdef SERVER_AUDIT
-/* In the daemon that tests run (tests/integration/audit.c): ends it if anything is not as it says. */
+/*
+ * Not in the daemon but in that which tests run, and in what fuzzes it (tests/integration/audit.c):
+ * ends it if anything is not as it should be. all: large caches, too.
+ */
 void server_audit(const struct server *server, bool all);
-#endif
 
 /* There is more to do than one turn should: go on at the next. */
 void server_more(struct server *server);
