@@ -20,6 +20,7 @@ enum {
 	BATCH = 32,            /* records of a lane, before others' turn */
 	LANES_A_TURN = 1024,   /* that are looked at */
 	RECORDS_A_TURN = 1024, /* that are taken */
+	FEW = 4 * BATCH,       /* fewer are no turn yet, if there are more */
 	DRAINED_A_TURN = 16,   /* lanes whose accesses are taken */
 	POLL_NS = 100 * 1000,  /* the loop goes round so long after the last record */
 };
@@ -380,11 +381,12 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	struct lane_record records[BATCH];
 	struct lane_result results[BATCH];
 	struct errand_answer answer;
-	uint64_t n, done = 0;
+	uint64_t n, more, done = 0;
 
 	if (state->waits)
 		return 0;
-	n = u64_min(ready(lane, state), BATCH);
+	more = ready(lane, state);
+	n = u64_min(more, BATCH);
 	if (client->lanes.ending)
 		n = u64_min(n, state->last - state->taken);
 	if (!n)
@@ -396,6 +398,9 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	}
 	server->exchange->turn++;
 	fetch(server, records, n);
+	/* The next ones, which lie in another processor's cache. */
+	for (uint64_t i = n; i < u64_min(more, 2 * BATCH); i++)
+		__builtin_prefetch(&lane->records[(state->taken + i) % LANE_RECORDS]);
 	if (mutant(lane_taken_early)) {
 		store_taken(server->sys, lane, state->taken + n);
 		mutant_moment();
@@ -529,9 +534,11 @@ static void poll_lanes(uv_idle_t *idle)
 {
 	struct exchange *exchange = container_of(idle, struct exchange, poll);
 	struct server *server = exchange->server;
-	uint64_t now = server->sys->table->now_ns(server->sys);
+	uint64_t now = server->sys->table->now_ns(server->sys), taken = 0, some;
 
-	if (take_some(server)) {
+	while (taken < FEW && (some = take_some(server)))
+		taken += some;
+	if (taken) {
 		exchange->last_ns = now;
 		return;
 	}
