@@ -214,7 +214,11 @@ static void copy_value(char *to, const char *from, size_t size)
 		size -= UNFENCED;
 		mutant_stream(to + size, from + size, UNFENCED);
 	}
-	copy_bytes(to, from, size);
+	/* A large one's memory is in no cache, and to have it there costs more than to pass by. */
+	if (size > OBJECT_OWN)
+		copy_streamed(to, from, size);
+	else
+		copy_bytes(to, from, size);
 }
 
 static int put_all(struct put *put, const void *key, const void *data, bool wait)
