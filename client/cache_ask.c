@@ -176,7 +176,8 @@ int cache_ask_record(const struct varbos_cache *cache, const struct lane_record 
 	const struct wire_cache_touch touch = {.space = cache->space_handle,
 					       .cache = cache->handle,
 					       .hash = record->hash,
-					       .expiry = record->expiry};
+					       .expiry = record->expiry,
+					       .how = record->kind >> 8};
 	struct calls *calls = &cache->space->vb->calls;
 	_cleanup_(call_endp) struct call *call = NULL;
 

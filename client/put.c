@@ -593,22 +593,19 @@ _public_ int varbos_cache_expire(struct varbos_cache *cache, const void *key, si
 	return ask(cache, own, &record, NULL, true);
 }
 
-/* When it expires now, as its header says; a lane is needed to look. */
-static int expiry_now(struct varbos_cache *cache, struct own_lane *own, const void *key,
-		      size_t key_size, uint64_t hash, uint64_t *ret)
+/* Under its hash there may be what is no value of the key: a failure, say. */
+static int is_there(struct varbos_cache *cache, struct own_lane *own, const void *key,
+		    size_t key_size, uint64_t hash)
 {
 	struct found found;
 	int r;
 
-	*ret = 0;
-	if (!own->lane)
+	if (!own->lane) /* as far as one can see */
 		return 0;
 	r = cache_look(cache, own, key, key_size, hash, &own->lane->hazards[0], false, &found);
-	if (r)
-		return r;
-	*ret = found.expiry;
-	index_release(&own->lane->hazards[0]);
-	return 0;
+	if (!r)
+		index_release(&own->lane->hazards[0]);
+	return r;
 }
 
 _public_ int varbos_cache_touch(struct varbos_cache *cache, const void *key, size_t key_size)
@@ -622,17 +619,17 @@ _public_ int varbos_cache_touch(struct varbos_cache *cache, const void *key, siz
 	error_enter("varbos_cache_touch");
 	r = about_key(cache, &own, key, key_size, &record);
 	if (!r) {
-		r = expiry_now(cache, own, key, key_size, record.hash, &record.expiry);
+		r = is_there(cache, own, key, key_size, record.hash);
 		if (r == VARBOS_E_NOT_FOUND)
 			return error_answer(cache, &absent);
 	}
 	if (r)
 		return r;
-	/* What never expires goes on so. */
+	/* Whether it expires at all the daemon knows: here another may be there by now. */
 	ttl_ms = cache_ttl_ms(cache);
-	if (record.expiry && ttl_ms)
+	record.kind = LANE_TOUCH | (ttl_ms ? LANE_RENEW : LANE_USE) << 8;
+	if (ttl_ms)
 		record.expiry = expiry_of(now_of(cache), ttl_ms);
-	record.kind = LANE_TOUCH;
 	return ask(cache, own, &record, NULL, true);
 }
 

@@ -63,7 +63,7 @@ enum lane_kind {
 	LANE_PUBLISH =
 		1, /* offset, size, hash, expiry, born; generation and `mode` as of a put */
 	LANE_DELETE = 2, /* hash; generation: of this one alone, 0: any */
-	LANE_TOUCH = 3,  /* hash, expiry */
+	LANE_TOUCH = 3,  /* hash; expiry, with `mode` how (enum lane_touch) */
 	LANE_SEAL =
 		5, /* offset: of a segment that nothing more is put into; generation: its tag */
 };
@@ -72,6 +72,12 @@ enum lane_mode {
 	LANE_PUT = 0,
 	LANE_ADD = 1,     /* only if the key is absent */
 	LANE_REPLACE = 2, /* only if it is there, of `generation` unless that is 0 */
+};
+
+enum lane_touch {
+	LANE_EXPIRE = 0, /* it expires then; 0: never */
+	LANE_RENEW = 1,  /* then, if it expires at all */
+	LANE_USE = 2,    /* when it did */
 };
 
 struct lane_record {

@@ -152,13 +152,25 @@ static void store_expiry(struct hoard *hoard, const struct cache_object *object,
 static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t now,
 		 struct errand_answer *ret)
 {
+	uint32_t how = record->kind >> 8 & 0xff;
 	struct cache_object object = {};
 	int r;
 
-	r = cache_touch(hoard->cache, record->hash, record->expiry, now, &object);
-	if (!r)
+	if (how > LANE_USE) {
+		refuse(ret, FAULT_INVALID, "how",
+		       "how: 0 expire then, 1 if at all, 2 as it did");
+		return 0;
+	}
+	if (how == LANE_RENEW && !cache_find(hoard->cache, record->hash, &object) &&
+	    !object.expires)
+		how = LANE_USE;
+	if (how == LANE_USE)
+		r = cache_use(hoard->cache, record->hash, now, &object);
+	else
+		r = cache_touch(hoard->cache, record->hash, record->expiry, now, &object);
+	if (!r && how != LANE_USE)
 		store_expiry(hoard, &object, record->expiry);
-	if (!r && record->expiry)
+	if (!r && how != LANE_USE && record->expiry)
 		hoard_expires(hoard, record->expiry);
 	answer_object(ret, &object);
 	return settle(hoard, r, now, ret);

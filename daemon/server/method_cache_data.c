@@ -156,7 +156,7 @@ int run_cache_touch(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_touch *touch = &params->cache_touch;
 	struct lane_record record = {
-		.kind = LANE_TOUCH,
+		.kind = LANE_TOUCH | (uint32_t)u64_min(touch->how, 0xff) << 8,
 		.hash = touch->hash,
 		.expiry = touch->expiry,
 	};

@@ -210,6 +210,35 @@ START_TEST(a_touch_is_seen_in_the_objects_header)
 }
 END_TEST
 
+START_TEST(a_touch_may_leave_alone_what_never_expires_and_when)
+{
+	struct wire_cache_touch touch = {.space = two.space,
+					 .cache = two.cache,
+					 .hash = key_hash("k"),
+					 .expiry = UINT32_MAX,
+					 .how = LANE_RENEW};
+	_Atomic uint64_t *expiry;
+
+	ck_assert(put(&one, "k", "v"));
+	expiry = &hoarder_at(&one, hoarder_find(&one, "k"))->expiry;
+	ck_assert(peer_call(&two.peer, WIRE_CACHE_TOUCH, &touch));
+	ck_assert_uint_eq(atomic_load(expiry), 0);
+	touch.how = LANE_EXPIRE;
+	ck_assert(peer_call(&two.peer, WIRE_CACHE_TOUCH, &touch));
+	touch.how = LANE_RENEW;
+	touch.expiry = UINT32_MAX - 1;
+	ck_assert(peer_call(&two.peer, WIRE_CACHE_TOUCH, &touch));
+	ck_assert_uint_eq(atomic_load(expiry), UINT32_MAX - 1);
+	touch.how = LANE_USE;
+	touch.expiry = 5;
+	ck_assert(peer_call(&two.peer, WIRE_CACHE_TOUCH, &touch));
+	ck_assert_uint_eq(atomic_load(expiry), UINT32_MAX - 1);
+	touch.how = 256;
+	ck_assert(!peer_call(&two.peer, WIRE_CACHE_TOUCH, &touch));
+	ck_assert_uint_eq(two.peer.answer.fault.code, FAULT_INVALID);
+}
+END_TEST
+
 START_TEST(a_clear_leaves_nothing_and_evicting_leaves_less)
 {
 	char key[32];
@@ -654,6 +683,7 @@ int main(void)
 	tcase_add_test(tcase, nobody_publishes_in_anothers_segment);
 	tcase_add_test(tcase, files_grow_while_it_goes_on);
 	tcase_add_test(tcase, a_large_object_has_memory_of_its_own);
+	tcase_add_test(tcase, a_touch_may_leave_alone_what_never_expires_and_when);
 	tcase_add_test(tcase, a_touch_is_seen_in_the_objects_header);
 	tcase_add_test(tcase, a_clear_leaves_nothing_and_evicting_leaves_less);
 	tcase_add_test(tcase, a_clear_clears_all_though_another_was_left_halfway);

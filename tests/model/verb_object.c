@@ -301,6 +301,27 @@ static void touch(uint64_t hash)
 	}
 }
 
+static void use(uint64_t hash)
+{
+	struct cache_object object;
+	uint32_t there;
+	bool all;
+	int r;
+
+	late();
+	r = cache_use(m.cache, hash, m.now, &object);
+	all = naive_expire(m.now, CACHE_CUT);
+	there = naive_find(hash);
+	if (!all) {
+		MUST(r == CACHE_MORE);
+	} else if (there == NUMBER_NONE) {
+		MUST(r == CACHE_E_ABSENT);
+	} else {
+		MUST(!r && object.offset == m.objects[there].offset);
+		naive_accessed(there);
+	}
+}
+
 /* As a reader would note it; or garbage. */
 static void verb_access(void)
 {
@@ -685,7 +706,7 @@ static void one_step(void)
 	else if (dice < 570)
 		verb_delete();
 	else if (dice < 600)
-		touch(hash_of(below(KEYS)));
+		below(2) ? touch(hash_of(below(KEYS))) : use(hash_of(below(KEYS)));
 	else if (dice < 760)
 		verb_access();
 	else if (dice < 780)

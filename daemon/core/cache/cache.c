@@ -731,6 +731,19 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 	return 0;
 }
 
+int cache_use(struct cache *cache, uint64_t hash, uint64_t now, struct cache_object *ret)
+{
+	struct index_at at;
+
+	if (overdue_go(cache, now))
+		return CACHE_MORE;
+	if (!index_find(&cache->index, hash, &at))
+		return CACHE_E_ABSENT;
+	accessed(cache, &at);
+	cache_object_of(cache, at.number, ret);
+	return 0;
+}
+
 bool cache_access(struct cache *cache, uint64_t noted)
 {
 	struct lane_access access = lane_access_unpack(noted);

@@ -192,6 +192,8 @@ int cache_delete(struct cache *cache, uint64_t hash, uint32_t generation, uint64
  */
 int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t now,
 		struct cache_object *ret);
+/* It was accessed. CACHE_MORE, CACHE_E_ABSENT. */
+int cache_use(struct cache *cache, uint64_t hash, uint64_t now, struct cache_object *ret);
 /* What a reader noted (lane_access_pack()). False: it is not so, or no more. */
 bool cache_access(struct cache *cache, uint64_t noted);
 /* What readers count themselves. */
