@@ -34,7 +34,7 @@ enum {
 
 struct hoards {
 	struct server *server;
-	struct link all, stirred;
+	struct link all, stirred, scan;
 	uv_timer_t expiry;
 	uint64_t armed;               /* for when, in ms of the machine's time; WHEEL_NEVER */
 	struct hoard *at[HOARDS_MAX]; /* by the cache's slot */
@@ -265,6 +265,8 @@ static void hoard_free(struct hoard *hoard)
 	list_remove(&hoard->in_all);
 	if (hoard->in_stirred.next)
 		list_remove(&hoard->in_stirred);
+	if (hoard->in_scan.next)
+		list_remove(&hoard->in_scan);
 	free(hoard);
 }
 
@@ -453,6 +455,7 @@ int hoards_new(struct hoards **ret, struct server *server)
 	uv_timer_init(&server->loop, &hoards->expiry);
 	list_init(&hoards->all);
 	list_init(&hoards->stirred);
+	list_init(&hoards->scan);
 	*ret = hoards;
 	return 0;
 }
@@ -481,6 +484,8 @@ void hoards_sweep(struct server *server)
 		hoards->at[hoard->slot] = NULL;
 		if (hoard->in_stirred.next)
 			list_remove(&hoard->in_stirred);
+		if (hoard->in_scan.next)
+			list_remove(&hoard->in_scan);
 		hoard_go(hoard);
 	}
 }
@@ -770,9 +775,9 @@ static void settle_owed(struct hoard *hoard)
 
 bool hoards_scan_begin(struct server *server)
 {
-	bool any = false;
+	struct hoards *hoards = server->hoards;
 
-	list_for_each(at, &server->hoards->all)
+	list_for_each(at, &hoards->all)
 	{
 		struct hoard *hoard = list_entry(at, struct hoard, in_all);
 
@@ -780,35 +785,37 @@ bool hoards_scan_begin(struct server *server)
 		    !(hoard->scan_now || cache_wants(hoard->cache) & CACHE_WANTS_SCAN))
 			continue;
 		cache_scan_begin(hoard->cache);
-		hoard->scanning = any = true;
+		list_append(&hoards->scan, &hoard->in_scan);
 		hoard->scan_now = false;
 	}
-	return any;
+	return !list_empty(&hoards->scan);
 }
 
-void hoards_scan_word(struct server *server, uint32_t space, uint32_t session, uint64_t offset)
+uint32_t hoards_scan_word(struct server *server, uint32_t space, uint32_t session,
+			  uint64_t offset, uint64_t now)
 {
-	uint64_t now = machine_ms(server);
+	uint32_t steps = 0;
 
-	list_for_each(at, &server->hoards->all)
+	list_for_each(at, &server->hoards->scan)
 	{
-		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+		struct hoard *hoard = list_entry(at, struct hoard, in_scan);
 
-		if (hoard->scanning && !hoard->gone && hoard->space == space)
+		if (hoard->space == space)
 			cache_scan_word(hoard->cache, session, offset, now);
+		steps++;
 	}
+	return steps;
 }
 
 void hoards_scan_end(struct server *server)
 {
-	list_for_each(at, &server->hoards->all)
-	{
-		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+	struct hoards *hoards = server->hoards;
 
-		if (!hoard->scanning || hoard->gone)
-			continue;
+	while (!list_empty(&hoards->scan)) {
+		struct hoard *hoard = list_entry(hoards->scan.next, struct hoard, in_scan);
+
+		list_remove(&hoard->in_scan);
 		cache_scan_end(hoard->cache);
-		hoard->scanning = false;
 		hoard->reclaiming = true;
 		hoard_stir(hoard);
 	}
@@ -817,12 +824,13 @@ void hoards_scan_end(struct server *server)
 
 void hoards_scan_failed(struct server *server)
 {
-	list_for_each(at, &server->hoards->all)
-	{
-		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+	struct hoards *hoards = server->hoards;
 
-		hoard->scan_now |= hoard->scanning;
-		hoard->scanning = false;
+	while (!list_empty(&hoards->scan)) {
+		struct hoard *hoard = list_entry(hoards->scan.next, struct hoard, in_scan);
+
+		list_remove(&hoard->in_scan);
+		hoard->scan_now = true;
 	}
 }
 
@@ -830,7 +838,7 @@ bool hoard_squeeze(struct hoard *hoard)
 {
 	struct cache_view view = cache_view(hoard->cache);
 
-	if (hoard->scanning || hoard->reclaiming || hoard->scan_now)
+	if (hoard->in_scan.next || hoard->reclaiming || hoard->scan_now)
 		return true;
 	if (view.limbo <= view.pinned) {
 		if (hoard->drops == DROPS_MAX || cache_drop(hoard->cache) == CACHE_E_NOTHING) {
@@ -883,7 +891,7 @@ static bool hoard_step(struct hoard *hoard)
 		expire(hoard);
 	if (hoard->reclaiming)
 		reclaim(hoard);
-	if ((wants & CACHE_WANTS_SCAN || hoard->scan_now) && !hoard->scanning &&
+	if ((wants & CACHE_WANTS_SCAN || hoard->scan_now) && !hoard->in_scan.next &&
 	    !hoard->reclaiming)
 		scanner_want(server);
 	if (wants & CACHE_WANTS_CLEAN)

@@ -43,7 +43,8 @@ struct hoard_index {
 enum { HOARD_OWED = 32 };
 
 struct hoard {
-	struct link in_all, in_stirred; /* of struct hoards; the latter zeroed: it is in none */
+	/* Of struct hoards; the latter two zeroed: it is in none. */
+	struct link in_all, in_stirred, in_scan;
 	struct server *server;
 	uint32_t slot, space; /* of the ledger */
 	struct cache *cache;  /* NULL: not made yet */
@@ -51,14 +52,14 @@ struct hoard {
 	struct hoard_index index, next; /* next: none, unless objects move on to it */
 	uint32_t jobs;                  /* of workers, under way */
 	bool making, growing, indexing;
-	bool scan_now, scanning; /* it needs a scan; it is in one */
-	bool reclaiming;         /* a scan has found what comes back */
-	bool cleaning, leasing;  /* the cleaner's step, and its segment, are under way */
-	bool unclean;            /* it has no segment to clean to, until the next beat */
-	bool expiring;           /* objects have outlived their time */
-	uint32_t drops;          /* segments emptied for memory, since some was had */
-	uint64_t lease;          /* the cleaner's segment that is on its way */
-	uint32_t n_owed;         /* what the ledger had no memory to take back */
+	bool scan_now;          /* it needs a scan */
+	bool reclaiming;        /* a scan has found what comes back */
+	bool cleaning, leasing; /* the cleaner's step, and its segment, are under way */
+	bool unclean;           /* it has no segment to clean to, until the next beat */
+	bool expiring;          /* objects have outlived their time */
+	uint32_t drops;         /* segments emptied for memory, since some was had */
+	uint64_t lease;         /* the cleaner's segment that is on its way */
+	uint32_t n_owed;        /* what the ledger had no memory to take back */
 	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
 	bool bound;           /* likewise, for its owner may have no more metadata: */
@@ -110,7 +111,9 @@ void hoard_job_done(struct hoard *hoard);
 
 /* A scan (scanner.h): false: no cache wants one. */
 bool hoards_scan_begin(struct server *server);
-void hoards_scan_word(struct server *server, uint32_t space, uint32_t session, uint64_t offset);
+/* How many steps it took. */
+uint32_t hoards_scan_word(struct server *server, uint32_t space, uint32_t session,
+			  uint64_t offset, uint64_t now);
 void hoards_scan_end(struct server *server);
 void hoards_scan_failed(struct server *server);
 /* The first behind this one; NULL: at all. */

@@ -14,8 +14,8 @@
 #include "daemon/sys/guard.h"
 
 enum {
-	WORDS_A_TURN = 2048,
-	SPACE_SHIFT = 44, /* of a hazard word (proto/index.h) */
+	STEPS_A_TURN = 2048, /* of a word and a cache that waits for it */
+	SPACE_SHIFT = 44,    /* of a hazard word (proto/index.h) */
 };
 
 /* A session's lanes, as they were when the scan began. */
@@ -173,23 +173,24 @@ void scanner_want(struct server *server)
 }
 
 /* SN2: of the hoards of the word's space, if its session has that open. */
-static void give_word(struct server *server, const struct hazard *hazard)
+static uint32_t give_word(struct server *server, const struct hazard *hazard, uint64_t now)
 {
 	uint64_t space = hazard->word >> SPACE_SHIFT;
 
 	if (space >= server->files.n_roots ||
 	    (!core_session_has(server->core, hazard->session, (uint32_t)space) &&
 	     !mutant(hazards_anywhere)))
-		return;
-	hoards_scan_word(server, (uint32_t)space, hazard->session,
-			 hazard->word & (((uint64_t)1 << SPACE_SHIFT) - 1));
+		return 0;
+	return hoards_scan_word(server, (uint32_t)space, hazard->session,
+				hazard->word & (((uint64_t)1 << SPACE_SHIFT) - 1), now);
 }
 
 bool scanner_turn(struct server *server)
 {
 	struct scanner *scanner = server->scanner;
 	struct scan *scan = scanner->scan;
-	size_t end;
+	uint64_t now;
+	uint32_t steps = 0;
 
 	if (scanner->reading)
 		return false;
@@ -200,9 +201,9 @@ bool scanner_turn(struct server *server)
 		scan_start(server); /* without memory: at the next beat */
 		return false;
 	}
-	end = scan->n - scan->at > WORDS_A_TURN ? scan->at + WORDS_A_TURN : scan->n;
-	while (scan->at < end)
-		give_word(server, &scan->hazards[scan->at++]);
+	now = server->sys->table->machine_ns(server->sys) / 1000000;
+	while (scan->at < scan->n && steps < STEPS_A_TURN)
+		steps += 1 + give_word(server, &scan->hazards[scan->at++], now);
 	if (scan->at < scan->n)
 		return true;
 	scanner->scan = NULL;
