@@ -241,13 +241,13 @@ static int error_memory(const struct wire_extent_alloced *extent)
 }
 
 static int take(const struct varbos_cache *cache, const struct wire_extent_alloced *extent,
-		uint64_t size, enum extent_kind kind, struct cache_memory *ret)
+		uint64_t least, enum extent_kind kind, struct cache_memory *ret)
 {
 	struct place place;
 	int r;
 
 	if (extent->offset >> OFFSET_BITS || extent->offset % SLICE_BYTES ||
-	    extent->size < size || extent->size % SLICE_BYTES)
+	    extent->size < least || extent->size % SLICE_BYTES)
 		return error_memory(extent);
 	r = place_at(cache->space, extent->offset, &place);
 	if (r)
@@ -277,8 +277,8 @@ static struct wire_cache_segment make_request(const struct varbos_cache *cache, 
 	};
 }
 
-int cache_ask_segment(const struct varbos_cache *cache, uint64_t size, bool object,
-		      struct cache_memory *ret)
+static int ask(const struct varbos_cache *cache, uint64_t size, uint64_t least, bool object,
+	       struct cache_memory *ret)
 {
 	const struct wire_cache_segment request = make_request(cache, size, object);
 	struct wire_extent_alloced extent;
@@ -291,7 +291,18 @@ int cache_ask_segment(const struct varbos_cache *cache, uint64_t size, bool obje
 	/* Ended first: its window may have to be asked for. */
 	extent = call->message.body.extent_alloced;
 	call_end(call);
-	return take(cache, &extent, size, object ? EXTENT_OBJECT : EXTENT_SEGMENT, ret);
+	return take(cache, &extent, least, object ? EXTENT_OBJECT : EXTENT_SEGMENT, ret);
+}
+
+int cache_ask_segment(const struct varbos_cache *cache, uint64_t size, uint64_t least,
+		      struct cache_memory *ret)
+{
+	return ask(cache, size, least, false, ret);
+}
+
+int cache_ask_own(const struct varbos_cache *cache, uint64_t size, struct cache_memory *ret)
+{
+	return ask(cache, size, size, true, ret);
 }
 
 struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size)
@@ -301,7 +312,7 @@ struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size)
 	return call_ask(&cache->space->vb->calls, WIRE_CACHE_SEGMENT, &request);
 }
 
-int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t size,
+int cache_ask_collect(const struct varbos_cache *cache, struct call *call,
 		      struct cache_memory *ret)
 {
 	struct wire_extent_alloced extent;
@@ -312,7 +323,7 @@ int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint6
 		return r;
 	extent = call->message.body.extent_alloced;
 	call_end(call);
-	return take(cache, &extent, size, EXTENT_SEGMENT, ret);
+	return take(cache, &extent, SLICE_BYTES, EXTENT_SEGMENT, ret);
 }
 
 void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory)

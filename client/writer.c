@@ -11,8 +11,9 @@
 enum {
 	SEGMENT_FIRST = 64 << 10,
 	SEGMENT_MOST = 2 << 20,
-	SMALL_LEASES = 16, /* before larger ones are asked for again, after there were none */
-	AHEAD_SHARE = 4,   /* the next segment is asked for when so much of one is left */
+	SEGMENT_SHARE = 64, /* of the cache's capacity, at most */
+	SMALL_LEASES = 16,  /* before larger ones are asked for again, after there were none */
+	AHEAD_SHARE = 4,    /* the next segment is asked for when so much of one is left */
 };
 
 /* ---- writers ---- */
@@ -160,6 +161,17 @@ static uint64_t first_in(const struct cache_memory *memory)
 	return memory->offset ? memory->offset : 1 << OBJECT_SHIFT;
 }
 
+static uint64_t size_after(const struct writer *writer)
+{
+	uint64_t capacity =
+		atomic_load_explicit(&writer->cache->capacity, memory_order_relaxed);
+	uint64_t twice = writer->next_size * 2;
+
+	if (twice > u64_min(capacity / SEGMENT_SHARE, SEGMENT_MOST))
+		return writer->next_size;
+	return u64_min(twice, SEGMENT_MOST);
+}
+
 /* Room for `least` bytes, and more; a smaller one where there is none of the usual size. */
 static int lease(struct writer *writer, struct writer_segment *segment, uint64_t least)
 {
@@ -171,16 +183,16 @@ static int lease(struct writer *writer, struct writer_segment *segment, uint64_t
 		writer->next_size *= 2;
 	size = ahead ? writer->ahead_size : writer->next_size;
 	if (ahead)
-		r = cache_ask_collect(writer->cache, ahead, size, &segment->memory);
+		r = cache_ask_collect(writer->cache, ahead, &segment->memory);
 	else
-		r = cache_ask_segment(writer->cache, size, false, &segment->memory);
+		r = cache_ask_segment(writer->cache, size, least, &segment->memory);
 	/* What others hold may lie between all that is free. */
 	while (r == VARBOS_E_MEMORY && size / 2 >= u64_max(least, SEGMENT_FIRST) &&
 	       !mutant(writer_large_alone)) {
 		size /= 2;
 		writer->next_size = size;
 		writer->small = SMALL_LEASES;
-		r = cache_ask_segment(writer->cache, size, false, &segment->memory);
+		r = cache_ask_segment(writer->cache, size, least, &segment->memory);
 	}
 	if (r)
 		return r;
@@ -188,7 +200,7 @@ static int lease(struct writer *writer, struct writer_segment *segment, uint64_t
 	if (writer->small)
 		writer->small--;
 	else
-		writer->next_size = u64_min(writer->next_size * 2, SEGMENT_MOST);
+		writer->next_size = size_after(writer);
 	return 0;
 }
 
@@ -229,7 +241,7 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 
 	*ret = (struct writer_place){};
 	if (size_most(sizes) > OBJECT_OWN || (reserve && any_reserved(writer))) {
-		r = cache_ask_segment(writer->cache, size_most(sizes), true, &ret->own);
+		r = cache_ask_own(writer->cache, size_most(sizes), &ret->own);
 		if (r)
 			return r;
 		ret->offset = first_in(&ret->own);

@@ -10,12 +10,12 @@
 #include "daemon/server/hoard.h"
 #include "daemon/server/job.h"
 #include "daemon/server/server.h"
+#include "daemon/server/squeeze.h"
 #include "daemon/sys/guard.h"
 #include "proto/object.h"
 
 enum {
 	STEP_BYTES = 512 << 10,
-	SEGMENT_BYTES = 2 << 20,
 };
 
 struct cleaning {
@@ -86,7 +86,8 @@ static void leased(void *userdata, const struct job_outcome *outcome)
 /* Of nobody's budget but the space's. True: it is there. */
 static bool lease(struct hoard *hoard)
 {
-	const struct cache_lease wanted = {.kind = EXTENT_SEGMENT, .size = SEGMENT_BYTES};
+	const struct cache_lease wanted = {.kind = EXTENT_SEGMENT,
+					   .size = squeeze_segment_most(hoard)};
 	struct server *server = hoard->server;
 	struct core_fault fault = {};
 	struct extent_info extent;

@@ -29,7 +29,6 @@ enum {
 	RUNS = 16,            /* of slices, that come back at once */
 	EXPIRE_STEPS = 256,
 	EXPIRE_FLOOR_MS = 100,
-	DROPS_MAX = 8,
 };
 
 struct hoards {
@@ -744,6 +743,11 @@ static bool give_back(struct hoard *hoard, struct segment_run run)
 	return r >= 0;
 }
 
+bool hoard_returns(const struct hoard *hoard)
+{
+	return hoard->reclaiming && hoard->n_owed <= HOARD_OWED - RUNS;
+}
+
 static void reclaim(struct hoard *hoard)
 {
 	struct segment_run runs[RUNS];
@@ -834,24 +838,6 @@ void hoards_scan_failed(struct server *server)
 	}
 }
 
-bool hoard_squeeze(struct hoard *hoard)
-{
-	struct cache_view view = cache_view(hoard->cache);
-
-	if (hoard->in_scan.next || hoard->reclaiming || hoard->scan_now)
-		return true;
-	if (view.limbo <= view.pinned) {
-		if (hoard->drops == DROPS_MAX || cache_drop(hoard->cache) == CACHE_E_NOTHING) {
-			hoard->drops = 0;
-			return false;
-		}
-		hoard->drops++;
-	}
-	hoard->scan_now = true;
-	scanner_want(hoard->server);
-	return true;
-}
-
 uint64_t hoard_metadata(const struct hoard *hoard)
 {
 	return cache_view(hoard->cache).memory + hoard->objects.size + hoard->index.file.size +
@@ -896,7 +882,7 @@ static bool hoard_step(struct hoard *hoard)
 		scanner_want(server);
 	if (wants & CACHE_WANTS_CLEAN)
 		more |= cleaner_step(hoard);
-	more |= hoard->expiring || (hoard->reclaiming && hoard->n_owed <= HOARD_OWED - RUNS);
+	more |= hoard->expiring || hoard_returns(hoard);
 	return more;
 }
 

@@ -102,8 +102,8 @@ bool hoard_grows(struct hoard *hoard);
 /* The same, of its index: false: there is no room in it, and no other is to be had now. */
 bool hoard_index_comes(struct hoard *hoard);
 
-/* Before memory is refused to who fills it: may what is under way, or begins now, give some? */
-bool hoard_squeeze(struct hoard *hoard);
+/* Is what the latest scan has found on its way back? */
+bool hoard_returns(const struct hoard *hoard);
 /* One of its objects expires then, in ms of the machine's time. */
 void hoard_expires(struct hoard *hoard, uint64_t expiry);
 /* A job of its, or about it, has ended: it counted in `jobs`. */

@@ -16,6 +16,7 @@
 #include "daemon/server/method_parts.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
+#include "daemon/server/squeeze.h"
 
 enum {
 	STEPS_MAX = 4, /* of the core's, before the loop turns to others */
@@ -269,7 +270,7 @@ static bool is_short(const struct request *request)
 int run_cache_segment(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_segment *segment = &params->cache_segment;
-	const struct extent_request wanted = {
+	struct extent_request wanted = {
 		.size = segment->size,
 		.kind = segment->object ? EXTENT_OBJECT : EXTENT_SEGMENT,
 		.caller = (uint32_t)u64_min(segment->caller, UINT32_MAX),
@@ -284,8 +285,13 @@ int run_cache_segment(struct request *request, const union wire_body *params)
 	if (r)
 		return r;
 	request->cache = cache;
+	if (!segment->object && wanted.size <= CHUNK_BYTES)
+		wanted.size = u64_min(wanted.size, squeeze_segment_most(hoard));
+	if (core_cache_has(request->server->core, cache, request->client->session) &&
+	    squeeze_holds_back(request, hoard, wanted.size))
+		return REQUEST_BUSY;
 	r = extents_alloc(request, space, cache, &wanted);
-	if (r == REQUEST_FAULT && is_short(request) && hoard_squeeze(hoard))
+	if (r == REQUEST_FAULT && is_short(request) && squeeze_gives(hoard))
 		return REQUEST_BUSY;
 	return r ? r : cache_leased(request);
 }

@@ -79,6 +79,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.record = true;
 	request.since = 0;
 	request.begun = 0;
+	request.apart = false;
 	request.fault = (struct wire_fault){};
 	r = method_run(&request, &(union wire_body){.extent_free = *args});
 	server_apply(client->server);
@@ -240,6 +241,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	request.record = false;
 	request.since = parked ? parked->since : sweeper_count(server->sweeper);
 	request.begun = parked ? parked->begun : 0;
+	request.apart = false;
 	request.fault = (struct wire_fault){};
 
 	r = wire_decode_call(&message, data, size, &trouble);
@@ -265,10 +267,13 @@ static bool process(struct server *server, struct connection *connection, struct
 	}
 	server_apply(server);
 
+	if (request.apart)
+		space = 0;
 	if (r == REQUEST_LATER)
 		return false;
 	if (r == REQUEST_BUSY && parked) {
 		parked->begun = request.begun;
+		parked->space = space;
 		return true;
 	}
 	if (r == REQUEST_BUSY)

@@ -31,6 +31,7 @@ struct request {
 	bool record;    /* of a return ring: uncounted, so it may neither wait nor have a job */
 	uint64_t since; /* sweeps that had begun when it came */
 	uint32_t cache; /* of cache.segment, once memory for it is on its way */
+	bool apart;     /* nobody who comes later is behind it while it waits */
 	uint64_t
 		begun; /* what a method has noted before it was to be tried again; 0 at first */
 	union wire_body result;

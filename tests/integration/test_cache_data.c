@@ -403,6 +403,44 @@ START_TEST(several_times_the_spaces_memory_goes_through_it)
 }
 END_TEST
 
+/*
+ * Segments of half a MiB, each with an object at its end: sealed all at once, and one more wanted
+ * behind them.
+ */
+START_TEST(memory_is_given_beyond_the_capacity_when_no_more_comes_back)
+{
+	static const char value[4096];
+	const uint64_t size = MIB / 2;
+	struct wire_cache_seal seals[40];
+	struct hoarder small;
+	char key[32];
+
+	hoarder_open(&small, daemon_.socket, "a", "small", MIB);
+	for (size_t i = 0; i < ARRAY_SIZE(seals); i++) {
+		small.size = 0; /* it stays leased: nothing can be had back, and nobody waits */
+		hoarder_lease(&small, 2 * MIB);
+		ck_assert_uint_eq(small.size, size);
+		seals[i] = (struct wire_cache_seal){
+			.space = small.space, .offset = small.segment, .tag = small.tag};
+		small.filled = size - 2 * sizeof(value);
+		snprintf(key, sizeof(key), "key %zu", i);
+		ck_assert(hoarder_put(&small, key, value, sizeof(value)));
+	}
+	ck_assert_uint_ge(hoarder_row(&small).memory, ARRAY_SIZE(seals) * size);
+	for (size_t i = 0; i < ARRAY_SIZE(seals); i++)
+		peer_note(&small.peer, WIRE_CACHE_SEAL, &seals[i]);
+	small.size = 0;
+	hoarder_lease(&small, 2 * MIB);
+	/* A quarter, two MiB; this one, and the cleaner's. */
+	ck_assert_uint_le(hoarder_row(&small).memory, MIB + MIB / 4 + 2 * MIB + 2 * size);
+	for (size_t i = 0; i < ARRAY_SIZE(seals); i++) {
+		snprintf(key, sizeof(key), "key %zu", i);
+		ck_assert_uint_ne(hoarder_find(&small, key), 0);
+	}
+	hoarder_close(&small);
+}
+END_TEST
+
 START_TEST(what_is_dead_between_the_living_is_cleaned)
 {
 	char key[32];
@@ -690,6 +728,7 @@ int main(void)
 	tcase_add_test(tcase, what_is_published_outlives_who_published_it);
 	tcase_add_test(tcase, who_has_the_cache_not_open_gets_nothing_of_it);
 	tcase_add_test(tcase, several_times_the_spaces_memory_goes_through_it);
+	tcase_add_test(tcase, memory_is_given_beyond_the_capacity_when_no_more_comes_back);
 	tcase_add_test(tcase, what_is_dead_between_the_living_is_cleaned);
 	tcase_add_test(tcase, what_a_member_spoils_is_evicted_and_hurts_nobody);
 	tcase_add_test(tcase, the_hottest_keys_are_told);

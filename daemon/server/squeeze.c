@@ -1,0 +1,82 @@
+#include "daemon/server/squeeze.h"
+
+#include "base/base.h"
+#include "daemon/core/cache/clean.h"
+#include "daemon/server/cleaner.h"
+#include "daemon/server/hoard.h"
+#include "daemon/server/request.h"
+#include "daemon/server/scanner.h"
+#include "daemon/server/server.h"
+
+enum {
+	DROPS_MAX = 8,
+	SEGMENT_SHARE = 16, /* of a capacity; our writers ask for less still */
+	SEGMENT_MOST = 2 << 20,
+	BEYOND_SHARE = 4,    /* of a capacity: that may be held besides, and */
+	BEYOND = 2 << 20,    /* so that what the cleaner leaves alone holds nobody back */
+	HELD_BACK_MS = 1000, /* each request, at most */
+};
+
+/* Large enough for what has no extent of its own, wherever it lies. */
+uint64_t squeeze_segment_most(const struct hoard *hoard)
+{
+	uint64_t share = cache_view(hoard->cache).capacity / SEGMENT_SHARE;
+	uint64_t most = 2 * OBJECT_OWN;
+
+	while (most < SEGMENT_MOST && most * 2 <= share)
+		most *= 2;
+	return most;
+}
+
+static bool scans(struct hoard *hoard, const struct cache_view *view)
+{
+	if (hoard->in_scan.next || hoard_returns(hoard))
+		return true;
+	if (view->limbo <= view->pinned)
+		return false;
+	hoard->scan_now = true;
+	scanner_want(hoard->server);
+	return true;
+}
+
+static bool cleans(struct hoard *hoard)
+{
+	if (!(cache_wants(hoard->cache) & CACHE_WANTS_CLEAN))
+		return false;
+	if (!hoard->cleaning && !hoard->leasing)
+		cleaner_step(hoard);
+	return hoard->cleaning || hoard->leasing;
+}
+
+bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t size)
+{
+	struct cache_view view = cache_view(hoard->cache);
+	const struct server *server = request->server;
+	uint64_t now, most = view.capacity + view.capacity / BEYOND_SHARE + BEYOND;
+
+	if (view.held - view.unfilled + size <= most || mutant(cache_unbounded))
+		return false;
+	now = server->sys->table->now_ns(server->sys) / 1000000;
+	if (!request->begun)
+		request->begun = now + HELD_BACK_MS;
+	request->apart = now < request->begun && (scans(hoard, &view) || cleans(hoard));
+	return request->apart;
+}
+
+bool squeeze_gives(struct hoard *hoard)
+{
+	struct cache_view view = cache_view(hoard->cache);
+
+	if (hoard->in_scan.next || hoard->reclaiming || hoard->scan_now)
+		return true;
+	if (view.limbo <= view.pinned) {
+		if (hoard->drops == DROPS_MAX || cache_drop(hoard->cache) == CACHE_E_NOTHING) {
+			hoard->drops = 0;
+			return false;
+		}
+		hoard->drops++;
+	}
+	hoard->scan_now = true;
+	scanner_want(hoard->server);
+	return true;
+}

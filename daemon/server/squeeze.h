@@ -1,0 +1,23 @@
+/*
+ * Squeeze - what a cache gives back before it takes more memory.
+ *
+ * SQ1  A cache holds little more than its capacity (a quarter, and some segments), as long as what
+ *      died there can be had back: who fills it waits for that. He waits for nothing that does not
+ *      come, nor for long: what is pinned, or others fill, stops nobody. Others' turn is not behind
+ *      his (request.h: apart).
+ * SQ2  A segment is a small part of the capacity, but for the smallest ones.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct hoard;
+struct request;
+
+/* SQ2: that large at most. */
+uint64_t squeeze_segment_most(const struct hoard *hoard);
+/* SQ1: before so many bytes more are taken. True: not yet. */
+bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t size);
+/* Before memory is refused to who fills it: may what is under way, or begins now, give some? */
+bool squeeze_gives(struct hoard *hoard);
