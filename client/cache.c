@@ -103,6 +103,11 @@ int cache_index_next(struct varbos_cache *cache, struct cache_index *index)
 	struct cache_index *next;
 	int r = 0;
 
+	/* While it moves, every other hit comes along here. */
+	if (atomic_load_explicit(&index->next, memory_order_acquire) &&
+	    (index != atomic_load_explicit(first, memory_order_relaxed) ||
+	     !cache_index_is_left(index)))
+		return 0;
 	lock_acquire(&cache->lock);
 	next = atomic_load_explicit(&index->next, memory_order_relaxed);
 	if (!next) {

@@ -140,8 +140,8 @@ int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key
 
 /* Before a slow look: the cache is this process's, *ret the thread's lane, which there is. */
 int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret);
-/* The thread holds as many views as it may. */
-int error_views(const struct varbos_cache *cache);
+/* With so many more the thread would hold more views than it may. */
+int error_views(const struct varbos_cache *cache, const struct own_lane *own, size_t wanted);
 
 /* What a view's words say. */
 enum { VIEW_HAZARD, VIEW_FORK, VIEW_CACHE, VIEW_BIRTH, VIEW_EXPIRY, VIEW_WORDS };

@@ -334,7 +334,7 @@ int cursor_next(struct varbos_cache *cache, struct cursor *cursor, _Atomic uint6
 _public_ int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor *place,
 			       struct varbos_key *ret_key, struct varbos_view *ret)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	_Atomic uint64_t *hazard;
 	struct cursor cursor;
 	struct found found;
@@ -348,7 +348,7 @@ _public_ int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor 
 		return r;
 	hazard = lane_hazard(own->lane, cache->pins);
 	if (!hazard)
-		return error_views(cache);
+		return error_views(cache, own, 1);
 	memcpy(&cursor, place, sizeof(cursor));
 	r = cursor_next(cache, &cursor, &own->lane->hazards[0], hazard, &found);
 	if (r && r != VARBOS_E_NOT_FOUND)

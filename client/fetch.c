@@ -312,14 +312,14 @@ static int lead(struct fetching *f, _Atomic uint64_t *hazard, struct varbos_view
 /* A word of the thread's lane, to pin what will be computed. */
 static int keep_hazard(struct varbos_cache *cache, _Atomic uint64_t **ret)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	int r = cache_read_enter(cache, &own);
 
 	if (r)
 		return r;
 	*ret = lane_hazard(own->lane, cache->pins);
 	if (!*ret)
-		return error_views(cache);
+		return error_views(cache, own, 1);
 	index_pin(*ret, HAZARD_KEPT);
 	return 0;
 }
@@ -361,7 +361,7 @@ static int try(struct fetching *f, struct varbos_view *ret)
 /* LOOK: none is remembered. */
 static int look_failure(const struct fetching *f)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	struct failed_key key;
 	struct found found;
 	int64_t word = 0;

@@ -4,7 +4,6 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,7 +22,6 @@
 #include "client/writer.h"
 
 enum {
-	LANES_SPARE = 16,
 	SPIN_NS = 20000,      /* about what it costs to sleep and be woken */
 	SPIN_LOOKS = 32,      /* between two looks at the clock */
 	SPIN_TRIED_EACH = 32, /* waits, where spinning did not pay the last time */
@@ -70,13 +68,20 @@ static bool register_barrier(void)
 	return !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
 }
 
-/* One for each thread that may run, and some for those that wait. */
-static uint32_t lanes_wanted(void)
+/*
+ * As many as there may be: their memory comes as threads use them. All of it is counted, though, so
+ * fewer where that is too much.
+ */
+static int ask_lanes(struct varbos *vb, bool expedited, struct lanes_opened *ret)
 {
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) ? LANES_A_SESSION : CPU_COUNT(&set);
+	int r = VARBOS_E_LIMIT;
 
-	return (uint32_t)u64_min((uint64_t)n * 2 + LANES_SPARE, LANES_A_SESSION);
+	for (uint32_t n = LANES_A_SESSION; n && r == VARBOS_E_LIMIT; n /= 2) {
+		r = cache_ask_lanes(vb, n, expedited, ret);
+		if (r && strcmp(varbos_error()->which, "limits.metadata"))
+			break;
+	}
+	return r;
 }
 
 static bool is_off(void)
@@ -122,7 +127,7 @@ static int open_locked(struct lanes *lanes, struct varbos *vb)
 	bool expedited = register_barrier();
 	int r;
 
-	r = cache_ask_lanes(vb, lanes_wanted(), expedited, &opened);
+	r = ask_lanes(vb, expedited, &opened);
 	if (r && r != VARBOS_E_METHOD && r != VARBOS_E_LIMIT && r != VARBOS_E_MEMORY)
 		return r;
 	lanes->vb = vb;
@@ -303,7 +308,13 @@ static struct own_lane *take(struct lanes *lanes)
 	return remember(had->has);
 }
 
-int lane_enter(struct lanes *lanes, struct own_lane **ret)
+/* Who writes may wait for the daemon; who reads waits for nobody who does. */
+static struct lock *lock_of(struct own_lane *own, enum lane_use use)
+{
+	return use == LANE_READS ? &own->reading : &own->writing;
+}
+
+int lane_enter(struct lanes *lanes, enum lane_use use, struct own_lane **ret)
 {
 	uint64_t number = atomic_load_explicit(&lanes->number, memory_order_acquire);
 	struct own_lane *own = lane_at_hand(number);
@@ -315,15 +326,15 @@ int lane_enter(struct lanes *lanes, struct own_lane **ret)
 	if (!own)
 		return error_system(ENOMEM, "a lane for this thread");
 	if (own->common)
-		lock_acquire(&own->lock);
+		lock_acquire(mutant(lane_one_lock) ? &own->writing : lock_of(own, use));
 	*ret = own;
 	return 0;
 }
 
-void lane_leave(struct own_lane *own)
+void lane_leave(struct own_lane *own, enum lane_use use)
 {
 	if (own->common)
-		lock_release(&own->lock);
+		lock_release(mutant(lane_one_lock) ? &own->writing : lock_of(own, use));
 }
 
 /* ---- waiting ---- */

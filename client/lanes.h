@@ -3,7 +3,8 @@
  *
  * LN1 A thread has one lane of a connection, from its first call that needs one until it ends; then
  *     another thread may have it, with the views that are still held there. Threads beyond the
- *     session's lanes share the last one, each call under its lock.
+ *     session's lanes share the last one, each call under a lock: one of those who read, who wait for
+ *     nobody, and one of those who write.
  * LN2 A lane is found by the number of its opening, which is never given twice: what a thread
  *     remembers of a connection that has ended, or of the parent's after a fork, matches none.
  * LN3 Each record's result is looked at once, in order: by who waits for it, or before its place is
@@ -34,8 +35,9 @@ struct own_lane {
 	uint64_t serial; /* of the thread that has it: never given twice */
 	uint64_t random;
 	bool taken;
-	bool common; /* several threads': under its lock */
-	struct lock lock;
+	bool common;         /* several threads', under its locks: */
+	struct lock reading; /* hazards, counts, accesses */
+	struct lock writing; /* all below */
 
 	uint64_t head; /* as lane->head */
 	uint64_t taken_seen;
@@ -96,13 +98,23 @@ static inline bool lane_to_read(uint64_t number, struct lane **ret)
 	return __builtin_expect(slot->number == number, 1);
 }
 
-/* The same, taken if need be, to be left: a common one is locked meanwhile. */
-int lane_enter(struct lanes *lanes, struct own_lane **ret);
-void lane_leave(struct own_lane *own);
-static inline void lane_leavep(struct own_lane **own)
+/* The same, taken if need be, to be left: a common one is locked meanwhile, for that use. */
+enum lane_use {
+	LANE_READS,
+	LANE_WRITES,
+};
+
+int lane_enter(struct lanes *lanes, enum lane_use use, struct own_lane **ret);
+void lane_leave(struct own_lane *own, enum lane_use use);
+static inline void lane_readp(struct own_lane **own)
 {
 	if (*own)
-		lane_leave(*own);
+		lane_leave(*own, LANE_READS);
+}
+static inline void lane_wrotep(struct own_lane **own)
+{
+	if (*own)
+		lane_leave(*own, LANE_WRITES);
 }
 
 /* A hazard word that holds nothing, of `pins`; NULL: the thread has as many views as it may. */

@@ -96,7 +96,7 @@ static int enter(struct varbos_cache *cache, struct own_lane **ret)
 
 	if (!r && cache->space->read_only)
 		r = space_read_only(cache->space);
-	return r ? r : lane_enter(cache->lanes, ret);
+	return r ? r : lane_enter(cache->lanes, LANE_WRITES, ret);
 }
 
 /* ---- putting ---- */
@@ -250,7 +250,7 @@ static int put_all(struct put *put, const void *key, const void *data, bool wait
 static int put_now(struct varbos_cache *cache, const void *key, size_t key_size,
 		   const void *data, size_t size, const struct varbos_put_options *options)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct put put;
 	int r;
 
@@ -279,7 +279,7 @@ _public_ int varbos_cache_put_async(struct varbos_cache *cache, const void *key,
 				    const struct varbos_put_options *options)
 {
 	static const struct varbos_put_options defaults;
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct put put;
 	int r;
 
@@ -295,7 +295,7 @@ _public_ int varbos_cache_put_async(struct varbos_cache *cache, const void *key,
 
 _public_ int varbos_cache_flush(struct varbos_cache *cache)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct writer *writer;
 	struct lane_answer answer;
 	int r;
@@ -336,7 +336,7 @@ static_assert(sizeof(((struct varbos_reservation *)0)->reserved) == KEPT * sizeo
 int put_reserve(struct varbos_cache *cache, const void *key, size_t key_size, size_t size,
 		const struct varbos_put_options *options, struct varbos_reservation *ret)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct writer_place place;
 	struct put put;
 	char *object;
@@ -506,7 +506,7 @@ int put_commit(struct varbos_reservation *reservation, size_t size,
 			    place.offset + object_size(place.offset, put.sizes));
 		*reservation = (struct varbos_reservation){};
 	}
-	lane_leavep(&put.own);
+	lane_wrotep(&put.own);
 	return r;
 }
 
@@ -528,7 +528,7 @@ void put_abort(struct varbos_reservation *reservation)
 		writer_done(put.own, put.writer, &place, 0);
 		*reservation = (struct varbos_reservation){};
 	}
-	lane_leavep(&put.own);
+	lane_wrotep(&put.own);
 }
 
 _public_ void varbos_cache_abort(struct varbos_reservation *reservation)
@@ -556,7 +556,7 @@ static int about_key(struct varbos_cache *cache, struct own_lane **own, const vo
 
 _public_ int varbos_cache_del(struct varbos_cache *cache, const void *key, size_t key_size)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct lane_record record;
 	int r;
 
@@ -576,7 +576,7 @@ static uint64_t now_of(struct varbos_cache *cache)
 _public_ int varbos_cache_expire(struct varbos_cache *cache, const void *key, size_t key_size,
 				 uint64_t ttl_ms)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct lane_record record;
 	int r;
 
@@ -594,14 +594,18 @@ _public_ int varbos_cache_expire(struct varbos_cache *cache, const void *key, si
 }
 
 /* Under its hash there may be what is no value of the key: a failure, say. */
-static int is_there(struct varbos_cache *cache, struct own_lane *own, const void *key,
+static int is_there(struct varbos_cache *cache, const struct own_lane *writes, const void *key,
 		    size_t key_size, uint64_t hash)
 {
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	struct found found;
 	int r;
 
-	if (!own->lane) /* as far as one can see */
+	if (!writes->lane) /* as far as one can see */
 		return 0;
+	r = cache_read_enter(cache, &own);
+	if (r)
+		return r;
 	r = cache_look(cache, own, key, key_size, hash, &own->lane->hazards[0], false, &found);
 	if (!r)
 		index_release(&own->lane->hazards[0]);
@@ -611,7 +615,7 @@ static int is_there(struct varbos_cache *cache, struct own_lane *own, const void
 _public_ int varbos_cache_touch(struct varbos_cache *cache, const void *key, size_t key_size)
 {
 	const struct lane_answer absent = {.code = VARBOS_E_NOT_FOUND};
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	struct lane_record record;
 	uint64_t ttl_ms;
 	int r;
@@ -635,7 +639,7 @@ _public_ int varbos_cache_touch(struct varbos_cache *cache, const void *key, siz
 
 _public_ int varbos_cache_clear(struct varbos_cache *cache)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_wrotep) struct own_lane *own = NULL;
 	int r;
 
 	error_enter("varbos_cache_clear");

@@ -273,12 +273,21 @@ static int error_no_lane(const struct varbos_cache *cache)
 			 cache->name);
 }
 
-int error_views(const struct varbos_cache *cache)
+int error_views(const struct varbos_cache *cache, const struct own_lane *own, size_t wanted)
 {
-	return error_set_numbers(
-		&(struct varbos_error){
-			.code = VARBOS_E_PINS, .max = cache->pins, .which = "views"},
-		"this thread holds %u views already: release some (limits.pins)", cache->pins);
+	uint32_t held = 0;
+
+	for (uint32_t i = 1; i <= cache->pins; i++)
+		held += !!atomic_load_explicit(&own->lane->hazards[i], memory_order_relaxed);
+	return error_set_numbers(&(struct varbos_error){.code = VARBOS_E_PINS,
+							.requested = wanted,
+							.max = cache->pins,
+							.remaining = cache->pins - held,
+							.which = "views"},
+				 "%zu more views: %s %u of %u already (limits.pins)", wanted,
+				 own->common ? "this thread and others that share a lane hold"
+					     : "this thread holds",
+				 held, cache->pins);
 }
 
 /* A miss says nothing more than that: who wants words, gets them (error.h). */
@@ -292,10 +301,10 @@ int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret)
 	int r = cache_enter(cache);
 
 	if (!r)
-		r = lane_enter(cache->lanes, ret);
+		r = lane_enter(cache->lanes, LANE_READS, ret);
 	if (r || (*ret)->lane)
 		return r;
-	lane_leave(*ret);
+	lane_leave(*ret, LANE_READS);
 	*ret = NULL;
 	return error_no_lane(cache);
 }
@@ -307,7 +316,7 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 					      size_t key_size, bool noted, const char *function,
 					      struct varbos_view *ret)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	_Atomic uint64_t *hazard;
 	struct found found;
 	int r;
@@ -322,7 +331,7 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 		return r;
 	hazard = lane_hazard(own->lane, cache->pins);
 	if (!hazard)
-		return error_views(cache);
+		return error_views(cache, own, 1);
 	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, noted,
 		       &found);
 	if (!r)
@@ -579,7 +588,7 @@ static int check_keys(const struct varbos_key *keys, size_t n, const struct varb
 _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varbos_key *keys,
 				   size_t n, struct varbos_view *views, size_t *ret_found)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	_Atomic uint64_t *words[MANY];
 	size_t found = 0;
 	int r;
@@ -593,7 +602,7 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 	if (n)
 		memset(views, 0, n * sizeof(*views));
 	if (n > MANY || hazards(own, cache->pins, n, words) < n)
-		return error_views(cache);
+		return error_views(cache, own, n);
 	r = get_few(cache, own, keys, n, words, views, &found);
 	if (r) {
 		for (size_t i = 0; i < n; i++)
@@ -610,7 +619,7 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, size_t key_size,
 				   void *to, size_t room, size_t *ret_size)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	_Atomic uint64_t *hazard;
 	struct found found;
 	uint64_t size;
@@ -640,7 +649,7 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 
 _public_ int varbos_cache_exists(struct varbos_cache *cache, const void *key, size_t key_size)
 {
-	_cleanup_(lane_leavep) struct own_lane *own = NULL;
+	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	struct found found;
 	int r;
 

@@ -18,8 +18,14 @@
  * Keys are 1 to 4096 bytes of any kind; values what the capacity allows. A value that could never
  * fit is refused at once (VARBOS_E_TOO_LARGE) and makes no other go.
  *
- * Any thread may call these on any cache that is open. After fork() the child's first call on a
- * cache opens it anew; the parent's views are none of its.
+ * Any thread may call these on any cache that is open. 63 threads of a process at a time have a lane
+ * of their own to the daemon (of a connection, from their first call to their end; fewer where
+ * limits.metadata is short): what they read they read without a word to each other. Those that come
+ * then share one: the views that they hold count together, one of them reads at a time, one of them writes, and
+ * none who reads waits for one who writes.
+ *
+ * After fork() the child's first call on a cache opens it anew; the parent's views are none of its.
+ * None of these may be called in a handler of a signal that may have come within one of them.
  */
 #ifndef VARBOS_CACHE_H
 #define VARBOS_CACHE_H
@@ -85,7 +91,10 @@ int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_siz
 int varbos_cache_peek(struct varbos_cache *cache, const void *key, size_t key_size,
 		      struct varbos_view *ret);
 
-/* By any thread of the process. One that was released, or is zeroed, and NULL are fine. */
+/*
+ * By any thread of the process. One that was released, or is zeroed, and NULL are fine. Of a view
+ * that the program has copied one is released, once: by the second what another view shows may go.
+ */
 void varbos_view_release(struct varbos_view *view);
 
 /* Since it was put, now; like all times here, by the ticks of the system's clock. */

@@ -4,6 +4,7 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,11 +321,10 @@ START_TEST(another_time_to_live_counts_for_whoever_has_the_cache_open)
 	ck_assert_uint_le(expires_in_ms("k"), 600000);
 	ck_assert_uint_gt(expires_in_ms("k"), 300000);
 	ck_assert_uint_eq(expires_in_ms("for ever"), UINT64_MAX);
+	/* Who only puts finds the index, its clock and its time to live, too. */
 	for (uint32_t i = 0; i < 50000; i++)
 		must(varbos_cache_put_async(cache, &i, sizeof(i), "", 0, NULL));
 	must(varbos_cache_flush(cache));
-	must(put(cache, "k", "v"));
-	ck_assert_uint_gt(expires_in_ms("k"), 300000);
 	set_ttl(60000);
 	must(put(cache, "k", "v"));
 	ck_assert_uint_le(expires_in_ms("k"), 60000);
@@ -392,6 +392,8 @@ START_TEST(many_are_looked_up_at_once)
 	keys[1].size = 2;
 	refused(varbos_cache_get_many(cache, keys, VIEWS + 1, views, &found), VARBOS_E_PINS,
 		"views");
+	ck_assert_uint_eq(varbos_error()->requested, VIEWS + 1);
+	ck_assert_uint_eq(varbos_error()->remaining, VIEWS);
 	must(varbos_cache_get_many(cache, keys, VIEWS, views, &found));
 	for (int i = 0; i < VIEWS; i++)
 		varbos_view_release(&views[i]);
@@ -836,6 +838,65 @@ START_TEST(more_threads_than_lanes_share_the_last_one)
 }
 END_TEST
 
+static _Atomic bool put_is_over;
+
+static void *put_late(void *unused)
+{
+	(void)unused;
+	must(put(cache, "late", "value"));
+	atomic_store(&put_is_over, true);
+	return NULL;
+}
+
+static void *read_on(void *unused)
+{
+	(void)unused;
+	for (int i = 0; i < 100; i++)
+		ck_assert(is(cache, "k", "value"));
+	return NULL;
+}
+
+/* It has a lane for as long. */
+static void *stay(void *unused)
+{
+	(void)unused;
+	ck_assert(is(cache, "k", "value"));
+	pthread_barrier_wait(&together);
+	pthread_barrier_wait(&together);
+	return NULL;
+}
+
+/* Beyond the lanes, where one waits for a daemon that stands still. */
+START_TEST(who_reads_waits_for_nobody_who_writes)
+{
+	enum { ALONE = LANES_A_SESSION - 2 }; /* besides this one, and what is common */
+	pthread_t stayers[ALONE], writer, readers[8];
+
+	must(put(cache, "k", "value"));
+	pthread_barrier_init(&together, NULL, ALONE + 1);
+	for (int i = 0; i < ALONE; i++)
+		ck_assert_int_eq(pthread_create(&stayers[i], NULL, stay, NULL), 0);
+	pthread_barrier_wait(&together);
+
+	kill(daemon_.pid, SIGSTOP);
+	ck_assert_int_eq(pthread_create(&writer, NULL, put_late, NULL), 0);
+	for (int i = 0; i < 5; i++)
+		nap();
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+		ck_assert_int_eq(pthread_create(&readers[i], NULL, read_on, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(readers); i++)
+		pthread_join(readers[i], NULL);
+	ck_assert(!atomic_load(&put_is_over));
+	kill(daemon_.pid, SIGCONT);
+
+	pthread_join(writer, NULL);
+	pthread_barrier_wait(&together);
+	for (int i = 0; i < ALONE; i++)
+		pthread_join(stayers[i], NULL);
+	ck_assert(is(cache, "late", "value"));
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 /* What a writer of the space may do to an object that others read. */
@@ -1029,6 +1090,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_view_outlives_its_thread_and_is_released_by_another);
 	tcase_add_test(tcase, what_failed_for_a_thread_is_not_told_to_the_next);
 	tcase_add_test(tcase, more_threads_than_lanes_share_the_last_one);
+	tcase_add_test(tcase, who_reads_waits_for_nobody_who_writes);
 	tcase_add_loop_test(tcase, an_object_that_was_spoiled_is_not_found, 0, 2);
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
 	tcase_add_test(tcase, what_could_never_fit_is_refused_at_once_and_nothing_goes);
