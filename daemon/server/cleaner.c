@@ -53,8 +53,11 @@ static void clean_run(uv_work_t *work)
 {
 	struct cleaning *cleaning = container_of(work, struct cleaning, work);
 
-	for (uint32_t i = 0; i < cleaning->step.n; i++)
+	for (uint32_t i = 0; i < cleaning->step.n; i++) {
+		for (int n = 0; mutant(cleaner_unwaited) && n < 64; n++)
+			mutant_moment();
 		copy_one(cleaning, &cleaning->step.moves[i]);
+	}
 }
 
 /* ---- by the loop ---- */
@@ -171,7 +174,7 @@ bool cleaner_works(const struct server *server, uint32_t space)
 
 	while ((hoard = hoards_next(server, hoard)))
 		if (hoard->cleaning && hoard->space == space)
-			return true;
+			return !mutant(cleaner_unwaited);
 	return false;
 }
 
@@ -181,7 +184,7 @@ bool cleaner_works_for(const struct server *server, uint32_t session)
 
 	while ((hoard = hoards_next(server, hoard)))
 		if (hoard->cleaning && core_session_has(server->core, session, hoard->space))
-			return true;
+			return !mutant(cleaner_unwaited);
 	return false;
 }
 
@@ -193,6 +196,6 @@ bool cleaner_works_in_removed(const struct server *server)
 	while ((hoard = hoards_next(server, hoard)))
 		if (hoard->cleaning && core_cache_view(server->core, hoard->slot, &view) &&
 		    view.removed)
-			return true;
+			return !mutant(cleaner_unwaited);
 	return false;
 }

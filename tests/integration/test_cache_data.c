@@ -494,6 +494,61 @@ static const struct wire_cache_detail *detail(struct hoarder *by)
 	return &by->peer.answer.body.cache_detail;
 }
 
+/* As much of the space as there is; what is above is filled with what nobody else may change. */
+static int hold_all(uint64_t *offsets, int max, uint64_t above)
+{
+	for (int i = 0; i < max; i++) {
+		struct hoarder *by = i % 2 ? &one : &two; /* each has a limit of its own */
+
+		if (!peer_call(&by->peer, WIRE_CACHE_SEGMENT,
+			       &(struct wire_cache_segment){.space = by->space,
+							    .cache = by->cache,
+							    .size = CHUNK_BYTES}))
+			return i;
+		offsets[i] = by->peer.answer.body.extent_alloced.offset;
+		if (offsets[i] > above)
+			memset(hoarder_at(&two, offsets[i]), 0x5a, CHUNK_BYTES);
+	}
+	return max;
+}
+
+/* CN2. A worker copies only what is whole: where it reads from, all stays as it was. */
+START_TEST(a_cache_that_is_being_cleaned_keeps_its_memory_until_that_is_done)
+{
+	enum { OBJECTS = 3000, CHUNKS = 16 };
+	static char expected[CHUNK_BYTES];
+	static struct hoarder cleaned;
+	char key[16], value[1500] = "";
+	uint64_t offsets[CHUNKS];
+	int held;
+
+	hoarder_open(&cleaned, daemon_.socket, "a", "cleaned", 8 * MIB);
+	for (int i = 0; i < OBJECTS; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		ck_assert(hoarder_put(&cleaned, key, value, sizeof(value)));
+	}
+	for (int i = 0; i < OBJECTS; i += 2) {
+		snprintf(key, sizeof(key), "key %d", i);
+		ck_assert(hoarder_delete(&cleaned, key));
+	}
+	ck_assert(peer_call(&cleaned.peer, WIRE_CACHE_REMOVE,
+			    &(struct wire_cache_remove){.space = cleaned.space,
+							.name = wire_str("cleaned"),
+							.force = true}));
+	ck_assert(peer_call(
+		&cleaned.peer, WIRE_CACHE_CLOSE,
+		&(struct wire_cache_handle){.space = cleaned.space, .cache = cleaned.cache}));
+	held = hold_all(offsets, CHUNKS, cleaned.segment);
+	usleep(50000);
+	memset(expected, 0x5a, sizeof(expected));
+	for (int i = 0; i < held; i++)
+		if (offsets[i] > cleaned.segment)
+			ck_assert_mem_eq(hoarder_at(&two, offsets[i]), expected,
+					 sizeof(expected));
+	hoarder_close(&cleaned);
+}
+END_TEST
+
 START_TEST(the_hottest_keys_are_told)
 {
 	const struct wire_cache_touch touch = {
@@ -731,6 +786,8 @@ int main(void)
 	tcase_add_test(tcase, memory_is_given_beyond_the_capacity_when_no_more_comes_back);
 	tcase_add_test(tcase, what_is_dead_between_the_living_is_cleaned);
 	tcase_add_test(tcase, what_a_member_spoils_is_evicted_and_hurts_nobody);
+	tcase_add_test(tcase,
+		       a_cache_that_is_being_cleaned_keeps_its_memory_until_that_is_done);
 	tcase_add_test(tcase, the_hottest_keys_are_told);
 	tcase_add_test(tcase, what_becomes_of_a_cache_stands_in_the_statistics_file);
 	tcase_add_test(tcase, what_is_read_stays_where_it_is);
