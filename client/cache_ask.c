@@ -305,15 +305,15 @@ int cache_ask_own(const struct varbos_cache *cache, uint64_t size, struct cache_
 	return ask(cache, size, size, true, ret);
 }
 
-struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size)
+struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, bool object)
 {
-	const struct wire_cache_segment request = make_request(cache, size, false);
+	const struct wire_cache_segment request = make_request(cache, size, object);
 
 	return call_ask(&cache->space->vb->calls, WIRE_CACHE_SEGMENT, &request);
 }
 
-int cache_ask_collect(const struct varbos_cache *cache, struct call *call,
-		      struct cache_memory *ret)
+int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t least,
+		      bool object, struct cache_memory *ret)
 {
 	struct wire_extent_alloced extent;
 	int r;
@@ -323,7 +323,7 @@ int cache_ask_collect(const struct varbos_cache *cache, struct call *call,
 		return r;
 	extent = call->message.body.extent_alloced;
 	call_end(call);
-	return take(cache, &extent, SLICE_BYTES, EXTENT_SEGMENT, ret);
+	return take(cache, &extent, least, object ? EXTENT_OBJECT : EXTENT_SEGMENT, ret);
 }
 
 void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory)

@@ -60,10 +60,10 @@ int cache_ask_segment(const struct varbos_cache *cache, uint64_t size, uint64_t 
 		      struct cache_memory *ret);
 /* For one object, of so many bytes. */
 int cache_ask_own(const struct varbos_cache *cache, uint64_t size, struct cache_memory *ret);
-/* A segment, asked ahead (call.h). */
-struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size);
-int cache_ask_collect(const struct varbos_cache *cache, struct call *call,
-		      struct cache_memory *ret);
+/* Either, asked ahead (call.h). */
+struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, bool object);
+int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t least,
+		      bool object, struct cache_memory *ret);
 /* Nothing more is put there; nobody waits for it. */
 void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory);
 

@@ -1,5 +1,6 @@
 #include "client/writer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@ enum {
 	SEGMENT_SHARE = 64, /* of the cache's capacity, at most */
 	SMALL_LEASES = 16,  /* before larger ones are asked for again, after there were none */
 	AHEAD_SHARE = 4,    /* the next segment is asked for when so much of one is left */
+	OWN_ALIKE = 2,  /* extents of one size in a row, before the next is asked for ahead, */
+	OWN_SHARE = 32, /* if the capacity has room for so many */
 };
 
 /* ---- writers ---- */
@@ -37,6 +40,21 @@ static struct writer *find_idle(const struct own_lane *own)
 	return writer;
 }
 
+static void forget_own(struct writer *writer)
+{
+	if (writer->own_ahead)
+		call_forget(writer->own_ahead);
+	writer->own_ahead = NULL;
+}
+
+static void forget(struct writer *writer)
+{
+	if (writer->ahead)
+		call_forget(writer->ahead);
+	writer->ahead = NULL;
+	forget_own(writer);
+}
+
 struct writer *writer_need(struct own_lane *own, struct varbos_cache *cache)
 {
 	struct writer *writer = writer_find(own, cache), *next;
@@ -46,8 +64,7 @@ struct writer *writer_need(struct own_lane *own, struct varbos_cache *cache)
 	writer = find_idle(own);
 	if (writer) {
 		next = writer->next;
-		if (writer->ahead)
-			call_forget(writer->ahead);
+		forget(writer);
 	} else {
 		writer = malloc(sizeof(*writer));
 		if (!writer)
@@ -72,8 +89,8 @@ void writers_free(struct own_lane *own, bool ours)
 
 	while ((writer = own->writers)) {
 		own->writers = writer->next;
-		if (ours && writer->ahead)
-			call_forget(writer->ahead);
+		if (ours)
+			forget(writer);
 		free(writer);
 	}
 }
@@ -121,6 +138,7 @@ void writers_rest(struct own_lane *own)
 			writer->failures = 0;
 		if (!cache_is_open(writer->opening))
 			continue;
+		forget_own(writer);
 		for (int i = 0; i < WRITER_SEGMENTS; i++) {
 			struct writer_segment *segment = &writer->segments[i];
 
@@ -151,7 +169,7 @@ static void ask_ahead(struct writer *writer, const struct writer_segment *segmen
 
 	if (writer->ahead || left > segment->memory.size / AHEAD_SHARE)
 		return;
-	writer->ahead = cache_ask_ahead(writer->cache, writer->next_size);
+	writer->ahead = cache_ask_ahead(writer->cache, writer->next_size, false);
 	writer->ahead_size = writer->next_size;
 }
 
@@ -183,7 +201,8 @@ static int lease(struct writer *writer, struct writer_segment *segment, uint64_t
 		writer->next_size *= 2;
 	size = ahead ? writer->ahead_size : writer->next_size;
 	if (ahead)
-		r = cache_ask_collect(writer->cache, ahead, &segment->memory);
+		r = cache_ask_collect(writer->cache, ahead, SLICE_BYTES, false,
+				      &segment->memory);
 	else
 		r = cache_ask_segment(writer->cache, size, least, &segment->memory);
 	/* What others hold may lie between all that is free. */
@@ -233,6 +252,41 @@ static uint64_t size_most(struct object_sizes sizes)
 	       sizes.value;
 }
 
+/* One more is held: a small part of the cache; and larger ones take long to be filled anyway. */
+static bool may_hold(const struct writer *writer, uint64_t size)
+{
+	uint64_t capacity =
+		atomic_load_explicit(&writer->cache->capacity, memory_order_relaxed);
+
+	return size <= u64_min(capacity / OWN_SHARE, SEGMENT_MOST);
+}
+
+/* Who puts large values of one size has the next one's extent come while this one's is filled. */
+static int lease_own(struct writer *writer, uint64_t least, struct cache_memory *ret)
+{
+	uint64_t size = (least + SLICE_BYTES - 1) & ~(SLICE_BYTES - 1);
+	struct call *ahead;
+	int r;
+
+	if (size != writer->own_size) {
+		forget_own(writer);
+		writer->own_size = size;
+		writer->own_alike = 0;
+	}
+	ahead = TAKE_PTR(writer->own_ahead);
+	/* That there was none then says nothing about now. */
+	r = ahead ? cache_ask_collect(writer->cache, ahead, size, true, ret) : -EAGAIN;
+	if (r)
+		r = cache_ask_own(writer->cache, size, ret);
+	if (r || !may_hold(writer, size))
+		return r;
+	if (writer->own_alike < OWN_ALIKE)
+		writer->own_alike++;
+	else
+		writer->own_ahead = cache_ask_ahead(writer->cache, size, true);
+	return 0;
+}
+
 int writer_place(struct own_lane *own, struct writer *writer, struct object_sizes sizes,
 		 bool reserve, struct writer_place *ret)
 {
@@ -241,7 +295,7 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 
 	*ret = (struct writer_place){};
 	if (size_most(sizes) > OBJECT_OWN || (reserve && any_reserved(writer))) {
-		r = cache_ask_own(writer->cache, size_most(sizes), &ret->own);
+		r = lease_own(writer, size_most(sizes), &ret->own);
 		if (r)
 			return r;
 		ret->offset = first_in(&ret->own);

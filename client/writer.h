@@ -7,6 +7,7 @@
  *     segment to itself until it is committed or given up, and what is put meanwhile goes into
  *     another; what is reserved besides, and what is larger than OBJECT_OWN, gets an extent of
  *     its own.
+ *     After some of one size, up to that of a segment, the next is asked for before it is needed.
  * WR3 What fails without anybody waiting for it is remembered until it is told: the first of all.
  * WR4 A writer belongs to a lane, and stays while that is open, with what is left of its segments, for
  *     the next thread; one of a cache that is closed is used again for another.
@@ -40,6 +41,9 @@ struct writer {
 	uint32_t small;     /* so many times no larger one is asked for */
 	struct call *ahead; /* or NULL */
 	uint64_t ahead_size;
+	struct call *own_ahead; /* an extent of own_size, or NULL */
+	uint64_t own_size;      /* of the latest extents, which were so many: */
+	uint32_t own_alike;
 	uint64_t last; /* position after its last record */
 	struct lane_answer failed;
 	uint64_t failures;

@@ -801,6 +801,57 @@ START_TEST(what_failed_for_a_thread_is_not_told_to_the_next)
 }
 END_TEST
 
+enum { LARGE_BYTES = 300 << 10 }; /* in an extent of its own */
+#define EXTENT_OF(value) (((value) / SLICE_BYTES + 1) * SLICE_BYTES)
+
+static struct varbos_cache *roomy;
+
+static void put_large(int from, int n, size_t size)
+{
+	static char value[2 * LARGE_BYTES];
+
+	for (int i = from; i < from + n; i++)
+		must(varbos_cache_put(roomy, &i, sizeof(i), value, size, NULL));
+}
+
+static bool comes_to_use(uint64_t bytes)
+{
+	for (int i = 0; i < PATIENCE && used() != bytes; i++)
+		usleep(10000);
+	return used() == bytes;
+}
+
+static void *put_three(void *unused)
+{
+	put_large(20, 3, LARGE_BYTES);
+	return unused;
+}
+
+START_TEST(who_puts_large_values_of_one_size_holds_memory_for_one_more)
+{
+	const uint64_t one = EXTENT_OF(LARGE_BYTES), other = EXTENT_OF(2 * LARGE_BYTES);
+	const struct varbos_cache_options options = {.capacity = 16 * MIB};
+	uint64_t before = used();
+	pthread_t thread;
+
+	must(varbos_cache_open(&roomy, space, "roomy", &options));
+	put_large(0, 2, LARGE_BYTES);
+	ck_assert(comes_to_use(before + 2 * one));
+	put_large(2, 1, LARGE_BYTES);
+	ck_assert(comes_to_use(before + 4 * one));
+	put_large(3, 1, LARGE_BYTES);
+	ck_assert(comes_to_use(before + 5 * one));
+	/* For none of another size, */
+	put_large(4, 1, 2 * LARGE_BYTES);
+	ck_assert(comes_to_use(before + 4 * one + other));
+	/* and not beyond its end. */
+	ck_assert_int_eq(pthread_create(&thread, NULL, put_three, NULL), 0);
+	pthread_join(thread, NULL);
+	ck_assert(comes_to_use(before + 7 * one + other));
+	varbos_cache_close(roomy);
+}
+END_TEST
+
 enum { CROWD = 80 };
 static pthread_barrier_t together;
 
@@ -1089,6 +1140,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, threads_put_and_get_the_same_keys);
 	tcase_add_test(tcase, a_view_outlives_its_thread_and_is_released_by_another);
 	tcase_add_test(tcase, what_failed_for_a_thread_is_not_told_to_the_next);
+	tcase_add_test(tcase, who_puts_large_values_of_one_size_holds_memory_for_one_more);
 	tcase_add_test(tcase, more_threads_than_lanes_share_the_last_one);
 	tcase_add_test(tcase, who_reads_waits_for_nobody_who_writes);
 	tcase_add_loop_test(tcase, an_object_that_was_spoiled_is_not_found, 0, 2);
