@@ -167,7 +167,8 @@ static void fake_file_unmap(struct sys *sys, void *memory, uint64_t size)
 	leave(fake, 0);
 }
 
-static int fake_file_grow(struct sys *sys, int fd, uint64_t size, void **ret_memory)
+static int fake_file_grow(struct sys *sys, int fd, uint64_t size, uint64_t span,
+			  void **ret_memory)
 {
 	struct fake_sys *fake = fake_of(sys);
 	void *memory;
@@ -176,9 +177,9 @@ static int fake_file_grow(struct sys *sys, int fd, uint64_t size, void **ret_mem
 	r = enter(fake, FAKE_FILE_GROW);
 	if (!r)
 		r = memfd_grow(fd, size);
-	if (r)
+	if (r || !span)
 		return leave(fake, r);
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memory = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		return leave(fake, -errno);
 	fake->files++;

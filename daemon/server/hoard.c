@@ -23,6 +23,7 @@ enum {
 	SLOTS_FIRST = 8192,    /* of objects: 24 bytes each */
 	INDEX_FIRST = 1 << 15, /* objects, at most; in a small cache one for so many bytes: */
 	INDEX_SHARE = 128,
+	SPAN = 256, /* times its size is a file mapped that is to grow: addresses cost nothing */
 	HOARDS_A_TURN = 16,
 	STEPS_A_TURN = 4,     /* of one hoard */
 	TURN_NS = 300 * 1000, /* after which no more steps begin: one takes 200 us at most */
@@ -61,7 +62,7 @@ struct hoard_job {
 static void file_drop(struct sys *sys, struct hoard_file *file)
 {
 	if (file->memory)
-		sys->table->file_unmap(sys, file->memory, file->size);
+		sys->table->file_unmap(sys, file->memory, file->span);
 	if (file->fd >= 0)
 		close(file->fd);
 	*file = HOARD_FILE_NONE;
@@ -91,12 +92,22 @@ static int objects_make(struct hoard_job *job)
 	struct hoard_file *file = &job->objects;
 	int r;
 
-	file->size = object_records_size(SLOTS_FIRST);
+	file->size = file->span = object_records_size(SLOTS_FIRST);
 	r = sys->table->file_create(sys, "varbos-objects", file->size, SYS_READ, &file->fd,
 				    &file->memory);
 	if (!r)
 		object_records_init(file->memory);
 	return r;
+}
+
+/* Under its mapping as far as that goes, so that the loop keeps its pages; or by another. */
+static int objects_extend(struct hoard_job *job)
+{
+	struct sys *sys = job->server->sys;
+	struct hoard_file *file = &job->objects;
+
+	return sys->table->file_grow(sys, file->fd, file->size, file->memory ? 0 : file->span,
+				     &file->memory);
 }
 
 /* The numbers are touched here, so that the loop finds their pages there. */
@@ -108,6 +119,7 @@ static int index_make(struct hoard_job *job)
 	int r;
 
 	file->size = index_file_size(job->config.layout.buckets, job->config.layout.overflow);
+	file->span = file->size;
 	job->index.numbers = malloc(bytes);
 	if (!job->index.numbers)
 		return -ENOMEM;
@@ -133,8 +145,7 @@ static void work_run(uv_work_t *work)
 			job->error = index_make(job);
 		break;
 	case JOB_OBJECTS:
-		job->error = sys->table->file_grow(sys, job->objects.fd, job->objects.size,
-						   &job->objects.memory);
+		job->error = objects_extend(job);
 		return; /* what there is is the hoard's, whatever has failed */
 	case JOB_INDEX:
 		job->error = index_make(job);
@@ -358,6 +369,14 @@ static int made(struct hoard *hoard, struct hoard_job *job)
 	return 0;
 }
 
+/* What of a job's file is the hoard's, which has it. */
+static void objects_disown(struct hoard *hoard, struct hoard_file *file)
+{
+	file->fd = -1;
+	if (file->memory == hoard->objects.memory)
+		file->memory = NULL;
+}
+
 static void objects_grown(struct hoard *hoard, struct hoard_job *job)
 {
 	struct hoard_file former = hoard->objects;
@@ -368,10 +387,11 @@ static void objects_grown(struct hoard *hoard, struct hoard_job *job)
 	assert(records);
 	r = cache_objects(hoard->cache, records, object_records_slots(job->objects.size));
 	assert(!r);
-	former.fd = -1; /* it is the same file */
 	hoard->objects = job->objects;
 	job->objects = HOARD_FILE_NONE;
-	drop_later(hoard, former, HOARD_INDEX_NONE);
+	objects_disown(hoard, &former);
+	if (former.memory)
+		drop_later(hoard, former, HOARD_INDEX_NONE);
 }
 
 static void index_there(struct hoard *hoard, struct hoard_job *job)
@@ -397,7 +417,7 @@ static void job_install(struct hoard_job *job)
 		if (!job->error && !hoard->gone)
 			objects_grown(hoard, job);
 		else
-			job->objects.fd = -1; /* the hoard's */
+			objects_disown(hoard, &job->objects);
 		break;
 	case JOB_INDEX:
 		hoard->indexing = false;
@@ -564,13 +584,12 @@ int hoard_error(struct hoard *hoard)
 
 static void objects_grow(struct hoard *hoard)
 {
-	uint32_t slots = object_records_slots(hoard->objects.size);
+	struct hoard_file file = hoard->objects;
 	struct hoard_job *job;
-	uint64_t size;
+	uint64_t size = object_records_size(cache_slots_next(hoard->cache));
 
-	if (hoard->growing || hoard->short_of_memory || hoard->bound || slots == INDEX_NUMBERS)
+	if (hoard->growing || hoard->short_of_memory || hoard->bound || size == file.size)
 		return;
-	size = object_records_size((uint32_t)u64_min((uint64_t)slots * 2, INDEX_NUMBERS));
 	if (!files_come(hoard, size - hoard->objects.size))
 		return;
 	job = job_new(hoard, JOB_OBJECTS);
@@ -580,7 +599,12 @@ static void objects_grow(struct hoard *hoard)
 		return;
 	}
 	job->coming = size - hoard->objects.size;
-	job->objects = (struct hoard_file){.fd = hoard->objects.fd, .size = size};
+	file.size = size;
+	if (size > file.span) {
+		file.memory = NULL;
+		file.span = u64_min(size * SPAN, object_records_size(INDEX_NUMBERS));
+	}
+	job->objects = file;
 	hoard->growing = true;
 	job_queue(job);
 }

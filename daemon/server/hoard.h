@@ -28,6 +28,7 @@ struct hoard_file {
 	int fd; /* -1: there is none */
 	void *memory;
 	uint64_t size;
+	uint64_t span; /* of the mapping: no less, so that it can grow under it */
 };
 
 #define HOARD_FILE_NONE ((struct hoard_file){.fd = -1})

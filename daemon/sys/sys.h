@@ -89,8 +89,13 @@ struct sys_table {
 	int (*file_create)(struct sys *sys, const char *name, uint64_t size,
 			   enum sys_access clients, int *ret_fd, void **ret_memory);
 	void (*file_unmap)(struct sys *sys, void *memory, uint64_t size);
-	/* One of SYS_READ is `size` bytes from now on, committed, and mapped once more. */
-	int (*file_grow)(struct sys *sys, int fd, uint64_t size, void **ret_memory);
+	/*
+	 * One of SYS_READ is `size` bytes from now on, committed; and mapped once more, `span`
+	 * bytes of it: what lies beyond `size` may be touched when it has grown so far. span 0:
+	 * its mapping goes far enough, and nothing is written to ret_memory.
+	 */
+	int (*file_grow)(struct sys *sys, int fd, uint64_t size, uint64_t span,
+			 void **ret_memory);
 	/*
 	 * A window's data, all of it, to be touched by guard.h alone, and where it is committed; gone
 	 * by file_unmap().

@@ -247,7 +247,8 @@ static void real_file_unmap(struct sys *sys, void *memory, uint64_t size)
 	munmap(memory, size);
 }
 
-static int real_file_grow(struct sys *sys, int fd, uint64_t size, void **ret_memory)
+static int real_file_grow(struct sys *sys, int fd, uint64_t size, uint64_t span,
+			  void **ret_memory)
 {
 	struct sys_shortage shortage;
 	struct sys_host host;
@@ -262,9 +263,9 @@ static int real_file_grow(struct sys *sys, int fd, uint64_t size, void **ret_mem
 		r = sys_host_check(&host, size - had, 12, &shortage);
 	if (!r)
 		r = memfd_grow(fd, size);
-	if (r)
+	if (r || !span)
 		return r;
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	memory = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		return -errno;
 

@@ -545,6 +545,42 @@ static void crowd(uint64_t seed)
 	ck_assert_int_eq(r, CACHE_E_INDEX);
 }
 
+START_TEST(records_come_in_time_and_hardly_more_of_them_than_are_used)
+{
+	enum { OBJECTS = 150000 };
+	uint32_t slots = 8192, wanted = 0, large = 0;
+
+	world_make((uint64_t)OBJECTS << 10, POLICY_FIFO, OBJECTS, 2 << 20, RUNS);
+	w.cache->slots = slots; /* of the memory that there is */
+	for (uint32_t i = 1; i <= OBJECTS; i++) {
+		uint32_t spare = slots - i, next;
+
+		ck_assert_int_eq(publish(i, 48), 0);
+		next = cache_slots_next(w.cache);
+		if (!(cache_wants(w.cache) & CACHE_WANTS_OBJECTS))
+			continue;
+		wanted++;
+		ck_assert_uint_ge(spare, slots / 32);
+		ck_assert_uint_le(spare, slots / 8);
+		ck_assert_uint_gt(next - slots, spare / 4 * 3);
+		if (slots >= 1 << 17) {
+			large++;
+			ck_assert_uint_le(next - slots, slots / 16);
+		}
+		slots = next;
+		ck_assert_int_eq(cache_objects(w.cache, w.cache->objects, slots), 0);
+		ck_assert(!(cache_wants(w.cache) & CACHE_WANTS_OBJECTS));
+	}
+	ck_assert_uint_ge(wanted, 6);
+	ck_assert_uint_ge(large, 2);
+	/* There are no more than can be told apart. */
+	w.cache->slots = INDEX_NUMBERS;
+	ck_assert_uint_eq(cache_slots_next(w.cache), INDEX_NUMBERS);
+	w.cache->slots = slots;
+	world_end();
+}
+END_TEST
+
 START_TEST(who_crowds_on_purpose_has_the_index_made_anew_now_and_then)
 {
 	struct index_layout layout, other;
@@ -678,6 +714,7 @@ int main(void)
 	tcase_add_loop_test(tcase, who_finds_all_accessed_goes_on_by_steps, 0, 2);
 	tcase_add_loop_test(tcase, another_value_of_a_key_counts_as_an_access_to_it, 0, 6);
 	tcase_add_test(tcase, where_the_index_is_full_new_keys_wait_and_none_goes);
+	tcase_add_test(tcase, records_come_in_time_and_hardly_more_of_them_than_are_used);
 	tcase_add_test(tcase, who_crowds_on_purpose_has_the_index_made_anew_now_and_then);
 	tcase_add_loop_test(tcase, churn_of_mixed_sizes_leaves_nine_tenths_live, 0, 3);
 	tcase_add_test(tcase, an_object_takes_at_most_64_bytes_beside_itself);

@@ -109,6 +109,28 @@ START_TEST(a_file_of_the_daemon_has_no_hole_and_cannot_shrink)
 }
 END_TEST
 
+START_TEST(a_file_grows_under_the_mapping_that_spans_it)
+{
+	_cleanup_(closep) int fd = -1;
+	void *first, *memory, *same;
+	char *bytes;
+
+	ck_assert_int_eq(table->file_create(sys, "test", 4096, SYS_READ, &fd, &first), 0);
+	*(char *)first = 'x';
+	ck_assert_int_eq(table->file_grow(sys, fd, 8192, 1 << 20, &memory), 0);
+	ck_assert_uint_eq(blocks_of(fd), 8192);
+	same = bytes = memory;
+	ck_assert_int_eq(bytes[0], 'x');
+	ck_assert_int_eq(table->file_grow(sys, fd, 1 << 20, 0, &same), 0);
+	ck_assert_ptr_eq(same, memory);
+	ck_assert_uint_eq(blocks_of(fd), 1 << 20);
+	bytes[(1 << 20) - 1] = 'y';
+	ck_assert_int_eq(bytes[0], 'x');
+	table->file_unmap(sys, memory, 1 << 20);
+	table->file_unmap(sys, first, 4096);
+}
+END_TEST
+
 START_TEST(a_file_that_clients_write_keeps_its_size)
 {
 	_cleanup_(closep) int fd = -1, copy = -1;
@@ -279,6 +301,7 @@ int main(void)
 	tcase_add_test(tc, a_window_is_nothing_but_holes_however_large);
 	tcase_add_test(tc, a_windows_size_is_sealed_and_so_are_its_seals);
 	tcase_add_test(tc, a_file_of_the_daemon_has_no_hole_and_cannot_shrink);
+	tcase_add_test(tc, a_file_grows_under_the_mapping_that_spans_it);
 	tcase_add_test(tc, a_file_that_clients_write_keeps_its_size);
 	tcase_add_test(tc, a_reopened_file_shares_no_flags_with_the_daemons);
 	tcase_add_test(tc, a_reopened_window_reads_what_the_other_wrote);

@@ -11,6 +11,7 @@
 enum {
 	NUMBERS_FIRST = 1024,
 	NUMBERS_STEP = 1 << 16, /* at most, so that a step of growth takes no millisecond */
+	SLOTS_FEW = 1 << 17,
 	PRUNE_LOOKS = 8,
 	PRUNE_SHARE = 4,  /* of a segment's numbers one in so many has to come free, */
 	PRUNE_ROOM = 256, /* of all one in so many, */
@@ -208,6 +209,22 @@ int cache_objects(struct cache *cache, struct object_records *objects, uint32_t 
 	return 0;
 }
 
+uint32_t cache_slots_next(const struct cache *cache)
+{
+	uint64_t more = cache->slots < SLOTS_FEW ? cache->slots : cache->slots / 16;
+
+	return (uint32_t)u64_min(cache->slots + more, INDEX_NUMBERS);
+}
+
+/* So few are left that more are to be made now, beside whoever fills it. */
+static bool slots_short(const struct cache *cache)
+{
+	const struct numbers *numbers = &cache->numbers;
+	uint64_t left = cache->slots - numbers->room + (uint64_t)numbers_left(numbers);
+
+	return left <= u64_max(cache->slots / 32, u64_min(cache->slots, SLOTS_FEW) / 16);
+}
+
 static bool numbers_short(const struct cache *cache)
 {
 	const struct numbers *numbers = &cache->numbers;
@@ -328,7 +345,7 @@ uint32_t cache_wants(const struct cache *cache)
 	    (numbers_short(cache) &&
 	     (numbers->room < cache->slots || cache->published >= cache->tend_next)))
 		wants |= CACHE_WANTS_TEND;
-	if (cache->slots - numbers->room + numbers_left(numbers) <= cache->slots / 8)
+	if (slots_short(cache))
 		wants |= CACHE_WANTS_OBJECTS;
 	if (segments->live > cache->capacity)
 		wants |= CACHE_WANTS_ROOM;
