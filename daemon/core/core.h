@@ -269,6 +269,13 @@ struct extent_place {
 	uint32_t first, count, tag; /* slices; of a segment, with holes */
 };
 
+/*
+ * Which slices of a window of the space, from `first` on, are free and have memory. How many these
+ * are, at most `n`; 0: there are no more.
+ */
+uint32_t core_slices_free(const struct core *core, uint32_t space, uint32_t window,
+			  uint32_t first, uint32_t n, bool *ret);
+
 /* The extent that holds the byte at `offset`. False: there is none. */
 bool core_extent_at(const struct core *core, uint32_t space, uint64_t offset,
 		    struct extent_place *ret);

@@ -613,6 +613,24 @@ struct extent_place extent_place(const struct extent *extent)
 	};
 }
 
+uint32_t core_slices_free(const struct core *core, uint32_t space_slot, uint32_t number,
+			  uint32_t first, uint32_t n, bool *ret)
+{
+	const struct space *space = core_space_at(core, space_slot);
+	const struct window *window = space ? space_window_at(space, number) : NULL;
+
+	if (!window || first >= window->slices)
+		return 0;
+	n = (uint32_t)u64_min(n, window->slices - first);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t unit = window_unit(window, first + i);
+
+		ret[i] = slice_state(window->words[first + i]) == SLICE_FREE &&
+			 group_unit(window->groups[unit / 64].committed, unit);
+	}
+	return n;
+}
+
 bool core_extent_at(const struct core *core, uint32_t space_slot, uint64_t offset,
 		    struct extent_place *ret)
 {

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "daemon/core/cache/cache.h"
+#include "daemon/core/cache/range.h"
 #include "daemon/core/list.h"
 #include "daemon/server/request.h"
 
@@ -58,9 +58,11 @@ struct hoard {
 	bool cleaning, leasing; /* the cleaner's step, and its segment, are under way */
 	bool unclean;           /* it has no segment to clean to, until the next beat */
 	bool expiring;          /* objects have outlived their time */
-	uint32_t drops;         /* segments emptied for memory, since some was had */
-	uint64_t lease;         /* the cleaner's segment that is on its way */
-	uint32_t n_owed;        /* what the ledger had no memory to take back */
+	uint32_t drops;     /* segments, or ranges, emptied for memory, since some was had */
+	struct range range; /* that is looked for, or dropped, for a large object */
+	bool ranging, dropping;
+	uint64_t lease;  /* the cleaner's segment that is on its way */
+	uint32_t n_owed; /* what the ledger had no memory to take back */
 	struct segment_run owed[HOARD_OWED];
 	bool short_of_memory; /* no more jobs until the next beat */
 	bool bound;           /* likewise, for its owner may have no more metadata: */

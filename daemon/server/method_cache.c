@@ -291,7 +291,8 @@ int run_cache_segment(struct request *request, const union wire_body *params)
 	    squeeze_holds_back(request, hoard, wanted.size))
 		return REQUEST_BUSY;
 	r = extents_alloc(request, space, cache, &wanted);
-	if (r == REQUEST_FAULT && is_short(request) && squeeze_gives(hoard))
+	if (r == REQUEST_FAULT && is_short(request) &&
+	    (segment->object ? squeeze_gives_range(hoard, wanted.size) : squeeze_gives(hoard)))
 		return REQUEST_BUSY;
 	return r ? r : cache_leased(request);
 }

@@ -10,6 +10,8 @@
 
 enum {
 	DROPS_MAX = 8,
+	RANGES_MAX = 3,
+	LOOKS = 4096,       /* at slices, by one step */
 	SEGMENT_SHARE = 16, /* of a capacity; our writers ask for less still */
 	SEGMENT_MOST = 2 << 20,
 	BEYOND_SHARE = 4,    /* of a capacity: that may be held besides, and */
@@ -63,11 +65,22 @@ bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t s
 	return request->apart;
 }
 
+static void scan_now(struct hoard *hoard)
+{
+	hoard->scan_now = true;
+	scanner_want(hoard->server);
+}
+
+static bool comes(const struct hoard *hoard)
+{
+	return hoard->in_scan.next || hoard->reclaiming || hoard->scan_now;
+}
+
 bool squeeze_gives(struct hoard *hoard)
 {
 	struct cache_view view = cache_view(hoard->cache);
 
-	if (hoard->in_scan.next || hoard->reclaiming || hoard->scan_now)
+	if (comes(hoard))
 		return true;
 	if (view.limbo <= view.pinned) {
 		if (hoard->drops == DROPS_MAX || cache_drop(hoard->cache) == CACHE_E_NOTHING) {
@@ -76,7 +89,81 @@ bool squeeze_gives(struct hoard *hoard)
 		}
 		hoard->drops++;
 	}
-	hoard->scan_now = true;
-	scanner_want(hoard->server);
+	scan_now(hoard);
 	return true;
+}
+
+/* ---- slices in a row ---- */
+
+/* False: there are no more windows. */
+static bool look(struct hoard *hoard)
+{
+	const struct core *core = hoard->server->core;
+	struct range *range = &hoard->range;
+	static bool free[LOOKS];
+	uint32_t left = LOOKS, n;
+
+	while (left && range->window < WINDOWS_MAX) {
+		n = core_slices_free(core, hoard->space, range->window, range->to.at, left,
+				     free);
+		cache_range_look(hoard->cache, range, free, n);
+		if (n < left)
+			cache_range_window(range, range->window + 1);
+		left -= n ? n : 1;
+	}
+	return range->window < WINDOWS_MAX;
+}
+
+/* At the next turn. */
+static bool again(struct hoard *hoard)
+{
+	hoard->server->retry = true;
+	server_more(hoard->server);
+	return true;
+}
+
+static bool give_up(struct hoard *hoard)
+{
+	hoard->drops = 0;
+	hoard->ranging = false;
+	return false;
+}
+
+/* True: it goes on. */
+static bool search(struct hoard *hoard, uint32_t slices)
+{
+	if (!hoard->ranging || hoard->range.slices != slices) {
+		if (hoard->drops++ == RANGES_MAX)
+			return give_up(hoard);
+		hoard->ranging = true;
+		hoard->range = (struct range){.slices = slices};
+	}
+	if (look(hoard))
+		return again(hoard);
+	if (!hoard->range.found)
+		return give_up(hoard);
+	hoard->ranging = false;
+	hoard->dropping = true;
+	hoard->unclean = true; /* the cleaner takes none of it, until the next beat */
+	return again(hoard);
+}
+
+bool squeeze_gives_range(struct hoard *hoard, uint64_t size)
+{
+	struct cache_view view = cache_view(hoard->cache);
+
+	if (hoard->dropping) {
+		if (cache_range_drop(hoard->cache, &hoard->range) == CACHE_MORE)
+			return again(hoard);
+		hoard->dropping = false;
+		scan_now(hoard);
+		return true;
+	}
+	if (comes(hoard))
+		return true;
+	if (view.limbo > view.pinned) {
+		scan_now(hoard);
+		return true;
+	}
+	return search(hoard, (uint32_t)((size + SLICE_BYTES - 1) >> SLICE_SHIFT));
 }

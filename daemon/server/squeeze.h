@@ -6,6 +6,8 @@
  *      come, nor for long: what is pinned, or others fill, stops nobody. Others' turn is not behind
  *      his (request.h: apart).
  * SQ2  A segment is a small part of the capacity, but for the smallest ones.
+ * SQ3  For a large object, slices in a row are chosen first, and what lives there goes then
+ *      (range.h); if there are none, nothing goes. It is looked for in steps.
  */
 #pragma once
 
@@ -21,3 +23,5 @@ uint64_t squeeze_segment_most(const struct hoard *hoard);
 bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t size);
 /* Before memory is refused to who fills it: may what is under way, or begins now, give some? */
 bool squeeze_gives(struct hoard *hoard);
+/* SQ3: the same, of memory for one object. */
+bool squeeze_gives_range(struct hoard *hoard, uint64_t size);

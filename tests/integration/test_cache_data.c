@@ -441,6 +441,69 @@ START_TEST(memory_is_given_beyond_the_capacity_when_no_more_comes_back)
 }
 END_TEST
 
+/* Small objects all over a space of 16 MiB, and in the middle a segment that another one fills. */
+static void fill_tight(struct hoarder *by, struct hoarder *other)
+{
+	static const char value[3000];
+	char key[32];
+
+	for (int i = 0; i < 4600; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		ck_assert(hoarder_put(by, key, value, sizeof(value)));
+		if (i == 2300)
+			hoarder_lease(other, SLICE_BYTES);
+	}
+}
+
+static int left_of(struct hoarder *by)
+{
+	char key[32];
+	int n = 0;
+
+	for (int i = 0; i < 4600; i++) {
+		snprintf(key, sizeof(key), "key %d", i);
+		n += hoarder_find(by, key) != 0;
+	}
+	return n;
+}
+
+static bool try_large(struct hoarder *by, uint64_t size)
+{
+	return peer_call(
+		&by->peer, WIRE_CACHE_SEGMENT,
+		&(struct wire_cache_segment){
+			.space = by->space, .cache = by->cache, .size = size, .object = true});
+}
+
+START_TEST(what_is_large_takes_slices_in_a_row_or_nothing)
+{
+	static const char value[6 * MIB];
+	struct hoarder by, other;
+	struct peer peer;
+	int n;
+
+	peer_open(&peer, daemon_.socket);
+	peer_create_space(&peer, "tight", 16 * MIB);
+	peer_close(&peer);
+	hoarder_open(&by, daemon_.socket, "tight", "c", 14 * MIB);
+	hoarder_open(&other, daemon_.socket, "tight", "c", 0);
+	fill_tight(&by, &other);
+	n = left_of(&by);
+	ck_assert_int_gt(n, 4000);
+	/* On neither side of it there is so much: nobody goes for that. */
+	ck_assert(!try_large(&by, 12 * MIB));
+	ck_assert_int_eq(left_of(&by), n);
+	for (int i = 0; i < 10; i++)
+		ck_assert_msg(hoarder_put(&by, "large", value, sizeof(value)), "%.*s",
+			      (int)by.peer.answer.fault.message.size,
+			      by.peer.answer.fault.message.data);
+	/* All but what lived where it is now, and where the one before it was. */
+	ck_assert_int_gt(left_of(&by), 200);
+	hoarder_close(&by);
+	hoarder_close(&other);
+}
+END_TEST
+
 START_TEST(what_is_dead_between_the_living_is_cleaned)
 {
 	char key[32];
@@ -784,6 +847,7 @@ int main(void)
 	tcase_add_test(tcase, who_has_the_cache_not_open_gets_nothing_of_it);
 	tcase_add_test(tcase, several_times_the_spaces_memory_goes_through_it);
 	tcase_add_test(tcase, memory_is_given_beyond_the_capacity_when_no_more_comes_back);
+	tcase_add_test(tcase, what_is_large_takes_slices_in_a_row_or_nothing);
 	tcase_add_test(tcase, what_is_dead_between_the_living_is_cleaned);
 	tcase_add_test(tcase, what_a_member_spoils_is_evicted_and_hurts_nobody);
 	tcase_add_test(tcase,

@@ -11,7 +11,7 @@ enum {
 
 /* ---- which one ---- */
 
-static uint32_t pinned_slices(const struct cache *cache, const struct segment *segment)
+uint32_t cache_pinned_slices(const struct cache *cache, const struct segment *segment)
 {
 	if (!cache->scanned || segment->scan != cache->scanned)
 		return 0;
@@ -31,7 +31,7 @@ static uint64_t root(uint64_t of)
 /* CL4, times a constant. 0: not this one. */
 static uint64_t worth(const struct cache *cache, const struct segment *segment)
 {
-	uint64_t pinned = (uint64_t)pinned_slices(cache, segment) << SLICE_SHIFT;
+	uint64_t pinned = (uint64_t)cache_pinned_slices(cache, segment) << SLICE_SHIFT;
 	uint64_t dead = segment->size - segment->live;
 	uint64_t age = root(cache->clock - segment->since) + 1;
 
@@ -215,13 +215,10 @@ static uint32_t emptiest(const struct cache *cache)
 	return SEGMENT_NONE;
 }
 
-int cache_drop(struct cache *cache)
+int cache_empty(struct cache *cache, uint32_t id)
 {
-	uint32_t id = emptiest(cache);
 	struct segment *segment = &cache->segments.at[id];
 
-	if (!id)
-		return CACHE_E_NOTHING;
 	for (uint32_t n = 0; segment->objects; n++) {
 		uint32_t number;
 
@@ -235,4 +232,11 @@ int cache_drop(struct cache *cache)
 		number_free(cache, number);
 	}
 	return 0;
+}
+
+int cache_drop(struct cache *cache)
+{
+	uint32_t id = emptiest(cache);
+
+	return id ? cache_empty(cache, id) : CACHE_E_NOTHING;
 }

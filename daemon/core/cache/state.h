@@ -110,5 +110,9 @@ void policy_forget(struct cache *cache, uint32_t number, bool evicted);
  */
 bool evict_batch(struct cache *cache, uint64_t live, uint32_t least, enum cache_reason reason,
 		 uint32_t *steps);
+/* Of a segment, as of the latest scan: how many a hazard word names. */
+uint32_t cache_pinned_slices(const struct cache *cache, const struct segment *segment);
+/* All objects of a sealed segment go, for its memory. CACHE_MORE. */
+int cache_empty(struct cache *cache, uint32_t id);
 /* The policy has changed: what readers note. */
 void hints_set(struct cache *cache);
