@@ -240,7 +240,9 @@ static int put_all(struct put *put, const void *key, const void *data, bool wait
 	r = ask(put->cache, put->own, &put->record, put->writer, wait);
 	/* Refused for what the cache has: its bytes are free. Else the daemon may have taken it. */
 	refused = r == VARBOS_E_EXISTS || r == VARBOS_E_NOT_FOUND || r == VARBOS_E_CHANGED;
-	writer_done(put->own, put->writer, &place, refused ? 0 : place.end);
+	/* An extent of its own is sealed by what has been published there. */
+	if (r || !wait || place.segment)
+		writer_done(put->own, put->writer, &place, refused ? 0 : place.end);
 	if (wait || !refused)
 		return r;
 	writer_failed(put->writer, &(struct lane_answer){.code = (uint32_t)r});
