@@ -43,6 +43,8 @@ struct client {
 	struct report_sums cached;
 	struct lanes lanes;
 	struct link in_lanes; /* of the exchange, while it has some */
+	struct link in_busy;  /* while records came lately; zeroed: they did not */
+	uint32_t quiet;       /* looks since then */
 	struct link fetches;  /* that wait: fetches.c */
 	bool opening_returns, opening_lanes;
 	bool opening_space;  /* its descriptors are on their way */

@@ -19,6 +19,8 @@
 enum {
 	BATCH = 32,            /* records of a lane, before others' turn */
 	LANES_A_TURN = 1024,   /* that are looked at */
+	QUIET_A_TURN = 64,     /* of those without records lately; of one session at least */
+	QUIET_LOOKS = 256,     /* in vain, at one that is busy no more */
 	RECORDS_A_TURN = 1024, /* that are taken */
 	FEW = 4 * BATCH,       /* fewer are no turn yet, if there are more */
 	DRAINED_A_TURN = 16,   /* lanes whose accesses are taken */
@@ -28,6 +30,7 @@ enum {
 struct exchange {
 	struct server *server;
 	struct link clients; /* with lanes; who was looked at last comes last */
+	struct link busy;    /* of these; the same */
 	struct closing *postponed;
 	int bell_fd; /* -1: nobody has opened lanes yet */
 	struct bell *bell;
@@ -234,6 +237,8 @@ void lanes_close(struct client *client)
 	if (client->lanes.fd < 0)
 		return;
 	list_remove(&client->in_lanes);
+	if (client->in_busy.next)
+		list_remove(&client->in_busy);
 	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	closing = calloc(1, sizeof(*closing));
 	if (!closing) {
@@ -431,30 +436,66 @@ static uint64_t machine_ms(const struct server *server)
 	return server->sys->table->machine_ns(server->sys) / 1000000;
 }
 
+static uint64_t take_of(struct client *client, uint64_t now)
+{
+	uint64_t taken = 0;
+
+	for (uint32_t i = 0; i < client->lanes.n; i++)
+		taken += take_batch(client, i, now);
+	return taken;
+}
+
+/* Who has been quiet is looked at in turn, a few at each: he costs the others little. */
+static uint64_t take_quiet(struct exchange *exchange, uint64_t now)
+{
+	const struct link *last = exchange->clients.previous;
+	uint64_t taken = 0, looked = 0;
+	struct link *at = NULL;
+
+	while (looked < QUIET_A_TURN && at != last && !list_empty(&exchange->clients)) {
+		struct client *client;
+		uint64_t n = 0;
+
+		at = exchange->clients.next;
+		client = list_entry(at, struct client, in_lanes);
+		list_remove(at);
+		list_append(&exchange->clients, at);
+		looked += client->lanes.n;
+		if (!client->in_busy.next)
+			n = take_of(client, now);
+		if (n) {
+			client->quiet = 0;
+			list_append(&exchange->busy, &client->in_busy);
+		}
+		taken += n;
+	}
+	return taken;
+}
+
 /* LN2. How many records were taken. */
 static uint64_t take_some(struct server *server)
 {
 	struct exchange *exchange = server->exchange;
-	struct link *last = exchange->clients.previous, *at = exchange->clients.next;
-	uint64_t taken = 0, looked = 0, now = 0;
+	struct link *last = exchange->busy.previous, *at = exchange->busy.next;
+	uint64_t now = machine_ms(server), taken = 0, looked = 0;
 
-	while (at != &exchange->clients && looked < LANES_A_TURN && taken < RECORDS_A_TURN) {
-		struct client *client = list_entry(at, struct client, in_lanes);
+	while (at != &exchange->busy && looked < LANES_A_TURN && taken < RECORDS_A_TURN) {
+		struct client *client = list_entry(at, struct client, in_busy);
 		struct link *next = at->next;
 		bool was_last = at == last;
+		uint64_t n = take_of(client, now);
 
 		list_remove(at);
-		list_append(&exchange->clients, at);
-		if (!now)
-			now = machine_ms(server);
-		for (uint32_t i = 0; i < client->lanes.n; i++)
-			taken += take_batch(client, i, now);
+		client->quiet = n ? 0 : client->quiet + 1;
+		if (client->quiet < QUIET_LOOKS)
+			list_append(&exchange->busy, at);
 		looked += client->lanes.n;
+		taken += n;
 		if (was_last)
 			break;
 		at = next;
 	}
-	return taken;
+	return taken + take_quiet(exchange, now);
 }
 
 static bool any_ready(const struct exchange *exchange)
@@ -681,6 +722,7 @@ int exchange_new(struct exchange **ret, struct server *server)
 	exchange->bell_fd = -1;
 	exchange->barrier = !sys->table->barrier(sys);
 	list_init(&exchange->clients);
+	list_init(&exchange->busy);
 	uv_idle_init(&server->loop, &exchange->poll);
 	*ret = exchange;
 	return 0;

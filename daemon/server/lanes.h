@@ -4,7 +4,8 @@
  * LN1  A file of lanes is memory that a client writes: it is touched through guard.h alone, each
  *      word that counts once; what was read is checked then, and not read again.
  * LN2  The loop takes the records of all lanes in turn, at most so many of a lane. A lane whose next
- *      record has to wait waits with all that follow, and no other lane does.
+ *      record has to wait waits with all that follow, and no other lane does. Sessions that had
+ *      records lately are looked at each time, a few of the others in turn.
  * LN3  `taken` is stored when the effects of all records before it are in the ledger and in the index,
  *      and their results are there.
  * LN4  While records come, and for a moment after the last one, the loop goes round without sleeping.
