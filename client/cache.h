@@ -138,13 +138,33 @@ int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key
 	       size_t key_size, uint64_t hash, _Atomic uint64_t *hazard, bool noted,
 	       struct found *ret);
 
-/* Before a slow look: the cache is this process's, *ret the thread's lane, which there is. */
+/* Before a slow look: the cache is this process's, *ret what the thread has, with or without a lane. */
 int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret);
+/* A look that is over with the call, whether there is a lane or not. */
+enum glance_use {
+	GLANCE_EXISTS, /* perhaps without the value */
+	GLANCE_READ,
+	GLANCE_NOTED, /* as an access */
+};
+
+struct glance {
+	struct found found;
+	_Atomic uint64_t *hazard; /* or NULL, and */
+	void *memory;
+};
+
+/* As cache_look(); what was found is ended. */
+int cache_glance(struct varbos_cache *cache, struct own_lane *own, const void *key,
+		 size_t key_size, uint64_t hash, enum glance_use use, struct glance *ret);
+void cache_glance_end(struct glance *glance);
+
 /* With so many more the thread would hold more views than it may. */
 int error_views(const struct varbos_cache *cache, const struct own_lane *own, size_t wanted);
 
 /* What a view's words say. */
 enum { VIEW_HAZARD, VIEW_FORK, VIEW_CACHE, VIEW_BIRTH, VIEW_EXPIRY, VIEW_WORDS };
+/* In VIEW_HAZARD: it is no hazard word, but the view's own memory (apart.h). */
+enum { VIEW_COPY = 1 };
 
 static_assert(sizeof(((struct varbos_view *)0)->reserved) == VIEW_WORDS * sizeof(uint64_t),
 	      "what is kept of a view");

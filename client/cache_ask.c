@@ -192,6 +192,18 @@ int cache_ask_record(const struct varbos_cache *cache, const struct lane_record 
 	}
 }
 
+void cache_ask_use(const struct varbos_cache *cache, uint64_t hash)
+{
+	const struct wire_cache_touch request = {.space = cache->space_handle,
+						 .cache = cache->handle,
+						 .hash = hash,
+						 .how = LANE_USE};
+	struct call *call = call_ask(&cache->space->vb->calls, WIRE_CACHE_TOUCH, &request);
+
+	if (call)
+		call_forget(call);
+}
+
 /* ---- computing ---- */
 
 int cache_ask_fetch(const struct varbos_cache *cache, uint64_t hash, uint64_t compute_ms,

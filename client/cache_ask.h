@@ -69,6 +69,8 @@ void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory
 
 /* What a record asks, by methods. LANE_PUBLISH, LANE_DELETE, LANE_TOUCH. */
 int cache_ask_record(const struct varbos_cache *cache, const struct lane_record *record);
+/* It is an access; nobody waits for it. */
+void cache_ask_use(const struct varbos_cache *cache, uint64_t hash);
 int cache_ask_clear(const struct varbos_cache *cache);
 
 /* What has become of the wish to compute: the right (token), or a value that is there (generation). */

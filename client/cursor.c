@@ -1,8 +1,10 @@
 #include "client/cursor.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
+#include "client/apart.h"
 #include "client/error.h"
 #include "client/window.h"
 
@@ -178,7 +180,9 @@ struct pass {
 	struct varbos_cache *cache;
 	const struct cursor *cursor;
 	const struct spot *spot;
-	_Atomic uint64_t *look, *hold; /* hazard words: of what is looked at, and of `found` */
+	_Atomic uint64_t *look,
+		*hold; /* hazard words: of what is looked at, and of `found`; or NULL, */
+	void *memory;  /* and `found` is there: without a lane */
 	bool any;
 	uint64_t mixed; /* the least so far */
 	struct found found;
@@ -261,6 +265,38 @@ static int look_at(struct pass *pass, const _Atomic uint64_t *word)
 	return 0;
 }
 
+/* The same without a lane. */
+static int look_at_apart(struct pass *pass, const _Atomic uint64_t *word)
+{
+	uint64_t entry = index_load(word), hash, mixed;
+	struct varbos_cache *cache = pass->cache;
+	void *memory, *whole;
+	struct found found;
+	bool shown;
+	int r;
+
+	if (!entry)
+		return 0;
+	r = apart_copy(cache, word, entry, NULL, 0, false, &found, &memory);
+	if (r)
+		return r == APART_CHANGED ? AGAIN : r == VARBOS_E_NOT_FOUND ? 0 : r;
+	hash = cache_hash(cache, found.header + 1, object_sizes_unpack(found.sizes).key);
+	mixed = index_mixed(hash, pass->spot->index->view.seed);
+	shown = is_shown(pass, hash, mixed, &found) && !(pass->any && mixed >= pass->mixed);
+	if (shown)
+		r = apart_copy(cache, word, entry, found.header + 1,
+			       object_sizes_unpack(found.sizes).key, true, &found, &whole);
+	free(memory);
+	if (!shown || r)
+		return r == APART_CHANGED || r == VARBOS_E_NOT_FOUND ? AGAIN : r;
+	free(pass->memory);
+	pass->memory = whole;
+	pass->any = true;
+	pass->mixed = mixed;
+	pass->found = found;
+	return 0;
+}
+
 /* All of a bucket and of its chain. AGAIN: some of it may have been missed. */
 static int look_through(struct pass *pass)
 {
@@ -272,7 +308,8 @@ static int look_through(struct pass *pass)
 	for (uint32_t chain = 0;; chain++) {
 		for (uint32_t slot = 0; slot < INDEX_ENTRIES && !r; slot++)
 			do
-				r = look_at(pass, &here->entries[slot]);
+				r = pass->look ? look_at(pass, &here->entries[slot])
+					       : look_at_apart(pass, &here->entries[slot]);
 			while (r == AGAIN);
 		link = index_control_unpack(link).link;
 		if (r || !link || link > view->n_overflow || chain == INDEX_CHAIN_MAX)
@@ -291,7 +328,7 @@ static int look_through(struct pass *pass)
 
 /* One bucket; AGAIN: the cursor is where something may be next, or over. */
 static int step(struct varbos_cache *cache, struct cursor *cursor, _Atomic uint64_t *look,
-		_Atomic uint64_t *hold, struct found *ret)
+		_Atomic uint64_t *hold, struct found *ret, void **ret_memory)
 {
 	struct spot spot;
 	struct pass pass = {
@@ -307,26 +344,32 @@ static int step(struct varbos_cache *cache, struct cursor *cursor, _Atomic uint6
 	if (r)
 		return r;
 	r = look_through(&pass);
-	index_release(look);
+	if (look)
+		index_release(look);
 	if (!r && pass.any) {
 		go_on(cursor, pass.mixed);
 		*ret = pass.found;
+		if (!look)
+			*ret_memory = pass.memory;
 		return 0;
 	}
-	index_release(hold);
+	if (hold)
+		index_release(hold);
+	free(pass.memory);
 	if (!r)
 		go_on(cursor, spot.last);
 	return r ? r : AGAIN;
 }
 
 int cursor_next(struct varbos_cache *cache, struct cursor *cursor, _Atomic uint64_t *look,
-		_Atomic uint64_t *hold, struct found *ret)
+		_Atomic uint64_t *hold, struct found *ret, void **ret_memory)
 {
 	int r;
 
 	do
-		r = cursor->flags & CURSOR_OVER ? VARBOS_E_NOT_FOUND
-						: step(cache, cursor, look, hold, ret);
+		r = cursor->flags & CURSOR_OVER
+			    ? VARBOS_E_NOT_FOUND
+			    : step(cache, cursor, look, hold, ret, ret_memory);
 	while (r == AGAIN);
 	return r;
 }
@@ -335,9 +378,10 @@ _public_ int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor 
 			       struct varbos_key *ret_key, struct varbos_view *ret)
 {
 	_cleanup_(lane_readp) struct own_lane *own = NULL;
-	_Atomic uint64_t *hazard;
+	_Atomic uint64_t *look = NULL, *hazard = NULL;
 	struct cursor cursor;
 	struct found found;
+	void *memory = NULL;
 	int r;
 
 	error_enter("varbos_cache_next");
@@ -346,17 +390,23 @@ _public_ int varbos_cache_next(struct varbos_cache *cache, struct varbos_cursor 
 	r = cache_read_enter(cache, &own);
 	if (r)
 		return r;
-	hazard = lane_hazard(own->lane, cache->pins);
-	if (!hazard)
-		return error_views(cache, own, 1);
+	if (own->lane) {
+		look = &own->lane->hazards[0];
+		hazard = lane_hazard(own->lane, cache->pins);
+		if (!hazard)
+			return error_views(cache, own, 1);
+	}
 	memcpy(&cursor, place, sizeof(cursor));
-	r = cursor_next(cache, &cursor, &own->lane->hazards[0], hazard, &found);
+	r = cursor_next(cache, &cursor, look, hazard, &found, &memory);
 	if (r && r != VARBOS_E_NOT_FOUND)
 		return r;
 	memcpy(place, &cursor, sizeof(cursor));
 	if (r)
 		return error_quick(r, "varbos_cache_next");
 	*ret_key = (struct varbos_key){found.header + 1, object_sizes_unpack(found.sizes).key};
-	cache_view_fill(ret, cache, &found, hazard);
+	if (hazard)
+		cache_view_fill(ret, cache, &found, hazard);
+	else
+		apart_view(ret, cache, &found, memory);
 	return 0;
 }

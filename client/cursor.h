@@ -37,7 +37,8 @@ static_assert(sizeof(struct cursor) == sizeof(struct varbos_cursor), "as the pro
 
 /*
  * The next one, pinned by the word `hold`; both hazard words are the thread's, and `look` is free
- * afterwards. VARBOS_E_NOT_FOUND, without a word: these were all.
+ * afterwards; or, without a lane, NULL, and what is found is in *ret_memory, to be freed.
+ * VARBOS_E_NOT_FOUND, without a word: these were all.
  */
 int cursor_next(struct varbos_cache *cache, struct cursor *cursor, _Atomic uint64_t *look,
-		_Atomic uint64_t *hold, struct found *ret);
+		_Atomic uint64_t *hold, struct found *ret, void **ret_memory);

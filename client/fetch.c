@@ -309,13 +309,13 @@ static int lead(struct fetching *f, _Atomic uint64_t *hazard, struct varbos_view
 	return LOOK;
 }
 
-/* A word of the thread's lane, to pin what will be computed. */
+/* A word of the thread's lane, to pin what will be computed; NULL: it has none. */
 static int keep_hazard(struct varbos_cache *cache, _Atomic uint64_t **ret)
 {
 	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	int r = cache_read_enter(cache, &own);
 
-	if (r)
+	if (r || !own->lane)
 		return r;
 	*ret = lane_hazard(own->lane, cache->pins);
 	if (!*ret)
@@ -363,7 +363,7 @@ static int look_failure(const struct fetching *f)
 {
 	_cleanup_(lane_readp) struct own_lane *own = NULL;
 	struct failed_key key;
-	struct found found;
+	struct glance glance;
 	int64_t word = 0;
 	int r;
 
@@ -372,13 +372,13 @@ static int look_failure(const struct fetching *f)
 		return LOOK;
 	r = cache_read_enter(f->cache, &own);
 	if (!r)
-		r = cache_look(f->cache, own, key.bytes, key.size, f->hash,
-			       &own->lane->hazards[0], false, &found);
+		r = cache_glance(f->cache, own, key.bytes, key.size, f->hash, GLANCE_READ,
+				 &glance);
 	if (r)
 		return r == VARBOS_E_NOT_FOUND ? LOOK : r;
-	if (object_sizes_unpack(found.sizes).value == sizeof(word))
-		memcpy(&word, found.data, sizeof(word));
-	index_release(&own->lane->hazards[0]);
+	if (object_sizes_unpack(glance.found.sizes).value == sizeof(word))
+		memcpy(&word, glance.found.data, sizeof(word));
+	cache_glance_end(&glance);
 	return error_failed((int)word);
 }
 

@@ -11,7 +11,8 @@
  *     needed again. What failed without anybody waiting is told to its writer (writer.h).
  * LN4 Who waits for the daemon sleeps; it looks for a while before only if that has paid lately.
  * LN5 Where the daemon gives no lanes, a thread has an `own_lane` all the same, without a `lane`: its
- *     writers ask by methods. So they do with VARBOS_LANE=off, which leaves lanes to readers alone.
+ *     writers ask by methods, its readers copy (apart.h). So they do with VARBOS_LANE=none; with
+ *     VARBOS_LANE=off, which leaves lanes to readers alone, writers do.
  */
 #pragma once
 

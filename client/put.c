@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "base/copy.h"
+#include "client/apart.h"
 #include "client/block.h"
 #include "client/cache.h"
 #include "client/cache_ask.h"
@@ -470,6 +471,13 @@ static void view_of(const struct put *put, uint64_t offset, _Atomic uint64_t *ha
 	cache_view_fill(ret, put->cache, &found, hazard);
 }
 
+static int keep(const struct put *put, uint64_t offset, struct found *ret, void **ret_memory)
+{
+	int r = apart_keep(header_at(put->cache, offset), offset, put->sizes, ret, ret_memory);
+
+	return r ? error_system(r, "a copy of a value") : 0;
+}
+
 static void put_on_terms(struct put *put, const struct put_terms *terms)
 {
 	put->record.token = terms->token;
@@ -482,8 +490,10 @@ static void put_on_terms(struct put *put, const struct put_terms *terms)
 int put_commit(struct varbos_reservation *reservation, size_t size,
 	       const struct put_terms *terms, _Atomic uint64_t *hazard, struct varbos_view *ret)
 {
+	_cleanup_(freep) void *copy = NULL;
 	struct writer_place place;
 	struct put put = {};
+	struct found found;
 	int r;
 
 	if (size > reservation->size)
@@ -499,11 +509,15 @@ int put_commit(struct varbos_reservation *reservation, size_t size,
 		if (terms)
 			put_on_terms(&put, terms);
 		put_header(&put, place.offset);
+		r = hazard || !ret ? 0 : keep(&put, place.offset, &found, &copy);
 		if (hazard)
 			pin(&put, place.offset, hazard);
-		r = ask(put.cache, put.own, &put.record, NULL, true);
+		if (!r)
+			r = ask(put.cache, put.own, &put.record, NULL, true);
 		if (!r && hazard)
 			view_of(&put, place.offset, hazard, ret);
+		else if (!r && ret)
+			apart_view(ret, put.cache, &found, TAKE_PTR(copy));
 		writer_done(put.own, put.writer, &place,
 			    place.offset + object_size(place.offset, put.sizes));
 		*reservation = (struct varbos_reservation){};
@@ -596,21 +610,16 @@ _public_ int varbos_cache_expire(struct varbos_cache *cache, const void *key, si
 }
 
 /* Under its hash there may be what is no value of the key: a failure, say. */
-static int is_there(struct varbos_cache *cache, const struct own_lane *writes, const void *key,
-		    size_t key_size, uint64_t hash)
+static int is_there(struct varbos_cache *cache, const void *key, size_t key_size, uint64_t hash)
 {
 	_cleanup_(lane_readp) struct own_lane *own = NULL;
-	struct found found;
-	int r;
+	struct glance glance;
+	int r = cache_read_enter(cache, &own);
 
-	if (!writes->lane) /* as far as one can see */
-		return 0;
-	r = cache_read_enter(cache, &own);
-	if (r)
-		return r;
-	r = cache_look(cache, own, key, key_size, hash, &own->lane->hazards[0], false, &found);
 	if (!r)
-		index_release(&own->lane->hazards[0]);
+		r = cache_glance(cache, own, key, key_size, hash, GLANCE_EXISTS, &glance);
+	if (!r)
+		cache_glance_end(&glance);
 	return r;
 }
 
@@ -625,7 +634,7 @@ _public_ int varbos_cache_touch(struct varbos_cache *cache, const void *key, siz
 	error_enter("varbos_cache_touch");
 	r = about_key(cache, &own, key, key_size, &record);
 	if (!r) {
-		r = is_there(cache, own, key, key_size, record.hash);
+		r = is_there(cache, key, key_size, record.hash);
 		if (r == VARBOS_E_NOT_FOUND)
 			return error_answer(cache, &absent);
 	}

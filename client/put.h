@@ -22,7 +22,7 @@ void put_abort(struct varbos_reservation *reservation);
 /*
  * terms NULL: as it was reserved. hazard NULL, or a hazard word of the thread's that is in use: the
  * object is pinned by it before anyone can evict it, and *ret is a view of it; on failure it is as
- * it was, or names memory that is nobody's.
+ * it was, or names memory that is nobody's. With ret alone that is a view of a copy (apart.h).
  */
 int put_commit(struct varbos_reservation *reservation, size_t size,
 	       const struct put_terms *terms, _Atomic uint64_t *hazard,

@@ -28,7 +28,7 @@ static void forget(struct varbos_space *space)
 	atomic_store_explicit(&space->leased, 0, memory_order_relaxed);
 	shared_forget(&space->shared, space);
 	for (uint32_t i = 0; i < space->n_windows; i++)
-		space->windows[i] = (struct window){};
+		window_forget(&space->windows[i]);
 	for (uint32_t i = 0; i < space->n_windows; i++)
 		atomic_store_explicit(&space->ends[i], 0, memory_order_relaxed);
 }

@@ -6,10 +6,12 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "base/copy.h"
+#include "client/apart.h"
 #include "client/cache.h"
 #include "client/error.h"
 
@@ -266,13 +268,6 @@ int cache_look(struct varbos_cache *cache, struct own_lane *own, const void *key
 	}
 }
 
-static int error_no_lane(const struct varbos_cache *cache)
-{
-	return error_set(VARBOS_E_UNAVAILABLE, "lanes",
-			 "the daemon gave this process no lanes, which reading cache %s takes",
-			 cache->name);
-}
-
 int error_views(const struct varbos_cache *cache, const struct own_lane *own, size_t wanted)
 {
 	uint32_t held = 0;
@@ -300,16 +295,43 @@ int cache_read_enter(struct varbos_cache *cache, struct own_lane **ret)
 {
 	int r = cache_enter(cache);
 
-	if (!r)
-		r = lane_enter(cache->lanes, LANE_READS, ret);
-	if (r || (*ret)->lane)
-		return r;
-	lane_leave(*ret, LANE_READS);
-	*ret = NULL;
-	return error_no_lane(cache);
+	return r ? r : lane_enter(cache->lanes, LANE_READS, ret);
+}
+
+int cache_glance(struct varbos_cache *cache, struct own_lane *own, const void *key,
+		 size_t key_size, uint64_t hash, enum glance_use use, struct glance *ret)
+{
+	*ret = (struct glance){};
+	if (!own->lane)
+		return apart_look(cache, key, key_size, hash, use != GLANCE_EXISTS,
+				  use == GLANCE_NOTED, &ret->found, &ret->memory);
+	ret->hazard = &own->lane->hazards[0];
+	return cache_look(cache, own, key, key_size, hash, ret->hazard, use == GLANCE_NOTED,
+			  &ret->found);
+}
+
+void cache_glance_end(struct glance *glance)
+{
+	if (glance->hazard)
+		index_release(glance->hazard);
+	free(glance->memory);
 }
 
 /* ---- a view ---- */
+
+/* Without a lane. */
+static int get_apart(struct varbos_cache *cache, const void *key, size_t key_size, bool noted,
+		     struct varbos_view *ret)
+{
+	struct found found;
+	void *memory;
+	int r = apart_look(cache, key, key_size, hash_of(cache, key, key_size), true, noted,
+			   &found, &memory);
+
+	if (!r)
+		apart_view(ret, cache, &found, memory);
+	return r;
+}
 
 /* noted: it is an access, or a miss. */
 static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const void *key,
@@ -329,6 +351,8 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 		r = cache_check_key(key, key_size);
 	if (r)
 		return r;
+	if (!own->lane)
+		return answer(get_apart(cache, key, key_size, noted, ret), function);
 	hazard = lane_hazard(own->lane, cache->pins);
 	if (!hazard)
 		return error_views(cache, own, 1);
@@ -447,10 +471,12 @@ static inline bool is_held(const struct varbos_view *view)
 
 _public_ void varbos_view_release(struct varbos_view *view)
 {
-	if (likely(is_held(view)))
+	if (likely(is_held(view)) && likely(!(view->reserved[VIEW_HAZARD] & VIEW_COPY)))
 		index_release((_Atomic uint64_t *)(uintptr_t)view->reserved[VIEW_HAZARD]);
 	else if (!view)
 		return;
+	else if (is_held(view))
+		free((void *)(uintptr_t)(view->reserved[VIEW_HAZARD] & ~(uint64_t)VIEW_COPY));
 	view->data = NULL;
 	view->reserved[VIEW_HAZARD] = 0;
 }
@@ -567,6 +593,18 @@ static int get_few(struct varbos_cache *cache, struct own_lane *own,
 	return 0;
 }
 
+static int get_many_apart(struct varbos_cache *cache, const struct varbos_key *keys, size_t n,
+			  struct varbos_view *views, size_t *found_n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && (!r || r == VARBOS_E_NOT_FOUND); i++) {
+		r = get_apart(cache, keys[i].data, keys[i].size, true, &views[i]);
+		*found_n += !r;
+	}
+	return r == VARBOS_E_NOT_FOUND ? 0 : r;
+}
+
 static int check_keys(const struct varbos_key *keys, size_t n, const struct varbos_view *views)
 {
 	int r = 0;
@@ -601,9 +639,12 @@ _public_ int varbos_cache_get_many(struct varbos_cache *cache, const struct varb
 		return r;
 	if (n)
 		memset(views, 0, n * sizeof(*views));
-	if (n > MANY || hazards(own, cache->pins, n, words) < n)
+	if (!own->lane)
+		r = get_many_apart(cache, keys, n, views, &found);
+	else if (n > MANY || hazards(own, cache->pins, n, words) < n)
 		return error_views(cache, own, n);
-	r = get_few(cache, own, keys, n, words, views, &found);
+	else
+		r = get_few(cache, own, keys, n, words, views, &found);
 	if (r) {
 		for (size_t i = 0; i < n; i++)
 			varbos_view_release(&views[i]);
@@ -620,8 +661,7 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 				   void *to, size_t room, size_t *ret_size)
 {
 	_cleanup_(lane_readp) struct own_lane *own = NULL;
-	_Atomic uint64_t *hazard;
-	struct found found;
+	struct glance glance;
 	uint64_t size;
 	int r;
 
@@ -633,15 +673,14 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 		r = error_null("to");
 	if (r)
 		return r;
-	hazard = &own->lane->hazards[0];
-	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size), hazard, true,
-		       &found);
+	r = cache_glance(cache, own, key, key_size, hash_of(cache, key, key_size), GLANCE_NOTED,
+			 &glance);
 	if (r)
 		return answer(r, "varbos_cache_copy_out");
-	size = object_sizes_unpack(found.sizes).value;
+	size = object_sizes_unpack(glance.found.sizes).value;
 	if (room)
-		copy_bytes(to, found.data, u64_min(room, size));
-	index_release(hazard);
+		copy_bytes(to, glance.found.data, u64_min(room, size));
+	cache_glance_end(&glance);
 	if (ret_size)
 		*ret_size = size;
 	return 0;
@@ -650,7 +689,7 @@ _public_ int varbos_cache_copy_out(struct varbos_cache *cache, const void *key, 
 _public_ int varbos_cache_exists(struct varbos_cache *cache, const void *key, size_t key_size)
 {
 	_cleanup_(lane_readp) struct own_lane *own = NULL;
-	struct found found;
+	struct glance glance;
 	int r;
 
 	error_enter("varbos_cache_exists");
@@ -659,9 +698,9 @@ _public_ int varbos_cache_exists(struct varbos_cache *cache, const void *key, si
 		r = cache_check_key(key, key_size);
 	if (r)
 		return r;
-	r = cache_look(cache, own, key, key_size, hash_of(cache, key, key_size),
-		       &own->lane->hazards[0], false, &found);
+	r = cache_glance(cache, own, key, key_size, hash_of(cache, key, key_size),
+			 GLANCE_EXISTS, &glance);
 	if (!r)
-		index_release(&own->lane->hazards[0]);
+		cache_glance_end(&glance);
 	return answer(r, "varbos_cache_exists");
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/base.h"
 #include "client/connection.h"
@@ -156,6 +157,42 @@ int window_need(struct varbos_space *space, uint32_t number, struct window **ret
 	return 0;
 }
 
+/* With the space's lock held. */
+static int fetch_file(struct varbos_space *space, uint32_t number, struct window *window)
+{
+	const struct wire_window_open request = {.space = space->handle, .window = number};
+	_cleanup_(call_endp) struct call *call = NULL;
+	int r;
+
+	r = call_begin(&call, &space->vb->calls, WIRE_WINDOW_OPEN, &request, 2);
+	if (!r)
+		r = sealed_check(call->fds[0], "data file", SEALED_EXACT, window->size);
+	if (r)
+		return r;
+	atomic_store_explicit(&window->file, call->fds[0] + 1, memory_order_release);
+	call->fds[0] = -1;
+	return 0;
+}
+
+int window_file(struct varbos_space *space, uint32_t number, int *ret)
+{
+	struct window *window;
+	int r;
+
+	r = window_need(space, number, &window);
+	if (r)
+		return r;
+	if (!atomic_load_explicit(&window->file, memory_order_acquire)) {
+		lock_acquire(&space->lock);
+		if (!atomic_load_explicit(&window->file, memory_order_relaxed))
+			r = fetch_file(space, number, window);
+		lock_release(&space->lock);
+	}
+	if (!r)
+		*ret = atomic_load_explicit(&window->file, memory_order_acquire) - 1;
+	return r;
+}
+
 int window_freed(struct window *window, _Atomic uint32_t **ret)
 {
 	_Atomic uint32_t *freed = atomic_load_explicit(&window->freed, memory_order_acquire);
@@ -184,6 +221,15 @@ int window_freed(struct window *window, _Atomic uint32_t **ret)
 	return 0;
 }
 
+void window_forget(struct window *window)
+{
+	int file = atomic_load_explicit(&window->file, memory_order_relaxed);
+
+	if (file)
+		close(file - 1);
+	*window = (struct window){};
+}
+
 void window_release(struct window *window)
 {
 	if (atomic_load_explicit(&window->freed, memory_order_relaxed))
@@ -191,5 +237,5 @@ void window_release(struct window *window)
 	words_release(window);
 	if (atomic_load_explicit(&window->mapped, memory_order_acquire))
 		munmap((void *)(uintptr_t)window->map, map_bytes(window));
-	*window = (struct window){};
+	window_forget(window);
 }

@@ -25,6 +25,7 @@ struct window {
 	 */
 	_Atomic uint32_t *_Atomic freed;
 	void *_Atomic words; /* words.h; NULL until the first shared block */
+	_Atomic int file;    /* of the data: a descriptor + 1; 0 until somebody needs it */
 };
 
 /*
@@ -33,8 +34,13 @@ struct window {
  */
 int window_need(struct varbos_space *space, uint32_t number, struct window **ret);
 
+/* The descriptor of a window that is mapped then, to be read; the window's. Fails as window_need(). */
+int window_file(struct varbos_space *space, uint32_t number, int *ret);
+
 /* The array above; 0 or -errno. */
 int window_freed(struct window *window, _Atomic uint32_t **ret);
 
-/* Unmap everything but the data, which goes with the range. */
+/* Unmap and close everything but the data, which goes with the range. */
 void window_release(struct window *window);
+/* In a forked child, where nothing of it is mapped: close what it has inherited. */
+void window_forget(struct window *window);

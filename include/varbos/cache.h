@@ -25,6 +25,9 @@
  * none who reads waits for one who writes.
  *
  * After fork() the child's first call on a cache opens it anew; the parent's views are none of its.
+ * A process that gets no lanes at all (limits) does everything over its socket, and reads copies: slower, and
+ * without a bound on views.
+ *
  * None of these may be called in a handler of a signal that may have come within one of them.
  */
 #ifndef VARBOS_CACHE_H

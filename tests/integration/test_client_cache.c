@@ -1,6 +1,6 @@
 /*
  * Caches as a program has them: what is put is found, by all, until it goes; and what a view shows
- * stays. With "off" as its argument the same without records in lanes.
+ * stays. With "off" as its argument the same without records in lanes; with "none", without lanes.
  */
 #include <check.h>
 #include <pthread.h>
@@ -33,6 +33,7 @@ enum {
 };
 
 static struct varbos_cache *cache;
+static bool apart; /* without lanes */
 
 static void open_cache(void)
 {
@@ -390,6 +391,8 @@ START_TEST(many_are_looked_up_at_once)
 	refused(varbos_cache_get_many(cache, keys, 2, views, NULL), VARBOS_E_INVALID,
 		"key_size");
 	keys[1].size = 2;
+	if (apart) /* its views are its own */
+		return;
 	refused(varbos_cache_get_many(cache, keys, VIEWS + 1, views, &found), VARBOS_E_PINS,
 		"views");
 	ck_assert_uint_eq(varbos_error()->requested, VIEWS + 1);
@@ -406,6 +409,8 @@ START_TEST(a_thread_holds_so_many_views_and_copies_all_the_same)
 	char copy[8] = "";
 	size_t size;
 
+	if (apart)
+		return;
 	must(put(cache, "k", "value"));
 	for (int i = 0; i < VIEWS; i++)
 		must(get(cache, "k", &views[i]));
@@ -948,6 +953,140 @@ START_TEST(who_reads_waits_for_nobody_who_writes)
 }
 END_TEST
 
+/* ---- without a lane ---- */
+
+/* The same cache, over a connection that has no lanes. */
+static struct varbos_cache *open_apart(struct varbos **ret)
+{
+	struct varbos_space *of;
+	struct varbos_cache *other;
+
+	setenv("VARBOS_LANE", "none", 1);
+	must(varbos_connect(ret, daemon_.socket));
+	must(varbos_space_open(&of, *ret, "s", NULL));
+	must(varbos_cache_open(&other, of, "c", NULL));
+	unsetenv("VARBOS_LANE");
+	return other;
+}
+
+START_TEST(who_has_no_lane_does_all_that_others_do)
+{
+	enum { MANY = 100 }; /* more than a thread with a lane may hold */
+	struct varbos_view views[MANY], view;
+	struct varbos_cursor cursor = {};
+	struct varbos_key keys[MANY], key;
+	struct varbos_cache *other;
+	struct varbos *connection;
+	char names[MANY][8];
+	size_t found, walked = 0;
+
+	must(put(cache, "present", "here"));
+	other = open_apart(&connection);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(names[i], sizeof(names[i]), "k%d", i);
+		keys[i] = (struct varbos_key){names[i], strlen(names[i])};
+		if (i % 3)
+			must(put(i % 2 ? cache : other, names[i], names[i]));
+	}
+	must(varbos_cache_get_many(other, keys, MANY, views, &found));
+	ck_assert_uint_eq(found, MANY - MANY / 3 - 1);
+	ck_assert(exists(other, "k1", 2) && !exists(other, "k3", 2));
+	must(varbos_cache_clear(cache));
+	must(put(cache, "k1", "another"));
+	for (int i = 0; i < MANY; i++) {
+		ck_assert(i % 3 ? shows(&views[i], names[i]) : !views[i].data);
+		varbos_view_release(&views[i]);
+		varbos_view_release(&views[i]);
+	}
+	ck_assert(is(other, "k1", "another") && is_missing(other, "k2"));
+	must(put(cache, "k2", "one more"));
+	while (!varbos_cache_next(other, &cursor, &key, &view)) {
+		ck_assert(shows(&view, memcmp(key.data, "k1", 2) ? "one more" : "another"));
+		varbos_view_release(&view);
+		walked++;
+	}
+	ck_assert_uint_eq(walked, 2);
+
+	varbos_disconnect(connection);
+}
+END_TEST
+
+START_TEST(who_has_no_lane_finds_nothing_that_was_spoiled)
+{
+	struct object_header *header;
+	struct varbos_cache *other;
+	struct varbos *connection;
+	struct varbos_view view;
+	uint64_t sizes;
+
+	if (apart) /* where it is nobody says */
+		return;
+	other = open_apart(&connection);
+	must(put(cache, "k1", "another"));
+	must(get(cache, "k1", &view));
+	header = (struct object_header *)((uintptr_t)view.data - 8 - sizeof(*header));
+	sizes = header->sizes;
+	header->sizes = object_sizes_pack(
+		(struct object_sizes){.value = ((uint64_t)1 << 40) - 1, .key = 2});
+	ck_assert(is_missing(other, "k1"));
+	header->sizes = sizes;
+	ck_assert(is(other, "k1", "another"));
+	varbos_view_release(&view);
+	varbos_disconnect(connection);
+}
+END_TEST
+
+enum { LOUD = 40, LOUD_WORDS = 3000 };
+static _Atomic bool is_enough;
+
+static void *shout(void *unused)
+{
+	static uint64_t words[LOUD_WORDS];
+
+	(void)unused;
+	for (uint64_t turn = 1; !atomic_load(&is_enough); turn++) {
+		uint64_t key = turn % LOUD;
+
+		for (size_t i = 0; i < LOUD_WORDS; i++)
+			words[i] = turn;
+		must(varbos_cache_put_async(cache, &key, sizeof(key), words, sizeof(words),
+					    NULL));
+	}
+	must(varbos_cache_flush(cache));
+	return NULL;
+}
+
+/* All are there, always, while their memory is used again and again. */
+START_TEST(who_has_no_lane_sees_whole_values_alone)
+{
+	struct varbos_cache *other;
+	struct varbos *connection;
+	struct varbos_view view;
+	const uint64_t *words;
+	pthread_t writer;
+	bool whole;
+
+	other = open_apart(&connection);
+	for (uint64_t key = 0; key < LOUD; key++)
+		must(varbos_cache_put(cache, &key, sizeof(key), "", 0, NULL));
+	ck_assert_int_eq(pthread_create(&writer, NULL, shout, NULL), 0);
+	for (uint64_t turn = 0; turn < 3000; turn++) {
+		uint64_t key = turn % LOUD;
+
+		must(varbos_cache_get(other, &key, sizeof(key), &view));
+		words = view.data;
+		whole = !view.size || words[0] % LOUD == key;
+		for (size_t i = 0; i < view.size / sizeof(*words); i++)
+			whole = whole && words[i] == words[0];
+		ck_assert(whole);
+		varbos_view_release(&view);
+	}
+	atomic_store(&is_enough, true);
+	pthread_join(writer, NULL);
+	varbos_disconnect(connection);
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 /* What a writer of the space may do to an object that others read. */
@@ -959,6 +1098,8 @@ START_TEST(an_object_that_was_spoiled_is_not_found)
 	struct varbos_view view, views[LANE_HAZARDS - 1];
 	uint64_t sizes;
 
+	if (apart) /* where it is nobody says */
+		return;
 	must(put(cache, key, "value"));
 	must(get(cache, key, &view));
 	header = (struct object_header *)((uintptr_t)view.data - 8 - sizeof(*header));
@@ -1143,6 +1284,9 @@ static Suite *suite(void)
 	tcase_add_test(tcase, who_puts_large_values_of_one_size_holds_memory_for_one_more);
 	tcase_add_test(tcase, more_threads_than_lanes_share_the_last_one);
 	tcase_add_test(tcase, who_reads_waits_for_nobody_who_writes);
+	tcase_add_test(tcase, who_has_no_lane_does_all_that_others_do);
+	tcase_add_test(tcase, who_has_no_lane_finds_nothing_that_was_spoiled);
+	tcase_add_test(tcase, who_has_no_lane_sees_whole_values_alone);
 	tcase_add_loop_test(tcase, an_object_that_was_spoiled_is_not_found, 0, 2);
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
 	tcase_add_test(tcase, what_could_never_fit_is_refused_at_once_and_nothing_goes);
@@ -1158,6 +1302,7 @@ static Suite *suite(void)
 
 int main(int argc, char **argv)
 {
+	apart = argc > 1 && !strcmp(argv[1], "none");
 	if (argc > 1)
 		setenv("VARBOS_LANE", argv[1], 1);
 	return suite_run(suite());

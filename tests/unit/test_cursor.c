@@ -203,7 +203,7 @@ static uint32_t walk(uint32_t changes, bool seeds)
 		w.records[i].stays = w.records[i].there;
 		w.records[i].shown = 0;
 	}
-	while (!(r = cursor_next(&w.cache, &cursor, &look, &hold, &found))) {
+	while (!(r = cursor_next(&w.cache, &cursor, &look, &hold, &found, NULL))) {
 		unsigned long number;
 		char key[16] = {};
 
@@ -268,7 +268,7 @@ START_TEST(what_is_mixed_anew_once_is_shown_once)
 	set_up(99);
 	for (uint32_t i = 0; i < OBJECTS; i++)
 		there += w.records[i].there;
-	while (!(r = cursor_next(&w.cache, &cursor, &look, &hold, &found))) {
+	while (!(r = cursor_next(&w.cache, &cursor, &look, &hold, &found, NULL))) {
 		if (++shown != there / 2)
 			continue;
 		next_begin(77);
@@ -299,7 +299,7 @@ START_TEST(spoiled_objects_are_passed_over)
 			header->sizes = i % 3 == 1 ? draw(UINT64_MAX) | (uint64_t)1 << 39 : 0;
 		whole += w.records[i].there && i % 3 == 0;
 	}
-	while (!cursor_next(&w.cache, &cursor, &look, &hold, &found))
+	while (!cursor_next(&w.cache, &cursor, &look, &hold, &found, NULL))
 		shown++;
 	ck_assert_uint_eq(shown, whole);
 	tear_down();
