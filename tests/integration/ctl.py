@@ -603,12 +603,12 @@ class WithDaemon(unittest.TestCase):
         client = self.client("holder")
         space = client.ask("space.open", name="cached")["space"]
         cache = client.ask("cache.open", space=space, name="used")["cache"]
-        segment = client.ask("cache.segment", space=space, cache=cache, size=1 << 20)
+        segment = client.ask("cache.segment", space=space, cache=cache, size=256 << 10)
         (row,) = self.json("caches", "cached")["caches"]
-        self.assertEqual((row["sessions"], row["memory"], row["segments"]), (1, 1 << 20, 1))
+        self.assertEqual((row["sessions"], row["memory"], row["segments"]), (1, 256 << 10, 1))
         (block,) = self.json("who", str(segment["tag"] << 44 | segment["offset"]))["blocks"]
         self.assertEqual((block["kind"], block["cache"], block["pid"], block["size"]),
-                         ("segment", "used", os.getpid(), 1 << 20))
+                         ("segment", "used", os.getpid(), 256 << 10))
         client.ask("cache.seal", space=space, offset=segment["offset"], tag=segment["tag"])
         self.assertIn("cache used", self.ok("who", str(segment["tag"] << 44 | segment["offset"])))
         code, _, err = ctl("caches", "remove", "cached", "used", path=self.path)

@@ -446,11 +446,11 @@ START_TEST(each_limit_is_held_against_what_it_takes)
 	ck_assert_uint_eq(settings.n_errors, 10);
 	for (uint32_t i = 0; i < 10; i++) {
 		static const char *const said[] = {
-			"f:2:15: limits.connections = 11 contradicts limits.descriptors = 10 "
-			"(--limits.descriptors)",
+			("f:2:15: limits.connections = 11 contradicts "
+			 "limits.descriptors = 10 (--limits.descriptors)"),
 			"f:3:12: limits.sessions = 12 contradicts limits.descriptors = 10",
-			"f:3:12: limits.sessions = 12 contradicts limits.metadata = \"90K\" "
-			"(--limits.metadata): each session takes 8K; at most 11 is right",
+			("f:3:12: limits.sessions = 12 contradicts limits.metadata = \"90K\" "
+			 "(--limits.metadata): each session takes 8K; at most 11 is right"),
 			"f:4:10: limits.spaces = 6 contradicts limits.metadata = \"90K\"",
 			"f:5:9: limits.opens = 400 contradicts",
 			"f:6:11: limits.windows = 13 contradicts",
