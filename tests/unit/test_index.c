@@ -206,6 +206,20 @@ START_TEST(who_knows_how_many_there_will_be_moves_on_a_few_times)
 		ck_assert_uint_le(next.buckets, layout.buckets * 4 + 64);
 	}
 	big_free();
+	/* The more there are, the less. */
+	big_new(100000, 1);
+	layout = big.now.layout;
+	big.now.count = layout.buckets * 7;
+	for (uint64_t i = 0; i < 64; ++i) {
+		struct index_layout next;
+		bool seed;
+
+		expected = (uint64_t)1 << i;
+		ck_assert(index_wants(&big, expected, &next, &seed));
+		ck_assert_uint_ge(next.buckets, layout.buckets / 8 * 9);
+		ck_assert_uint_le(next.buckets, layout.buckets / 4 * 9 + 64);
+	}
+	big_free();
 }
 END_TEST
 

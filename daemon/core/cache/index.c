@@ -27,6 +27,8 @@ enum {
 	GENS = 15,
 	/* Before it is full, it wants another when there is room for so many; in a small one, half. */
 	EARLY = 1 << 15,
+	/* Of a smaller one the next may be four times as large, else a little more than twice. */
+	ROOM_FEW = 1 << 16,
 	/* It is full when so few of its overflow buckets are left: one in so many. */
 	SPARE = 16,
 	/* Records are asked for so many groups before they are read. */
@@ -754,8 +756,10 @@ static uint64_t room_next(uint64_t room, uint64_t expected)
 {
 	if (!expected)
 		return room / 4 * 5;
-	/* It is a guess, and may be a bad one. */
-	return u64_max(u64_min(expected + expected / 16, room * 4), room / 8 * 9);
+	/* It is a guess, and may be a bad one: what stays empty is overhead, and cache misses. */
+	return u64_max(
+		u64_min(expected + expected / 16, room < ROOM_FEW ? room * 4 : room / 4 * 9),
+		room / 8 * 9);
 }
 
 /*
