@@ -327,7 +327,7 @@ void bench_util(struct harness *harness)
 	churn(&subject, value, 2 * capacity, &state, &next);
 	for (int i = 0; i < samples; i++) {
 		churn(&subject, value, capacity / 4, &state, &next);
-		series_add(&series, live(harness) * 100000 / committed(harness));
+		series_add(&series, live(harness) * 100000 / u64_max(committed(harness), 1));
 		harness_heed(harness);
 	}
 	printf("{\"bench\":\"util\",\"impl\":\"varbos\",\"unit\":\"live/"

@@ -221,6 +221,8 @@ static uint64_t hit_many_round(void)
 	size_t n = gets() / STORE_MANY * STORE_MANY;
 	uint64_t start_ns;
 
+	if (!n)
+		contender_die("too few gets for one of many keys");
 	requests_count(n, THERE, n_keys);
 	get_all_many(n);
 	requests_draw(n, THERE, n_keys);

@@ -1,5 +1,6 @@
 #include "client/cursor.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +127,7 @@ static uint64_t last_of(const struct index_view *view, uint64_t bucket)
 	unsigned __int128 behind =
 		((unsigned __int128)(bucket + 1) << 64) + view->n_buckets - 1;
 
+	assert(view->n_buckets); /* index_view_open() */
 	return (uint64_t)(behind / view->n_buckets - 1);
 }
 
