@@ -30,6 +30,17 @@ struct writer *writer_find(const struct own_lane *own, const struct varbos_cache
 	return writer;
 }
 
+/* The daemon has them back already, or will. */
+static void forget_reserved(struct writer *writer)
+{
+	struct writer_own *own;
+
+	while ((own = writer->reserved)) {
+		writer->reserved = own->next;
+		free(own);
+	}
+}
+
 /* One of a cache that is closed, whose records are of the past, too. */
 static struct writer *find_idle(const struct own_lane *own)
 {
@@ -64,6 +75,7 @@ struct writer *writer_need(struct own_lane *own, struct varbos_cache *cache)
 	writer = find_idle(own);
 	if (writer) {
 		next = writer->next;
+		forget_reserved(writer);
 		forget(writer);
 	} else {
 		writer = malloc(sizeof(*writer));
@@ -89,6 +101,7 @@ void writers_free(struct own_lane *own, bool ours)
 
 	while ((writer = own->writers)) {
 		own->writers = writer->next;
+		forget_reserved(writer);
 		if (ours)
 			forget(writer);
 		free(writer);
@@ -129,6 +142,33 @@ static void seal_surely(struct own_lane *own, const struct writer *writer,
 	error_restore(&before);
 }
 
+/* Nobody is going to commit them. */
+static void reserved_rest(struct own_lane *own, struct writer *writer)
+{
+	struct writer_own **at = &writer->reserved, *reserved;
+
+	while ((reserved = *at))
+		if (seal(own, writer, &reserved->memory)) {
+			*at = reserved->next;
+			free(reserved);
+		} else {
+			at = &reserved->next;
+		}
+}
+
+static void reserved_end(struct writer *writer, const struct cache_memory *memory)
+{
+	struct writer_own **at = &writer->reserved, *reserved;
+
+	while (*at && (*at)->memory.offset != memory->offset)
+		at = &(*at)->next;
+	reserved = *at;
+	if (!reserved)
+		return;
+	*at = reserved->next;
+	free(reserved);
+}
+
 void writers_rest(struct own_lane *own)
 {
 	if (!mutant(writer_failures_stay))
@@ -139,6 +179,7 @@ void writers_rest(struct own_lane *own)
 		if (!cache_is_open(writer->opening))
 			continue;
 		forget_own(writer);
+		reserved_rest(own, writer);
 		for (int i = 0; i < WRITER_SEGMENTS; i++) {
 			struct writer_segment *segment = &writer->segments[i];
 
@@ -291,6 +332,7 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 		 bool reserve, struct writer_place *ret)
 {
 	struct writer_segment *segment;
+	struct writer_own *reserved;
 	int r;
 
 	*ret = (struct writer_place){};
@@ -298,6 +340,14 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 		r = lease_own(writer, size_most(sizes), &ret->own);
 		if (r)
 			return r;
+		reserved = reserve ? malloc(sizeof(*reserved)) : NULL;
+		if (reserved) {
+			*reserved = (struct writer_own){writer->reserved, ret->own};
+			writer->reserved = reserved;
+		} else if (reserve) {
+			seal_surely(own, writer, &ret->own);
+			return error_system(ENOMEM, "a reservation");
+		}
 		ret->offset = first_in(&ret->own);
 		ret->end = ret->offset + object_size(ret->offset, sizes);
 		return 0;
@@ -331,6 +381,7 @@ void writer_done(struct own_lane *own, struct writer *writer, const struct write
 		 uint64_t end)
 {
 	if (!place->segment) {
+		reserved_end(writer, &place->own);
 		seal_surely(own, writer, &place->own);
 		return;
 	}

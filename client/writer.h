@@ -31,12 +31,19 @@ struct writer_segment {
 	bool reserved;
 };
 
+/* An extent of its own, for a reservation that has not ended. */
+struct writer_own {
+	struct writer_own *next;
+	struct cache_memory memory;
+};
+
 struct writer {
 	struct writer *next;        /* of its lane */
 	struct varbos_cache *cache; /* in calls on it alone; else it may be closed */
 	uint64_t opening;           /* of the cache */
 	uint32_t handle, space_handle;
 	struct writer_segment segments[WRITER_SEGMENTS];
+	struct writer_own *reserved;
 	uint64_t next_size;
 	uint32_t small;     /* so many times no larger one is asked for */
 	struct call *ahead; /* or NULL */
@@ -72,8 +79,8 @@ void writer_done(struct own_lane *own, struct writer *writer, const struct write
 void writer_failed(struct writer *writer, const struct lane_answer *answer);
 
 /*
- * The thread ends: what is being filled is the cache's, as far as that can be said now; and what has
- * failed, or will, was its alone.
+ * The thread ends: what is being filled, or was reserved, is the cache's, as far as that can be said now;
+ * and what has failed, or will, was its alone.
  */
 void writers_rest(struct own_lane *own);
 /* `ours`: not the parent's. */

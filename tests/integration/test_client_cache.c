@@ -857,6 +857,29 @@ START_TEST(who_puts_large_values_of_one_size_holds_memory_for_one_more)
 }
 END_TEST
 
+static void *reserve_and_leave(void *unused)
+{
+	struct varbos_reservation large, beside;
+
+	(void)unused;
+	must(varbos_cache_reserve(cache, "large", 5, 2 * MIB, NULL, &large));
+	must(varbos_cache_reserve(cache, "small", 5, 100, NULL, &beside));
+	return NULL;
+}
+
+/* More than the space has room for, one after the other. */
+START_TEST(what_a_thread_reserved_goes_with_it)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < 30; i++) {
+		ck_assert_int_eq(pthread_create(&thread, NULL, reserve_and_leave, NULL), 0);
+		pthread_join(thread, NULL);
+	}
+	ck_assert(is_missing(cache, "large"));
+}
+END_TEST
+
 enum { CROWD = 80 };
 static pthread_barrier_t together;
 
@@ -1282,6 +1305,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, a_view_outlives_its_thread_and_is_released_by_another);
 	tcase_add_test(tcase, what_failed_for_a_thread_is_not_told_to_the_next);
 	tcase_add_test(tcase, who_puts_large_values_of_one_size_holds_memory_for_one_more);
+	tcase_add_test(tcase, what_a_thread_reserved_goes_with_it);
 	tcase_add_test(tcase, more_threads_than_lanes_share_the_last_one);
 	tcase_add_test(tcase, who_reads_waits_for_nobody_who_writes);
 	tcase_add_test(tcase, who_has_no_lane_does_all_that_others_do);
