@@ -374,6 +374,7 @@ START_TEST(pins_beyond_the_quota_hold_nothing)
 {
 	struct varbos_view views[9];
 	struct hoarder reader;
+	char copy[100];
 
 	pins = "--limits.pins=8";
 	set_up();
@@ -386,7 +387,8 @@ START_TEST(pins_beyond_the_quota_hold_nothing)
 			 VARBOS_E_PINS);
 	ck_assert_uint_eq(varbos_error()->max, 8);
 	ck_assert_int_eq(
-		varbos_cache_copy_out(cache, &(int){8}, sizeof(int), &views[8], 100, NULL), 0);
+		varbos_cache_copy_out(cache, &(int){8}, sizeof(int), copy, sizeof(copy), NULL),
+		0);
 	for (int i = 0; i < 8; i++)
 		varbos_view_release(&views[i]);
 	hoarder_open(&reader, daemon_.socket, "a", "c", 0);
