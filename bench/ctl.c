@@ -1,8 +1,10 @@
 #include "bench/ctl.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 bool ctl_beside(char *ret, size_t size, const char *name)
@@ -29,22 +31,38 @@ bool ctl_find(char *ret, size_t size)
 	       ctl_beside(ret, size, "../client/ctl/varbosctl");
 }
 
+/* What `caches` prints. False: it failed. */
+static bool caches(const char *path, const char *socket, char *ret, size_t size)
+{
+	int ends[2], status;
+	size_t n = 0;
+	ssize_t some;
+	pid_t pid;
+
+	ret[0] = 0;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return false;
+	pid = fork();
+	if (!pid) {
+		dup2(ends[1], STDOUT_FILENO);
+		execl(path, path, "--socket", socket, "--json", "caches", (char *)NULL);
+		_exit(127);
+	}
+	close(ends[1]);
+	while (n < size - 1 && (some = read(ends[0], ret + n, size - 1 - n)) > 0)
+		n += (size_t)some;
+	ret[n] = 0;
+	close(ends[0]);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+	       !WEXITSTATUS(status);
+}
+
 bool ctl_cache(const char *socket, const char *field, uint64_t *ret)
 {
-	char path[4096], command[sizeof(path) + 256], name[64], page[8192];
-	FILE *output;
-	size_t n;
+	char path[4096], name[64], page[8192];
 	char *at;
 
-	if (!ctl_find(path, sizeof(path)))
-		return false;
-	snprintf(command, sizeof(command), "'%s' --socket '%s' --json caches", path, socket);
-	output = popen(command, "re");
-	if (!output)
-		return false;
-	n = fread(page, 1, sizeof(page) - 1, output);
-	page[n] = 0;
-	if (pclose(output))
+	if (!ctl_find(path, sizeof(path)) || !caches(path, socket, page, sizeof(page)))
 		return false;
 	snprintf(name, sizeof(name), "\"%s\":", field);
 	at = strstr(page, name);
