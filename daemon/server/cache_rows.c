@@ -42,35 +42,11 @@ void caches_look(struct server *server)
 		publisher_touch(server->publisher);
 }
 
-static void fill_hoard(struct stats_cache *row, const struct hoard *hoard)
-{
-	const struct cache_view view = cache_view(hoard->cache);
-
-	row->values = view.objects;
-	row->live = view.live;
-	row->dead = view.dead;
-	row->limbo = view.limbo;
-	row->pinned = view.pinned;
-	row->hits = view.hits;
-	row->misses = view.misses;
-	row->published = view.published;
-	row->evicted = view.gone[CACHE_EVICTED];
-	row->expired = view.gone[CACHE_EXPIRED];
-	row->deleted = view.gone[CACHE_DELETED];
-	row->replaced = view.gone[CACHE_REPLACED];
-	row->cleared = view.gone[CACHE_CLEARED];
-	row->dropped = view.gone[CACHE_DROPPED];
-	row->spoiled = view.gone[CACHE_SPOILED];
-	row->crowded = view.gone[CACHE_CROWDED];
-	row->moved = view.moved_bytes;
-	row->metadata = hoard_metadata(hoard);
-}
-
 /* Times of theirs are the machine's, the file's do not go on while it sleeps. */
 static void fill_pins(struct stats_copy *copy, const struct hoard *hoard)
 {
 	const struct server *server = hoard->server;
-	uint64_t now = server->sys->table->machine_ns(server->sys) / 1000000;
+	uint64_t now = server_machine_ms(server);
 	const struct cache_pinner *pinners;
 	uint32_t n = cache_pinners(hoard->cache, &pinners);
 
@@ -139,7 +115,7 @@ void caches_fill(struct stats_copy *copy, const struct server *server)
 		snprintf(row->policy, sizeof(row->policy), "%s", policy_at(view.policy)->name);
 		if (!hoard)
 			continue;
-		fill_hoard(row, hoard);
+		CACHE_ROW_FILL(row, hoard);
 		fill_pins(copy, hoard);
 		fill_hot(copy, hoard);
 	}

@@ -42,11 +42,6 @@ struct fetches {
 	struct link queues[]; /* by slots of rights; zeroed: nobody has waited there */
 };
 
-static uint64_t machine_ms(const struct server *server)
-{
-	return server->sys->table->machine_ns(server->sys) / 1000000;
-}
-
 static struct link *queue_of(struct fetches *fetches, uint32_t right)
 {
 	struct link *queue = &fetches->queues[right];
@@ -222,7 +217,7 @@ static void look_at_clock(uv_timer_t *timer)
 {
 	struct fetches *fetches = container_of(timer, struct fetches, timer);
 	const struct core *core = fetches->server->core;
-	uint64_t now = machine_ms(fetches->server), when = NEVER;
+	uint64_t now = server_machine_ms(fetches->server), when = NEVER;
 	struct right_view right;
 
 	fetches->armed = NEVER;
@@ -238,7 +233,7 @@ void fetches_beat(struct server *server)
 	struct fetches *fetches = server->fetches;
 	const struct core *core = server->core;
 	uint32_t slot = core_right_next(core, 0), passed = 0;
-	uint64_t now = slot == UINT32_MAX ? 0 : machine_ms(server);
+	uint64_t now = slot == UINT32_MAX ? 0 : server_machine_ms(server);
 	struct right_view right;
 
 	for (; slot != UINT32_MAX && passed < RIGHTS_A_STEP;
@@ -280,7 +275,7 @@ int fetches_ask(struct request *request, struct hoard *hoard,
 {
 	struct server *server = request->server;
 	uint64_t compute_ms = wanted->compute_ms ? wanted->compute_ms : COMPUTE_MS;
-	uint64_t now = machine_ms(server);
+	uint64_t now = server_machine_ms(server);
 	struct cache_object object;
 	struct core_fault fault = {};
 	struct right_view right;
@@ -330,7 +325,7 @@ bool fetches_may(struct server *server, uint32_t session, const struct hoard *ho
 		return false;
 	if (token >= hoard->cleared || mutant(fetch_outlives_clear))
 		return true;
-	pass_on(server->fetches, &right, machine_ms(server));
+	pass_on(server->fetches, &right, server_machine_ms(server));
 	return false;
 }
 
@@ -355,7 +350,7 @@ int fetches_end(struct request *request, uint32_t cache, const struct wire_cache
 		core_right_end(server->core, right.right);
 		all_fail(fetches, queue_of(fetches, right.right), end->code);
 	} else {
-		pass_on(fetches, &right, machine_ms(server));
+		pass_on(fetches, &right, server_machine_ms(server));
 	}
 	return 0;
 }
@@ -369,7 +364,7 @@ void fetches_settled(struct server *server, uint32_t cache, uint64_t hash, uint3
 	    !core_right_find(server->core, cache, hash, &right))
 		return;
 	if (!generation) {
-		pass_on(fetches, &right, machine_ms(server));
+		pass_on(fetches, &right, server_machine_ms(server));
 		return;
 	}
 	core_right_end(server->core, right.right);
@@ -407,7 +402,7 @@ bool fetches_leave(struct server *server, uint32_t space, uint32_t cache, uint32
 {
 	const struct core *core = server->core;
 	uint32_t left = core_session_rights(core, session), passed = 0;
-	uint64_t now = left ? machine_ms(server) : 0;
+	uint64_t now = left ? server_machine_ms(server) : 0;
 
 	if (mutant(fetch_right_kept))
 		return false;

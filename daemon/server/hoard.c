@@ -183,11 +183,6 @@ static struct hoard_job *job_new(struct hoard *hoard, enum job_kind kind)
 
 static void work_done(uv_work_t *work, int status);
 
-static uint64_t machine_ms(const struct server *server)
-{
-	return server->sys->table->machine_ns(server->sys) / 1000000;
-}
-
 /* ---- what it takes ---- */
 
 static uint64_t files_bytes(const struct hoard *hoard)
@@ -356,7 +351,7 @@ static int made(struct hoard *hoard, struct hoard_job *job)
 		.objects = object_records_open(job->objects.memory, job->objects.size),
 		.slots = SLOTS_FIRST,
 		.index = index_table(job->index.file.memory, job->index.numbers),
-		.now = machine_ms(server),
+		.now = server_machine_ms(server),
 	};
 	r = cache_new(&hoard->cache, &config);
 	if (r)
@@ -690,7 +685,7 @@ static void arm(struct hoards *hoards, uint64_t at, uint64_t now);
 static void time_is_up(uv_timer_t *timer)
 {
 	struct hoards *hoards = container_of(timer, struct hoards, expiry);
-	uint64_t now = machine_ms(hoards->server);
+	uint64_t now = server_machine_ms(hoards->server);
 
 	hoards->armed = WHEEL_NEVER;
 	list_for_each(at, &hoards->all)
@@ -722,12 +717,12 @@ void hoard_expires(struct hoard *hoard, uint64_t expiry)
 	struct hoards *hoards = hoard->server->hoards;
 
 	if (expiry < hoards->armed)
-		arm(hoards, expiry, machine_ms(hoard->server));
+		arm(hoards, expiry, server_machine_ms(hoard->server));
 }
 
 static void expire(struct hoard *hoard)
 {
-	uint64_t now = machine_ms(hoard->server);
+	uint64_t now = server_machine_ms(hoard->server);
 
 	hoard->expiring = cache_expire(hoard->cache, now, EXPIRE_STEPS) == CACHE_MORE;
 	if (!hoard->expiring)
@@ -883,7 +878,7 @@ static bool hoard_step(struct hoard *hoard)
 	bool more = false;
 
 	if (wants & CACHE_WANTS_TEND)
-		more |= !cache_tend(hoard->cache, machine_ms(server));
+		more |= !cache_tend(hoard->cache, server_machine_ms(server));
 	if (wants & CACHE_WANTS_OBJECTS)
 		objects_grow(hoard);
 	if (wants & CACHE_WANTS_INDEX)
@@ -960,7 +955,7 @@ void hoards_beat(struct server *server)
 		follow_policy(hoard);
 		hoard->unclean = false;
 		settle_owed(hoard);
-		arm(server->hoards, cache_expire_next(hoard->cache), machine_ms(server));
+		arm(server->hoards, cache_expire_next(hoard->cache), server_machine_ms(server));
 		if (hoard->scan_now)
 			scanner_want(server);
 		hoard_stir(hoard);

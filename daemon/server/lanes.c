@@ -431,11 +431,6 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	return done;
 }
 
-static uint64_t machine_ms(const struct server *server)
-{
-	return server->sys->table->machine_ns(server->sys) / 1000000;
-}
-
 static uint64_t take_of(struct client *client, uint64_t now)
 {
 	uint64_t taken = 0;
@@ -477,7 +472,7 @@ static uint64_t take_some(struct server *server)
 {
 	struct exchange *exchange = server->exchange;
 	struct link *last = exchange->busy.previous, *at = exchange->busy.next;
-	uint64_t now = machine_ms(server), taken = 0, looked = 0;
+	uint64_t now = server_machine_ms(server), taken = 0, looked = 0;
 
 	while (at != &exchange->busy && looked < LANES_A_TURN && taken < RECORDS_A_TURN) {
 		struct client *client = list_entry(at, struct client, in_busy);
@@ -524,7 +519,7 @@ static void end_begins(struct lanes *lanes)
 int lanes_end(struct client *client)
 {
 	struct lanes *lanes = &client->lanes;
-	uint64_t now = machine_ms(client->server);
+	uint64_t now = server_machine_ms(client->server);
 	int r = 0;
 
 	if (lanes->fd < 0)

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "daemon/core/policy/policy.h"
+#include "daemon/server/cache_rows.h"
 #include "daemon/server/cleaner.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
@@ -131,33 +132,6 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	return method_answer(request, r, &(struct core_fault){.which = "cache"});
 }
 
-static void row_of_hoard(struct wire_cache_row *row, const struct hoard *hoard)
-{
-	struct cache_view view;
-
-	if (!hoard)
-		return;
-	view = cache_view(hoard->cache);
-	row->values = view.objects;
-	row->live = view.live;
-	row->dead = view.dead;
-	row->limbo = view.limbo;
-	row->pinned = view.pinned;
-	row->hits = view.hits;
-	row->misses = view.misses;
-	row->published = view.published;
-	row->evicted = view.gone[CACHE_EVICTED];
-	row->expired = view.gone[CACHE_EXPIRED];
-	row->deleted = view.gone[CACHE_DELETED];
-	row->replaced = view.gone[CACHE_REPLACED];
-	row->cleared = view.gone[CACHE_CLEARED];
-	row->dropped = view.gone[CACHE_DROPPED];
-	row->spoiled = view.gone[CACHE_SPOILED];
-	row->crowded = view.gone[CACHE_CROWDED];
-	row->moved = view.moved_bytes;
-	row->metadata = hoard_metadata(hoard);
-}
-
 int run_cache_list(struct request *request, const union wire_body *params)
 {
 	static struct wire_cache_row rows[METHOD_ROWS];
@@ -167,6 +141,7 @@ int run_cache_list(struct request *request, const union wire_body *params)
 
 	lanes_count(request->server);
 	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_cache_next(core, slot + 1)) {
+		const struct hoard *hoard;
 		struct estate_view view;
 		struct space_view space;
 
@@ -189,7 +164,9 @@ int run_cache_list(struct request *request, const union wire_body *params)
 			.sessions = view.sessions,
 			.removed = view.removed,
 		};
-		row_of_hoard(&rows[n], hoard_at(request->server, slot));
+		hoard = hoard_at(request->server, slot);
+		if (hoard)
+			CACHE_ROW_FILL(&rows[n], hoard);
 		n++;
 	}
 	request->result.cache_rows = (struct wire_cache_rows){

@@ -89,8 +89,7 @@ static int run_errand(struct request *request, uint64_t space, struct lane_recor
 		return r;
 	record->cache = hoard->slot;
 	do
-		r = errand_run(request->client, record,
-			       server->sys->table->machine_ns(server->sys) / 1000000, ret);
+		r = errand_run(request->client, record, server_machine_ms(server), ret);
 	while (r == ERRAND_MORE && --steps);
 	hoard_stir(hoard);
 	if (r == ERRAND_MORE)
@@ -340,7 +339,7 @@ int run_cache_detail(struct request *request, const union wire_body *params)
 	n_hot = cache_hottest(hoard->cache, hot, HOT_SHOWN);
 	for (uint32_t i = 0; i < n_hot; i++)
 		hot_row(&hot_rows[i], hoard, &hot[i], &texts[i]);
-	now = server->sys->table->machine_ns(server->sys) / 1000000;
+	now = server_machine_ms(server);
 	n_pins = cache_pinners(hoard->cache, &pinners);
 	for (uint32_t i = 0; i < n_pins; i++)
 		pin_row(&pin_rows[i], hoard, &pinners[i], now);

@@ -201,7 +201,7 @@ bool scanner_turn(struct server *server)
 		scan_start(server); /* without memory: at the next beat */
 		return false;
 	}
-	now = server->sys->table->machine_ns(server->sys) / 1000000;
+	now = server_machine_ms(server);
 	while (scan->at < scan->n && steps < STEPS_A_TURN)
 		steps += 1 + give_word(server, &scan->hazards[scan->at++], now);
 	if (scan->at < scan->n)

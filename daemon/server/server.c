@@ -78,6 +78,11 @@ static void backlog(uv_idle_t *idle)
 	}
 }
 
+uint64_t server_machine_ms(const struct server *server)
+{
+	return server->sys->table->machine_ns(server->sys) / 1000000;
+}
+
 void server_more(struct server *server)
 {
 	if (server->backlog_active || server->stopping)

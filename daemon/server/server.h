@@ -137,3 +137,5 @@ void server_audit(const struct server *server, bool all);
 
 /* There is more to do than one turn should: go on at the next. */
 void server_more(struct server *server);
+/* The machine's time, which goes on while it is suspended: what caches count in. */
+uint64_t server_machine_ms(const struct server *server);
