@@ -6,6 +6,7 @@
 #include "daemon/core/policy/policy.h"
 #include "daemon/server/client.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"

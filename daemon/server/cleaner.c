@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "daemon/core/cache/clean.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
 #include "daemon/server/server.h"
 #include "daemon/server/squeeze.h"

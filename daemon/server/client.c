@@ -11,7 +11,7 @@
 #include "daemon/server/connection.h"
 #include "daemon/server/errand.h"
 #include "daemon/server/fetches.h"
-#include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"

@@ -15,7 +15,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/fetches.h"
 #include "daemon/server/grant.h"
-#include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
 #include "daemon/server/method_blocks.h"
 #include "daemon/server/method_cache.h"

@@ -12,6 +12,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_parts.h"

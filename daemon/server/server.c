@@ -22,7 +22,7 @@
 #include "daemon/server/connection.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/fetches.h"
-#include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/listener.h"

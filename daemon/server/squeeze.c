@@ -4,6 +4,7 @@
 #include "daemon/core/cache/clean.h"
 #include "daemon/server/cleaner.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/hoard_return.h"
 #include "daemon/server/request.h"
 #include "daemon/server/scanner.h"
 #include "daemon/server/server.h"

@@ -7,6 +7,7 @@
 
 #include "daemon/core/cache/state.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/log.h"
 #include "daemon/server/server.h"
 

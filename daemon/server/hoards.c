@@ -1,0 +1,165 @@
+#include "daemon/server/hoards.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/base.h"
+#include "daemon/server/hoard.h"
+#include "daemon/server/server.h"
+
+enum {
+	HOARDS_A_TURN = 16,
+	STEPS_A_TURN = 4,     /* of one hoard */
+	TURN_NS = 300 * 1000, /* after which no more steps begin: one takes 200 us at most */
+};
+
+int hoards_new(struct hoards **ret, struct server *server)
+{
+	struct hoards *hoards = calloc(1, sizeof(*hoards));
+
+	if (!hoards)
+		return -ENOMEM;
+	hoards->server = server;
+	hoard_expiry_init(&hoards->expiry, &server->loop);
+	list_init(&hoards->all);
+	list_init(&hoards->stirred);
+	list_init(&hoards->scan);
+	*ret = hoards;
+	return 0;
+}
+
+void hoards_free(struct hoards *hoards)
+{
+	if (!hoards)
+		return;
+	while (!list_empty(&hoards->all))
+		hoard_free(list_entry(hoards->all.next, struct hoard, in_all));
+	free(hoards);
+}
+
+void hoards_sweep(struct server *server)
+{
+	struct hoards *hoards = server->hoards;
+
+	for (struct link *at = hoards->all.next, *next; at != &hoards->all; at = next) {
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+		struct estate_view view;
+
+		next = at->next;
+		if (!hoard->gone && !core_cache_view(server->core, hoard->slot, &view))
+			hoard_leave(hoard);
+	}
+}
+
+struct hoard *hoards_next(const struct server *server, const struct hoard *hoard)
+{
+	const struct link *all = &server->hoards->all, *at = hoard ? &hoard->in_all : all;
+
+	return at->next == all ? NULL : list_entry(at->next, struct hoard, in_all);
+}
+
+bool hoards_turn(struct server *server)
+{
+	const struct sys_table *table = server->sys->table;
+	struct hoards *hoards = server->hoards;
+	uint64_t until = table->now_ns(server->sys) + TURN_NS;
+	bool in_time = true;
+
+	for (uint32_t n = 0; n < HOARDS_A_TURN && in_time && !list_empty(&hoards->stirred);
+	     n++) {
+		struct hoard *hoard =
+			list_entry(hoards->stirred.next, struct hoard, in_stirred);
+		uint32_t steps = 0;
+		bool more;
+
+		list_remove(&hoard->in_stirred);
+		do {
+			more = hoard_step(hoard);
+			in_time = table->now_ns(server->sys) < until;
+		} while (more && in_time && ++steps < STEPS_A_TURN);
+		if (more)
+			list_append(&hoards->stirred, &hoard->in_stirred);
+	}
+	return !list_empty(&hoards->stirred);
+}
+
+void hoards_beat(struct server *server)
+{
+	list_for_each(at, &server->hoards->all)
+		hoard_beat(list_entry(at, struct hoard, in_all));
+}
+
+void hoards_left(struct server *server, uint32_t space, uint32_t cache, uint32_t session)
+{
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->cache || hoard->gone || (space && hoard->space != space) ||
+		    (cache && hoard->slot != cache))
+			continue;
+		cache_session_end(hoard->cache, session);
+		hoard_stir(hoard);
+	}
+}
+
+bool hoards_scan_begin(struct server *server)
+{
+	struct hoards *hoards = server->hoards;
+
+	list_for_each(at, &hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->cache || hoard->gone || hoard->reclaiming ||
+		    !(hoard->scan_now || cache_wants(hoard->cache) & CACHE_WANTS_SCAN))
+			continue;
+		cache_scan_begin(hoard->cache);
+		list_append(&hoards->scan, &hoard->in_scan);
+		hoard->scan_now = false;
+	}
+	return !list_empty(&hoards->scan);
+}
+
+uint32_t hoards_scan_word(struct server *server, uint32_t space, uint32_t session,
+			  uint64_t offset, uint64_t now)
+{
+	uint32_t steps = 0;
+
+	list_for_each(at, &server->hoards->scan)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_scan);
+
+		if (hoard->space == space)
+			cache_scan_word(hoard->cache, session, offset, now);
+		steps++;
+	}
+	return steps;
+}
+
+void hoards_scan_end(struct server *server)
+{
+	struct hoards *hoards = server->hoards;
+
+	while (!list_empty(&hoards->scan)) {
+		struct hoard *hoard = list_entry(hoards->scan.next, struct hoard, in_scan);
+
+		list_remove(&hoard->in_scan);
+		cache_scan_end(hoard->cache);
+		hoard->reclaiming = true;
+		hoard_stir(hoard);
+	}
+	request_retry(server);
+}
+
+void hoards_scan_failed(struct server *server)
+{
+	struct hoards *hoards = server->hoards;
+
+	while (!list_empty(&hoards->scan)) {
+		struct hoard *hoard = list_entry(hoards->scan.next, struct hoard, in_scan);
+
+		list_remove(&hoard->in_scan);
+		hoard->scan_now = true;
+	}
+}
