@@ -73,8 +73,8 @@ static void window_map(struct hoarder *hoarder, uint32_t window)
 		       &(struct wire_window_open){.space = hoarder->space, .window = window}));
 	hoarder->window = window;
 	hoarder->window_size = peer->answer.body.window_opened.size;
-	hoarder->data = mmap(NULL, hoarder->window_size, PROT_READ | PROT_WRITE, MAP_SHARED,
-			     peer->fds[0], 0);
+	hoarder->data = mmap(NULL, hoarder->window_size, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_NORESERVE, peer->fds[0], 0);
 	ck_assert_ptr_ne(hoarder->data, MAP_FAILED);
 	close(TAKE_FD(peer->fds[0]));
 	close(TAKE_FD(peer->fds[1]));
