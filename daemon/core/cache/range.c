@@ -43,7 +43,7 @@ static void step_over(const struct cache *cache, struct range *range)
 {
 	uint32_t id = segment_at(&cache->segments, range->window, &range->from);
 
-	if (id != SEGMENT_NONE)
+	if (id != SEGMENT_NONE && !mutant(range_live_stays))
 		range->live -= share_of(&cache->segments.at[id]);
 	range->from.at++;
 }
@@ -56,7 +56,7 @@ static bool begins(const struct cache *cache, const struct range *range)
 	uint64_t offset = offset_make(range->window, (uint64_t)from.at << SLICE_SHIFT);
 
 	return id == SEGMENT_NONE || !cache->segments.at[id].own ||
-	       cache->segments.at[id].base == offset;
+	       cache->segments.at[id].base == offset || mutant(range_begins_anywhere);
 }
 
 void cache_range_window(struct range *range, uint32_t window)
