@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Check tests/spin/channel.pml with spin, as it is and with each of its rules broken: run.py
+"""Check a model of tests/spin with spin, as it is and with each of its rules broken: run.py MODEL
 
 As it is, every state is visited: no assertion may fail. Broken, one must. VARBOS_SPIN=full tries
 more processes as well, which takes minutes and some GiB.
@@ -12,27 +12,41 @@ import subprocess
 import sys
 import tempfile
 
-MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "channel.pml")
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 MEMORY_MIB = 3000
 
 
-def world(senders, receivers, sends, deaths, restarts):
+class Model:
+    def __init__(self, world, quick, full, where=None):
+        self.quick, self.full = ([world(*numbers) for numbers in each] for each in (quick, full))
+        # Where the broken rule has to show, if that is not the first.
+        self.where = {name: world(*numbers) for name, numbers in (where or {}).items()}
+
+
+def channel(senders, receivers, sends, deaths, restarts):
     return {"SENDERS": senders, "RECEIVERS": receivers, "SENDS": sends, "DEATHS": deaths,
             "RESTARTS": restarts}
 
 
-QUICK = [world(1, 1, 2, 1, 0), world(1, 1, 1, 2, 0), world(1, 1, 1, 1, 1)]
-FULL = [world(2, 1, 1, 0, 0), world(1, 2, 1, 0, 0), world(1, 1, 1, 2, 1), world(1, 1, 2, 2, 0)]
-# Where the broken rule has to show, if that is not the first.
-WHERE = {
-    "COMPLETION_SKIPPED": QUICK[1],
-    "LOCKS_UNSWEPT": QUICK[2],
-    "REUSED_EARLY": QUICK[2],
-    "TURN_KEPT": world(1, 1, 2, 1, 1),
-    "SWEEP_ONE": QUICK[1],
-    "TAKES_LIVING": world(1, 1, 2, 1, 1),
-    "SLOT_LATE": QUICK[1],
-    "DEATH_SILENT": QUICK[1],
+def bell(one_puts, other_puts, jobs):
+    return {"ONE_PUTS": one_puts, "OTHER_PUTS": other_puts, "JOBS": jobs}
+
+
+MODELS = {
+    "channel": Model(
+        channel, quick=[(1, 1, 2, 1, 0), (1, 1, 1, 2, 0), (1, 1, 1, 1, 1)],
+        full=[(2, 1, 1, 0, 0), (1, 2, 1, 0, 0), (1, 1, 1, 2, 1), (1, 1, 2, 2, 0)],
+        where={
+            "COMPLETION_SKIPPED": (1, 1, 1, 2, 0),
+            "LOCKS_UNSWEPT": (1, 1, 1, 1, 1),
+            "REUSED_EARLY": (1, 1, 1, 1, 1),
+            "TURN_KEPT": (1, 1, 2, 1, 1),
+            "SWEEP_ONE": (1, 1, 1, 2, 0),
+            "TAKES_LIVING": (1, 1, 2, 1, 1),
+            "SLOT_LATE": (1, 1, 1, 2, 0),
+            "DEATH_SILENT": (1, 1, 1, 2, 0),
+        }),
+    "bell": Model(bell, quick=[(2, 0, 1), (1, 1, 0)], full=[(3, 0, 1), (1, 1, 1), (2, 1, 0)]),
 }
 
 
@@ -60,11 +74,14 @@ def search(folder, settings, broken=0):
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1] not in MODELS:
+        sys.exit(f"run.py {'|'.join(MODELS)}")
     for tool in ("spin", "gcc"):
         if not shutil.which(tool):
             print(f"SKIPPED: there is no {tool}")
             sys.exit(77)
-    with open(MODEL, encoding="utf-8") as file:
+    source, model = sys.argv[1] + ".pml", MODELS[sys.argv[1]]
+    with open(os.path.join(FOLDER, source), encoding="utf-8") as file:
         text = file.read()
     rules = {name: int(n) for name, n in
              re.findall(r"^#define ([A-Z_]+) (\d+)$", text[:text.index("byte broken;")], re.M)}
@@ -74,11 +91,11 @@ def main():
         sys.exit(f"in the table, not in the model: {unused}")
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(MODEL, folder)
-        must("spin", "-a", "channel.pml", cwd=folder)
+        shutil.copy(os.path.join(FOLDER, source), folder)
+        must("spin", "-a", source, cwd=folder)
         must("gcc", "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}", "-o", "pan",
              "pan.c", cwd=folder)
-        worlds = QUICK + (FULL if os.environ.get("VARBOS_SPIN") == "full" else [])
+        worlds = model.quick + (model.full if os.environ.get("VARBOS_SPIN") == "full" else [])
         total = 0
         for settings in worlds:
             wrong, states = search(folder, settings)
@@ -88,7 +105,7 @@ def main():
             failed += bool(wrong)
         caught = 0
         for name, n in sorted(rules.items()):
-            wrong, states = search(folder, WHERE.get(name, QUICK[0]), n)
+            wrong, states = search(folder, model.where.get(name, model.quick[0]), n)
             caught += bool(wrong)
             if not wrong:
                 print(f"{name} is not found, in {states} states")
