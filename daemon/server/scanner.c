@@ -102,6 +102,8 @@ static void scan_run(uv_work_t *work)
 	atomic_thread_fence(memory_order_seq_cst);
 	if (lanes_barrier(scan->server) && !mutant(scan_unbarriered))
 		scan->error = sys->table->barrier(sys);
+	for (int n = 0; mutant(scanner_unwaited) && n < 64; n++)
+		mutant_moment();
 	for (uint32_t i = 0; i < scan->n_lanes && !scan->error; i++)
 		for (uint32_t j = 0; j < scan->lanes[i].n && !scan->error; j++)
 			scan->error = read_lane(scan, &scan->lanes[i].at[j],
@@ -219,7 +221,7 @@ bool scanner_scans(const struct server *server)
 
 bool scanner_reads(const struct server *server)
 {
-	return server->scanner->reading;
+	return server->scanner->reading && !mutant(scanner_unwaited);
 }
 
 int scanner_new(struct scanner **ret, struct server *server)

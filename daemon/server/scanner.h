@@ -6,7 +6,7 @@
  *      barrier in all threads that read without fences, then all hazard words, in order.
  * SN2  Of a lane the words count that its session was granted, and they count for spaces alone that its session has
  *      open: nobody holds more back.
- * SN3  While a worker reads lanes, none is unmapped (lanes_held()).
+ * SN3  While a worker reads lanes, none is unmapped (scanner_reads()).
  * SN4  The words are given to the caches in steps, and what comes back to the ledger, too.
  */
 #pragma once

@@ -36,6 +36,7 @@ enum {
 	NAPS = 1000,
 	ORDERED = 600,
 	FLIPS = 400,
+	SCANS = 40,
 };
 
 static struct test_daemon daemon_;
@@ -503,6 +504,38 @@ START_TEST(what_a_dead_session_has_put_is_done_and_no_more)
 }
 END_TEST
 
+/* Memory that waits for a scan. */
+static void leave_some(struct hoarder *by)
+{
+	static const char value[3 * MIB];
+
+	hoarder_lease(by, sizeof(value) + 4096);
+	ck_assert(hoarder_put(by, "large", value, sizeof(value)));
+	by->size = 0; /* it is sealed by being full */
+	ck_assert(hoarder_delete(by, "large"));
+}
+
+/* SN3. Each scan reads lanes of a session that ends meanwhile, and of a cache that is removed. */
+START_TEST(lanes_stay_while_they_are_scanned)
+{
+	struct wire_cache_remove remove = {
+		.space = two.space, .name = wire_str("leaving"), .force = true};
+	static struct hoarder leaving;
+
+	for (int i = 0; i < SCANS; i++) {
+		hoarder_open(&leaving, daemon_.socket, "a", "leaving", 4 * MIB);
+		hoarder_lanes(&leaving, LANES_A_SESSION);
+		ck_assert_uint_eq(put(&leaving, LANES_A_SESSION - 1, "k").code, 0);
+		leave_some(i % 2 ? &leaving : &two);
+		if (i % 4 == 3)
+			ck_assert(peer_call(&two.peer, WIRE_CACHE_REMOVE, &remove));
+		ck_assert(peer_call(&leaving.peer, WIRE_BYE, &(struct wire_empty){}));
+		hoarder_close(&leaving);
+	}
+	still_serves();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("lanes");
@@ -525,6 +558,7 @@ int main(void)
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);
 	tcase_add_test(tcase, lanes_are_opened_once_and_some);
 	tcase_add_test(tcase, what_a_dead_session_has_put_is_done_and_no_more);
+	tcase_add_test(tcase, lanes_stay_while_they_are_scanned);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
 }
