@@ -277,6 +277,11 @@ static int take(const struct varbos_cache *cache, const struct wire_extent_alloc
 	return 0;
 }
 
+uint32_t cache_ask_caller(const struct varbos_cache *cache)
+{
+	return cache->space->local ? (uint32_t)extent_caller() : 0;
+}
+
 static struct wire_cache_segment make_request(const struct varbos_cache *cache, uint64_t size,
 					      bool object)
 {
@@ -285,7 +290,7 @@ static struct wire_cache_segment make_request(const struct varbos_cache *cache, 
 		.cache = cache->handle,
 		.size = size,
 		.object = object,
-		.caller = cache->space->local ? extent_caller() : 0,
+		.caller = cache_ask_caller(cache),
 	};
 }
 
@@ -336,6 +341,15 @@ int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint6
 	extent = call->message.body.extent_alloced;
 	call_end(call);
 	return take(cache, &extent, least, object ? EXTENT_OBJECT : EXTENT_SEGMENT, ret);
+}
+
+int cache_ask_leased(const struct varbos_cache *cache, const struct lane_answer *answer,
+		     uint64_t size, struct cache_memory *ret)
+{
+	const struct wire_extent_alloced extent = {
+		.offset = answer->ref, .size = size, .tag = answer->generation};
+
+	return take(cache, &extent, size, EXTENT_OBJECT, ret);
 }
 
 void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory)

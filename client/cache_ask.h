@@ -64,6 +64,11 @@ int cache_ask_own(const struct varbos_cache *cache, uint64_t size, struct cache_
 struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, bool object);
 int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t least,
 		      bool object, struct cache_memory *ret);
+/* One for an object, that a record has asked for. */
+int cache_ask_leased(const struct varbos_cache *cache, const struct lane_answer *answer,
+		     uint64_t size, struct cache_memory *ret);
+/* As a record asks for whose it is to be near to (lane.h). */
+uint32_t cache_ask_caller(const struct varbos_cache *cache);
 /* Nothing more is put there; nobody waits for it. */
 void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory *memory);
 

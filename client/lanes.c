@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -24,7 +25,8 @@
 enum {
 	SPIN_NS = 20000,      /* about what it costs to sleep and be woken */
 	SPIN_LOOKS = 32,      /* between two looks at the clock */
-	SPIN_TRIED_EACH = 32, /* waits, where spinning did not pay the last time */
+	SPINS_PAID = 8,       /* are remembered */
+	SPIN_TRIED_EACH = 32, /* waits, where spinning has not paid */
 };
 
 /* How long to sleep until it is looked whether the daemon is still there. */
@@ -382,7 +384,8 @@ static bool spin(struct own_lane *own, uint64_t position)
 			come = taken_of(own->lane) > position;
 		}
 	while (!come && clock_ns() < end_ns);
-	own->spins = come;
+	/* It costs in vain about what it spares where it pays: one time in two is enough. */
+	own->spins = come ? (uint32_t)u64_min(own->spins + 1, SPINS_PAID) : own->spins / 2;
 	return come;
 }
 
@@ -488,8 +491,8 @@ static void look_back(struct own_lane *own, uint64_t before)
 	for (; own->looked < before; own->looked++) {
 		struct writer *writer = own->asked[own->looked % LANE_RECORDS];
 
-		if (writer && result_at(own, own->looked, &answer) && answer.code)
-			writer_failed(writer, &answer);
+		if (writer && result_at(own, own->looked, &answer))
+			writer_told(writer, own->looked, &answer);
 	}
 }
 
@@ -520,6 +523,8 @@ static void put(struct own_lane *own, const struct lane_record *record, struct w
 {
 	own->lane->records[own->head % LANE_RECORDS] = *record;
 	own->asked[own->head % LANE_RECORDS] = writer;
+	atomic_store_explicit(&own->lane->cpu, (uint32_t)(sched_getcpu() + 1),
+			      memory_order_relaxed);
 	atomic_store_explicit(&own->lane->head, ++own->head, memory_order_release);
 	mutant_fence();
 	atomic_thread_fence(memory_order_seq_cst);
@@ -563,6 +568,14 @@ int lane_await(struct own_lane *own, uint64_t position, struct lane_answer *ret)
 		return error_set(VARBOS_E_UNTRUSTED, "lane",
 				 "the daemon has taken a record without a result");
 	return 0;
+}
+
+bool lane_look(struct own_lane *own, uint64_t position, struct lane_answer *ret)
+{
+	if (taken_of(own->lane) <= position || !result_at(own, position, ret))
+		return false;
+	own->asked[position % LANE_RECORDS] = NULL;
+	return true;
 }
 
 int lane_settle(struct own_lane *own)

@@ -44,7 +44,7 @@ struct own_lane {
 	uint64_t taken_seen;
 	uint64_t looked; /* results before it have been looked at */
 	uint32_t woken;  /* bell->sleeping when it was woken last */
-	bool spins;      /* it has paid */
+	uint32_t spins;  /* how often it has paid lately */
 	uint32_t waits;
 	struct writer *writers;             /* of the caches that its threads have put to */
 	struct writer *asked[LANE_RECORDS]; /* whose record it is; NULL: nobody looks back */
@@ -142,6 +142,8 @@ struct lane_answer {
 
 /* The result of a record, waited for. 0, or VARBOS_E_ of waiting: then it is nobody's. */
 int lane_await(struct own_lane *own, uint64_t position, struct lane_answer *ret);
+/* The same, if it is there. */
+bool lane_look(struct own_lane *own, uint64_t position, struct lane_answer *ret);
 /* All that was put so far, by whatever thread: it has been taken. */
 int lanes_settle(struct lanes *lanes);
 /* The same of one lane, with its results looked at. */

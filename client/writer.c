@@ -17,6 +17,7 @@ enum {
 	AHEAD_SHARE = 4,    /* the next segment is asked for when so much of one is left */
 	OWN_ALIKE = 2,  /* extents of one size in a row, before the next is asked for ahead, */
 	OWN_SHARE = 32, /* if the capacity has room for so many */
+	OWN_CALLS = 16, /* ask for one, after a record found none */
 };
 
 /* ---- writers ---- */
@@ -51,19 +52,13 @@ static struct writer *find_idle(const struct own_lane *own)
 	return writer;
 }
 
-static void forget_own(struct writer *writer)
-{
-	if (writer->own_ahead)
-		call_forget(writer->own_ahead);
-	writer->own_ahead = NULL;
-}
-
 static void forget(struct writer *writer)
 {
 	if (writer->ahead)
 		call_forget(writer->ahead);
-	writer->ahead = NULL;
-	forget_own(writer);
+	if (writer->own_ahead.call)
+		call_forget(writer->own_ahead.call);
+	writer->ahead = writer->own_ahead.call = NULL;
 }
 
 struct writer *writer_need(struct own_lane *own, struct varbos_cache *cache)
@@ -108,6 +103,16 @@ void writers_free(struct own_lane *own, bool ours)
 	}
 }
 
+void writer_told(struct writer *writer, uint64_t position, const struct lane_answer *answer)
+{
+	if (writer->own_ahead.position == position + 1) {
+		writer->own_ahead.told = true;
+		writer->own_ahead.answer = *answer;
+	} else if (answer->code) {
+		writer_failed(writer, answer);
+	}
+}
+
 void writer_failed(struct writer *writer, const struct lane_answer *answer)
 {
 	if (!writer->failures++)
@@ -140,6 +145,40 @@ static void seal_surely(struct own_lane *own, const struct writer *writer,
 	if (!seal(own, writer, memory) && !lane_settle(own))
 		seal(own, writer, memory);
 	error_restore(&before);
+}
+
+/* What the record that asked for memory is answered; wait: until it is. False: not yet. */
+static bool ahead_told(struct own_lane *own, struct writer_ahead *ahead, bool wait)
+{
+	if (!ahead->told)
+		ahead->told = lane_look(own, ahead->position - 1, &ahead->answer) ||
+			      (wait && !lane_await(own, ahead->position - 1, &ahead->answer));
+	return ahead->told;
+}
+
+/* Nobody is going to use it. What is not known yet stays, if nobody waits for it. */
+static void ahead_rest(struct own_lane *own, struct writer *writer, bool wait)
+{
+	struct writer_ahead *ahead = &writer->own_ahead;
+	struct cache_memory memory;
+
+	if (ahead->call)
+		call_forget(ahead->call);
+	ahead->call = NULL;
+	if (!ahead->position || !ahead_told(own, ahead, wait))
+		return;
+	memory = (struct cache_memory){
+		.offset = ahead->answer.ref,
+		.tag = ahead->answer.generation,
+	};
+	if (!ahead->answer.code && !mutant(writer_ahead_kept)) {
+		if (wait)
+			seal_surely(own, writer, &memory);
+		else if (!seal(own, writer, &memory))
+			return;
+	}
+	ahead->position = 0;
+	ahead->told = false;
 }
 
 /* Nobody is going to commit them. */
@@ -178,7 +217,7 @@ void writers_rest(struct own_lane *own)
 			writer->failures = 0;
 		if (!cache_is_open(writer->opening))
 			continue;
-		forget_own(writer);
+		ahead_rest(own, writer, false);
 		reserved_rest(own, writer);
 		for (int i = 0; i < WRITER_SEGMENTS; i++) {
 			struct writer_segment *segment = &writer->segments[i];
@@ -301,21 +340,61 @@ static bool may_hold(const struct writer *writer, uint64_t size)
 	return size <= u64_min(capacity / OWN_SHARE, SEGMENT_MOST);
 }
 
+static void ahead_ask(struct own_lane *own, struct writer *writer)
+{
+	struct writer_ahead *ahead = &writer->own_ahead;
+	const struct lane_record record = {
+		.kind = LANE_LEASE,
+		.cache = writer->handle,
+		.size = writer->own_size,
+		.generation = cache_ask_caller(writer->cache),
+	};
+
+	if (ahead->position) /* one of another size, that nothing is known of yet */
+		return;
+	ahead->size = writer->own_size;
+	if (ahead->calls)
+		ahead->calls--;
+	else if (own->lane && own->lanes->records && lane_try(own, &record, writer))
+		ahead->position = writer->last = own->head;
+	if (!ahead->position)
+		ahead->call = cache_ask_ahead(writer->cache, writer->own_size, true);
+}
+
+/* Not 0: there is none. That says nothing about now. */
+static int ahead_collect(struct own_lane *own, struct writer *writer, struct cache_memory *ret)
+{
+	struct writer_ahead *ahead = &writer->own_ahead;
+	struct call *call;
+
+	if (ahead->size != writer->own_size)
+		ahead_rest(own, writer, true);
+	call = TAKE_PTR(ahead->call);
+	if (call)
+		return cache_ask_collect(writer->cache, call, writer->own_size, true, ret);
+	if (!ahead->position || ahead->size != writer->own_size ||
+	    !ahead_told(own, ahead, true))
+		return -EAGAIN;
+	ahead->position = 0;
+	ahead->told = false;
+	if (!ahead->answer.code)
+		return cache_ask_leased(writer->cache, &ahead->answer, writer->own_size, ret);
+	ahead->calls = OWN_CALLS;
+	return -EAGAIN;
+}
+
 /* Who puts large values of one size has the next one's extent come while this one's is filled. */
-static int lease_own(struct writer *writer, uint64_t least, struct cache_memory *ret)
+static int lease_own(struct own_lane *own, struct writer *writer, uint64_t least,
+		     struct cache_memory *ret)
 {
 	uint64_t size = (least + SLICE_BYTES - 1) & ~(SLICE_BYTES - 1);
-	struct call *ahead;
 	int r;
 
 	if (size != writer->own_size) {
-		forget_own(writer);
 		writer->own_size = size;
 		writer->own_alike = 0;
 	}
-	ahead = TAKE_PTR(writer->own_ahead);
-	/* That there was none then says nothing about now. */
-	r = ahead ? cache_ask_collect(writer->cache, ahead, size, true, ret) : -EAGAIN;
+	r = ahead_collect(own, writer, ret);
 	if (r)
 		r = cache_ask_own(writer->cache, size, ret);
 	if (r || !may_hold(writer, size))
@@ -323,7 +402,7 @@ static int lease_own(struct writer *writer, uint64_t least, struct cache_memory 
 	if (writer->own_alike < OWN_ALIKE)
 		writer->own_alike++;
 	else
-		writer->own_ahead = cache_ask_ahead(writer->cache, size, true);
+		ahead_ask(own, writer);
 	return 0;
 }
 
@@ -336,7 +415,7 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 
 	*ret = (struct writer_place){};
 	if (size_most(sizes) > OBJECT_OWN || (reserve && any_reserved(writer))) {
-		r = lease_own(writer, size_most(sizes), &ret->own);
+		r = lease_own(own, writer, size_most(sizes), &ret->own);
 		if (r)
 			return r;
 		reserved = reserve ? malloc(sizeof(*reserved)) : NULL;

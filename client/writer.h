@@ -7,7 +7,8 @@
  *     segment to itself until it is committed or given up, and what is put meanwhile goes into
  *     another; what is reserved besides, and what is larger than OBJECT_OWN, gets an extent of
  *     its own.
- *     After some of one size, up to that of a segment, the next is asked for before it is needed.
+ *     After some of one size, up to that of a segment, the next is asked for before it is needed:
+ *     by a record, and if that has found none, for a while by calls, which wait for it.
  * WR3 What fails without anybody waiting for it is remembered until it is told: the first of all.
  * WR4 A writer belongs to a lane, and stays while that is open, with what is left of its segments, for
  *     the next thread; one of a cache that is closed is used again for another.
@@ -37,6 +38,16 @@ struct writer_own {
 	struct cache_memory memory;
 };
 
+/* The next extent of its own, which is asked for: */
+struct writer_ahead {
+	uint64_t size;
+	struct call *call;         /* by a call, or NULL */
+	uint64_t position;         /* by the record before this; 0: by none */
+	bool told;                 /* what that is answered: */
+	struct lane_answer answer; /* so */
+	uint32_t calls;            /* so many more are asked for by calls */
+};
+
 struct writer {
 	struct writer *next;        /* of its lane */
 	struct varbos_cache *cache; /* in calls on it alone; else it may be closed */
@@ -48,8 +59,8 @@ struct writer {
 	uint32_t small;     /* so many times no larger one is asked for */
 	struct call *ahead; /* or NULL */
 	uint64_t ahead_size;
-	struct call *own_ahead; /* an extent of own_size, or NULL */
-	uint64_t own_size;      /* of the latest extents, which were so many: */
+	struct writer_ahead own_ahead;
+	uint64_t own_size; /* of the latest extents, which were so many: */
 	uint32_t own_alike;
 	uint64_t last; /* position after its last record */
 	struct lane_answer failed;
@@ -75,7 +86,9 @@ int writer_place(struct own_lane *own, struct writer *writer, struct object_size
 void writer_done(struct own_lane *own, struct writer *writer, const struct writer_place *place,
 		 uint64_t end);
 
-/* A record that nobody waits for has failed. */
+/* What became of a record that nobody waits for. */
+void writer_told(struct writer *writer, uint64_t position, const struct lane_answer *answer);
+/* It has failed. */
 void writer_failed(struct writer *writer, const struct lane_answer *answer);
 
 /*

@@ -20,12 +20,15 @@
  *                `taken`: the low half of what that has     `taken` has come there
  *                to be, or 1 less than it if that is 0;
  *                0 when it has woken
+ *   cpu          by the client: where it ran when it     by the daemon, which does not look for
+ *                put its last record, + 1; 0: unknown     more on the processor that who puts waits for
  *   counts       by the client: of caches that it reads,    by the daemon, when somebody asks, and
  *                hits and misses, ever                      at the session's end: what has come
  *
  * A record asks for one thing; what it means is what the same method of the control plane means. One
  * thread puts, so order is the thread's. A request on the socket follows those records alone that
- * were taken before it was sent: who minds waits for `taken`. Memory is asked for on the socket.
+ * were taken before it was sent: who minds waits for `taken`. Memory is asked for on the socket, where
+ * one waits for it; but for a large object's, which a record has if it is there at once.
  *
  * A head that is below `taken`, or more than LANE_RECORDS above it, is none: the lane rests.
  *
@@ -64,6 +67,9 @@ enum lane_kind {
 		1, /* offset, size, hash, expiry, born; generation and `mode` as of a put */
 	LANE_DELETE = 2, /* hash; generation: of this one alone, 0: any */
 	LANE_TOUCH = 3,  /* hash; expiry, with `mode` how (enum lane_touch) */
+	LANE_LEASE =
+		4, /* size: of an extent for one object; generation: `caller` of cache.segment.
+			   Result: ref its offset, generation its tag */
 	LANE_SEAL =
 		5, /* offset: of a segment that nothing more is put into; generation: its tag */
 };
@@ -164,7 +170,8 @@ struct lane {
 	uint64_t reserved_noted[7];
 	_Atomic uint64_t head;
 	_Atomic uint32_t waiting;
-	uint32_t reserved_head[13];
+	_Atomic uint32_t cpu;
+	uint32_t reserved_head[12];
 	_Atomic uint64_t taken; /* its low half is the futex */
 	uint64_t reserved_taken[7];
 	struct lane_count counts[LANE_COUNTS];

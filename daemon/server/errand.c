@@ -12,6 +12,7 @@
 #include "daemon/server/hoard_return.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/server.h"
+#include "daemon/server/squeeze.h"
 #include "daemon/sys/guard.h"
 #include "proto/object.h"
 
@@ -214,6 +215,36 @@ static void seal(struct client *client, struct hoard *hoard, const struct lane_r
 	server_apply(client->server);
 }
 
+/* What is not there at once is not waited for: that is the method's. */
+static void lease(struct client *client, const struct hoard *hoard,
+		  const struct lane_record *record, struct errand_answer *ret)
+{
+	const struct cache_lease wanted = {
+		.kind = EXTENT_OBJECT, .size = record->size, .caller = record->generation};
+	struct server *server = client->server;
+	struct core_fault fault = {};
+	struct extent_info extent;
+	struct plan *plan = NULL;
+	int r = CORE_E_MEMORY;
+
+	if (!squeeze_is_over(hoard, record->size))
+		r = core_cache_lease(server->core, client->session, hoard->slot, &wanted,
+				     &extent, &plan, &fault);
+	if (plan) {
+		plan_abort(server->core, plan);
+		r = CORE_E_MEMORY;
+	}
+	server_apply(server);
+	if (!r)
+		r = hoard_lent(server, client->session, hoard->slot, &extent);
+	if (r) {
+		refuse(ret, FAULT_MEMORY, "lease", "there is no such memory right now");
+		return;
+	}
+	ret->offset = extent.offset;
+	ret->generation = extent.tag;
+}
+
 int errand_run(struct client *client, const struct lane_record *record, uint64_t now,
 	       struct errand_answer *ret)
 {
@@ -244,6 +275,9 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 		break;
 	case LANE_TOUCH:
 		r = touch(hoard, record, now, ret);
+		break;
+	case LANE_LEASE:
+		lease(client, hoard, record, ret);
 		break;
 	case LANE_SEAL:
 		seal(client, hoard, record, ret);

@@ -259,6 +259,26 @@ int hoard_leased(struct server *server, uint32_t space, uint64_t offset)
 	return r > 0 ? -EEXIST : r;
 }
 
+int hoard_lent(struct server *server, uint32_t session, uint32_t cache,
+	       const struct extent_info *extent)
+{
+	struct core *core = server->core;
+	struct core_fault fault = {};
+	struct estate_view view;
+	int r;
+
+	if (!core_cache_view(core, cache, &view))
+		return -ENOENT;
+	r = hoard_leased(server, view.space, extent->offset);
+	if (!r)
+		return 0;
+	/* Nobody can put anything there. */
+	if (!core_cache_seal(core, session, view.space, extent->offset, extent->tag, &fault))
+		core_cache_return(core, cache, extent->offset, extent->size, &fault);
+	server_apply(server);
+	return r;
+}
+
 void hoard_sealed(struct server *server, uint32_t cache, uint32_t session, uint64_t offset)
 {
 	struct hoard *hoard = hoard_at(server, cache);

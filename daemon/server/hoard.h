@@ -81,6 +81,9 @@ uint64_t hoard_capacity(const struct estate_view *view);
 
 /* The ledger has given its session, or nobody, this memory, or it is sealed. */
 int hoard_leased(struct server *server, uint32_t space, uint64_t offset);
+/* The same of what a session has been leased for a cache; where that fails it goes back. */
+int hoard_lent(struct server *server, uint32_t session, uint32_t cache,
+	       const struct extent_info *extent);
 void hoard_sealed(struct server *server, uint32_t cache, uint32_t session, uint64_t offset);
 /* Terms of the cache were changed. */
 void hoard_changed(struct server *server, uint32_t cache);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -40,6 +41,7 @@ struct exchange {
 	uv_idle_t poll;
 	bool polls;
 	uint64_t last_ns;       /* when there was a record last */
+	uint32_t last_cpu;      /* where who put it ran (lane.h) */
 	uint64_t turn, drained; /* batches; in which accesses were taken last */
 };
 
@@ -402,6 +404,8 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 		return 0;
 	}
 	server->exchange->turn++;
+	if (guard_copy(&server->exchange->last_cpu, (const void *)&lane->cpu, sizeof(uint32_t)))
+		server->exchange->last_cpu = 0;
 	fetch(server, records, n);
 	/* The next ones, which lie in another processor's cache. */
 	for (uint64_t i = n; i < u64_min(more, 2 * BATCH); i++)
@@ -566,6 +570,12 @@ static bool fall_asleep(struct exchange *exchange)
 	return true;
 }
 
+/* Who puts next cannot, while this processor is ours. */
+static bool is_in_the_way(const struct exchange *exchange)
+{
+	return exchange->last_cpu && exchange->last_cpu == (uint32_t)(sched_getcpu() + 1);
+}
+
 static void poll_lanes(uv_idle_t *idle)
 {
 	struct exchange *exchange = container_of(idle, struct exchange, poll);
@@ -578,7 +588,11 @@ static void poll_lanes(uv_idle_t *idle)
 		exchange->last_ns = now;
 		return;
 	}
-	if (now - exchange->last_ns < POLL_NS || fall_asleep(exchange))
+	/* Its worker may wait for this very processor, and who puts for what it finds. */
+	if (scanner_reads(server))
+		sched_yield();
+	if ((now - exchange->last_ns < POLL_NS && !is_in_the_way(exchange)) ||
+	    fall_asleep(exchange))
 		return;
 	exchange->polls = false;
 	uv_idle_stop(&exchange->poll);

@@ -278,22 +278,11 @@ int run_cache_segment(struct request *request, const union wire_body *params)
 int cache_leased(struct request *request)
 {
 	const struct wire_extent_alloced *extent = &request->result.extent_alloced;
-	struct core *core = request->server->core;
-	struct core_fault fault = {};
-	struct estate_view view;
-	int r;
 
-	if (!core_cache_view(core, request->cache, &view))
-		return -ENOENT;
-	r = hoard_leased(request->server, view.space, extent->offset);
-	if (!r)
-		return 0;
-	/* Nobody can put anything there: back again. */
-	if (!core_cache_seal(core, request->client->session, view.space, extent->offset,
-			     (uint32_t)extent->tag, &fault))
-		core_cache_return(core, request->cache, extent->offset, extent->size, &fault);
-	server_apply(request->server);
-	return r;
+	return hoard_lent(request->server, request->client->session, request->cache,
+			  &(struct extent_info){.offset = extent->offset,
+						.size = extent->size,
+						.tag = (uint32_t)extent->tag});
 }
 
 int run_cache_seal(struct request *request, const union wire_body *params)

@@ -51,13 +51,21 @@ static bool cleans(struct hoard *hoard)
 	return hoard->cleaning || hoard->leasing;
 }
 
+bool squeeze_is_over(const struct hoard *hoard, uint64_t size)
+{
+	struct cache_view view = cache_view(hoard->cache);
+	uint64_t most = view.capacity + view.capacity / BEYOND_SHARE + BEYOND;
+
+	return view.held - view.unfilled + size > most && !mutant(cache_unbounded);
+}
+
 bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t size)
 {
 	struct cache_view view = cache_view(hoard->cache);
 	const struct server *server = request->server;
-	uint64_t now, most = view.capacity + view.capacity / BEYOND_SHARE + BEYOND;
+	uint64_t now;
 
-	if (view.held - view.unfilled + size <= most || mutant(cache_unbounded))
+	if (!squeeze_is_over(hoard, size))
 		return false;
 	now = server->sys->table->now_ns(server->sys) / 1000000;
 	if (!request->begun)

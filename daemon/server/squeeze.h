@@ -19,7 +19,9 @@ struct request;
 
 /* SQ2: that large at most. */
 uint64_t squeeze_segment_most(const struct hoard *hoard);
-/* SQ1: before so many bytes more are taken. True: not yet. */
+/* SQ1: before so many bytes more are taken. True: they would be too many, for now. */
+bool squeeze_is_over(const struct hoard *hoard, uint64_t size);
+/* The same of who waits until they are not. True: not yet. */
 bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t size);
 /* Before memory is refused to who fills it: may what is under way, or begins now, give some? */
 bool squeeze_gives(struct hoard *hoard);

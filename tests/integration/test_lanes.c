@@ -362,6 +362,53 @@ START_TEST(own_extents_of_small_objects_come_back)
 }
 END_TEST
 
+static struct lane_result lease(uint64_t size)
+{
+	struct lane_record record = {
+		.kind = LANE_LEASE, .cache = (uint32_t)one.cache, .size = size};
+
+	return lane_wait(&one, 0, lane_put(&one, 0, &record));
+}
+
+/* There is, of what a segment's chunk was committed with. */
+START_TEST(a_record_leases_memory_for_an_object_if_there_is_any)
+{
+	const uint64_t sizes[] = {0, 32 * MIB, 16 * MIB, UINT64_MAX, UINT64_MAX - SLICE_BYTES};
+	struct lane_record record = {
+		.kind = LANE_PUBLISH, .cache = (uint32_t)one.cache, .size = 64, .born = 7};
+	struct lane_result leased;
+	uint64_t held;
+
+	ck_assert_uint_eq(put(&one, 0, "k").code, 0);
+	held = hoarder_row(&one).memory;
+	leased = lease(OBJECT_OWN);
+	ck_assert_uint_eq(leased.code, 0);
+	ck_assert_uint_eq(leased.ref % SLICE_BYTES, 0);
+	ck_assert_uint_eq(hoarder_row(&one).memory, held + OBJECT_OWN);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		ck_assert_uint_eq(lease(sizes[i]).code, FAULT_MEMORY);
+	ck_assert_uint_eq(hoarder_row(&one).memory, held + OBJECT_OWN);
+	/* It is this session's, for one object. */
+	record.offset = leased.ref + (!leased.ref << OBJECT_SHIFT);
+	record.hash = key_hash("x");
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, 0);
+	ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, FAULT_REFERENCE);
+	/* Or for none: it comes back once it is sealed. */
+	for (int i = 0; i < 3; i++) {
+		leased = lease(OBJECT_OWN);
+		ck_assert_uint_eq(leased.code, 0);
+		record = (struct lane_record){.kind = LANE_SEAL,
+					      .cache = (uint32_t)one.cache,
+					      .offset = leased.ref,
+					      .generation = leased.generation};
+		ck_assert_uint_eq(lane_wait(&one, 0, lane_put(&one, 0, &record)).code, 0);
+	}
+	for (int i = 0; i < WAIT_TRIES && hoarder_row(&one).memory > held + OBJECT_OWN; i++)
+		usleep(10000);
+	ck_assert_uint_eq(hoarder_row(&one).memory, held + OBJECT_OWN);
+}
+END_TEST
+
 static _Atomic bool flipping;
 static uint32_t others;
 
@@ -552,6 +599,7 @@ int main(void)
 	tcase_add_test(tcase, nearly_right_records_stop_nothing);
 	tcase_add_test(tcase, an_offset_beyond_all_windows_is_refused);
 	tcase_add_test(tcase, a_segment_is_sealed_as_its_own_caches_alone);
+	tcase_add_test(tcase, a_record_leases_memory_for_an_object_if_there_is_any);
 	tcase_add_test(tcase, own_extents_of_small_objects_come_back);
 	tcase_add_test(tcase, a_record_that_changes_while_it_is_read_is_one_or_the_other);
 	tcase_add_test(tcase, a_forged_head_is_none);

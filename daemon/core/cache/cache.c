@@ -12,6 +12,8 @@ enum {
 	NUMBERS_FIRST = 1024,
 	NUMBERS_STEP = 1 << 16, /* at most, so that a step of growth takes no millisecond */
 	SLOTS_FEW = 1 << 17,
+	LIMBO_SHARE = 100,
+	LIMBO_OWN_SHARE = 32,
 	PRUNE_LOOKS = 8,
 	PRUNE_SHARE = 4,  /* of a segment's numbers one in so many has to come free, */
 	PRUNE_ROOM = 256, /* of all one in so many, */
@@ -333,6 +335,20 @@ int cache_tend(struct cache *cache, uint64_t now)
 	return r && numbers_prune(cache, true) ? 0 : r;
 }
 
+/*
+ * A scan interrupts whoever reads, and brings back a hundredth of the capacity at least. A few large
+ * objects are that much, and who puts them would be interrupted by each: of these, more.
+ */
+static bool limbo_suffices(const struct cache *cache)
+{
+	const struct segments *segments = &cache->segments;
+	uint64_t all = segments->entered - cache->limbo_seen;
+	uint64_t own = segments->entered_own - cache->limbo_own_seen;
+
+	return all - own >= u64_max(cache->capacity / LIMBO_SHARE, SLICE_BYTES) ||
+	       all >= u64_max(cache->capacity / LIMBO_OWN_SHARE, SLICE_BYTES);
+}
+
 uint32_t cache_wants(const struct cache *cache)
 {
 	const struct numbers *numbers = &cache->numbers;
@@ -349,8 +365,7 @@ uint32_t cache_wants(const struct cache *cache)
 		wants |= CACHE_WANTS_OBJECTS;
 	if (segments->live > cache->capacity)
 		wants |= CACHE_WANTS_ROOM;
-	if (segments->entered - cache->limbo_seen >=
-	    u64_max(cache->capacity / 100, SLICE_BYTES))
+	if (limbo_suffices(cache))
 		wants |= CACHE_WANTS_SCAN;
 	if (segments->dead >=
 	    segments->held / CACHE_DEAD_SHARE + SEGMENT_SLICES * SLICE_BYTES / 2)

@@ -10,6 +10,7 @@ void cache_scan_begin(struct cache *cache)
 {
 	cache->scans++;
 	cache->limbo_seen = cache->segments.entered;
+	cache->limbo_own_seen = cache->segments.entered_own;
 	cache->reclaim_at = SEGMENT_NONE;
 	memcpy(cache->pinners_before, cache->pinners, sizeof(cache->pinners));
 	cache->n_pinners_before = cache->n_pinners;

@@ -224,6 +224,7 @@ static void limbo_enter(struct segments *segments, struct numbers *numbers, uint
 		segments->dead -= segment->size;
 	segments->limbo += segment->size;
 	segments->entered += segment->size;
+	segments->entered_own += segment->own ? segment->size : 0;
 	numbers_free(numbers, &segment->chain);
 }
 

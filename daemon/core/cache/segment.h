@@ -82,7 +82,7 @@ struct segments {
 	uint64_t dead;      /* of sealed ones, but own extents */
 	uint64_t room_left; /* of leased ones: not filled */
 	uint64_t limbo;
-	uint64_t entered; /* limbo, ever */
+	uint64_t entered, entered_own; /* limbo, ever; own extents of these */
 };
 
 int segments_init(struct segments *segments); /* -ENOMEM */

@@ -43,7 +43,8 @@ struct cache {
 	uint32_t stamp_shift;        /* of the clock */
 	uint64_t epoch, epoch_bytes; /* evicted since it began */
 	uint64_t scans, scanned;     /* begun; the latest that has ended */
-	uint64_t limbo_seen;         /* of segments.entered, when the latest scan began */
+	/* Of segments.entered and entered_own, when the latest scan began. */
+	uint64_t limbo_seen, limbo_own_seen;
 	uint32_t reclaim_at;
 	struct cache_pinner pinners[CACHE_PINNERS], pinners_before[CACHE_PINNERS];
 	uint32_t n_pinners, n_pinners_before;
