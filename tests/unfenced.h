@@ -4,17 +4,12 @@
  */
 #pragma once
 
+#include "tests/sanitized.h"
+
 /* TSan delivers signals when it likes. */
-#if defined(__SANITIZE_THREAD__)
-#define UNFENCED_SEEN 0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNFENCED_SEEN 0
-#endif
-#endif
-#if !defined(UNFENCED_SEEN) && defined(__x86_64__)
+#if defined(__x86_64__) && !UNDER_TSAN
 #define UNFENCED_SEEN 1
-#elif !defined(UNFENCED_SEEN)
+#else
 #define UNFENCED_SEEN 0
 #endif
 

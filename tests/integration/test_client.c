@@ -26,6 +26,7 @@
 
 #include "base/base.h"
 #include "tests/integration/daemon.h"
+#include "tests/sanitized.h"
 #include "tests/suite.h"
 
 #define MIB ((size_t)1 << 20)
@@ -802,16 +803,7 @@ START_TEST(a_ping_takes_some_time)
 }
 END_TEST
 
-/* Sanitizers make calls of their own, and take address space as they like. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-#ifndef SANITIZED
+#if !UNDER_ASAN && !UNDER_TSAN
 START_TEST(where_address_space_is_short_a_space_makes_do)
 {
 	const struct rlimit limit = {.rlim_cur = (rlim_t)100 << 30,
@@ -919,7 +911,7 @@ static Suite *suite(void)
 	tcase_add_test(connections, a_null_that_is_not_fine_is_refused_by_name);
 	tcase_add_test(connections, a_daemon_that_is_stopped_is_waited_for_as_long_as_was_set);
 	tcase_add_test(connections, a_ping_takes_some_time);
-#ifndef SANITIZED
+#if !UNDER_ASAN && !UNDER_TSAN
 	tcase_add_test(connections, where_address_space_is_short_a_space_makes_do);
 	tcase_add_test(connections, a_lone_thread_only_sends_and_receives);
 #endif

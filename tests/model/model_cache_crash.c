@@ -6,6 +6,7 @@
  *   VARBOS_SEED, VARBOS_STEPS   as of model_cache
  */
 #include "tests/model/naive_cache.h"
+#include "tests/sanitized.h"
 
 enum { IMAGES = 4 };
 
@@ -48,5 +49,5 @@ static void recover_all(void)
 
 int main(void)
 {
-	return naive_run(1500, step_begins, recover_all);
+	return naive_run(UNDER_ASAN ? 500 : 1500, step_begins, recover_all);
 }

@@ -9,6 +9,9 @@
 #include <time.h>
 
 #include "tests/model/naive.h"
+#include "tests/sanitized.h"
+
+enum { STEPS = UNDER_ASAN ? 2000 : 6000 };
 
 static void cache_step(void)
 {
@@ -167,7 +170,7 @@ int main(void)
 {
 	const char *given = getenv("VARBOS_SEED"), *length = getenv("VARBOS_STEPS");
 	const char *page = getenv("VARBOS_SHIFT");
-	uint64_t steps = length ? strtoull(length, NULL, 0) : 6000;
+	uint64_t steps = length ? strtoull(length, NULL, 0) : STEPS;
 	struct timespec now;
 	uint64_t total[32] = {0};
 

@@ -12,16 +12,7 @@
 #include "base/base.h"
 #include "tests/unit/index_map.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN true
-#elif defined(__has_feature)
-#define UNDER_TSAN __has_feature(thread_sanitizer)
-#else
-#define UNDER_TSAN false
-#endif
-
-/* There is but one thread. */
-enum { ROUNDS = 5, STEPS = UNDER_TSAN ? 1000 : 2000 };
+enum { ROUNDS = 5, STEPS = 2000 };
 
 static struct index_map map;
 
@@ -286,7 +277,7 @@ static Suite *index_suite(void)
 	TCase *tcase = tcase_create("index");
 
 	tcase_set_timeout(tcase, 60);
-	tcase_add_loop_test(tcase, random_steps_match_a_naive_table, 0, UNDER_TSAN ? 1 : 4);
+	tcase_add_loop_test(tcase, random_steps_match_a_naive_table, 0, 4);
 	tcase_add_test(tcase, an_index_that_fills_up_has_moved_on_before_it_is_full);
 	tcase_add_test(tcase, who_knows_how_many_there_will_be_moves_on_a_few_times);
 	tcase_add_test(tcase, a_file_takes_at_most_twelve_bytes_for_each_object_it_is_for);

@@ -34,14 +34,7 @@ static void give_way(void);
 
 #include "daemon/core/cache/index.c"
 #include "proto/index_read.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN true
-#elif defined(__has_feature)
-#define UNDER_TSAN __has_feature(thread_sanitizer)
-#else
-#define UNDER_TSAN false
-#endif
+#include "tests/sanitized.h"
 
 enum {
 	ALWAYS = 96,

@@ -15,16 +15,8 @@
 
 #include "base/base.h"
 #include "proto/stats_file.h"
+#include "tests/sanitized.h"
 #include "tests/suite.h"
-
-/* Its own atomics cannot be interrupted by a fault. */
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN true
-#elif defined(__has_feature)
-#define UNDER_TSAN __has_feature(thread_sanitizer)
-#else
-#define UNDER_TSAN false
-#endif
 
 enum { PAGE = 4096 };
 
@@ -341,6 +333,7 @@ int main(void)
 	tcase_add_test(tests, what_was_published_last_is_read);
 	tcase_add_test(tests, full_tables_fit_and_unused_rows_are_not_copied);
 	tcase_add_test(tests, counts_and_strings_of_a_broken_file_are_confined);
+	/* Its own atomics cannot be interrupted by a fault. */
 	if (!UNDER_TSAN) {
 		tcase_add_test(tests, a_writer_that_dies_anywhere_leaves_the_copy_before);
 		tcase_add_test(tests, a_reader_that_is_overtaken_anywhere_reads_again);
