@@ -286,7 +286,8 @@ static int lease(struct writer *writer, struct writer_segment *segment, uint64_t
 	else
 		r = cache_ask_segment(writer->cache, size, least, &segment->memory);
 	/* What others hold may lie between all that is free. */
-	while (r == VARBOS_E_MEMORY && size / 2 >= u64_max(least, SEGMENT_FIRST)) {
+	while (r == VARBOS_E_MEMORY && size / 2 >= u64_max(least, SEGMENT_FIRST) &&
+	       !mutant(writer_large_alone)) {
 		size /= 2;
 		writer->next_size = size;
 		writer->small = SMALL_LEASES;

@@ -17,8 +17,10 @@
 #include <varbos/cache.h>
 
 #include "base/base.h"
+#include "proto/layout.h"
 #include "tests/integration/joined.h"
 #include "tests/integration/other.h"
+#include "tests/integration/peer.h"
 #include "tests/suite.h"
 
 #define MIB ((size_t)1 << 20)
@@ -26,6 +28,8 @@
 enum {
 	WRITERS = 2,
 	PATIENCE = 1000, /* times 10 ms */
+	HOLDERS = 4,
+	SLICES = 512, /* of the space */
 };
 
 static struct varbos_cache *cache;
@@ -229,6 +233,86 @@ START_TEST(what_a_process_has_put_that_dies_is_there)
 }
 END_TEST
 
+/* ---- where memory lies in pieces ---- */
+
+/* Each has a limit of its own: together they take all of a space. */
+static struct holder {
+	struct peer peer;
+	uint64_t space;
+} holders[HOLDERS];
+
+static struct hold {
+	struct holder *by; /* NULL: nobody */
+	uint64_t tag;
+} holds[SLICES];
+
+static bool hold_one(struct holder *by)
+{
+	const struct wire_extent_alloc alloc = {.space = by->space, .size = SLICE_BYTES};
+	const struct wire_extent_alloced *extent = &by->peer.answer.body.extent_alloced;
+
+	if (!peer_call(&by->peer, WIRE_EXTENT_ALLOC, &alloc))
+		return false;
+	ck_assert_uint_lt(extent->offset >> SLICE_SHIFT, SLICES);
+	holds[extent->offset >> SLICE_SHIFT] = (struct hold){by, extent->tag};
+	return true;
+}
+
+/* Every second slice is free, and no other. */
+static void leave_single_slices(void)
+{
+	uint32_t held = 0;
+
+	for (int i = 0; i < HOLDERS; i++) {
+		peer_open(&holders[i].peer, daemon_.socket);
+		holders[i].space = peer_open_space(&holders[i].peer, "s");
+		while (hold_one(&holders[i]))
+			held++;
+	}
+	ck_assert_uint_eq(held, SLICES);
+	for (uint64_t i = 0; i < SLICES; i += 2) {
+		struct holder *by = holds[i].by;
+
+		peer_note(&by->peer, WIRE_EXTENT_FREE,
+			  &(struct wire_extent_free){.space = by->space,
+						     .offset = i << SLICE_SHIFT,
+						     .tag = holds[i].tag});
+	}
+	for (int i = 0; i < HOLDERS; i++) /* behind its notes */
+		ck_assert(peer_call(&holders[i].peer, WIRE_PING, &(struct wire_ping){}));
+}
+
+START_TEST(who_finds_single_slices_alone_fills_them)
+{
+	enum { VALUES = 3000 };
+	static uint64_t value[500], found[500];
+	uint32_t there = 0;
+	size_t size;
+
+	leave_single_slices();
+	for (uint64_t key = 0; key < VALUES; key++) {
+		for (size_t i = 0; i < ARRAY_SIZE(value); i++)
+			value[i] = key + i;
+		ck_assert_msg(
+			!varbos_cache_put(cache, &key, sizeof(key), value, sizeof(value), NULL),
+			"put %d: %s", (int)key, varbos_error()->message);
+	}
+	for (uint64_t key = 0; key < VALUES; key++) {
+		if (varbos_cache_copy_out(cache, &key, sizeof(key), found, sizeof(found),
+					  &size))
+			continue;
+		ck_assert_uint_eq(size, sizeof(found));
+		for (size_t i = 0; i < ARRAY_SIZE(found); i++)
+			ck_assert_uint_eq(found[i], key + i);
+		there++;
+	}
+	printf("%u of %d are there\n", there, VALUES);
+	ck_assert_uint_gt(there, VALUES / 4);
+	for (int i = 0; i < HOLDERS; i++)
+		peer_close(&holders[i].peer);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *suite = suite_create("fill");
@@ -240,6 +324,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, nothing_is_lost_where_two_fill_at_once_and_the_last_counts);
 	tcase_add_test(tcase, an_index_that_all_have_left_takes_no_memory);
 	tcase_add_test(tcase, what_a_process_has_put_that_dies_is_there);
+	tcase_add_test(tcase, who_finds_single_slices_alone_fills_them);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
