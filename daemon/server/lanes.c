@@ -394,7 +394,7 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 		return 0;
 	more = ready(lane, state);
 	n = u64_min(more, BATCH);
-	if (client->lanes.ending)
+	if (client->lanes.ending && !mutant(lane_end_follows))
 		n = u64_min(n, state->last - state->taken);
 	if (!n)
 		return 0;
@@ -457,8 +457,10 @@ static uint64_t take_quiet(struct exchange *exchange, uint64_t now)
 
 		at = exchange->clients.next;
 		client = list_entry(at, struct client, in_lanes);
-		list_remove(at);
-		list_append(&exchange->clients, at);
+		if (!mutant(lanes_first_alone)) {
+			list_remove(at);
+			list_append(&exchange->clients, at);
+		}
 		looked += client->lanes.n;
 		if (!client->in_busy.next)
 			n = take_of(client, now);
@@ -530,11 +532,14 @@ int lanes_end(struct client *client)
 		return 0;
 	if (!lanes->ending)
 		end_begins(lanes);
+	for (int n = 0; mutant(lane_end_follows) && n < 256; n++)
+		mutant_moment();
 	for (uint32_t i = 0; i < lanes->n; i++) {
 		const struct lane_state *state = &lanes->states[i];
 
 		take_batch(client, i, now);
-		if (state->taken == state->last || !ready(&lanes->at[i], state))
+		if ((state->taken == state->last && !mutant(lane_end_follows)) ||
+		    !ready(&lanes->at[i], state))
 			continue;
 		if (!state->waits)
 			r = ERRAND_MORE;

@@ -161,6 +161,8 @@ bool squeeze_gives_range(struct hoard *hoard, uint64_t size)
 {
 	struct cache_view view = cache_view(hoard->cache);
 
+	if (mutant(range_unsought))
+		return squeeze_gives(hoard);
 	if (hoard->dropping) {
 		if (cache_range_drop(hoard->cache, &hoard->range) == CACHE_MORE)
 			return again(hoard);

@@ -37,6 +37,7 @@ enum {
 	ORDERED = 600,
 	FLIPS = 400,
 	SCANS = 40,
+	QUIET = 4,
 };
 
 static struct test_daemon daemon_;
@@ -505,6 +506,94 @@ START_TEST(lanes_are_opened_once_and_some)
 }
 END_TEST
 
+static _Atomic bool busy;
+
+/* The loop hardly ever sleeps, so that nobody else has to ring. */
+static void *keep_busy(void *unused)
+{
+	struct lane *lane = &one.lanes[0];
+
+	(void)unused;
+	for (uint32_t i = 0; i < LANE_RECORDS; i++)
+		lane->records[i] =
+			(struct lane_record){.kind = LANE_DELETE, .cache = (uint32_t)one.cache};
+	while (atomic_load_explicit(&busy, memory_order_relaxed)) {
+		atomic_store(&lane->head, atomic_load(&lane->taken) + LANE_RECORDS);
+		if (atomic_load(&one.bell->sleeping))
+			send(one.peer.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	return NULL;
+}
+
+/* LN2. Sessions of many lanes each, and only the last lane of each has something to say. */
+START_TEST(who_has_been_quiet_is_heard_while_another_is_busy)
+{
+	static struct hoarder quiet[QUIET];
+	pthread_t thread;
+
+	for (int i = 0; i < QUIET; i++) {
+		hoarder_open(&quiet[i], daemon_.socket, "a", "c", 0);
+		hoarder_lanes(&quiet[i], LANES_A_SESSION);
+	}
+	atomic_store(&busy, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, keep_busy, NULL), 0);
+	for (int round = 0; round < 20; round++)
+		for (int i = 0; i < QUIET; i++) {
+			const struct lane_record record = {.kind = LANE_DELETE,
+							   .cache = (uint32_t)quiet[i].cache};
+
+			watch(&quiet[i].lanes[LANES_A_SESSION - 1],
+			      lane_put(&quiet[i], LANES_A_SESSION - 1, &record));
+			if (round % 4 == 3)
+				usleep(2000); /* quiet again */
+		}
+	atomic_store(&busy, false);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < QUIET; i++)
+		hoarder_close(&quiet[i]);
+}
+END_TEST
+
+/* As many as there is room for, in all lanes, all the time. */
+static void put_on(struct hoarder *by)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (uint32_t i = 0; i < LANES_A_SESSION; i++)
+		for (uint32_t j = 0; j < LANE_RECORDS; j++)
+			by->lanes[i].records[j] = (struct lane_record){
+				.kind = LANE_DELETE, .cache = (uint32_t)by->cache};
+	for (uint32_t i = 0;; i = (i + 1) % LANES_A_SESSION)
+		atomic_store(&by->lanes[i].head,
+			     atomic_load(&by->lanes[i].taken) + LANE_RECORDS);
+}
+
+/* Whoever has the file can: a child of a process that has ended, say. */
+START_TEST(who_goes_on_putting_puts_no_end_off)
+{
+	const struct timeval patience = {.tv_sec = 5};
+	static struct hoarder leaving;
+	int status;
+	pid_t pid;
+
+	hoarder_open(&leaving, daemon_.socket, "a", "c", 0);
+	hoarder_lanes(&leaving, LANES_A_SESSION);
+	ck_assert_int_eq(setsockopt(leaving.peer.fd, SOL_SOCKET, SO_RCVTIMEO, &patience,
+				    sizeof(patience)),
+			 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid)
+		put_on(&leaving);
+	while (!atomic_load(&leaving.lanes[LANES_A_SESSION - 1].taken))
+		ck_assert_int_eq(send(leaving.peer.fd, "", 1, MSG_NOSIGNAL), 1);
+	ck_assert(peer_call(&leaving.peer, WIRE_BYE, &(struct wire_empty){}));
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	hoarder_close(&leaving);
+	still_serves();
+}
+END_TEST
+
 /* It has put one record, and is in the midst of another when it dies. */
 static void put_and_a_half(void)
 {
@@ -606,6 +695,8 @@ int main(void)
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);
 	tcase_add_test(tcase, lanes_are_opened_once_and_some);
 	tcase_add_test(tcase, what_a_dead_session_has_put_is_done_and_no_more);
+	tcase_add_test(tcase, who_has_been_quiet_is_heard_while_another_is_busy);
+	tcase_add_test(tcase, who_goes_on_putting_puts_no_end_off);
 	tcase_add_test(tcase, lanes_stay_while_they_are_scanned);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
