@@ -3,11 +3,20 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "base/base.h"
 
-enum { AGES = 4096 /* of a capacity */, AGE_MASK = 0xffff, ROUND = 8, MOVED_AT_ONCE = 4 };
+enum {
+	AGE_BITS = 12,
+	AGES = 1 << AGE_BITS, /* of a capacity */
+	AGE_MASK = 0xffff,
+	ROUND = 8,
+	MOVED_AT_ONCE = 4,
+	ALL = (1 << GHOST_SLOTS) - 1,
+};
 
 static_assert(sizeof(struct ghost_bucket) == 64, "one cache line");
 static_assert((ROUND + 2) * AGES < AGE_MASK, "the hand comes before an age wraps");
@@ -36,28 +45,36 @@ static uint32_t fingerprint_of(uint64_t hash)
 	return bits ? bits : 1;
 }
 
-static uint32_t slot_age(const struct ghost *ghost, uint32_t slot)
+static uint32_t slot_age(const struct ghost *ghost, const struct ghost_bucket *bucket,
+			 uint32_t slot)
 {
-	return (ghost->now - slot) & AGE_MASK;
+	return (ghost->now - bucket->ages[slot]) & AGE_MASK;
 }
 
-static bool slot_is_known(const struct ghost *ghost, uint32_t slot)
+static bool slot_is_known(const struct ghost *ghost, const struct ghost_bucket *bucket,
+			  uint32_t slot)
 {
-	return slot && (slot_age(ghost, slot) < AGES || mutant(ghost_ageless));
+	return bucket->prints[slot] &&
+	       (slot_age(ghost, bucket, slot) < AGES || mutant(ghost_ageless));
 }
 
 static void bucket_sweep(struct ghost *ghost, struct ghost_bucket *bucket)
 {
 	for (uint32_t i = 0; i < GHOST_SLOTS; i++)
-		if (!slot_is_known(ghost, bucket->slots[i]))
-			bucket->slots[i] = 0;
+		if (!slot_is_known(ghost, bucket, i))
+			bucket->prints[i] = 0;
 }
 
 /* The hand goes round once while ROUND capacities are put: its steps are paid by sizes. */
 static void count_put(struct ghost *ghost, uint32_t size)
 {
-	uint64_t put = ghost->rest + (uint64_t)size * AGES, ages = put / ghost->capacity;
+	uint64_t put = ghost->rest + (uint64_t)size * AGES, ages;
 
+	if (likely(put < ghost->capacity)) { /* a division takes as long as all else */
+		ghost->rest = put;
+		return;
+	}
+	ages = put / ghost->capacity;
 	ghost->rest = put % ghost->capacity;
 	ghost->now = (uint32_t)(ghost->now + ages) & AGE_MASK;
 	ghost->swept += ages * ghost->n_buckets;
@@ -86,53 +103,58 @@ static void move_some(struct ghost *ghost)
 	}
 }
 
-/* Four slots at a time: each comparison is all bits, or none. */
-typedef uint32_t quad __attribute__((vector_size(16)));
-typedef int32_t signed_quad __attribute__((vector_size(16)));
-
-enum { QUADS = GHOST_SLOTS / 4 };
-
-static uint32_t quad_or(quad bits)
-{
-	return bits[0] | bits[1] | bits[2] | bits[3];
-}
-
-/* Its slots that are known, as bits; and those of this fingerprint. */
+/* Slots as bits: those that are known, and of these, those of the fingerprint. */
 static uint32_t slots_known(const struct ghost *ghost, const struct ghost_bucket *bucket,
 			    uint32_t fingerprint, uint32_t *ret_same)
 {
-	const int32_t ages = mutant(ghost_ageless) ? AGE_MASK + 1 : AGES;
-	quad known = {0}, same = {0}, bits = {1, 2, 4, 8};
+#if defined(__SSE2__)
+	const __m128i none = _mm_setzero_si128(), now = _mm_set1_epi16((short)ghost->now);
+	const __m128i *prints = (const __m128i *)(const void *)bucket->prints;
+	const __m128i *ages = (const __m128i *)(const void *)bucket->ages;
+	const __m128i print = _mm_set1_epi16((short)fingerprint);
+	__m128i same[2], old[2], empty[2];
+	uint32_t unknown;
 
-	for (uint32_t i = 0; i < QUADS; i++, bits <<= 4) {
-		quad slots, live;
+	for (int i = 0; i < 2; i++) {
+		__m128i age = _mm_srli_epi16(_mm_sub_epi16(now, ages[i]), AGE_BITS);
 
-		memcpy(&slots, &bucket->slots[4 * i], sizeof(slots));
-		live = (quad)(slots != 0) &
-		       (quad)((signed_quad)((ghost->now - slots) & AGE_MASK) < ages) & bits;
-		known |= live;
-		same |= live & (quad)(slots >> 16 == fingerprint);
+		same[i] = _mm_cmpeq_epi16(prints[i], print);
+		empty[i] = _mm_cmpeq_epi16(prints[i], none);
+		old[i] = mutant(ghost_ageless) ? none : age;
 	}
-	*ret_same = quad_or(same);
-	return quad_or(known);
+	unknown = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(empty[0], empty[1])) |
+		  ((uint32_t)_mm_movemask_epi8(_mm_packs_epi16(
+			   _mm_cmpeq_epi16(old[0], none), _mm_cmpeq_epi16(old[1], none))) ^
+		   ALL);
+	*ret_same = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(same[0], same[1])) & ~unknown;
+	return unknown ^ ALL;
+#else
+	uint32_t known = 0, same = 0;
+
+	for (uint32_t i = 0; i < GHOST_SLOTS; i++) {
+		known |= (uint32_t)slot_is_known(ghost, bucket, i) << i;
+		same |= (uint32_t)(bucket->prints[i] == fingerprint) << i;
+	}
+	*ret_same = same & known;
+	return known;
+#endif
 }
 
 /* Where the key is, or else where it may be put: an empty slot, or the oldest. */
-static uint32_t *slot_of(const struct ghost *ghost, uint64_t hash, bool *ret_known)
+static uint32_t slot_of(const struct ghost *ghost, const struct ghost_bucket *bucket,
+			uint32_t fingerprint, bool *ret_known)
 {
-	struct ghost_bucket *bucket = bucket_of(ghost, hash);
-	uint32_t same, known = slots_known(ghost, bucket, fingerprint_of(hash), &same);
-	uint32_t others = known ^ (((uint32_t)1 << GHOST_SLOTS) - 1), best = 0;
+	uint32_t same, known = slots_known(ghost, bucket, fingerprint, &same), best = 0;
 
 	*ret_known = same;
 	if (same)
-		return &bucket->slots[__builtin_ctz(same)];
-	if (others)
-		return &bucket->slots[31 - __builtin_clz(others)];
+		return (uint32_t)__builtin_ctz(same);
+	if (known != ALL)
+		return 31 - (uint32_t)__builtin_clz(known ^ ALL);
 	for (uint32_t i = 1; i < GHOST_SLOTS; i++)
-		if (slot_age(ghost, bucket->slots[i]) >= slot_age(ghost, bucket->slots[best]))
+		if (slot_age(ghost, bucket, i) >= slot_age(ghost, bucket, best))
 			best = i;
-	return &bucket->slots[best];
+	return best;
 }
 
 void ghost_fetch(const struct ghost *ghost, uint64_t hash)
@@ -142,24 +164,31 @@ void ghost_fetch(const struct ghost *ghost, uint64_t hash)
 
 void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size)
 {
+	struct ghost_bucket *bucket;
+	uint32_t slot;
 	bool known;
 
 	if (!size || size > ghost->capacity)
 		return;
 	move_some(ghost);
 	count_put(ghost, size);
-	*slot_of(ghost, hash, &known) = fingerprint_of(hash) << 16 | ghost->now;
+	bucket = bucket_of(ghost, hash);
+	slot = slot_of(ghost, bucket, fingerprint_of(hash), &known);
+	bucket->prints[slot] = (uint16_t)fingerprint_of(hash);
+	bucket->ages[slot] = (uint16_t)ghost->now;
 }
 
 bool ghost_take(struct ghost *ghost, uint64_t hash)
 {
-	uint32_t *slot;
+	struct ghost_bucket *bucket;
+	uint32_t slot;
 	bool known;
 
 	move_some(ghost);
-	slot = slot_of(ghost, hash, &known);
+	bucket = bucket_of(ghost, hash);
+	slot = slot_of(ghost, bucket, fingerprint_of(hash), &known);
 	if (known)
-		*slot = 0;
+		bucket->prints[slot] = 0;
 	return known;
 }
 
@@ -214,10 +243,10 @@ const char *ghost_check(const struct ghost *ghost)
 {
 	for (uint32_t i = 0; i < ghost->n_buckets; i++)
 		for (uint32_t j = 0; j < GHOST_SLOTS; j++) {
-			uint32_t slot = bucket_at(ghost, i)->slots[j];
+			const struct ghost_bucket *bucket = bucket_at(ghost, i);
 
-			if (slot &&
-			    (!(slot >> 16) || slot_age(ghost, slot) > (ROUND + 2) * AGES))
+			if (bucket->prints[j] &&
+			    slot_age(ghost, bucket, j) > (ROUND + 2) * AGES)
 				return "GH1: the hand has not come to a slot in time";
 		}
 	return NULL;

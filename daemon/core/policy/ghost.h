@@ -7,7 +7,7 @@
  * GH2  Of a key its bucket and 16 bits are known: of 4096 keys that were never put, about one is
  *      taken for one that was.
  *
- * Slot: fingerprint:16 (0: empty)  age:16. A bucket is a cache line of SLOTS; there are buckets for
+ * A slot is a fingerprint and an age. A bucket is a cache line of SLOTS; there are buckets for
  * a quarter more keys than objects, 5 bytes for each, and up to twice as many where it grew by
  * less than double. An age is what had been put by then, in 4096ths of the capacity, and wraps
  * after 16 capacities; a hand that goes round every 8 empties what is too old on its way.
@@ -22,7 +22,8 @@
 enum { GHOST_SLOTS = 16, GHOST_BYTES = 5 /* for each object */ };
 
 struct ghost_bucket {
-	uint32_t slots[GHOST_SLOTS];
+	uint16_t prints[GHOST_SLOTS]; /* 0: nothing is there */
+	uint16_t ages[GHOST_SLOTS];
 };
 
 struct ghost {
