@@ -19,7 +19,7 @@
 
 #include "daemon/core/cache/cache.h"
 
-enum { CLEAN_MOVES = 64 };
+enum { CLEAN_MOVES = 256 }; /* a worker that is woken for 64 costs the loop as much again */
 
 struct clean_move {
 	uint64_t from, to, size;
