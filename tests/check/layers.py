@@ -40,6 +40,7 @@ LAYERS = {
                             "daemon/core/wheel.h", "daemon/core/policy/", "daemon/core/cache/"), PURE),
     # Vectors call nothing.
     "daemon/core/cache/index.c": (("base/", "daemon/core/cache/index.h"), PURE | {"emmintrin.h"}),
+    "daemon/core/policy/ghost.c": (("base/", "daemon/core/policy/"), PURE | {"emmintrin.h"}),
     "daemon/core/policy/": (("base/", "daemon/core/policy/"), PURE),
     "daemon/sys/": (("base/", "proto/layout.h", "proto/block_word.h", "proto/ring.h", "daemon/sys/"), None),
     # Of the core, what a thing takes of a limit: a limit too small for another is refused.

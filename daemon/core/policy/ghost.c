@@ -103,6 +103,14 @@ static void move_some(struct ghost *ghost)
 	}
 }
 
+#if defined(__SSE2__)
+/* One bit for each of 16 words, all of whose bits are alike. */
+static uint32_t bits_of(const __m128i *words)
+{
+	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(words[0], words[1]));
+}
+#endif
+
 /* Slots as bits: those that are known, and of these, those of the fingerprint. */
 static uint32_t slots_known(const struct ghost *ghost, const struct ghost_bucket *bucket,
 			    uint32_t fingerprint, uint32_t *ret_same)
@@ -112,22 +120,19 @@ static uint32_t slots_known(const struct ghost *ghost, const struct ghost_bucket
 	const __m128i *prints = (const __m128i *)(const void *)bucket->prints;
 	const __m128i *ages = (const __m128i *)(const void *)bucket->ages;
 	const __m128i print = _mm_set1_epi16((short)fingerprint);
-	__m128i same[2], old[2], empty[2];
-	uint32_t unknown;
+	__m128i same[2], young[2], empty[2];
+	uint32_t known;
 
 	for (int i = 0; i < 2; i++) {
-		__m128i age = _mm_srli_epi16(_mm_sub_epi16(now, ages[i]), AGE_BITS);
+		__m128i age = _mm_sub_epi16(now, ages[i]);
 
 		same[i] = _mm_cmpeq_epi16(prints[i], print);
 		empty[i] = _mm_cmpeq_epi16(prints[i], none);
-		old[i] = mutant(ghost_ageless) ? none : age;
+		young[i] = _mm_cmpeq_epi16(_mm_srli_epi16(age, AGE_BITS), none);
 	}
-	unknown = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(empty[0], empty[1])) |
-		  ((uint32_t)_mm_movemask_epi8(_mm_packs_epi16(
-			   _mm_cmpeq_epi16(old[0], none), _mm_cmpeq_epi16(old[1], none))) ^
-		   ALL);
-	*ret_same = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(same[0], same[1])) & ~unknown;
-	return unknown ^ ALL;
+	known = (mutant(ghost_ageless) ? ALL : bits_of(young)) & ~bits_of(empty);
+	*ret_same = bits_of(same) & known;
+	return known;
 #else
 	uint32_t known = 0, same = 0;
 
