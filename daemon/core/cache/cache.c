@@ -110,8 +110,9 @@ int cache_make(struct cache **ret, const struct cache_config *config, uint32_t n
 	cache->objects = config->objects;
 	cache->slots = config->slots;
 	numbers_init(&cache->numbers);
-	segments_init(&cache->segments);
-	r = numbers_grow(&cache->numbers, numbers);
+	r = segments_init(&cache->segments);
+	if (!r)
+		r = numbers_grow(&cache->numbers, numbers);
 	if (r)
 		return r;
 	policies.host = cache;

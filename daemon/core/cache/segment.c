@@ -7,10 +7,14 @@
 
 #include "base/base.h"
 
+enum { ROOM_FIRST = 16 };
+
+/* The first one is none: it is there to be pointed at. */
 int segments_init(struct segments *segments)
 {
-	*segments = (struct segments){.n = 1};
-	return 0;
+	*segments = (struct segments){.n = 1, .room = ROOM_FIRST};
+	segments->at = calloc(ROOM_FIRST, sizeof(*segments->at));
+	return segments->at ? 0 : -ENOMEM;
 }
 
 void segments_deinit(struct segments *segments)
@@ -156,7 +160,7 @@ static int slot_find(struct segments *segments, uint32_t *ret)
 		return 0;
 	}
 	if (segments->n >= segments->room) {
-		room = segments->room ? segments->room * 2 : 16;
+		room = segments->room * 2;
 		at = realloc(segments->at, room * sizeof(*at));
 		if (!at)
 			return -ENOMEM;
