@@ -121,7 +121,7 @@ _avx2_ static void avx2_zero(void *to, size_t size)
 /* CP1 */
 static void fence(void)
 {
-	if (!mutant(copy_fence_skipped))
+	if (!mutant(copy_fence_skipped) && !mutant(stream_fence_skipped))
 		_mm_sfence();
 }
 

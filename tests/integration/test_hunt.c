@@ -33,6 +33,7 @@
 #include <varbos/cache.h>
 
 #include "base/base.h"
+#include "base/copy.h"
 #include "proto/layout.h"
 #include "tests/fuzz/sample.h"
 #include "tests/integration/daemon.h"
@@ -51,6 +52,9 @@ enum {
 	THREADS_MAX = 4,
 	POISON = 0xdb,
 	CALM_US = 8000, /* between two mischiefs */
+	STREAM_WORDS = 8192,
+	STREAM_MS = 1500,
+	LOOKS = 1 << 18, /* before who waits lets others run */
 };
 
 #define STREAMED \
@@ -658,6 +662,73 @@ START_TEST(whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned)
 }
 END_TEST
 
+/* ---- what is streamed ---- */
+
+/* Handed over without the daemon, so that there is no time between the last store and the first look. */
+static struct handover {
+	_Alignas(64) _Atomic uint64_t there;
+	_Alignas(64) _Atomic uint64_t seen;
+	_Alignas(64) uint64_t words[STREAM_WORDS];
+} * handover;
+
+/* False: somebody has complained. */
+static bool comes(const _Atomic uint64_t *word, uint64_t round)
+{
+	for (unsigned looks = 1;
+	     atomic_load_explicit(word, memory_order_acquire) < round && !board->failed;
+	     looks++)
+		if (looks % LOOKS == 0)
+			sched_yield();
+	return !board->failed;
+}
+
+/* The last words first, which are the youngest. */
+static void look_behind(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (uint64_t round = 1; comes(&handover->there, round); round++) {
+		for (size_t i = STREAM_WORDS; i-- > 0;) {
+			uint64_t word = *(volatile uint64_t *)&handover->words[i];
+
+			if (word != round)
+				complain("word %zu is of round %" PRIu64 ", not %" PRIu64, i,
+					 word, round);
+		}
+		atomic_store_explicit(&handover->seen, round, memory_order_release);
+	}
+	_exit(0);
+}
+
+START_TEST(who_sees_that_something_is_there_sees_all_that_was_streamed)
+{
+	static uint64_t words[STREAM_WORDS];
+	uint64_t end_ms = now_ms() + STREAM_MS, round = 0;
+	pid_t pid;
+
+	handover = mmap(NULL, sizeof(*handover), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(handover, MAP_FAILED);
+	fflush(NULL);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (!pid)
+		look_behind();
+	while (now_ms() < end_ms && comes(&handover->seen, round)) {
+		round++;
+		for (size_t i = 0; i < STREAM_WORDS; i++)
+			words[i] = round;
+		copy_streamed(handover->words, words, sizeof(words));
+		atomic_store_explicit(&handover->there, round, memory_order_release);
+	}
+	if (!comes(&handover->seen, round))
+		waitpid(pid, NULL, 0); /* it has said why when it ends */
+	else
+		child_kill(&pid);
+	ck_assert_msg(!board->failed, "%s", board->text);
+	printf("%" PRIu64 " times 64 KiB streamed\n", round);
+}
+END_TEST
+
 int main(void)
 {
 	const char *text = getenv("VARBOS_SEED");
@@ -673,6 +744,7 @@ int main(void)
 	if (board == MAP_FAILED)
 		return EXIT_FAILURE;
 	tcase_set_timeout(tests, 0);
+	tcase_add_test(tests, who_sees_that_something_is_there_sees_all_that_was_streamed);
 	tcase_add_test(tests,
 		       whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned);
 	suite_add_tcase(suite, tests);
