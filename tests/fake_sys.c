@@ -481,6 +481,7 @@ static const struct sys_table table = {
 	.peer = fake_peer,
 	.wake = fake_wake,
 	.now_ns = fake_now_ns,
+	.spent_ns = fake_now_ns,
 	.machine_ns = fake_now_ns,
 	.barrier = fake_barrier,
 };

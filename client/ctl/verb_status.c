@@ -7,6 +7,8 @@
 #include "client/ctl/link.h"
 #include "client/ctl/verb.h"
 
+enum { STINTS_SHOWN = 3 };
+
 struct status_line {
 	char version[64];
 	uint64_t pid, uid, epoch, uptime_ms;
@@ -18,6 +20,8 @@ struct status_line {
 	uint64_t dropped;
 	char large[160]; /* of the region, by spaces */
 	uint64_t large_page, large_region, large_committed, large_from;
+	char stints[256]; /* "212 us: caches, 180 us: lanes", the longest first */
+	uint64_t stint_longest_ns, stints_late;
 };
 
 static const struct table_column columns[] = {
@@ -38,6 +42,9 @@ static const struct table_column columns[] = {
 	STATUS(isolates, "ISOLATES USERS", SHOW_YES_NO),
 	STATUS(refused, "REFUSED BY LIMITS", SHOW_TEXT),
 	STATUS(dropped, "DROPPED", SHOW_COUNT),
+	STATUS(stints, "LOOP KEPT FOR", SHOW_TEXT),
+	STATUS(stint_longest_ns, NULL, SHOW_COUNT),
+	STATUS(stints_late, "MORE THAN 500 us", SHOW_COUNT),
 	STATUS(large_page, NULL, SHOW_BYTES),
 	STATUS(large_region, NULL, SHOW_BYTES),
 	STATUS(large_committed, NULL, SHOW_BYTES),
@@ -82,6 +89,37 @@ static void print_large(char *ret, size_t size, const struct wire_daemon_status 
 		 region, page, committed, from);
 }
 
+/* How long the daemon's loop was kept by one thing, for the longest ones of them. */
+static void print_stints(struct status_line *line, const struct wire_list *stints)
+{
+	const struct wire_stint_row *rows = stints->rows;
+	uint64_t before = UINT64_MAX;
+	size_t n = 0;
+
+	for (uint32_t shown = 0; shown < STINTS_SHOWN; shown++) {
+		const struct wire_stint_row *next = NULL;
+		char name[32];
+		int more;
+
+		for (uint32_t i = 0; i < stints->count; i++)
+			if (rows[i].longest < before &&
+			    (!next || rows[i].longest > next->longest))
+				next = &rows[i];
+		if (!next || !next->longest || n >= sizeof(line->stints))
+			break;
+		before = next->longest;
+		wire_str_copy(name, sizeof(name), next->name);
+		more = snprintf(line->stints + n, sizeof(line->stints) - n, "%s%llu us: %s",
+				n ? ", " : "", (unsigned long long)next->longest / 1000, name);
+		n += more > 0 ? (size_t)more : 0;
+	}
+	for (uint32_t i = 0; i < stints->count; i++) {
+		line->stints_late += rows[i].late;
+		if (rows[i].longest > line->stint_longest_ns)
+			line->stint_longest_ns = rows[i].longest;
+	}
+}
+
 enum answer verb_status(struct call *call)
 {
 	_cleanup_(link_freep) struct link *link = NULL;
@@ -119,6 +157,7 @@ enum answer verb_status(struct call *call)
 	wire_str_copy(line.version, sizeof(line.version), status->version);
 	wire_str_copy(line.pages_why, sizeof(line.pages_why), status->pages_why);
 	print_large(line.large, sizeof(line.large), status);
+	print_stints(&line, &status->stints);
 	print_refused(line.refused, sizeof(line.refused), &status->limits);
 	table_record(&call->page, NULL, columns, ARRAY_SIZE(columns), &line);
 	return ANSWER_OK;

@@ -22,12 +22,11 @@ static uint64_t sum_of(const struct cache_view *view)
 	return sum;
 }
 
-void caches_look(struct server *server)
+bool caches_look(struct server *server)
 {
 	struct hoard *hoard = NULL;
-	bool changed = false;
+	bool counted = lanes_count(server), changed = false;
 
-	lanes_count(server);
 	while ((hoard = hoards_next(server, hoard))) {
 		struct cache_view view;
 		uint64_t sum;
@@ -41,6 +40,7 @@ void caches_look(struct server *server)
 	}
 	if (changed)
 		publisher_touch(server->publisher);
+	return counted;
 }
 
 /* Times of theirs are the machine's, the file's do not go on while it sleeps. */

@@ -9,12 +9,14 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "proto/layout.h"
 
 struct server;
 
-/* At each beat, and before somebody is told. */
-void caches_look(struct server *server);
+/* At each beat, and before somebody is told. False: not at all of them yet; again. */
+bool caches_look(struct server *server);
 /* Of a copy that has room for them all. */
 void caches_fill(struct stats_copy *copy, const struct server *server);
 

@@ -70,12 +70,15 @@ static void clean_done(uv_work_t *work, int status)
 {
 	struct cleaning *cleaning = container_of(work, struct cleaning, work);
 	struct hoard *hoard = cleaning->hoard;
+	struct stint stint;
 
 	(void)status; /* nothing is ever cancelled */
+	stint_begin(&stint, hoard->server, STINT_JOBS);
 	hoard->cleaning = false;
 	cache_clean_done(hoard->cache, &cleaning->step, true);
 	free(cleaning);
 	hoard_job_done(hoard);
+	stint_end(&stint);
 }
 
 static void leased(void *userdata, const struct job_outcome *outcome)

@@ -26,7 +26,6 @@
 enum {
 	SESSIONS_A_PROCESS =
 		64, /* one is enough; libraries within it may not know of each other */
-	END_STEPS_A_TURN = 8, /* of the core's, each of some hundred extents */
 };
 
 /* What a client calls itself goes into logs and tables: printable, or not at all. */
@@ -316,17 +315,17 @@ bool client_end_some(struct server *server)
 	struct client **at = &server->ending;
 	bool more = false;
 
-	for (unsigned steps = 0; *at && steps < END_STEPS_A_TURN;) {
+	for (bool worked = false; *at && (!worked || stint_lasts(server));) {
 		struct client *client = *at;
 		int r = CORE_E_BUSY;
 
 		/* Else client_job_done(), or the cleaner, brings us back. */
 		if (let_go(client)) {
 			r = CORE_MORE;
-			steps++;
+			worked = true;
 		} else if (!client->jobs && !cleaner_works_for(server, client->session)) {
 			r = end_step(client);
-			steps++;
+			worked = true;
 		}
 		if (!r) {
 			*at = client->next_ending;
@@ -337,7 +336,7 @@ bool client_end_some(struct server *server)
 		if (r != CORE_MORE)
 			at = &client->next_ending;
 	}
-	return more;
+	return more || *at;
 }
 
 static void undo_step(struct client *client)

@@ -42,10 +42,10 @@ struct client {
 	struct link in_rings; /* of the server, while it has a ring */
 	struct report_sums cached;
 	struct lanes lanes;
-	struct link in_lanes; /* of the exchange, while it has some */
-	struct link in_busy;  /* while records came lately; zeroed: they did not */
-	uint32_t quiet;       /* looks since then */
-	struct link fetches;  /* that wait: fetches.c */
+	struct link in_lanes, in_noting; /* of the exchange, while it has some */
+	struct link in_busy;             /* while records came lately; zeroed: they did not */
+	uint32_t quiet;                  /* looks since then */
+	struct link fetches;             /* that wait: fetches.c */
 	bool opening_returns, opening_lanes;
 	bool opening_space;  /* its descriptors are on their way */
 	uint32_t undo_space; /* slot: they were not to be had, so it closes again; 0: none */

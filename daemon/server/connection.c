@@ -290,6 +290,7 @@ static int receive(struct connection *connection)
 {
 	struct server *server = connection->server;
 	struct inbox *inbox = server->inbox;
+	struct stint stint;
 	int n;
 
 	for (unsigned i = 0; i < connection->expected; i++)
@@ -302,6 +303,7 @@ static int receive(struct connection *connection)
 		return 0;
 	}
 
+	stint_begin(&stint, server, STINT_REQUESTS);
 	for (int i = 0; i < n; i++) {
 		struct mmsghdr *header = &inbox->headers[i];
 		bool rude = dispose_of_fds(connection, &header->msg_hdr);
@@ -321,6 +323,7 @@ static int receive(struct connection *connection)
 			request_receive(connection, inbox->data[i], header->msg_len);
 		}
 	}
+	stint_end(&stint);
 	if (connection->closing)
 		return 0;
 	/* Asking for one that is not there costs nearly as much as taking one that is. */

@@ -252,6 +252,7 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 	struct hoard *hoard = hoard_at(server, record->cache);
 	struct core_fault fault = {};
 	int r = CORE_E_NOT_FOUND;
+	uint64_t gone;
 
 	*ret = (struct errand_answer){};
 	if (mutant(lane_read_twice))
@@ -266,6 +267,7 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 		refuse(ret, FAULT_NOT_FOUND, "cache", "the session has no such cache open");
 		return 0;
 	}
+	gone = cache_gone(hoard->cache);
 	switch (record->kind & 0xff) {
 	case LANE_PUBLISH:
 		r = publish(client, hoard, record, now, ret);
@@ -285,5 +287,6 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 	default:
 		refuse(ret, FAULT_METHOD, "kind", "no such kind of record");
 	}
+	ret->went = cache_gone(hoard->cache) - gone;
 	return r;
 }

@@ -25,6 +25,7 @@ struct errand_answer {
 	uint32_t generation; /* of what is there under the hash, if it is known */
 	uint64_t offset;
 	uint64_t detail; /* CODE_TOO_LARGE: what is not */
+	uint64_t went;   /* how many objects went for it, whatever became of it */
 };
 
 /* now: ms of the machine's time. 0: *ret says what became of it; ERRAND_*. */

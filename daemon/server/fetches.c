@@ -13,7 +13,6 @@
 #include "daemon/server/server.h"
 
 enum {
-	ANSWERS_A_TURN = 64,
 	RIGHTS_A_STEP = 256, /* passed on */
 	TICK_MS = 5,         /* deadlines are looked at no more often */
 	COMPUTE_MS = 30000,  /* how long a right lasts for who does not say */
@@ -102,7 +101,7 @@ bool fetches_turn(struct server *server)
 {
 	struct fetches *fetches = server->fetches;
 
-	for (int n = 0; n < ANSWERS_A_TURN && !list_empty(&fetches->answered); n++) {
+	for (int n = 0; !list_empty(&fetches->answered) && (!n || stint_lasts(server)); n++) {
 		struct waiter *waiter =
 			list_entry(fetches->answered.next, struct waiter, in_queue);
 

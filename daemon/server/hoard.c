@@ -181,37 +181,100 @@ static void follow_policy(struct hoard *hoard)
 		cache_switch(hoard->cache, view.policy); /* else: at the next beat */
 }
 
-bool hoard_step(struct hoard *hoard)
-{
-	struct server *server = hoard->server;
-	uint32_t wants = cache_wants(hoard->cache);
-	bool more = false;
+/* What there may be to do for a hoard, in this order. */
+enum chore {
+	CHORE_TEND,
+	CHORE_OBJECTS,
+	CHORE_INDEX,
+	CHORE_MOVE,
+	CHORE_ROOM,
+	CHORE_SWITCH,
+	CHORE_EXPIRE,
+	CHORE_RETURN,
+	CHORE_SCAN,
+	CHORE_CLEAN,
+	CHORES
+};
 
-	if (wants & CACHE_WANTS_TEND)
-		more |= !cache_tend(hoard->cache, server_machine_ms(server));
-	if (wants & CACHE_WANTS_OBJECTS)
-		hoard_grow_objects(hoard);
-	if (wants & CACHE_WANTS_INDEX)
-		hoard_grow_index(hoard);
-	if (wants & CACHE_WANTS_MOVE)
-		more |= hoard_index_move(hoard);
-	if (wants & CACHE_WANTS_ROOM)
-		more |= cache_room(hoard->cache) == CACHE_MORE;
-	if (wants & CACHE_WANTS_SWITCH && !cache_switch_step(hoard->cache)) {
+enum done { NOTHING, DONE, MORE };
+
+static enum done switch_step(struct hoard *hoard)
+{
+	if (!cache_switch_step(hoard->cache)) {
 		switched(hoard);
 		follow_policy(hoard);
 	}
-	more |= (cache_wants(hoard->cache) & CACHE_WANTS_SWITCH) != 0;
-	if (hoard->expiring)
-		hoard_expire(hoard);
-	if (hoard->reclaiming)
-		hoard_reclaim(hoard);
+	return cache_wants(hoard->cache) & CACHE_WANTS_SWITCH ? MORE : DONE;
+}
+
+static enum done scan_want(struct hoard *hoard, uint32_t wants)
+{
 	if ((wants & CACHE_WANTS_SCAN || hoard->scan_now) && !hoard->in_scan.next &&
 	    !hoard->reclaiming)
-		scanner_want(server);
-	if (wants & CACHE_WANTS_CLEAN)
-		more |= cleaner_step(hoard);
-	more |= hoard->expiring || hoard_returns(hoard);
+		scanner_want(hoard->server);
+	return NOTHING;
+}
+
+/* A cut of it (stint.h). */
+static enum done chore_do(struct hoard *hoard, enum chore chore, uint32_t wants)
+{
+	static const uint32_t wanted[CHORES] = {
+		[CHORE_TEND] = CACHE_WANTS_TEND,   [CHORE_OBJECTS] = CACHE_WANTS_OBJECTS,
+		[CHORE_INDEX] = CACHE_WANTS_INDEX, [CHORE_MOVE] = CACHE_WANTS_MOVE,
+		[CHORE_ROOM] = CACHE_WANTS_ROOM,   [CHORE_SWITCH] = CACHE_WANTS_SWITCH,
+		[CHORE_CLEAN] = CACHE_WANTS_CLEAN,
+	};
+
+	if (wanted[chore] && !(wants & wanted[chore]))
+		return NOTHING;
+	switch (chore) {
+	case CHORE_TEND:
+		return cache_tend(hoard->cache, server_machine_ms(hoard->server)) ? DONE : MORE;
+	case CHORE_OBJECTS:
+		hoard_grow_objects(hoard);
+		return DONE;
+	case CHORE_INDEX:
+		hoard_grow_index(hoard);
+		return DONE;
+	case CHORE_MOVE:
+		return hoard_index_move(hoard) ? MORE : DONE;
+	case CHORE_ROOM:
+		return cache_room(hoard->cache) == CACHE_MORE ? MORE : DONE;
+	case CHORE_SWITCH:
+		return switch_step(hoard);
+	case CHORE_EXPIRE:
+		if (!hoard->expiring)
+			return NOTHING;
+		hoard_expire(hoard);
+		return hoard->expiring ? MORE : DONE;
+	case CHORE_RETURN:
+		if (!hoard->reclaiming)
+			return NOTHING;
+		hoard_reclaim(hoard);
+		return hoard_returns(hoard) ? MORE : DONE;
+	case CHORE_SCAN:
+		return scan_want(hoard, wants);
+	case CHORE_CLEAN:
+		return cleaner_step(hoard) ? MORE : DONE;
+	case CHORES:
+		break;
+	}
+	return NOTHING;
+}
+
+bool hoard_step(struct hoard *hoard)
+{
+	uint32_t wants = cache_wants(hoard->cache);
+	bool more = false;
+
+	for (int i = 0; i < CHORES; i++) {
+		enum done done = chore_do(hoard, (enum chore)hoard->chore, wants);
+
+		hoard->chore = (hoard->chore + 1) % CHORES;
+		more |= done == MORE;
+		if (done != NOTHING && !stint_lasts(hoard->server))
+			return true; /* there may be, in those that have not had their turn */
+	}
 	return more;
 }
 

@@ -36,6 +36,7 @@ struct hoard {
 	bool cleaning, leasing; /* the cleaner's step, and its segment, are under way */
 	bool unclean;           /* it has no segment to clean to, until the next beat */
 	bool expiring;          /* objects have outlived their time */
+	uint32_t chore;         /* whose turn it is, of what there may be to do */
 	uint32_t drops;     /* segments, or ranges, emptied for memory, since some was had */
 	struct range range; /* that is looked for, or dropped, for a large object */
 	bool ranging, dropping;

@@ -6,7 +6,7 @@
 #include "daemon/server/server.h"
 
 enum {
-	STEPS = 256,
+	STEPS = 64,
 	FLOOR_MS = 100,
 };
 

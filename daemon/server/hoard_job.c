@@ -60,11 +60,14 @@ static void work_done(uv_work_t *work, int status)
 {
 	struct hoard_job *job = container_of(work, struct hoard_job, work);
 	struct hoard *hoard = job->hoard;
+	struct stint stint;
 
 	(void)status; /* nothing is ever cancelled */
+	stint_begin(&stint, hoard->server, STINT_JOBS);
 	hoard_job_install(job);
 	free(job);
 	hoard_job_done(hoard);
+	stint_end(&stint);
 }
 
 void hoard_job_queue(struct hoard_job *job)

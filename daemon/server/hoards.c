@@ -7,12 +7,6 @@
 #include "daemon/server/hoard.h"
 #include "daemon/server/server.h"
 
-enum {
-	HOARDS_A_TURN = 16,
-	STEPS_A_TURN = 4,     /* of one hoard */
-	TURN_NS = 300 * 1000, /* after which no more steps begin: one takes 200 us at most */
-};
-
 int hoards_new(struct hoards **ret, struct server *server)
 {
 	struct hoards *hoards = calloc(1, sizeof(*hoards));
@@ -60,24 +54,16 @@ struct hoard *hoards_next(const struct server *server, const struct hoard *hoard
 
 bool hoards_turn(struct server *server)
 {
-	const struct sys_table *table = server->sys->table;
 	struct hoards *hoards = server->hoards;
-	uint64_t until = table->now_ns(server->sys) + TURN_NS;
-	bool in_time = true;
+	bool worked = false;
 
-	for (uint32_t n = 0; n < HOARDS_A_TURN && in_time && !list_empty(&hoards->stirred);
-	     n++) {
+	while (!list_empty(&hoards->stirred) && (!worked || stint_lasts(server))) {
 		struct hoard *hoard =
 			list_entry(hoards->stirred.next, struct hoard, in_stirred);
-		uint32_t steps = 0;
-		bool more;
 
+		worked = true;
 		list_remove(&hoard->in_stirred);
-		do {
-			more = hoard_step(hoard);
-			in_time = table->now_ns(server->sys) < until;
-		} while (more && in_time && ++steps < STEPS_A_TURN);
-		if (more)
+		if (hoard_step(hoard))
 			list_append(&hoards->stirred, &hoard->in_stirred);
 	}
 	return !list_empty(&hoards->stirred);

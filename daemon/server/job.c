@@ -208,8 +208,10 @@ static void job_done(uv_work_t *work, int status)
 {
 	struct job *job = container_of(work, struct job, work);
 	struct server *server = job->server;
+	struct stint stint;
 
 	(void)status; /* nothing is ever cancelled */
+	stint_begin(&stint, server, STINT_JOBS);
 	if (job->outcome.error) {
 		plan_abort(server->core, job->plan);
 	} else {
@@ -221,6 +223,7 @@ static void job_done(uv_work_t *work, int status)
 		job->done(job->userdata, &job->outcome);
 	free(job);
 	request_retry(server);
+	stint_end(&stint);
 }
 
 /* Copy what the worker needs; what is to be destroyed leaves the table now. */

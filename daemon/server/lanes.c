@@ -13,18 +13,22 @@
 #include "daemon/server/client.h"
 #include "daemon/server/errand.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/lane_notes.h"
 #include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 #include "daemon/sys/guard.h"
 
 enum {
-	BATCH = 32,            /* records of a lane, before others' turn */
-	LANES_A_TURN = 1024,   /* that are looked at */
-	QUIET_A_TURN = 64,     /* of those without records lately; of one session at least */
-	QUIET_LOOKS = 256,     /* in vain, at one that is busy no more */
+	BATCH = 32,          /* records of a lane, before others' turn */
+	LANES_A_TURN = 1024, /* that are looked at: 0.1 us each, of memory that others write */
+	QUIET_A_TURN = 64,   /* of those without records lately; of one session at least */
+	QUIET_LOOKS = 256,   /* in vain, at one that is busy no more */
 	RECORDS_A_TURN = 1024, /* that are taken */
+	PROBED = 8,            /* lanes that nobody had used so far; a power of two */
 	FEW = 4 * BATCH,       /* fewer are no turn yet, if there are more */
-	DRAINED_A_TURN = 16,   /* lanes whose accesses are taken */
+	DRAINED_A_BATCH = 256, /* accesses: 0.7 us each, if nothing of them is in a cache */
+	SESSIONS_A_BATCH = 64, /* whose lanes are looked at for them */
+	LEFT_A_BATCH = 32,     /* objects that went for it: 1 to 4 us each */
 	POLL_NS = 100 * 1000,  /* the loop goes round so long after the last record */
 };
 
@@ -37,12 +41,17 @@ struct exchange {
 	struct bell *bell;
 	bool making_bell;
 	uint32_t sleeps; /* never 0 */
-	bool barrier;    /* is to be had */
+	bool dozes; /* the bell says that it sleeps, but not all heads have been looked at: */
+	uint32_t unlooked; /* the first of `clients` */
+	bool barrier;      /* is to be had */
 	uv_idle_t poll;
 	bool polls;
 	uint64_t last_ns;       /* when there was a record last */
 	uint32_t last_cpu;      /* where who put it ran (lane.h) */
 	uint64_t turn, drained; /* batches; in which accesses were taken last */
+	struct link
+		noting; /* clients: whose accesses were taken, or whose hits counted, last come last */
+	uint32_t uncounted; /* the first of these, while all are counted */
 };
 
 /* ---- their files ---- */
@@ -156,6 +165,7 @@ static void lanes_opened(uv_work_t *work, int status)
 	if (!opening->error && !server->stopping) {
 		client->lanes = opening->made;
 		list_append(&server->exchange->clients, &client->in_lanes);
+		list_append(&server->exchange->noting, &client->in_noting);
 	} else {
 		quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 		opening_failed(client);
@@ -229,8 +239,6 @@ static void lanes_closed(uv_work_t *work, int status)
 	free(container_of(work, struct closing, work));
 }
 
-static void count_client(const struct client *client);
-
 void lanes_close(struct client *client)
 {
 	struct server *server = client->server;
@@ -239,6 +247,7 @@ void lanes_close(struct client *client)
 	if (client->lanes.fd < 0)
 		return;
 	list_remove(&client->in_lanes);
+	list_remove(&client->in_noting);
 	if (client->in_busy.next)
 		list_remove(&client->in_busy);
 	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
@@ -388,7 +397,7 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	struct lane_record records[BATCH];
 	struct lane_result results[BATCH];
 	struct errand_answer answer;
-	uint64_t n, more, done = 0;
+	uint64_t n, more, done = 0, went = 0;
 
 	if (state->waits)
 		return 0;
@@ -426,6 +435,11 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 		if (r)
 			break;
 		results[done] = result_of(state->taken + done, &answer);
+		went += answer.went;
+		if (went >= LEFT_A_BATCH) {
+			done++;
+			break;
+		}
 	}
 	store_results(lane, state->taken, done, results);
 	state->taken += done;
@@ -435,12 +449,43 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	return done;
 }
 
+static uint64_t all_of(const struct lanes *lanes)
+{
+	static_assert((int)LANES_A_SESSION == 64, "a bit each");
+	return UINT64_MAX >> (LANES_A_SESSION - lanes->n);
+}
+
+/* Threads have lanes for good, so most of a session's lanes are nobody's. */
+static uint64_t worth_a_look(struct lanes *lanes)
+{
+	uint64_t probed = ((uint64_t)1 << PROBED) - 1;
+
+	probed <<= lanes->probe;
+	lanes->probe = (lanes->probe + PROBED) % LANES_A_SESSION;
+	return (lanes->used | probed) & all_of(lanes);
+}
+
+/* As long as the stint lasts: the next one goes on behind. */
 static uint64_t take_of(struct client *client, uint64_t now)
 {
-	uint64_t taken = 0;
+	const struct exchange *exchange = client->server->exchange;
+	struct lanes *lanes = &client->lanes;
+	uint32_t first = lanes->next;
+	uint64_t look = worth_a_look(lanes), taken = 0;
 
-	for (uint32_t i = 0; i < client->lanes.n; i++)
-		taken += take_batch(client, i, now);
+	look = look >> first | look << (-first % LANES_A_SESSION);
+	for (; look; look &= look - 1) {
+		uint32_t number = (first + (uint32_t)__builtin_ctzll(look)) % LANES_A_SESSION;
+		uint64_t turn = exchange->turn;
+
+		taken += take_batch(client, number, now);
+		if (exchange->turn == turn)
+			continue;
+		lanes->used |= (uint64_t)1 << number;
+		lanes->next = (number + 1) % LANES_A_SESSION;
+		if (!stint_lasts(client->server))
+			break;
+	}
 	return taken;
 }
 
@@ -451,7 +496,8 @@ static uint64_t take_quiet(struct exchange *exchange, uint64_t now)
 	uint64_t taken = 0, looked = 0;
 	struct link *at = NULL;
 
-	while (looked < QUIET_A_TURN && at != last && !list_empty(&exchange->clients)) {
+	while (looked < QUIET_A_TURN && at != last && !list_empty(&exchange->clients) &&
+	       (!taken || stint_lasts(exchange->server))) {
 		struct client *client;
 		uint64_t n = 0;
 
@@ -492,24 +538,20 @@ static uint64_t take_some(struct server *server)
 			list_append(&exchange->busy, at);
 		looked += client->lanes.n;
 		taken += n;
-		if (was_last)
+		if (was_last || (n && !stint_lasts(server)))
 			break;
 		at = next;
 	}
 	return taken + take_quiet(exchange, now);
 }
 
-static bool any_ready(const struct exchange *exchange)
+static bool is_ready(struct lanes *lanes)
 {
-	list_for_each(at, &exchange->clients)
-	{
-		const struct client *client = list_entry(at, struct client, in_lanes);
-
-		for (uint32_t i = 0; i < client->lanes.n; i++)
-			if (!client->lanes.states[i].waits &&
-			    ready(&client->lanes.at[i], &client->lanes.states[i]))
-				return true;
-	}
+	for (uint32_t i = 0; i < lanes->n; i++)
+		if (!lanes->states[i].waits && ready(&lanes->at[i], &lanes->states[i])) {
+			lanes->used |= (uint64_t)1 << i;
+			return true;
+		}
 	return false;
 }
 
@@ -528,7 +570,7 @@ int lanes_end(struct client *client)
 	uint64_t now = server_machine_ms(client->server);
 	int r = 0;
 
-	if (lanes->fd < 0)
+	if (lanes->fd < 0 || lanes->ended)
 		return 0;
 	if (!lanes->ending)
 		end_begins(lanes);
@@ -537,7 +579,8 @@ int lanes_end(struct client *client)
 	for (uint32_t i = 0; i < lanes->n; i++) {
 		const struct lane_state *state = &lanes->states[i];
 
-		take_batch(client, i, now);
+		if (take_batch(client, i, now) && !stint_lasts(client->server))
+			return ERRAND_MORE;
 		if ((state->taken == state->last && !mutant(lane_end_follows)) ||
 		    !ready(&lanes->at[i], state))
 			continue;
@@ -546,7 +589,9 @@ int lanes_end(struct client *client)
 		else if (!r)
 			r = ERRAND_JOB;
 	}
-	count_client(client);
+	lanes->ended = !r;
+	if (!r)
+		lane_counts_take(client);
 	return r;
 }
 
@@ -561,18 +606,50 @@ static void bell_set(struct exchange *exchange, bool sleeping)
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Partner: who puts a record looks at the bell behind it. True: there is more to do. */
-static bool fall_asleep(struct exchange *exchange)
+static void stay_awake(struct exchange *exchange)
 {
-	bool before = mutant(bell_looked_before) && any_ready(exchange);
+	exchange->dozes = false;
+	bell_set(exchange, false);
+	exchange->last_ns = exchange->server->sys->table->now_ns(exchange->server->sys);
+}
 
+/*
+ * Partner: who puts a record looks at the bell behind it. All heads once more, some at a turn (a page
+ * that nobody had touched costs 3 us): what comes behind one that was looked at wakes us, and whose
+ * lanes come now has put nothing.
+ */
+static void doze(struct exchange *exchange)
+{
+	bool looked = false;
+
+	while (exchange->unlooked && !list_empty(&exchange->clients) &&
+	       (!looked || stint_lasts(exchange->server))) {
+		struct link *at = exchange->clients.next;
+		struct client *client = list_entry(at, struct client, in_lanes);
+
+		list_remove(at);
+		list_append(&exchange->clients, at);
+		exchange->unlooked--;
+		looked = true;
+		if (is_ready(&client->lanes) && !mutant(bell_looked_before)) {
+			stay_awake(exchange);
+			return;
+		}
+	}
+	if (exchange->unlooked && !list_empty(&exchange->clients))
+		return;
+	exchange->dozes = exchange->polls = false;
+	uv_idle_stop(&exchange->poll);
+}
+
+static void fall_asleep(struct exchange *exchange)
+{
 	if (mutant(bell_looked_before))
 		mutant_moment();
+	exchange->dozes = true;
+	exchange->unlooked = lanes_sessions(exchange->server);
 	bell_set(exchange, true);
-	if (!(mutant(bell_looked_before) ? before : any_ready(exchange)))
-		return false;
-	bell_set(exchange, false);
-	return true;
+	doze(exchange);
 }
 
 /* Who puts next cannot, while this processor is ours. */
@@ -586,32 +663,39 @@ static void poll_lanes(uv_idle_t *idle)
 	struct exchange *exchange = container_of(idle, struct exchange, poll);
 	struct server *server = exchange->server;
 	uint64_t now = server->sys->table->now_ns(server->sys), taken = 0, some;
+	struct stint stint;
 
-	while (taken < FEW && (some = take_some(server)))
-		taken += some;
-	if (taken) {
-		exchange->last_ns = now;
+	stint_begin(&stint, server, STINT_LANES);
+	if (exchange->dozes) {
+		doze(exchange);
+		stint_end(&stint);
 		return;
 	}
+	while (taken < FEW && (some = take_some(server))) {
+		taken += some;
+		if (!stint_lasts(server))
+			break;
+	}
+	if (taken)
+		exchange->last_ns = now;
 	/* Its worker may wait for this very processor, and who puts for what it finds. */
-	if (scanner_reads(server))
+	if (!taken && scanner_reads(server))
 		sched_yield();
-	if ((now - exchange->last_ns < POLL_NS && !is_in_the_way(exchange)) ||
-	    fall_asleep(exchange))
-		return;
-	exchange->polls = false;
-	uv_idle_stop(&exchange->poll);
+	if (!taken && (now - exchange->last_ns >= POLL_NS || is_in_the_way(exchange)))
+		fall_asleep(exchange);
+	stint_end(&stint);
 }
 
 void lanes_wake(struct server *server)
 {
 	struct exchange *exchange = server->exchange;
 
-	if (exchange->polls || server->stopping)
+	if (server->stopping || (exchange->polls && !exchange->dozes))
+		return;
+	stay_awake(exchange);
+	if (exchange->polls)
 		return;
 	exchange->polls = true;
-	bell_set(exchange, false);
-	exchange->last_ns = server->sys->table->now_ns(server->sys);
 	uv_idle_start(&exchange->poll, poll_lanes);
 }
 
@@ -630,97 +714,83 @@ void lanes_go_on(struct server *server)
 
 /* ---- what readers note and count ---- */
 
-static uint32_t drain_lane(struct client *client, uint32_t number)
+/* Of these lanes of its, until so many accesses were taken: *left. */
+static void drain_of(struct client *client, uint32_t *left)
 {
-	const struct lane *lane = &client->lanes.at[number];
-	struct lane_state *state = &client->lanes.states[number];
-	const struct server *server = client->server;
-	uint64_t accesses[LANE_ACCESSES], noted, n, at, first;
-	struct hoard *hoard = NULL;
+	struct lanes *lanes = &client->lanes;
 
-	if (guard_load64(&lane->noted, &noted) || noted == state->noted)
-		return 0;
-	atomic_thread_fence(memory_order_acquire);
-	n = u64_min(noted - state->noted, LANE_ACCESSES);
-	state->noted = noted;
-	at = (noted - n) % LANE_ACCESSES;
-	first = u64_min(n, LANE_ACCESSES - at);
-	if (guard_copy(accesses, (const void *)&lane->accesses[at], first * 8) ||
-	    guard_copy(accesses + first, (const void *)lane->accesses, (n - first) * 8))
-		return 0;
-	for (uint64_t i = 0; i < n; i++) {
-		uint32_t cache = accesses[i] & 0xfff;
+	while (lanes->undrained && *left) {
+		uint32_t number = (uint32_t)__builtin_ctzll(lanes->undrained);
+		uint32_t n = lane_notes_take(client, number, *left);
 
-		if (!hoard || hoard->slot != cache) {
-			hoard = hoard_at(server, cache);
-			if (hoard && !core_cache_has(server->core, cache, client->session))
-				hoard = NULL;
-		}
-		if (hoard)
-			cache_access(hoard->cache, accesses[i]);
+		*left -= n;
+		if (n)
+			lanes->used |= (uint64_t)1 << number;
+		if (*left)
+			lanes->undrained &= lanes->undrained - 1;
 	}
-	return 1;
 }
 
+/* In turn: as many accesses as one batch of records may cost. */
 void lanes_drain(struct server *server)
 {
 	struct exchange *exchange = server->exchange;
-	struct link *last = exchange->clients.previous, *at = exchange->clients.next;
-	uint32_t drained = 0, looked = 0;
+	const struct link *last = exchange->noting.previous;
+	struct link *at = &exchange->noting;
+	uint32_t left = DRAINED_A_BATCH, looked = 0;
 
 	if (exchange->drained == exchange->turn && exchange->polls)
 		return;
 	exchange->drained = exchange->turn;
-	while (at != &exchange->clients && drained < DRAINED_A_TURN && looked < LANES_A_TURN) {
-		struct client *client = list_entry(at, struct client, in_lanes);
+	for (; at != last && looked < SESSIONS_A_BATCH; looked++) {
+		struct client *client;
 
-		for (uint32_t i = 0; i < client->lanes.n; i++)
-			drained += drain_lane(client, i);
-		looked += client->lanes.n;
-		if (at == last)
+		at = exchange->noting.next;
+		client = list_entry(at, struct client, in_noting);
+		if (!client->lanes.undrained)
+			client->lanes.undrained = worth_a_look(&client->lanes);
+		drain_of(client, &left);
+		if (!left)
+			return;
+		list_remove(at);
+		list_append(&exchange->noting, at);
+	}
+}
+
+void lanes_drain_all(struct server *server)
+{
+	list_for_each(at, &server->exchange->noting)
+	{
+		struct client *client = list_entry(at, struct client, in_noting);
+
+		if (!stint_lasts(server))
 			break;
-		at = at->next;
+		client->lanes.undrained = all_of(&client->lanes);
+		while (client->lanes.undrained && stint_lasts(server)) {
+			uint32_t left = DRAINED_A_BATCH;
+
+			drain_of(client, &left);
+		}
 	}
 }
 
-static void count_row(const struct client *client, uint32_t number, uint32_t row)
+bool lanes_count(struct server *server)
 {
-	const struct lane_count *count = &client->lanes.at[number].counts[row];
-	struct lane_state *state = &client->lanes.states[number];
-	const struct server *server = client->server;
-	uint64_t cache, hits, misses;
-	struct hoard *hoard;
+	struct exchange *exchange = server->exchange;
 
-	if (guard_load64(&count->cache, &cache) || !cache)
-		return;
-	atomic_thread_fence(memory_order_acquire);
-	if (guard_load64(&count->hits, &hits) || guard_load64(&count->misses, &misses))
-		return;
-	if (state->counted[row].cache != cache) {
-		state->counted[row].cache = cache;
-		state->counted[row].hits = state->counted[row].misses = 0;
+	if (!exchange->uncounted)
+		exchange->uncounted = lanes_sessions(server);
+	for (; exchange->uncounted && !list_empty(&exchange->noting); exchange->uncounted--) {
+		struct link *at = exchange->noting.next;
+
+		if (!stint_lasts(server))
+			return false;
+		lane_counts_take(list_entry(at, struct client, in_noting));
+		list_remove(at);
+		list_append(&exchange->noting, at);
 	}
-	hoard = hoard_at(server, (uint32_t)u64_min(cache, UINT32_MAX));
-	if (!hoard) /* yet: it is counted then */
-		return;
-	if (core_cache_has(server->core, hoard->slot, client->session))
-		cache_count(hoard->cache, hits - state->counted[row].hits,
-			    misses - state->counted[row].misses);
-	state->counted[row].hits = hits;
-	state->counted[row].misses = misses;
-}
-
-static void count_client(const struct client *client)
-{
-	for (uint32_t i = 0; i < client->lanes.n; i++)
-		for (uint32_t row = 0; row < LANE_COUNTS; row++)
-			count_row(client, i, row);
-}
-
-void lanes_count(struct server *server)
-{
-	list_for_each(at, &server->exchange->clients)
-		count_client(list_entry(at, struct client, in_lanes));
+	exchange->uncounted = 0;
+	return true;
 }
 
 /* ---- the whole ---- */
@@ -737,6 +807,7 @@ int exchange_new(struct exchange **ret, struct server *server)
 	exchange->barrier = !sys->table->barrier(sys);
 	list_init(&exchange->clients);
 	list_init(&exchange->busy);
+	list_init(&exchange->noting);
 	uv_idle_init(&server->loop, &exchange->poll);
 	*ret = exchange;
 	return 0;

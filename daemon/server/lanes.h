@@ -42,7 +42,12 @@ struct lanes {
 	struct lane_state *states;
 	uint32_t n;
 	uint32_t pins; /* words of each that count, besides the first */
-	bool ending;
+	uint32_t next; /* lane, whose records are taken next */
+	uint64_t
+		used; /* lanes that had records or accesses, ever: they are looked at each time, */
+	uint32_t probe;     /* and some of the others, from this one on */
+	uint64_t undrained; /* of these, those whose accesses are still to be taken */
+	bool ending, ended;
 };
 
 #define LANES_NONE ((struct lanes){.fd = -1})
@@ -65,13 +70,15 @@ void lanes_close(struct client *client);
 void lanes_wake(struct server *server);
 /* A job has ended that lanes may wait for. */
 void lanes_go_on(struct server *server);
-/* What readers have noted is taken, from a bounded number of lanes, unless that was just done. */
+/* What readers have noted is taken, so much of it, unless that was just done. */
 void lanes_drain(struct server *server);
+/* All of it, as long as the stint lasts. */
+void lanes_drain_all(struct server *server);
 /* Is there a barrier for who reads without fences? */
 bool lanes_barrier(const struct server *server);
 /* How many sessions have lanes. */
 uint32_t lanes_sessions(const struct server *server);
 /* The scanner's worker reads them no more. */
 void lanes_release(struct server *server);
-/* What readers have counted. */
-void lanes_count(struct server *server);
+/* What readers have counted. False: not of all yet; the next call goes on. */
+bool lanes_count(struct server *server);

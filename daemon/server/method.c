@@ -29,10 +29,6 @@
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
 
-enum {
-	STEPS_MAX = 16, /* of the core's, before the loop turns to others */
-};
-
 /* ---- the session ---- */
 
 static int run_hello(struct request *request, const union wire_body *params)
@@ -103,6 +99,20 @@ static struct wire_list limit_rows(const struct request *request)
 	return (struct wire_list){rows, QUOTA_KINDS};
 }
 
+static struct wire_list stint_rows(const struct server *server)
+{
+	static struct wire_stint_row rows[STINT_KINDS];
+
+	for (uint32_t i = 0; i < STINT_KINDS; i++)
+		rows[i] = (struct wire_stint_row){
+			.name = wire_str(stint_name((enum stint_kind)i)),
+			.stints = server->stints.of[i].n,
+			.late = server->stints.of[i].late,
+			.longest = server->stints.of[i].longest_ns,
+		};
+	return (struct wire_list){rows, STINT_KINDS};
+}
+
 static int run_status(struct request *request, const union wire_body *params)
 {
 	struct server *server = request->server;
@@ -110,9 +120,10 @@ static int run_status(struct request *request, const union wire_body *params)
 	uint64_t large_committed = 0;
 
 	(void)params;
+	if (!caches_look(server))
+		return method_later(request);
 	returns_take_all(server);
 	reports_look(server);
-	caches_look(server);
 	publisher_publish(server->publisher);
 	core = core_view(server->core);
 	for (uint64_t rest = server->large.page_shift ? server->topology.memory : 0; rest;
@@ -142,6 +153,7 @@ static int run_status(struct request *request, const union wire_body *params)
 		.large_region = server->large.bytes,
 		.large_committed = large_committed,
 		.large_from = server->large.from,
+		.stints = stint_rows(server),
 	};
 	return 0;
 }
@@ -327,8 +339,10 @@ static int run_space_close(struct request *request, const union wire_body *param
 	struct server *server = request->server;
 	struct plan *plan = NULL;
 	uint32_t space = 0;
-	int r, steps = STEPS_MAX;
+	int r;
 
+	if (!stint_lasts(server))
+		return method_later(request);
 	r = method_slot(request, params->space_handle.space, &space);
 	if (r)
 		return r;
@@ -341,7 +355,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 
 	do
 		r = core_space_close(server->core, request->client->session, space, &plan);
-	while (r == CORE_MORE && --steps);
+	while (r == CORE_MORE && stint_lasts(server));
 	if (r == CORE_MORE)
 		return method_later(request);
 	r = method_answer(request, r, &(struct core_fault){.which = "space"});
@@ -391,8 +405,10 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	struct core_fault fault = {};
 	struct plan *plan = NULL;
 	struct method_text name;
-	int r, steps = STEPS_MAX;
+	int r;
 
+	if (!stint_lasts(request->server))
+		return method_later(request);
 	r = method_text(request, &name, "name", remove->name);
 	if (r)
 		return r;
@@ -401,7 +417,7 @@ static int run_space_remove(struct request *request, const union wire_body *para
 	do
 		r = core_space_remove(request->server->core, request->client->credentials,
 				      name.data, remove->force, &plan, &fault);
-	while (r == CORE_MORE && --steps);
+	while (r == CORE_MORE && stint_lasts(request->server));
 	if (r == CORE_MORE)
 		return method_later(request);
 	if (r == CORE_E_IN_USE)

@@ -20,10 +20,6 @@
 #include "daemon/server/server.h"
 #include "daemon/server/squeeze.h"
 
-enum {
-	STEPS_MAX = 4, /* of the core's, before the loop turns to others */
-};
-
 void caches_reap_soon(struct server *server)
 {
 	server->reaping = true;
@@ -32,13 +28,13 @@ void caches_reap_soon(struct server *server)
 
 bool caches_reap(struct server *server)
 {
-	int r, steps = STEPS_MAX;
+	int r;
 
 	if (!server->reaping || cleaner_works_in_removed(server))
 		return false;
 	do
 		r = core_cache_reap(server->core);
-	while (r == CORE_MORE && --steps);
+	while (r == CORE_MORE && stint_lasts(server));
 	server_apply(server);
 	publisher_touch(server->publisher);
 	hoards_sweep(server);
@@ -113,8 +109,10 @@ int run_cache_close(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_handle *close = &params->cache_handle;
 	uint32_t space = 0, cache = 0;
-	int r, steps = STEPS_MAX;
+	int r;
 
+	if (!stint_lasts(request->server))
+		return method_later(request);
 	r = method_cache_slot(request, close->space, close->cache, &space, &cache);
 	if (r)
 		return r;
@@ -123,7 +121,7 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	do
 		r = core_cache_close(request->server->core, request->client->session, space,
 				     cache);
-	while (r == CORE_MORE && --steps);
+	while (r == CORE_MORE && stint_lasts(request->server));
 	if (r == CORE_MORE)
 		return method_later(request);
 	if (!r) {
@@ -140,7 +138,8 @@ int run_cache_list(struct request *request, const union wire_body *params)
 	struct core *core = request->server->core;
 	uint32_t n = 0, slot = core_cache_next(core, method_page(params->page_after.after));
 
-	lanes_count(request->server);
+	if (!lanes_count(request->server))
+		return method_later(request);
 	for (; slot != UINT32_MAX && n < METHOD_ROWS; slot = core_cache_next(core, slot + 1)) {
 		const struct hoard *hoard;
 		struct estate_view view;

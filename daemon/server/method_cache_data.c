@@ -18,7 +18,6 @@
 #include "proto/object.h"
 
 enum {
-	STEPS_MAX = 2, /* of the cache's, before the loop turns to others */
 	HOT_SHOWN = 16,
 	KEY_SHOWN = 48, /* bytes of it */
 };
@@ -82,15 +81,17 @@ static int run_errand(struct request *request, uint64_t space, struct lane_recor
 {
 	struct server *server = request->server;
 	struct hoard *hoard = NULL;
-	int r, steps = STEPS_MAX;
+	int r;
 
+	if (!stint_lasts(server))
+		return method_later(request);
 	r = open_hoard(request, space, cache, &hoard);
 	if (r)
 		return r;
 	record->cache = hoard->slot;
 	do
 		r = errand_run(request->client, record, server_machine_ms(server), ret);
-	while (r == ERRAND_MORE && --steps);
+	while (r == ERRAND_MORE && stint_lasts(server));
 	hoard_stir(hoard);
 	if (r == ERRAND_MORE)
 		return method_later(request);
@@ -172,8 +173,10 @@ int run_cache_clear(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_handle *clear = &params->cache_handle;
 	struct hoard *hoard = NULL;
-	int r, steps = STEPS_MAX;
+	int r;
 
+	if (!stint_lasts(request->server))
+		return method_later(request);
 	r = hoard_to_write(request, clear->space, clear->cache, &hoard);
 	if (r)
 		return r;
@@ -181,7 +184,7 @@ int run_cache_clear(struct request *request, const union wire_body *params)
 		request->begun = cache_clear_begin(hoard->cache);
 	do
 		r = cache_clear(hoard->cache, request->begun);
-	while (r == CACHE_MORE && --steps);
+	while (r == CACHE_MORE && stint_lasts(request->server));
 	hoard_stir(hoard);
 	if (r == CACHE_MORE)
 		return method_later(request);
@@ -195,14 +198,16 @@ int run_cache_evict(struct request *request, const union wire_body *params)
 	const struct wire_cache_evict *evict = &params->cache_evict;
 	uint64_t left = evict->bytes;
 	struct hoard *hoard = NULL;
-	int r, steps = STEPS_MAX;
+	int r;
 
+	if (!stint_lasts(request->server))
+		return method_later(request);
 	r = hoard_to_write(request, evict->space, evict->cache, &hoard);
 	if (r)
 		return r;
 	do
 		r = cache_evict(hoard->cache, &left);
-	while (r == CACHE_MORE && --steps);
+	while (r == CACHE_MORE && stint_lasts(request->server));
 	hoard_stir(hoard);
 	request->result.cache_evicted = (struct wire_cache_evicted){
 		.bytes = evict->bytes - left,
@@ -335,7 +340,7 @@ int run_cache_detail(struct request *request, const union wire_body *params)
 	r = open_hoard(request, asked->space, asked->cache, &hoard);
 	if (r)
 		return r;
-	lanes_drain(request->server);
+	lanes_drain_all(request->server);
 	n_hot = cache_hottest(hoard->cache, hot, HOT_SHOWN);
 	for (uint32_t i = 0; i < n_hot; i++)
 		hot_row(&hot_rows[i], hoard, &hot[i], &texts[i]);

@@ -302,12 +302,16 @@ static void fill(struct stats_copy *copy, struct server *server)
 
 void publisher_publish(struct publisher *publisher)
 {
+	struct stint stint;
+
+	stint_begin(&stint, publisher->server, STINT_STATISTICS);
 	publisher->touched = false;
 	publisher->published_ms = uv_now(&publisher->server->loop);
 	uv_timer_stop(&publisher->soon);
 	fill(&publisher->next, publisher->server);
 	stats_file_publish(publisher->file, &publisher->next);
 	publisher_beat(publisher);
+	stint_end(&stint);
 }
 
 void publisher_beat(struct publisher *publisher)

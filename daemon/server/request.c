@@ -17,7 +17,6 @@
 #include "daemon/server/sweeper.h"
 
 enum {
-	RETRIES_A_TURN = 64,
 	RETRIES_MAX = 16, /* in vain, before all others that want memory wait */
 };
 
@@ -346,7 +345,7 @@ void request_retry_now(struct server *server)
 	extents_go_on(server);
 	if (server->undoing)
 		client_undo_some(server);
-	for (int n = 0; *at && n < RETRIES_A_TURN; n++) {
+	for (int n = 0; *at && (!n || stint_lasts(server)); n++) {
 		struct parked *parked = *at;
 		struct client *client = parked->client;
 

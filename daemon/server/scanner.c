@@ -14,8 +14,8 @@
 #include "daemon/sys/guard.h"
 
 enum {
-	STEPS_A_TURN = 2048, /* of a word and a cache that waits for it */
-	SPACE_SHIFT = 44,    /* of a hazard word (proto/index.h) */
+	STEPS = 512,      /* of a word and a cache that waits for it: 0.2 us each at most */
+	SPACE_SHIFT = 44, /* of a hazard word (proto/index.h) */
 };
 
 /* A session's lanes, as they were when the scan began. */
@@ -192,7 +192,6 @@ bool scanner_turn(struct server *server)
 	struct scanner *scanner = server->scanner;
 	struct scan *scan = scanner->scan;
 	uint64_t now;
-	uint32_t steps = 0;
 
 	if (scanner->reading)
 		return false;
@@ -204,8 +203,10 @@ bool scanner_turn(struct server *server)
 		return false;
 	}
 	now = server_machine_ms(server);
-	while (scan->at < scan->n && steps < STEPS_A_TURN)
-		steps += 1 + give_word(server, &scan->hazards[scan->at++], now);
+	do
+		for (uint32_t steps = 0; scan->at < scan->n && steps < STEPS;)
+			steps += 1 + give_word(server, &scan->hazards[scan->at++], now);
+	while (scan->at < scan->n && stint_lasts(server));
 	if (scan->at < scan->n)
 		return true;
 	scanner->scan = NULL;

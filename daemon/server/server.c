@@ -63,15 +63,22 @@ void server_apply(struct server *server)
 static void backlog(uv_idle_t *idle)
 {
 	struct server *server = container_of(idle, struct server, backlog);
+	struct stint stint;
 	bool more;
 
+	stint_begin(&stint, server, STINT_WAITING);
 	if (server->retry || server->undoing)
 		request_retry_now(server);
+	stint_next(&stint, STINT_ENDS);
 	more = client_end_some(server);
 	more |= caches_reap(server);
+	stint_next(&stint, STINT_FETCHES);
 	more |= fetches_turn(server);
+	stint_next(&stint, STINT_SCANS);
 	more |= scanner_turn(server);
+	stint_next(&stint, STINT_CACHES);
 	more |= hoards_turn(server);
+	stint_end(&stint);
 	if (!more && !server->retry) {
 		server->backlog_active = false;
 		uv_idle_stop(idle);
@@ -104,8 +111,10 @@ static void audit(const struct server *server, bool all)
 static void beat(uv_timer_t *timer)
 {
 	struct server *server = container_of(timer, struct server, beat);
+	struct stint stint;
 
 	audit(server, false);
+	stint_begin(&stint, server, STINT_BEAT);
 	publisher_beat(server->publisher);
 	notify_beat(server->notify);
 	returns_take_all(server);
@@ -129,6 +138,7 @@ static void beat(uv_timer_t *timer)
 		publisher_touch(server->publisher);
 		job_start(server, plan, NULL, NULL); /* without memory: another time */
 	}
+	stint_end(&stint);
 }
 
 static void told_to_end(uv_signal_t *handle, int number)

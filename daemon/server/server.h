@@ -19,6 +19,7 @@
 #include "daemon/core/list.h"
 #include "daemon/server/files.h"
 #include "daemon/server/options.h"
+#include "daemon/server/stint.h"
 #include "daemon/sys/sys.h"
 #include "proto/wire.h"
 
@@ -118,6 +119,7 @@ struct server {
 	struct parked **retry_at; /* where a pass goes on; NULL: at the start */
 	struct link rings;        /* clients that have one; who was looked at last comes last */
 	uint64_t requests;
+	struct stints stints;
 };
 
 /* 0, or -errno after having said why. Serves until it is told to end. */

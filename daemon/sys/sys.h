@@ -153,7 +153,8 @@ struct sys_table {
 	 * costs time: all of them are a worker's to wake.
 	 */
 	uint32_t (*wake)(struct sys *sys, const _Atomic uint32_t *word, uint32_t most);
-	uint64_t (*now_ns)(struct sys *sys);     /* CLOCK_MONOTONIC */
+	uint64_t (*now_ns)(struct sys *sys);   /* CLOCK_MONOTONIC */
+	uint64_t (*spent_ns)(struct sys *sys); /* by this thread, of a processor: slow to ask */
 	uint64_t (*machine_ns)(struct sys *sys); /* the machine's time: goes on in a suspend */
 	/*
 	 * A full barrier in all threads of the processes that have registered for it

@@ -354,6 +354,15 @@ static uint64_t real_now_ns(struct sys *sys)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t real_spent_ns(struct sys *sys)
+{
+	struct timespec spent;
+
+	(void)sys;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+	return (uint64_t)spent.tv_sec * 1000000000 + (uint64_t)spent.tv_nsec;
+}
+
 static uint64_t real_machine_ns(struct sys *sys)
 {
 	struct timespec now;
@@ -394,6 +403,7 @@ static const struct sys_table table = {
 	.peer = real_peer,
 	.wake = real_wake,
 	.now_ns = real_now_ns,
+	.spent_ns = real_spent_ns,
 	.machine_ns = real_machine_ns,
 	.barrier = real_barrier,
 };

@@ -476,6 +476,12 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(lines["PID"], str(self.daemon.process.pid))
         self.assertEqual(lines["REGION"], str(REGION))
 
+    def test_status_tells_how_long_the_loop_was_kept_and_by_what(self):
+        status = self.json("status")
+        longest = re.match(r"(\d+) us: ([a-z]+)", status["stints"])
+        self.assertEqual(int(longest[1]), status["stint_longest_ns"] // 1000)
+        self.assertIs(type(status["stints_late"]), int)
+
     def test_a_space_is_created_listed_and_removed(self):
         created = self.json("spaces", "create", "one", "--limit", "8M", "--client-limit", "4M",
                             "--weight", "7", "--mode", "0640", "--placement", "bestfit")

@@ -138,6 +138,16 @@ static int note_reopen(struct sys *sys, int fd, enum sys_access access, int *ret
 	return noted.fake->reopen(sys, fd, access, ret_fd);
 }
 
+/* What the loop's clock goes on by, each time that the loop looks at it. */
+static _Atomic uint64_t look_ns;
+
+static uint64_t note_now_ns(struct sys *sys)
+{
+	if (look_ns && pthread_equal(pthread_self(), noted.loop))
+		fake_sys_advance(&host.fake, look_ns);
+	return noted.fake->now_ns(sys);
+}
+
 static void *serve(void *unused)
 {
 	(void)unused;
@@ -169,6 +179,7 @@ static void prepare(uint64_t size, enum config_pages pages, bool hugepages)
 	noted.noting.orphan_locks = note_orphan_locks;
 	noted.noting.zero = note_zero;
 	noted.noting.reopen = note_reopen;
+	noted.noting.now_ns = note_now_ns;
 	host.fake.sys.table = &noted.noting;
 
 	strcpy(host.folder, "/tmp/varbos-test-XXXXXX");
@@ -257,6 +268,71 @@ START_TEST(no_commit_punch_or_open_runs_on_the_loops_thread)
 		ck_assert_msg(!noted.on_loop[workers[i]], "call %d ran on the loop",
 			      workers[i]);
 	}
+}
+END_TEST
+
+static void fill_cache(struct peer *peer, uint64_t space, uint64_t cache, uint64_t objects)
+{
+	const uint64_t size = 128;
+	uint64_t offset;
+
+	ck_assert(peer_call(peer, WIRE_CACHE_SEGMENT,
+			    &(struct wire_cache_segment){
+				    .space = space, .cache = cache, .size = objects * size}));
+	offset = peer->answer.body.extent_alloced.offset;
+	for (uint64_t i = 0; i < objects; i++, offset += size)
+		ck_assert(peer_call(peer, WIRE_CACHE_PUBLISH,
+				    &(struct wire_cache_publish){
+					    .space = space,
+					    .cache = cache,
+					    .hash = (i + 1) * 0x9e3779b97f4a7c15ULL,
+					    .offset = offset ? offset : 16,
+					    .size = offset ? size : size - 16,
+					    .born = 1,
+				    }));
+}
+
+static struct wire_stint_row stints_of(struct peer *peer, const char *name)
+{
+	const struct wire_stint_row *rows;
+	struct wire_daemon_status status = peer_status(peer);
+
+	rows = status.stints.rows;
+	for (uint32_t i = 0; i < status.stints.count; i++)
+		if (wire_str_is(rows[i].name, name))
+			return rows[i];
+	ck_abort_msg("there are no stints of %s", name);
+}
+
+/* A clock that goes on by 100 us at each look: a stint has two cuts then, of 64 objects each. */
+START_TEST(no_cut_begins_once_a_stint_has_lasted_its_time)
+{
+	enum { OBJECTS = 2048, CUT = 64 };
+	struct wire_stint_row before, after;
+	struct peer peer;
+	uint64_t space, cache;
+
+	start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
+	peer_create_space(&peer, "a", 16 * MIB);
+	space = peer_open_space(&peer, "a");
+	ck_assert(peer_call(&peer, WIRE_CACHE_OPEN,
+			    &(struct wire_cache_open){.space = space,
+						      .name = wire_str("c"),
+						      .capacity = 8 * MIB}));
+	cache = peer.answer.body.cache_opened.cache;
+	fill_cache(&peer, space, cache, OBJECTS);
+
+	look_ns = 100 * 1000;
+	before = stints_of(&peer, "waiting");
+	ck_assert(peer_call(&peer, WIRE_CACHE_CLEAR,
+			    &(struct wire_cache_handle){.space = space, .cache = cache}));
+	after = stints_of(&peer, "waiting");
+	look_ns = 0;
+	ck_assert_uint_ge(after.stints - before.stints, OBJECTS / CUT / 2 - 2);
+	ck_assert_uint_le(after.longest, 1000 * 1000);
+	peer_close(&peer);
+	stop();
 }
 END_TEST
 
@@ -1004,6 +1080,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_sweep_that_fails_gives_no_id_again);
 	tcase_add_test(t, a_descriptor_that_cannot_be_opened_leaves_nothing_behind);
 	tcase_add_test(t, a_peer_that_cannot_be_identified_is_refused_and_may_try_again);
+	tcase_add_test(t, no_cut_begins_once_a_stint_has_lasted_its_time);
 	tcase_add_test(t, memory_that_may_not_be_locked_is_no_start_and_says_what_would_help);
 	tcase_add_test(t, hugepages_are_not_locked_and_that_is_no_error);
 	tcase_add_test(t, a_kernel_without_transparent_hugepages_is_served_without);

@@ -451,7 +451,7 @@ START_TEST(what_was_there_when_a_clear_began_goes_though_another_was_under_way)
 	ck_assert_int_eq(publish(2000, 112), 0);
 	while (cache_clear(w.cache, one) == CACHE_MORE)
 		steps++;
-	ck_assert_int_le(steps, 5);
+	ck_assert_int_le(steps, 17); /* of 64 objects; the last one finds nothing */
 	while (cache_clear(w.cache, other) == CACHE_MORE)
 		;
 	ck_assert(!has(1));

@@ -10,7 +10,7 @@
 
 enum {
 	NUMBERS_FIRST = 1024,
-	NUMBERS_STEP = 1 << 16, /* at most, so that a step of growth takes no millisecond */
+	NUMBERS_STEP = 1 << 14, /* at most: 5 to 10 ns each, of pages that are new */
 	SLOTS_FEW = 1 << 17,
 	LIMBO_SHARE = 100,
 	LIMBO_OWN_SHARE = 32,
@@ -786,6 +786,22 @@ bool cache_access(struct cache *cache, uint64_t noted)
 		return false;
 	accessed(cache, &at);
 	return true;
+}
+
+void cache_access_fetch(const struct cache *cache, uint64_t noted)
+{
+	struct lane_access access = lane_access_unpack(noted);
+
+	index_noted_fetch(&cache->index, access.bucket, access.slot);
+}
+
+void cache_access_guess(const struct cache *cache, uint64_t noted)
+{
+	struct lane_access access = lane_access_unpack(noted);
+	uint32_t number = index_noted_guess(&cache->index, access.bucket, access.slot);
+
+	if (number != INDEX_NONE)
+		number_fetch(cache, number);
 }
 
 void cache_count(struct cache *cache, uint64_t hits, uint64_t misses)

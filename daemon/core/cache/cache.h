@@ -201,6 +201,9 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 int cache_use(struct cache *cache, uint64_t hash, uint64_t now, struct cache_object *ret);
 /* What a reader noted (lane_access_pack()). False: it is not so, or no more. */
 bool cache_access(struct cache *cache, uint64_t noted);
+/* To have at hand what that touches: some accesses before it, and then a few before. */
+void cache_access_fetch(const struct cache *cache, uint64_t noted);
+void cache_access_guess(const struct cache *cache, uint64_t noted);
 /* What readers count themselves. */
 void cache_count(struct cache *cache, uint64_t hits, uint64_t misses);
 
@@ -214,6 +217,9 @@ int cache_untold(const struct cache *cache, uint32_t *cursor,
 void cache_tell(struct cache *cache, const struct cache_object *object, uint64_t expiry);
 
 /* ---- who goes ---- */
+
+/* How many have, ever: what verbs take beside it does not depend on what there is. */
+uint64_t cache_gone(const struct cache *cache);
 
 /* Those that have outlived their time, in as many steps. CACHE_MORE. */
 int cache_expire(struct cache *cache, uint64_t now, uint32_t steps);

@@ -640,6 +640,11 @@ void index_hint(struct index *index, const struct index_at *at, uint32_t hint)
 	index_store(entry_at(at->table, at->position), index_entry_pack(entry));
 }
 
+static uint64_t table_buckets(const struct index_table *table)
+{
+	return table->layout.buckets + table->layout.overflow;
+}
+
 bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t place,
 		 struct index_at *ret)
 {
@@ -651,7 +656,7 @@ bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t p
 		struct index_table *table = tables[i];
 		uint64_t position = position_of(bucket, slot), entry;
 
-		if (bucket >= table->layout.buckets + table->layout.overflow)
+		if (bucket >= table_buckets(table))
 			continue;
 		entry = word_of(entry_at(table, position));
 		if (!entry || (index_entry_unpack(entry).offset >> 4 & 0xffff) != place)
@@ -661,6 +666,26 @@ bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t p
 		return true;
 	}
 	return false;
+}
+
+void index_noted_fetch(const struct index *index, uint64_t bucket, uint32_t slot)
+{
+	uint64_t position = position_of(bucket, slot);
+
+	if (slot >= INDEX_ENTRIES || bucket >= table_buckets(&index->now))
+		return;
+	__builtin_prefetch(entry_at(&index->now, position));
+	__builtin_prefetch(&index->now.numbers[position]);
+}
+
+uint32_t index_noted_guess(const struct index *index, uint64_t bucket, uint32_t slot)
+{
+	uint64_t position = position_of(bucket, slot);
+
+	if (slot >= INDEX_ENTRIES || bucket >= table_buckets(&index->now) ||
+	    !word_of(entry_at(&index->now, position)))
+		return INDEX_NONE;
+	return number_at(&index->now, position);
 }
 
 void index_epoch_set(struct index *index, uint64_t epoch)

@@ -137,6 +137,9 @@ void index_hint(struct index *index, const struct index_at *at, uint32_t hint);
  */
 bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t place,
 		 struct index_at *ret);
+/* To have it at hand; then which number it may be, unless INDEX_NONE. */
+void index_noted_fetch(const struct index *index, uint64_t bucket, uint32_t slot);
+uint32_t index_noted_guess(const struct index *index, uint64_t bucket, uint32_t slot);
 void index_epoch_set(struct index *index, uint64_t epoch);
 void index_clock_set(struct index *index, uint64_t clock);
 void index_ttl_set(struct index *index, uint64_t ttl);

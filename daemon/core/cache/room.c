@@ -27,6 +27,7 @@ static void object_account(struct cache *cache, uint32_t number, enum cache_reas
 	segment_lose(&cache->segments, &cache->numbers, segment, place.size, cache->clock,
 		     cache->scans);
 	cache->gone[reason]++;
+	cache->gone_all++;
 	cache->gone_bytes[reason] += place.size;
 }
 
@@ -53,6 +54,11 @@ void object_go(struct cache *cache, uint32_t number, const struct index_at *at,
 	object_record_clear(cache->objects, number);
 	index_remove(&cache->index, at);
 	object_account(cache, number, reason);
+}
+
+uint64_t cache_gone(const struct cache *cache)
+{
+	return cache->gone_all;
 }
 
 /* ---- evicting ---- */

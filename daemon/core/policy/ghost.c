@@ -86,12 +86,14 @@ static void count_put(struct ghost *ghost, uint32_t size)
 
 static void former_end(struct ghost *ghost)
 {
-	free(ghost->former_memory);
+	spent_put(&ghost->spent, ghost->former_memory,
+		  (ghost->n_buckets / ghost->times + 1) * sizeof(*ghost->former));
 	ghost->former = ghost->former_memory = NULL;
 }
 
 static void move_some(struct ghost *ghost)
 {
+	spent_shrink(&ghost->spent);
 	for (uint32_t i = 0; ghost->former && i < MOVED_AT_ONCE; i++) {
 		struct ghost_bucket *bucket = &ghost->former[ghost->moved];
 
@@ -240,7 +242,8 @@ int ghost_grow(struct ghost *ghost, uint32_t objects)
 
 void ghost_deinit(struct ghost *ghost)
 {
-	former_end(ghost);
+	free(ghost->former_memory);
+	spent_deinit(&ghost->spent);
 	free(ghost->memory);
 }
 

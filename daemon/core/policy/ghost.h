@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/core/policy/spent.h"
+
 enum { GHOST_SLOTS = 16, GHOST_BYTES = 5 /* for each object */ };
 
 struct ghost_bucket {
@@ -29,6 +31,7 @@ struct ghost_bucket {
 struct ghost {
 	struct ghost_bucket *buckets, *former; /* the latter: NULL, unless it grows */
 	void *memory, *former_memory;          /* where these are */
+	struct spent spent;
 	uint32_t n_buckets, hand;
 	uint32_t times, moved; /* each of the former becomes so many; those below have */
 	uint64_t capacity;

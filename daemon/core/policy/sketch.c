@@ -8,6 +8,7 @@
 #include "base/base.h"
 
 enum { ROWS = 4, COUNT_MAX = 15, HALVED_AT_ONCE = 8, PERIODS = 10 };
+enum { PAGE_WORDS = 4096 / sizeof(uint64_t) };
 enum { WORDS_MIN = 64, OBJECTS_A_WORD = 8 / SKETCH_BYTES };
 /* A halving ends before the next one begins. */
 enum { OBJECTS_MIN = 4 };
@@ -16,20 +17,47 @@ static_assert(OBJECTS_MIN * PERIODS / 2 * HALVED_AT_ONCE >=
 		      OBJECTS_MIN / OBJECTS_A_WORD + WORDS_MIN,
 	      "for the fewest objects; each more adds half a word and five additions");
 
+static void next_takes_over(struct sketch *sketch)
+{
+	spent_put(&sketch->spent, sketch->words, sketch->n_words * sizeof(*sketch->words));
+	*sketch = (struct sketch){
+		.words = sketch->next.words,
+		.n_words = sketch->next.n_words,
+		.halved = sketch->next.n_words,
+		.period = sketch->period,
+		.spent = sketch->spent,
+	};
+}
+
+static void next_touch(struct sketch *sketch)
+{
+	if (!sketch->next.words)
+		return;
+	*(volatile uint64_t *)&sketch->next.words[sketch->next.touched] = 0;
+	if (sketch->next.n_words - sketch->next.touched > PAGE_WORDS)
+		sketch->next.touched += PAGE_WORDS;
+	else
+		next_takes_over(sketch);
+}
+
 int sketch_grow(struct sketch *sketch, uint32_t objects)
 {
 	uint32_t words = objects / OBJECTS_A_WORD + WORDS_MIN;
 	uint64_t period = u64_max(objects, OBJECTS_MIN) * PERIODS;
 	uint64_t *larger;
 
-	if (words > sketch->n_words) {
+	if (words > sketch->n_words && words > sketch->next.n_words) {
 		/* Not each time that it grows a little. */
 		words = (uint32_t)u64_max(words, (uint64_t)sketch->n_words * 5 / 4);
 		larger = calloc(words, sizeof(*larger));
 		if (!larger)
 			return -ENOMEM;
-		free(sketch->words);
-		*sketch = (struct sketch){.words = larger, .n_words = words, .halved = words};
+		free(sketch->next.words);
+		sketch->next.words = larger;
+		sketch->next.n_words = words;
+		sketch->next.touched = 0;
+		if (!sketch->words)
+			next_takes_over(sketch);
 	}
 	sketch->period = (uint32_t)u64_max(sketch->period, u64_min(period, UINT32_MAX));
 	return 0;
@@ -38,6 +66,8 @@ int sketch_grow(struct sketch *sketch, uint32_t objects)
 void sketch_deinit(struct sketch *sketch)
 {
 	free(sketch->words);
+	free(sketch->next.words);
+	spent_deinit(&sketch->spent);
 }
 
 /* Four counts of one key: which word, and which of its 16. */
@@ -74,6 +104,8 @@ void sketch_add(struct sketch *sketch, uint64_t hash)
 {
 	bool added = false;
 
+	spent_shrink(&sketch->spent);
+	next_touch(sketch);
 	halve_some(sketch);
 	for (uint32_t row = 0; row < ROWS; row++) {
 		uint32_t shift;

@@ -11,6 +11,8 @@
 
 #include <stdint.h>
 
+#include "daemon/core/policy/spent.h"
+
 enum { SKETCH_BYTES = 4 /* for each object */ };
 
 struct sketch {
@@ -18,9 +20,17 @@ struct sketch {
 	uint32_t n_words;
 	uint32_t added, period;
 	uint32_t halved; /* words that are, when a halving is under way; else all */
+	struct {
+		uint64_t *words;
+		uint32_t n_words, touched;
+	} next; /* larger ones, which take over when all their pages are there; NULL: none */
+	struct spent spent;
 };
 
-/* Zeroed, then this. -ENOMEM. What was counted before is forgotten if it grows. */
+/*
+ * Zeroed, then this. -ENOMEM. What was counted before is forgotten once it has grown, a page an
+ * addition: to find so many that are new takes a millisecond.
+ */
 int sketch_grow(struct sketch *sketch, uint32_t objects);
 void sketch_deinit(struct sketch *sketch);
 /* To have its words at hand. */

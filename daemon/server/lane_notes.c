@@ -1,0 +1,98 @@
+#include "daemon/server/lane_notes.h"
+
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/hoard.h"
+#include "daemon/server/lanes.h"
+#include "daemon/server/server.h"
+#include "daemon/sys/guard.h"
+
+enum { FETCHED = 16, GUESSED = 8 /* accesses ahead */ };
+
+/* The oldest of those that are still there, once. */
+static uint64_t notes_copy(struct client *client, uint32_t number, uint64_t most, uint64_t *ret)
+{
+	const struct lane *lane = &client->lanes.at[number];
+	struct lane_state *state = &client->lanes.states[number];
+	uint64_t noted, from, n, at, first;
+
+	if (guard_load64(&lane->noted, &noted) || noted == state->noted)
+		return 0;
+	atomic_thread_fence(memory_order_acquire);
+	from = noted - u64_min(noted - state->noted, LANE_ACCESSES);
+	n = u64_min(noted - from, most);
+	state->noted = from + n;
+	at = from % LANE_ACCESSES;
+	first = u64_min(n, LANE_ACCESSES - at);
+	if (guard_copy(ret, (const void *)&lane->accesses[at], first * 8) ||
+	    guard_copy(ret + first, (const void *)lane->accesses, (n - first) * 8))
+		return 0;
+	return n;
+}
+
+static struct hoard *hoard_of(const struct client *client, uint64_t access)
+{
+	const struct server *server = client->server;
+	uint32_t cache = lane_access_unpack(access).cache;
+
+	if (!core_cache_has(server->core, cache, client->session))
+		return NULL;
+	return hoard_at(server, cache);
+}
+
+uint32_t lane_notes_take(struct client *client, uint32_t number, uint32_t most)
+{
+	uint64_t accesses[LANE_ACCESSES], n = notes_copy(client, number, most, accesses);
+	const struct hoard *hoard = NULL;
+	uint32_t cache = UINT32_MAX;
+
+	for (uint64_t i = 0; i < n; i++) {
+		if (lane_access_unpack(accesses[i]).cache != cache) {
+			cache = lane_access_unpack(accesses[i]).cache;
+			hoard = hoard_of(client, accesses[i]);
+		}
+		if (!hoard)
+			continue;
+		/* These may be another cache's: nothing but time is lost then. */
+		cache_access_fetch(hoard->cache, accesses[(i + FETCHED) % n]);
+		cache_access_guess(hoard->cache, accesses[(i + GUESSED) % n]);
+		cache_access(hoard->cache, accesses[i]);
+	}
+	return (uint32_t)n;
+}
+
+static void count_row(const struct client *client, uint32_t number, uint32_t row)
+{
+	const struct lane_count *count = &client->lanes.at[number].counts[row];
+	struct lane_state *state = &client->lanes.states[number];
+	const struct server *server = client->server;
+	uint64_t cache, hits, misses;
+	struct hoard *hoard;
+
+	if (guard_load64(&count->cache, &cache) || !cache)
+		return;
+	atomic_thread_fence(memory_order_acquire);
+	if (guard_load64(&count->hits, &hits) || guard_load64(&count->misses, &misses))
+		return;
+	if (state->counted[row].cache != cache) {
+		state->counted[row].cache = cache;
+		state->counted[row].hits = state->counted[row].misses = 0;
+	}
+	hoard = hoard_at(server, (uint32_t)u64_min(cache, UINT32_MAX));
+	if (!hoard) /* yet: it is counted then */
+		return;
+	if (core_cache_has(server->core, hoard->slot, client->session))
+		cache_count(hoard->cache, hits - state->counted[row].hits,
+			    misses - state->counted[row].misses);
+	state->counted[row].hits = hits;
+	state->counted[row].misses = misses;
+}
+
+void lane_counts_take(const struct client *client)
+{
+	for (uint32_t i = 0; i < client->lanes.n; i++)
+		for (uint32_t row = 0; row < LANE_COUNTS; row++)
+			count_row(client, i, row);
+}
