@@ -127,7 +127,7 @@ int cache_clean_plan(struct cache *cache, uint64_t bytes, struct clean_step *ret
 		return CACHE_E_NOTHING;
 	if (!cache->clean_to)
 		return CACHE_E_SEGMENT;
-	for (uint32_t looked = 0; from->chain.count && looked < CACHE_CUT * 4; looked++) {
+	for (uint32_t looked = 0; from->chain.count && looked < CLEAN_MOVES * 4; looked++) {
 		uint32_t number = from->chain.front;
 
 		if (ret->n == CLEAN_MOVES || (ret->n && ret->bytes >= bytes))
