@@ -178,6 +178,7 @@ void ghost_put(struct ghost *ghost, uint64_t hash, uint32_t size)
 	if (!size || size > ghost->capacity)
 		return;
 	move_some(ghost);
+	ghost->used = true;
 	count_put(ghost, size);
 	bucket = bucket_of(ghost, hash);
 	slot = slot_of(ghost, bucket, fingerprint_of(hash), &known);
@@ -213,15 +214,16 @@ void ghost_resize(struct ghost *ghost, uint64_t capacity)
  */
 int ghost_grow(struct ghost *ghost, uint32_t objects)
 {
-	uint64_t wanted = (uint64_t)objects * 5 / 4 / GHOST_SLOTS + 1;
-	uint64_t times =
-		ghost->n_buckets ? (wanted + ghost->n_buckets - 1) / ghost->n_buckets : 0;
-	uint64_t n = times ? times * ghost->n_buckets : wanted;
+	uint64_t wanted = (uint64_t)objects / GHOST_SLOTS + 1, n = wanted, times = 0;
 	struct ghost_bucket *buckets;
 	void *memory;
 
-	if (ghost->n_buckets && times == 1)
+	if (wanted <= ghost->n_buckets)
 		return 0;
+	if (ghost->used) {
+		times = (wanted + ghost->n_buckets - 1) / ghost->n_buckets;
+		n = times * ghost->n_buckets;
+	}
 	memory = calloc(n + 1, sizeof(*buckets)); /* zeroed when it is touched */
 	if (!memory)
 		return -ENOMEM;
@@ -229,8 +231,12 @@ int ghost_grow(struct ghost *ghost, uint32_t objects)
 		move_some(ghost);
 	buckets = (struct ghost_bucket *)(((uintptr_t)memory + sizeof(*buckets) - 1) &
 					  ~(uintptr_t)(sizeof(*buckets) - 1));
-	ghost->former = ghost->buckets;
-	ghost->former_memory = ghost->memory;
+	if (ghost->used) {
+		ghost->former = ghost->buckets;
+		ghost->former_memory = ghost->memory;
+	} else {
+		free(ghost->memory);
+	}
 	ghost->buckets = buckets;
 	ghost->memory = memory;
 	ghost->n_buckets = (uint32_t)n;

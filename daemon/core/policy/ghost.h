@@ -7,9 +7,9 @@
  * GH2  Of a key its bucket and 16 bits are known: of 4096 keys that were never put, about one is
  *      taken for one that was.
  *
- * A slot is a fingerprint and an age. A bucket is a cache line of SLOTS; there are buckets for
- * a quarter more keys than objects, 5 bytes for each, and up to twice as many where it grew by
- * less than double. An age is what had been put by then, in 4096ths of the capacity, and wraps
+ * A slot is a fingerprint and an age. A bucket is a cache line of SLOTS; there are slots for as many
+ * keys as objects, 4 bytes for each, and up to twice as many where it grew by less than double
+ * after something was put. An age is what had been put by then, in 4096ths of the capacity, and wraps
  * after 16 capacities; a hand that goes round every 8 empties what is too old on its way.
  *
  * Where it grows, each put and take has some buckets come over, so that no step takes long.
@@ -21,7 +21,7 @@
 
 #include "daemon/core/policy/spent.h"
 
-enum { GHOST_SLOTS = 16, GHOST_BYTES = 5 /* for each object */ };
+enum { GHOST_SLOTS = 16, GHOST_BYTES = 4 /* for each object */ };
 
 struct ghost_bucket {
 	uint16_t prints[GHOST_SLOTS]; /* 0: nothing is there */
@@ -34,6 +34,7 @@ struct ghost {
 	struct spent spent;
 	uint32_t n_buckets, hand;
 	uint32_t times, moved; /* each of the former becomes so many; those below have */
+	bool used;             /* something was put, ever */
 	uint64_t capacity;
 	uint32_t now;   /* the age of what is put now */
 	uint64_t rest;  /* put since that began, times 4096 */

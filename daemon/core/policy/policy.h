@@ -24,7 +24,7 @@
  *     enforces it: the host inserts nothing larger than the capacity, so what cannot fit empties
  *     no cache.
  * E6  What a policy remembers of objects that are gone (ghosts, counts), it knows by the hash of
- *     the key, in at most 5 bytes for each object that it was made for; where it grew by less than
+ *     the key, in at most 4 bytes for each object that it was made for; where it grew by less than
  *     double, in up to twice as many (ghost.h).
  */
 #pragma once
