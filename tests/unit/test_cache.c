@@ -560,12 +560,12 @@ START_TEST(records_come_in_time_and_hardly_more_of_them_than_are_used)
 		if (!(cache_wants(w.cache) & CACHE_WANTS_OBJECTS))
 			continue;
 		wanted++;
-		ck_assert_uint_ge(spare, slots / 32);
+		ck_assert_uint_ge(spare, slots / 64);
 		ck_assert_uint_le(spare, slots / 8);
 		ck_assert_uint_gt(next - slots, spare / 4 * 3);
 		if (slots >= 1 << 17) {
 			large++;
-			ck_assert_uint_le(next - slots, slots / 16);
+			ck_assert_uint_le(next - slots, slots / 32);
 		}
 		slots = next;
 		ck_assert_int_eq(cache_objects(w.cache, w.cache->objects, slots), 0);

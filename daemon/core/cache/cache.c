@@ -214,7 +214,7 @@ int cache_objects(struct cache *cache, struct object_records *objects, uint32_t 
 
 uint32_t cache_slots_next(const struct cache *cache)
 {
-	uint64_t more = cache->slots < SLOTS_FEW ? cache->slots : cache->slots / 16;
+	uint64_t more = cache->slots < SLOTS_FEW ? cache->slots : cache->slots / 32;
 
 	return (uint32_t)u64_min(cache->slots + more, INDEX_NUMBERS);
 }
@@ -225,7 +225,7 @@ static bool slots_short(const struct cache *cache)
 	const struct numbers *numbers = &cache->numbers;
 	uint64_t left = cache->slots - numbers->room + (uint64_t)numbers_left(numbers);
 
-	return left <= u64_max(cache->slots / 32, u64_min(cache->slots, SLOTS_FEW) / 16);
+	return left <= cache->slots / (cache->slots < SLOTS_FEW ? 16 : 64);
 }
 
 static bool numbers_short(const struct cache *cache)
@@ -233,7 +233,7 @@ static bool numbers_short(const struct cache *cache)
 	const struct numbers *numbers = &cache->numbers;
 
 	return numbers_left(numbers) <
-	       u64_max(u64_min(numbers->room / 64, NUMBERS_STEP / 4), NUMBERS_FIRST / 8);
+	       u64_max(u64_min(numbers->room / 256, NUMBERS_STEP / 8), NUMBERS_FIRST / 8);
 }
 
 /* The numbers last: what has them has room for them in all else. */

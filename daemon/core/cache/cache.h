@@ -128,7 +128,7 @@ void cache_session_end(struct cache *cache, uint32_t session);
 /* Room for more objects, in a file that begins with all that the former one had. */
 int cache_objects(struct cache *cache, struct object_records *objects, uint32_t slots);
 /*
- * CACHE_WANTS_OBJECTS: for so many. Twice as many as long as they are few, then a sixteenth more
+ * CACHE_WANTS_OBJECTS: for so many. Twice as many as long as they are few, then a 32nd more
  * each time: what is there and not used is overhead. As many as there are: there can be no more.
  */
 uint32_t cache_slots_next(const struct cache *cache);
