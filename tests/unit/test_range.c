@@ -263,13 +263,14 @@ static int64_t live_in(uint32_t window, uint32_t at, uint32_t n)
 	int64_t live = 0;
 
 	for (uint32_t i = at; i < at + n; i++) {
-		const struct piece *piece = &w.pieces[w.piece[window][i]];
+		const struct piece *piece;
 
 		if (w.piece[window][i] < 0) {
 			if (!w.free[window][i])
 				return -1;
 			continue;
 		}
+		piece = &w.pieces[w.piece[window][i]];
 		if (!may_go(piece) ||
 		    (i == at && piece->own && piece->base != offset_of(window, at)))
 			return -1;
