@@ -170,6 +170,7 @@ void error_of_fault(struct varbos_error *ret, const struct wire_fault *fault)
 		.largest = fault->largest,
 		.max = fault->max,
 		.remaining = fault->remaining,
+		.pinned = fault->pinned,
 	};
 	wire_str_copy(ret->which, sizeof(ret->which), fault->which);
 	wire_str_copy(ret->message, sizeof(ret->message), fault->message);
@@ -192,6 +193,12 @@ int error_fault(const struct wire_fault *fault)
 	size_format(asked, sizeof(asked), fault->requested);
 	size_format(most, sizeof(most), fault->max);
 	size_format(left, sizeof(left), fault->remaining);
+	if (error.code == VARBOS_E_BUDGET && error.pinned)
+		return error_set_numbers(
+			&error,
+			"%s asked, %s left in the budget of the %s, whose views keep %s", asked,
+			left, *error.which ? error.which : "space",
+			size_format(most, sizeof(most), error.pinned));
 	if (error.code == VARBOS_E_BUDGET)
 		return error_set_numbers(&error, "%s asked, %s left in the budget of the %s",
 					 asked, left, *error.which ? error.which : "space");

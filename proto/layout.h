@@ -516,6 +516,7 @@ struct stats_client {
 	uint32_t absent, reserved;
 	char name[32];
 	uint64_t cached; /* as in struct stats_space */
+	uint64_t pinned; /* bytes that its views keep, as of the last scans */
 };
 
 struct stats_cache {

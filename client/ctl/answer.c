@@ -76,6 +76,7 @@ enum answer answer_fault(const char *what, const struct wire_fault *fault)
 	number_print(&between, "largest", fault->largest, bytes);
 	number_print(&between, "max", fault->max, bytes);
 	number_print(&between, "remaining", fault->remaining, bytes);
+	number_print(&between, "pinned", fault->pinned, bytes);
 	if (fault->system_errno && fault->system_errno < 4096)
 		fprintf(stderr, "%s%s", between, strerror((int)fault->system_errno));
 	fputs(")\n", stderr);

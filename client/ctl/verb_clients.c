@@ -6,7 +6,7 @@
 
 struct client_line {
 	char name[64];
-	uint64_t session, pid, uid, spaces, used, live, cached;
+	uint64_t session, pid, uid, spaces, used, live, cached, pinned;
 	bool absent;
 };
 
@@ -16,7 +16,7 @@ static const struct table_column columns[] = {
 	CLIENT(uid, "USER", SHOW_USER),        CLIENT(name, "NAME", SHOW_TEXT),
 	CLIENT(spaces, "SPACES", SHOW_COUNT),  CLIENT(used, "USED", SHOW_BYTES),
 	CLIENT(absent, "ABSENT", SHOW_YES_NO), CLIENT(live, "LIVE", SHOW_BYTES),
-	CLIENT(cached, "CACHED", SHOW_BYTES),
+	CLIENT(cached, "CACHED", SHOW_BYTES),  CLIENT(pinned, "PINNED", SHOW_BYTES),
 #undef CLIENT
 };
 
@@ -33,6 +33,7 @@ static void line_fill(void *to, const void *from)
 		.used = row->used,
 		.live = row->used > row->cached ? row->used - row->cached : 0,
 		.cached = row->cached,
+		.pinned = row->pinned,
 		.absent = row->absent,
 	};
 	wire_str_copy(line->name, sizeof(line->name), row->name);

@@ -129,6 +129,7 @@ static const struct table_column client_columns[] = {
 	CLIENT(absent, "ABSENT", SHOW_YES_NO),
 	TABLE_COLUMN(struct client_line, live, "LIVE", "live", SHOW_BYTES),
 	CLIENT(cached, "CACHED", SHOW_BYTES),
+	CLIENT(pinned, "PINNED", SHOW_BYTES),
 #undef CLIENT
 };
 

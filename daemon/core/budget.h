@@ -5,6 +5,8 @@
  * B2  used grows only within the limit, at every level. A limit that was lowered below what is
  *     used takes nothing away: nothing more is had until enough has come back.
  * B3  A refused charge has changed nothing.
+ * B4  What is pinned counts against the limit of this budget, and no other: somebody else pays for
+ *     it. It is never refused.
  */
 #pragma once
 
@@ -20,6 +22,7 @@ struct budget {
 	struct budget *parent; /* NULL: the region */
 	const char *name;      /* static: "client", "space", "region" */
 	uint64_t limit, used, peak;
+	uint64_t pinned;
 };
 
 /* Owned by whatever it pays for. Zeroed is empty; releasing empty is a no-op. */
@@ -36,7 +39,9 @@ struct budget_refusal {
 /* What may still be charged to this one, whatever those above it say. */
 static inline uint64_t budget_left(const struct budget *budget)
 {
-	return budget->limit > budget->used ? budget->limit - budget->used : 0;
+	uint64_t held = budget->used + budget->pinned;
+
+	return budget->limit > held ? budget->limit - held : 0;
 }
 
 int budget_charge(struct budget *budget, uint64_t bytes, struct charge *ret,

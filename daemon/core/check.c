@@ -202,6 +202,15 @@ static const char *windows_check(const struct core *core, const struct space *sp
 	return NULL;
 }
 
+static uint64_t pinned_by(const struct member *member)
+{
+	uint64_t bytes = 0;
+
+	list_for_each(at, &member->users) bytes +=
+		list_entry(at, struct user, in_member)->pinned;
+	return bytes;
+}
+
 static const char *members_check(const struct core *core, const struct space *space,
 				 struct sums *sums, uint64_t *used, uint32_t *stored,
 				 uint64_t *held)
@@ -229,6 +238,8 @@ static const char *members_check(const struct core *core, const struct space *sp
 		if (wrong)
 			return wrong;
 		MUST(mine == member->budget.used, "B1: a client's budget is not its charges");
+		MUST(pinned_by(member) == member->budget.pinned,
+		     "PN1: a client's budget bears other pins than its views'");
 		MUST(member->budget.limit == space->client_limit,
 		     "C4: a client has another limit than the rest");
 		if (member->id) {

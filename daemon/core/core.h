@@ -50,7 +50,8 @@ enum {
 struct core_fault {
 	const char *which; /* "region", "space", "client", "owner", "stale", ...: static text */
 	uint64_t requested, available, largest, max, remaining;
-	uint64_t held; /* CORE_E_LIMIT: by the uid; where `all`, by everyone */
+	uint64_t pinned; /* CORE_E_BUDGET: bytes of the budget that views keep */
+	uint64_t held;   /* CORE_E_LIMIT: by the uid; where `all`, by everyone */
 	bool all;
 	uint64_t nodes; /* where memory was looked for; which "nodes": those that are wrong */
 	uint32_t page_shift; /* of the rung where memory was looked for; 0: of none */
@@ -517,6 +518,18 @@ struct cache_run {
  */
 bool core_cache_run(const struct core *core, uint64_t *at, struct cache_run *ret);
 
+/* ---- what views keep from coming back (pins.h) ---- */
+
+/*
+ * A scan of the cache's begins; it finds that views of this session keep so many bytes more, of which
+ * nothing lives; it ends, and they are charged. One that fails does not end.
+ */
+void core_pins_begin(struct core *core, uint32_t cache);
+void core_pins_add(struct core *core, uint32_t session, uint32_t cache, uint64_t bytes);
+void core_pins_end(struct core *core, uint32_t cache);
+/* What it is charged for. */
+uint64_t core_pins(const struct core *core, uint32_t session, uint32_t cache);
+
 /* ---- rights to compute a value (right.h) ---- */
 
 struct right_view {
@@ -593,6 +606,7 @@ struct session_view {
 	struct credentials owner;
 	uint64_t birth;
 	uint64_t used, peak, allocs, frees, failed;
+	uint64_t pinned; /* bytes: pins.h */
 };
 
 struct window_view {

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "daemon/core/nodes.h"
+#include "daemon/core/pins.h"
 #include "daemon/core/policy/policy.h"
 #include "daemon/core/state.h"
 
@@ -128,6 +129,7 @@ static void user_free(struct core *core, struct user *user)
 {
 	while (!list_empty(&user->rights))
 		right_free(core, list_entry(user->rights.next, struct right, in_user));
+	pins_forget(user);
 	core_give(core, user->member->session->quota, QUOTA_OPENS, METADATA_OPEN);
 	--user->cache->n_users;
 	list_remove(&user->in_cache);

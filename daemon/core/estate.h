@@ -46,8 +46,9 @@ struct user {
 	struct member *member;
 	uint32_t slot;
 	bool closing;
-	struct link extents; /* that he fills: struct extent, in_cache */
-	struct link rights;  /* struct right, in_user */
+	uint64_t pinned, pins; /* bytes: pins.h; as far as the scan under way has come */
+	struct link extents;   /* that he fills: struct extent, in_cache */
+	struct link rights;    /* struct right, in_user */
 };
 
 /* How many extents of that kind it has. */

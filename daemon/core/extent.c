@@ -316,7 +316,7 @@ static int refuse_budget(struct core *core, struct space *space, struct member *
 	if (member)
 		++member->session->failed;
 	return FAULT(fault, CORE_E_BUDGET, .which = refusal->budget->name, .requested = bytes,
-		     .remaining = refusal->remaining);
+		     .remaining = refusal->remaining, .pinned = refusal->budget->pinned);
 }
 
 static int request_check(struct core *core, struct member *member,

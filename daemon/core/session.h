@@ -23,6 +23,7 @@ struct session {
 	uint32_t n_members;
 	uint32_t n_rights;
 	uint64_t used, peak, allocs, frees, failed;
+	uint64_t pinned; /* of its members */
 };
 
 /* In its uid's account. NULL: no memory. */

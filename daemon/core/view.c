@@ -157,6 +157,7 @@ bool core_session_view(const struct core *core, uint32_t slot, struct session_vi
 		.allocs = session->allocs,
 		.frees = session->frees,
 		.failed = session->failed,
+		.pinned = session->pinned,
 	};
 	return true;
 }

@@ -249,6 +249,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 		.largest = fault->largest,
 		.max = fault->max,
 		.remaining = fault->remaining,
+		.pinned = fault->pinned,
 	};
 	switch (code) {
 	case CORE_E_MEMORY:
@@ -271,6 +272,13 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 					 bytes(fault->requested).text,
 					 nodes_format(nodes, sizeof(nodes), fault->nodes),
 					 bytes(fault->remaining).text);
+		if (fault->pinned)
+			return fault_set(
+				request, FAULT_BUDGET, which,
+				"%s asked, %s left in the budget of the %s, whose views "
+				"keep %s",
+				bytes(fault->requested).text, bytes(fault->remaining).text,
+				which, bytes(fault->pinned).text);
 		return fault_set(request, FAULT_BUDGET, which,
 				 "%s asked, %s left in the budget of the %s",
 				 bytes(fault->requested).text, bytes(fault->remaining).text,

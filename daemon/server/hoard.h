@@ -32,6 +32,7 @@ struct hoard {
 	uint32_t jobs;                  /* of workers, under way */
 	bool making, growing, indexing;
 	bool scan_now;          /* it needs a scan */
+	uint64_t scanned;       /* the number of its last one (scanner.h) */
 	bool reclaiming;        /* a scan has found what comes back */
 	bool cleaning, leasing; /* the cleaner's step, and its segment, are under way */
 	bool unclean;           /* it has no segment to clean to, until the next beat */

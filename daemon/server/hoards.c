@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "daemon/server/hoard.h"
+#include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 
 int hoards_new(struct hoards **ret, struct server *server)
@@ -101,10 +102,17 @@ bool hoards_scan_begin(struct server *server)
 		    !(hoard->scan_now || cache_wants(hoard->cache) & CACHE_WANTS_SCAN))
 			continue;
 		cache_scan_begin(hoard->cache);
+		core_pins_begin(server->core, hoard->slot);
 		list_append(&hoards->scan, &hoard->in_scan);
 		hoard->scan_now = false;
 	}
 	return !list_empty(&hoards->scan);
+}
+
+static bool may_pin(const struct hoard *hoard, uint32_t session)
+{
+	return core_cache_has(hoard->server->core, hoard->slot, session) ||
+	       mutant(hazards_anywhere);
 }
 
 uint32_t hoards_scan_word(struct server *server, uint32_t space, uint32_t session,
@@ -116,9 +124,11 @@ uint32_t hoards_scan_word(struct server *server, uint32_t space, uint32_t sessio
 	{
 		struct hoard *hoard = list_entry(at, struct hoard, in_scan);
 
-		if (hoard->space == space)
-			cache_scan_word(hoard->cache, session, offset, now);
 		steps++;
+		if (hoard->space != space || !may_pin(hoard, session))
+			continue;
+		core_pins_add(server->core, session, hoard->slot,
+			      cache_scan_word(hoard->cache, session, offset, now));
 	}
 	return steps;
 }
@@ -132,6 +142,8 @@ void hoards_scan_end(struct server *server)
 
 		list_remove(&hoard->in_scan);
 		cache_scan_end(hoard->cache);
+		core_pins_end(server->core, hoard->slot);
+		hoard->scanned = scanner_count(server);
 		hoard->reclaiming = true;
 		hoard_stir(hoard);
 	}

@@ -550,6 +550,7 @@ static int run_client_list(struct request *request, const union wire_body *param
 			.used = view.used,
 			.absent = !client->connection,
 			.cached = report_cached(client),
+			.pinned = view.pinned,
 		};
 	}
 	request->result.client_rows = (struct wire_client_rows){

@@ -14,6 +14,7 @@
 #include "daemon/server/method_parts.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/server.h"
+#include "daemon/server/squeeze.h"
 #include "daemon/server/sweeper.h"
 
 /* The window that a request names, if its session may have its files. */
@@ -249,6 +250,9 @@ int extents_alloc(struct request *request, uint32_t space, uint32_t cache,
 	if (extents_return(request, r, &fault))
 		r = alloc_ask(request, space, cache, wanted, &extent, &plan, &fault);
 	if (extents_wait(request, r, &fault, space))
+		return REQUEST_BUSY;
+	if (r == CORE_E_BUDGET && fault.pinned && !mutant(pins_stay_charged) &&
+	    squeeze_unpins(request, space))
 		return REQUEST_BUSY;
 	r = method_answer(request, r, &fault);
 	if (r)

@@ -255,6 +255,7 @@ static void fill_client(struct stats_copy *copy, const struct client *client,
 		.failed = view->failed,
 		.absent = !client->connection,
 		.cached = report_cached(client),
+		.pinned = view->pinned,
 	};
 	snprintf(row->name, sizeof(row->name), "%s", client->name);
 }

@@ -13,6 +13,7 @@
 #include "daemon/server/method.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/publisher.h"
+#include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
 
@@ -23,10 +24,10 @@ enum {
 /* A datagram that waits for a plan to end. */
 struct parked {
 	struct parked *next;
-	struct client *client; /* counted */
-	uint32_t space;        /* it wants memory of; 0: of none */
-	uint32_t tries;        /* in vain */
-	uint64_t since, begun; /* as of the request */
+	struct client *client;        /* counted */
+	uint32_t space;               /* it wants memory of; 0: of none */
+	uint32_t tries;               /* in vain */
+	uint64_t since, scans, begun; /* as of the request */
 	uint32_t size;
 	char data[];
 };
@@ -77,6 +78,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.note = true;
 	request.record = true;
 	request.since = 0;
+	request.scans = 0;
 	request.begun = 0;
 	request.apart = false;
 	request.fault = (struct wire_fault){};
@@ -162,6 +164,7 @@ static void park(struct request *request, uint32_t space, const void *data, uint
 		.client = client_ref(request->client),
 		.space = space,
 		.since = request->since,
+		.scans = request->scans,
 		.begun = request->begun,
 		.size = size,
 	};
@@ -239,6 +242,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	request.note = false;
 	request.record = false;
 	request.since = parked ? parked->since : sweeper_count(server->sweeper);
+	request.scans = parked ? parked->scans : scanner_count(server);
 	request.begun = parked ? parked->begun : 0;
 	request.apart = false;
 	request.fault = (struct wire_fault){};

@@ -29,7 +29,8 @@ struct request {
 	bool note;      /* wants no answer */
 	bool held;      /* without a job */
 	bool record;    /* of a return ring: uncounted, so it may neither wait nor have a job */
-	uint64_t since; /* sweeps that had begun when it came */
+	uint64_t since; /* sweeps that had begun when it came, */
+	uint64_t scans; /* and scans (scanner.h) */
 	uint32_t cache; /* of cache.segment, once memory for it is on its way */
 	bool apart;     /* nobody who comes later is behind it while it waits */
 	uint64_t

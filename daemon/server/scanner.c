@@ -44,6 +44,7 @@ struct scanner {
 	struct scan *scan; /* under way, or NULL */
 	bool reading;      /* a worker */
 	bool wanted;
+	uint64_t begun; /* how many */
 };
 
 static void scan_free(struct scan *scan)
@@ -160,6 +161,7 @@ static int scan_start(struct server *server)
 		scan_free(scan);
 		return 0;
 	}
+	scanner->begun++;
 	scanner->scan = scan;
 	scanner->reading = true;
 	r = uv_queue_work(&server->loop, &scan->work, scan_run, scan_done);
@@ -213,6 +215,11 @@ bool scanner_turn(struct server *server)
 	scan_free(scan);
 	hoards_scan_end(server);
 	return scanner->wanted;
+}
+
+uint64_t scanner_count(const struct server *server)
+{
+	return server->scanner->begun;
 }
 
 bool scanner_scans(const struct server *server)

@@ -3,8 +3,10 @@
 #include "base/base.h"
 #include "daemon/core/cache/clean.h"
 #include "daemon/server/cleaner.h"
+#include "daemon/server/client.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/hoard_return.h"
+#include "daemon/server/hoards.h"
 #include "daemon/server/request.h"
 #include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
@@ -177,4 +179,21 @@ bool squeeze_gives_range(struct hoard *hoard, uint64_t size)
 		return true;
 	}
 	return search(hoard, (uint32_t)((size + SLICE_BYTES - 1) >> SLICE_SHIFT));
+}
+
+bool squeeze_unpins(struct request *request, uint32_t space)
+{
+	const struct server *server = request->server;
+	struct hoard *hoard = NULL;
+	bool comes = false;
+
+	while ((hoard = hoards_next(server, hoard))) {
+		if (hoard->space != space || hoard->gone || hoard->scanned > request->scans ||
+		    !core_pins(server->core, request->client->session, hoard->slot))
+			continue;
+		scan_now(hoard);
+		comes = true;
+	}
+	request->apart |= comes;
+	return comes;
 }

@@ -8,6 +8,8 @@
  * SQ2  A segment is a small part of the capacity, but for the smallest ones.
  * SQ3  For a large object, slices in a row are chosen first, and what lives there goes then
  *      (range.h); if there are none, nothing goes. It is looked for in steps.
+ * SQ4  Nobody is refused memory for what his views kept before he asked: a scan that begins then says
+ *      what they keep.
  */
 #pragma once
 
@@ -27,3 +29,8 @@ bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t s
 bool squeeze_gives(struct hoard *hoard);
 /* SQ3: the same, of memory for one object. */
 bool squeeze_gives_range(struct hoard *hoard, uint64_t size);
+/*
+ * SQ4: before memory is refused to whose limit bears what his views keep. True: a scan is to come, and
+ * may find that they keep less.
+ */
+bool squeeze_unpins(struct request *request, uint32_t space);

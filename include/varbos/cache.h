@@ -85,7 +85,8 @@ struct varbos_view {
 
 /*
  * VARBOS_E_NOT_FOUND: a miss. VARBOS_E_PINS ("views"): this thread holds as many as its session may
- * (`max`): memory that is being looked at cannot be used again, and so is given sparingly.
+ * (`max`): memory that is being looked at cannot be used again, and so is given sparingly. Where
+ * the value goes meanwhile, it counts against this process's limit in the space until it is released.
  */
 int varbos_cache_get(struct varbos_cache *cache, const void *key, size_t key_size,
 		     struct varbos_view *ret);

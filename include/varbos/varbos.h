@@ -48,7 +48,7 @@ enum varbos_code {
 	VARBOS_OK = 0,
 	VARBOS_E_MEMORY = 1,       /* requested, available, largest */
 	VARBOS_E_TOO_LARGE = 2,    /* requested, max: could never fit */
-	VARBOS_E_BUDGET = 3,       /* requested, remaining, which */
+	VARBOS_E_BUDGET = 3,       /* requested, remaining, which, pinned */
 	VARBOS_E_REFERENCE = 4,    /* which: stale, freed, interior, foreign or not-owner */
 	VARBOS_E_SYSTEM = 5,       /* system_errno */
 	VARBOS_E_INVALID = 6,      /* which argument or field */
@@ -84,6 +84,7 @@ struct varbos_error {
 	uint64_t remaining;
 	char which[32];    /* which budget, limit, argument, right, ... */
 	char message[256]; /* one line for a person: "varbos_alloc: 128 MiB asked, ..." */
+	uint64_t pinned;   /* of that budget, by views of values */
 };
 
 /*

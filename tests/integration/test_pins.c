@@ -407,6 +407,81 @@ START_TEST(pins_beyond_the_quota_hold_nothing)
 }
 END_TEST
 
+/* ---- who pays ---- */
+
+enum { VIEWS = 8, VIEW_BYTES = 200 << 10 };
+
+static struct wire_client_row this_client(void)
+{
+	const struct wire_client_row *rows;
+
+	ck_assert(peer_call(&watch.peer, WIRE_CLIENT_LIST, &(struct wire_page_after){}));
+	rows = watch.peer.answer.body.client_rows.rows.rows;
+	for (uint32_t i = 0; i < watch.peer.answer.body.client_rows.rows.count; i++)
+		if (rows[i].pid == (uint64_t)getpid() && wire_str_is(rows[i].name, "test_pins"))
+			return rows[i];
+	ck_abort_msg("this process is no client");
+}
+
+/* Of values that are cleared behind the views, what their segments' slices come to. */
+static struct wire_client_row wait_until_pinned(uint64_t least)
+{
+	struct wire_client_row row = this_client();
+
+	for (int i = 0; row.pinned < least && i < WAIT_TRIES; i++) {
+		usleep(10000);
+		row = this_client();
+	}
+	ck_assert_uint_ge(row.pinned, least);
+	return row;
+}
+
+START_TEST(what_views_keep_counts_against_who_holds_them_until_he_lets_go)
+{
+	static char value[VIEW_BYTES];
+	struct varbos_view views[VIEWS];
+	struct wire_client_row row;
+	struct peer peer;
+	uint64_t size;
+	void *memory;
+
+	set_up();
+	peer_open(&peer, daemon_.socket);
+	ck_assert(peer_call(&peer, WIRE_SPACE_CREATE,
+			    &(struct wire_space_create){.name = wire_str("p"),
+							.limit = 32 * MIB,
+							.client_limit = 8 * MIB}));
+	peer_close(&peer);
+	cache = enter("p");
+	for (int key = 0; key < VIEWS; key++) {
+		ck_assert_int_eq(
+			varbos_cache_put(cache, &key, sizeof(key), value, VIEW_BYTES, NULL), 0);
+		ck_assert_int_eq(varbos_cache_get(cache, &key, sizeof(key), &views[key]), 0);
+	}
+	ck_assert_uint_eq(this_client().pinned, 0); /* what lives its space pays */
+	ck_assert_int_eq(varbos_cache_clear(cache), 0);
+	row = wait_until_pinned(VIEWS / 2 * VIEW_BYTES);
+	ck_assert_uint_eq(row.pinned % (64 * KIB), 0);
+
+	size = 8 * MIB - row.used - 128 * KIB;
+	ck_assert_uint_gt(row.pinned, 256 * KIB);
+	ck_assert_ptr_null(varbos_alloc(space, size));
+	ck_assert_int_eq(varbos_error()->code, VARBOS_E_BUDGET);
+	ck_assert_str_eq(varbos_error()->which, "client");
+	ck_assert_uint_ge(varbos_error()->pinned, VIEWS / 2 * VIEW_BYTES);
+	ck_assert(strstr(varbos_error()->message, "whose views keep"));
+
+	/* Let go: before he is refused, somebody looks whether he still holds it. */
+	for (int key = 0; key < VIEWS; key++)
+		varbos_view_release(&views[key]);
+	memory = varbos_alloc(space, size);
+	ck_assert_msg(memory, "%s", varbos_error()->message);
+	ck_assert_uint_eq(this_client().pinned, 0);
+	varbos_free(space, memory);
+	tear_down();
+}
+END_TEST
+
 /* ---- who spoils ---- */
 
 /* All of the space's first window, as it is now, again and again: garbage and holes. */
@@ -522,6 +597,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, who_is_stopped_delays_what_he_reads_and_nothing_else);
 	tcase_add_test(tests, forged_pins_hold_what_one_lane_may_until_their_process_ends);
 	tcase_add_test(tests, pins_beyond_the_quota_hold_nothing);
+	tcase_add_test(tests, what_views_keep_counts_against_who_holds_them_until_he_lets_go);
 	tcase_add_test(tests, who_spoils_all_of_a_space_harms_no_other);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);

@@ -253,7 +253,8 @@ void *cache_switch_spent(struct cache *cache, const struct policy **ret);
  * the first word.
  */
 void cache_scan_begin(struct cache *cache);
-void cache_scan_word(struct cache *cache, uint32_t session, uint64_t offset, uint64_t now);
+/* How many bytes more of limbo the session holds. */
+uint64_t cache_scan_word(struct cache *cache, uint32_t session, uint64_t offset, uint64_t now);
 void cache_scan_end(struct cache *cache);
 /* After it: runs of slices that are the cache's no more. CACHE_MORE: there are others. */
 int cache_reclaim(struct cache *cache, struct segment_run *ret, uint32_t max, uint32_t *ret_n);

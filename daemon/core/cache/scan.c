@@ -41,22 +41,23 @@ static struct cache_pinner *pinner_of(struct cache *cache, uint32_t session, uin
 	return pinner;
 }
 
-void cache_scan_word(struct cache *cache, uint32_t session, uint64_t offset, uint64_t now)
+uint64_t cache_scan_word(struct cache *cache, uint32_t session, uint64_t offset, uint64_t now)
 {
 	uint32_t id = segments_find(&cache->segments, offset);
 	struct cache_pinner *pinner;
 	uint64_t before, bytes;
 
 	if (id == SEGMENT_NONE)
-		return;
+		return 0;
 	before = segment_pinned(&cache->segments, id, cache->scans);
 	bytes = segment_pin(&cache->segments, id, offset, session, cache->scans);
 	if (cache->segments.at[id].list != SEGMENT_LIMBO || !bytes)
-		return;
+		return 0;
 	cache->pinned += segment_pinned(&cache->segments, id, cache->scans) - before;
 	pinner = pinner_of(cache, session, now);
 	if (pinner)
 		pinner->bytes += bytes;
+	return bytes;
 }
 
 void cache_scan_end(struct cache *cache)
