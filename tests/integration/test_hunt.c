@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -708,6 +709,8 @@ START_TEST(who_sees_that_something_is_there_sees_all_that_was_streamed)
 	handover = mmap(NULL, sizeof(*handover), PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(handover, MAP_FAILED);
+	/* What is to be seen is over at once: both have to run, at the same time, as far as that may be had. */
+	setpriority(PRIO_PROCESS, 0, -15);
 	fflush(NULL);
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
@@ -724,6 +727,7 @@ START_TEST(who_sees_that_something_is_there_sees_all_that_was_streamed)
 		waitpid(pid, NULL, 0); /* it has said why when it ends */
 	else
 		child_kill(&pid);
+	setpriority(PRIO_PROCESS, 0, 0);
 	ck_assert_msg(!board->failed, "%s", board->text);
 	printf("%" PRIu64 " times 64 KiB streamed\n", round);
 }
