@@ -27,6 +27,8 @@ enum {
 	SPIN_LOOKS = 32,      /* between two looks at the clock */
 	SPINS_PAID = 8,       /* are remembered */
 	SPIN_TRIED_EACH = 32, /* waits, where spinning has not paid */
+	ROOM_SPUN = 32,       /* records that are taken before we go on, */
+	ROOM_SLEPT = LANE_RECORDS / 2,
 };
 
 /* How long to sleep until it is looked whether the daemon is still there. */
@@ -531,6 +533,16 @@ static void put(struct own_lane *own, const struct lane_record *record, struct w
 	wake(own);
 }
 
+/* To sleep and be woken costs as much as many records do, to the daemon, too. */
+static int await_room(struct own_lane *own)
+{
+	uint64_t oldest = own->head - LANE_RECORDS;
+
+	if (spin(own, oldest + ROOM_SPUN))
+		return 0;
+	return await_lane(own->lanes, own->lane, oldest + ROOM_SLEPT);
+}
+
 bool lane_try(struct own_lane *own, const struct lane_record *record, struct writer *writer)
 {
 	if (!has_room(own))
@@ -545,8 +557,7 @@ int lane_put(struct own_lane *own, const struct lane_record *record, struct writ
 	int r;
 
 	while (!has_room(own)) {
-		/* For room for many: to sleep and be woken costs more than to put one. */
-		r = await(own, u64_max(own->looked, own->head - LANE_RECORDS / 2));
+		r = await_room(own);
 		if (r)
 			return r;
 	}
