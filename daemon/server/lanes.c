@@ -455,14 +455,14 @@ static uint64_t all_of(const struct lanes *lanes)
 	return UINT64_MAX >> (LANES_A_SESSION - lanes->n);
 }
 
-/* Threads have lanes for good, so most of a session's lanes are nobody's. */
+/* Threads have lanes for good, the first that is free: most of a session's are nobody's. */
 static uint64_t worth_a_look(struct lanes *lanes)
 {
 	uint64_t probed = ((uint64_t)1 << PROBED) - 1;
 
 	probed <<= lanes->probe;
 	lanes->probe = (lanes->probe + PROBED) % LANES_A_SESSION;
-	return (lanes->used | probed) & all_of(lanes);
+	return (lanes->used | (lanes->used + 1) | probed) & all_of(lanes);
 }
 
 /* As long as the stint lasts: the next one goes on behind. */
