@@ -18,6 +18,7 @@
 
 #include "base/base.h"
 #include "client/cache.h"
+#include "tests/integration/cached.h"
 #include "tests/integration/joined.h"
 #include "tests/integration/other.h"
 #include "tests/suite.h"
@@ -31,37 +32,16 @@ enum {
 	VIEWS = 31,
 };
 
-static struct varbos_cache *cache;
-static bool apart; /* without lanes */
-
 static void open_cache(void)
 {
-	const struct varbos_cache_options options = {.capacity = 24 * MIB};
-
-	set_up();
-	ck_assert_msg(!varbos_cache_open(&cache, space, "c", &options), "%s",
-		      varbos_error()->message);
-}
-
-static void close_cache(void)
-{
-	varbos_cache_close(cache);
-	tear_down();
+	open_cache_of(24 * MIB);
 }
 
 /* ---- words ---- */
 
-static void must(int r)
+static void refused_next(int r, enum varbos_code code, const char *which)
 {
-	ck_assert_msg(!r, "%s", varbos_error()->message);
-}
-
-static void refused(int r, enum varbos_code code, const char *which)
-{
-	ck_assert_msg(r == (int)code && varbos_error()->code == code &&
-			      (!which || !strcmp(varbos_error()->which, which)),
-		      "%s: %s (%s)", varbos_code_name(r), varbos_error()->message,
-		      varbos_error()->which);
+	refused(r, code, which);
 	ck_assert_ptr_nonnull(strstr(varbos_error()->message, "varbos_cache_next"));
 }
 
@@ -79,7 +59,7 @@ static struct item item(char letter, uint32_t n)
 	return ret;
 }
 
-static void put(char letter, uint32_t n, uint32_t mode)
+static void put_item(char letter, uint32_t n, uint32_t mode)
 {
 	const struct varbos_put_options options = {.mode = mode, .flags = n & 0xff};
 	const struct item of = item(letter, n);
@@ -90,7 +70,7 @@ static void put(char letter, uint32_t n, uint32_t mode)
 static void put_all(char letter, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		put(letter, i, VARBOS_PUT_ANY);
+		put_item(letter, i, VARBOS_PUT_ANY);
 	must(varbos_cache_flush(cache));
 }
 
@@ -170,11 +150,6 @@ static uint32_t walk_end(struct walk *walk, uint32_t most)
 	return again;
 }
 
-static void nap(void)
-{
-	nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-}
-
 /* ---- walks ---- */
 
 START_TEST(every_value_is_shown_once)
@@ -184,9 +159,9 @@ START_TEST(every_value_is_shown_once)
 	struct varbos_view view;
 	struct varbos_key key;
 
-	refused(varbos_cache_next(cache, &nothing, &key, &view), VARBOS_E_NOT_FOUND, NULL);
+	refused_next(varbos_cache_next(cache, &nothing, &key, &view), VARBOS_E_NOT_FOUND, NULL);
 	put_all('s', STEADY);
-	refused(varbos_cache_next(cache, &nothing, &key, &view), VARBOS_E_NOT_FOUND, NULL);
+	refused_next(varbos_cache_next(cache, &nothing, &key, &view), VARBOS_E_NOT_FOUND, NULL);
 	walk_end(&walk, 1);
 	ck_assert_uint_eq(walk.steps, STEADY);
 }
@@ -207,9 +182,9 @@ static void *storm_run(void *data)
 		const uint32_t i = n % PASSING;
 		const struct item old = item('p', i / 2);
 
-		put('p', i, VARBOS_PUT_ANY);
+		put_item('p', i, VARBOS_PUT_ANY);
 		if (i % 3 == 0)
-			put('s', i / 3 % STEADY, VARBOS_PUT_REPLACE);
+			put_item('s', i / 3 % STEADY, VARBOS_PUT_REPLACE);
 		if (i % 16 == 0)
 			varbos_cache_del(cache, old.key, old.key_size);
 		if (i % 1000 == 0)
@@ -274,7 +249,7 @@ static void flood(void)
 		ck_assert_uint_lt(i, 100000000);
 		if (index_mix(hash, seed, view->n_buckets).bucket / INDEX_GROUP != group)
 			continue;
-		put('f', i, VARBOS_PUT_ANY);
+		put_item('f', i, VARBOS_PUT_ANY);
 		if (++found > INDEX_ENTRIES * (INDEX_GROUP + INDEX_CHAIN_MAX) / 2)
 			must(varbos_cache_flush(cache));
 		for (uint32_t k = 0; k < STEADY; k += 8)
@@ -325,13 +300,13 @@ START_TEST(what_is_over_is_not_shown)
 
 	must(varbos_cache_put(cache, "short", 5, "x", 1, &options));
 	must(varbos_cache_put(cache, "long", 4, "", 0, NULL));
-	for (uint32_t i = 0; i < 30; i++)
+	for (uint32_t i = 0; i < 3; i++)
 		nap();
 	must(varbos_cache_next(cache, &cursor, &key, &view));
 	ck_assert(key.size == 4 && !memcmp(key.data, "long", 4) && !view.size);
 	ck_assert_uint_eq(varbos_view_expires_in_ms(&view), UINT64_MAX);
 	varbos_view_release(&view);
-	refused(varbos_cache_next(cache, &cursor, &key, &view), VARBOS_E_NOT_FOUND, NULL);
+	refused_next(varbos_cache_next(cache, &cursor, &key, &view), VARBOS_E_NOT_FOUND, NULL);
 }
 END_TEST
 
@@ -405,7 +380,8 @@ START_TEST(views_of_a_walk_are_held_and_counted_as_others)
 		must(varbos_cache_next(cache, &cursor, &keys[i], &views[i]));
 	kept = cursor;
 	if (!apart) { /* there its views are its own */
-		refused(varbos_cache_next(cache, &cursor, &key, &none), VARBOS_E_PINS, "views");
+		refused_next(varbos_cache_next(cache, &cursor, &key, &none), VARBOS_E_PINS,
+			     "views");
 		ck_assert_int_eq(memcmp(&kept, &cursor, sizeof(kept)), 0);
 	}
 	must(varbos_cache_clear(cache));
@@ -417,10 +393,11 @@ START_TEST(views_of_a_walk_are_held_and_counted_as_others)
 				 n % 256);
 		varbos_view_release(&views[i]);
 	}
-	refused(varbos_cache_next(cache, NULL, &key, &none), VARBOS_E_INVALID, "cursor");
-	refused(varbos_cache_next(cache, &cursor, NULL, &none), VARBOS_E_INVALID, "ret_key");
-	refused(varbos_cache_next(cache, &cursor, &key, NULL), VARBOS_E_INVALID, "ret");
-	refused(varbos_cache_next(NULL, &cursor, &key, &none), VARBOS_E_INVALID, "cache");
+	refused_next(varbos_cache_next(cache, NULL, &key, &none), VARBOS_E_INVALID, "cursor");
+	refused_next(varbos_cache_next(cache, &cursor, NULL, &none), VARBOS_E_INVALID,
+		     "ret_key");
+	refused_next(varbos_cache_next(cache, &cursor, &key, NULL), VARBOS_E_INVALID, "ret");
+	refused_next(varbos_cache_next(NULL, &cursor, &key, &none), VARBOS_E_INVALID, "cache");
 }
 END_TEST
 
@@ -491,9 +468,7 @@ int main(int argc, char **argv)
 	Suite *suite = suite_create("cache_walk");
 	TCase *tcase = tcase_create("walks");
 
-	apart = argc > 1 && !strcmp(argv[1], "none");
-	if (argc > 1)
-		setenv("VARBOS_LANE", argv[1], 1);
+	lanes_by(argc, argv);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, open_cache, close_cache);
 	tcase_add_test(tcase, every_value_is_shown_once);

@@ -15,6 +15,7 @@
 #include <varbos/cache.h>
 
 #include "base/base.h"
+#include "tests/integration/cached.h"
 #include "tests/integration/joined.h"
 #include "tests/integration/other.h"
 #include "tests/suite.h"
@@ -24,30 +25,23 @@
 
 enum { PROCESSES = 8, KEYS = 12, THREADS = 12, LONG_MS = 600000, SHORT_MS = 50 };
 
-static struct varbos_cache *cache;
-
 /* What callbacks count, of all processes. */
 static struct counts {
 	_Atomic uint32_t computed[KEYS];
 	_Atomic uint32_t calls;
 } * counts;
 
-static void open_cache(void)
+static void open_counts(void)
 {
-	const struct varbos_cache_options options = {.capacity = 8 * MIB};
-
 	counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
 	ck_assert_ptr_ne(counts, MAP_FAILED);
-	set_up();
-	ck_assert_msg(!varbos_cache_open(&cache, space, "c", &options), "%s",
-		      varbos_error()->message);
+	open_cache_of(8 * MIB);
 }
 
-static void close_cache(void)
+static void close_counts(void)
 {
-	varbos_cache_close(cache);
-	tear_down();
+	close_cache();
 	munmap(counts, sizeof(*counts));
 }
 
@@ -59,23 +53,6 @@ static struct varbos_cache *others_cache(const struct other *other)
 
 	OTHER_EXPECT(!varbos_cache_open(&opened, other->space, "c", &options));
 	return opened;
-}
-
-static void must(int r)
-{
-	ck_assert_msg(!r, "%s: %s", varbos_code_name(r), varbos_error()->message);
-}
-
-static void refused(int r, enum varbos_code code, const char *which)
-{
-	ck_assert_msg(r == (int)code && (!which || !strcmp(varbos_error()->which, which)),
-		      "%s: %s (%s)", varbos_code_name(r), varbos_error()->message,
-		      varbos_error()->which);
-}
-
-static bool shows(const struct varbos_view *view, const char *value)
-{
-	return view->size == strlen(value) && !memcmp(view->data, value, view->size);
 }
 
 /* The text that it is given. */
@@ -719,7 +696,7 @@ static Suite *suite(void)
 	Suite *suite = suite_create("fetch");
 	TCase *tcase = tcase_create("fetch");
 
-	tcase_add_checked_fixture(tcase, open_cache, close_cache);
+	tcase_add_checked_fixture(tcase, open_counts, close_counts);
 	tcase_set_timeout(tcase, 30);
 	tcase_add_test(tcase, of_many_processes_one_computes_each_value);
 	tcase_add_test(tcase, of_many_threads_one_computes_each_value);
@@ -743,7 +720,6 @@ static Suite *suite(void)
 
 int main(int argc, char **argv)
 {
-	if (argc > 1)
-		setenv("VARBOS_LANE", argv[1], 1);
+	lanes_by(argc, argv);
 	return suite_run(suite());
 }

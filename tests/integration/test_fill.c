@@ -18,6 +18,7 @@
 
 #include "base/base.h"
 #include "proto/layout.h"
+#include "tests/integration/cached.h"
 #include "tests/integration/joined.h"
 #include "tests/integration/other.h"
 #include "tests/integration/peer.h"
@@ -32,22 +33,11 @@ enum {
 	SLICES = 512, /* of the space */
 };
 
-static struct varbos_cache *cache;
 static uint32_t keys;
 
 static void open_cache(void)
 {
-	const struct varbos_cache_options options = {.capacity = 24 * MIB};
-
-	set_up();
-	ck_assert_msg(!varbos_cache_open(&cache, space, "c", &options), "%s",
-		      varbos_error()->message);
-}
-
-static void close_cache(void)
-{
-	varbos_cache_close(cache);
-	tear_down();
+	open_cache_of(24 * MIB);
 }
 
 struct value {
@@ -331,10 +321,7 @@ static Suite *suite(void)
 
 int main(int argc, char **argv)
 {
-	keys = 100000;
-	if (argc > 1) {
-		setenv("VARBOS_LANE", argv[1], 1);
-		keys = 20000;
-	}
+	lanes_by(argc, argv);
+	keys = argc > 1 ? 20000 : 100000;
 	return suite_run(suite());
 }
