@@ -93,6 +93,8 @@ static int index_fetch_locked(struct varbos_cache *cache, uint64_t generation,
 		return error_set(VARBOS_E_UNTRUSTED, "index",
 				 "the index of cache %s is none of its own", cache->name);
 	}
+	cache_index_hints(index);
+	index->access_base = lane_access_base(cache->handle, index->view.buckets);
 	*ret = index;
 	return 0;
 }
@@ -151,6 +153,7 @@ static struct varbos_cache *find_locked(const struct varbos_space *space, uint32
 static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 {
 	struct varbos_space *space = cache->space;
+	uint64_t number = LANES_NONE;
 	struct cache_index *index;
 	int r;
 
@@ -167,7 +170,8 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	cache->seed = space->root->hash_seed;
 	cache->base = space->base;
 	cache->ends = space->ends;
-	cache->row = (uint32_t)offsetof(struct lane, counts[cache->handle % LANE_COUNTS]);
+	cache->row = offsetof(struct lane, counts[cache->handle % LANE_COUNTS]);
+	cache->row_kept = cache->handle;
 	cache->space_handle = space->handle;
 	cache->space_word = index_space_word(space->handle);
 	cache->fence = cache->lanes->fence;
@@ -176,11 +180,12 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	open_join(cache);
 	atomic_store_explicit(&cache->capacity, opened->capacity, memory_order_relaxed);
 	atomic_store_explicit(&cache->index, index, memory_order_release);
-	atomic_store_explicit(&cache->number,
-			      cache->lanes->memory ? atomic_load_explicit(&cache->lanes->number,
-									  memory_order_relaxed)
-						   : LANES_NONE,
-			      memory_order_release);
+	if (cache->lanes->memory)
+		number = atomic_load_explicit(&cache->lanes->number, memory_order_relaxed);
+	cache->slot = lane_slot(number);
+	atomic_store_explicit(&cache->quick, cache->fence ? LANES_NONE : number,
+			      memory_order_relaxed);
+	atomic_store_explicit(&cache->number, number, memory_order_release);
 	return 0;
 }
 

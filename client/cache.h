@@ -25,19 +25,34 @@ struct cache_index {
 	struct index_view view;
 	struct cache_index *_Atomic next; /* the one that its buckets move on to */
 	struct cache_index *former;
+	uint64_t access_base; /* lane_access_base() */
+	_Atomic bool eager;   /* index_epoch_all(), when it was looked at last */
 	uint64_t generation, size;
 	void *memory;
 };
 
+/* Who goes on noting all a while after hints have begun does no harm. */
+static inline void cache_index_hints(struct cache_index *index)
+{
+	bool all = index_epoch_all(
+		atomic_load_explicit(&index->view.head->epoch, memory_order_relaxed));
+
+	if (atomic_load_explicit(&index->eager, memory_order_relaxed) != all)
+		atomic_store_explicit(&index->eager, all, memory_order_relaxed);
+}
+
 struct varbos_cache {
 	/* What a hit looks at. */
 	_Atomic uint64_t number; /* of its connection's lanes; LANES_NONE: it has none */
+	_Atomic uint64_t quick;  /* the same, unless there are none, or readers need a fence */
+	uint64_t slot;           /* lane_slot() of it */
 	struct cache_index *_Atomic index;
 	uint64_t seed;
 	char *base;
 	const _Atomic uintptr_t *ends; /* of the space's windows */
 	uint32_t handle, space_handle;
-	uint32_t row; /* where in a lane its hits are counted, most likely */
+	uint64_t row;      /* where in a lane its hits are counted, most likely: */
+	uint64_t row_kept; /* if that says this, its handle */
 	bool fence;
 	uint64_t space_word; /* its handle, as in hazard words */
 	uint32_t pins;       /* views of a thread */

@@ -99,6 +99,21 @@ static inline bool lane_to_read(uint64_t number, struct lane **ret)
 	return __builtin_expect(slot->number == number, 1);
 }
 
+/* What a number leads to, reckoned once: how many bytes from the first slot. */
+static inline uint64_t lane_slot(uint64_t number)
+{
+	return number % THREAD_LANES * sizeof(struct thread_lane);
+}
+
+/* NULL: as above. */
+static inline const struct thread_lane *lane_in_slot(uint64_t slot, uint64_t number)
+{
+	const struct thread_lane *at =
+		(const struct thread_lane *)(const void *)((const char *)thread_lanes + slot);
+
+	return __builtin_expect(at->number == number, 1) ? at : NULL;
+}
+
 /* The same, taken if need be, to be left: a common one is locked meanwhile, for that use. */
 enum lane_use {
 	LANE_READS,

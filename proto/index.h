@@ -9,8 +9,8 @@
  *   state    moved:40  next:1  0:22  1:1         by the daemon: buckets below before each lookup,
  *                                                `moved` are in the next       and after each miss
  *                                                index
- *   epoch    never 0: which hints are fresh      as the policy ages           before an access is
- *                                                                             noted
+ *   epoch    never 0: which hints are fresh;     as the policy ages           before an access is
+ *            none, if its last digit is 15                                    noted; that, now and then
  *   clock    what CLOCK_MONOTONIC_COARSE lacks   at creation, and after a     before an expiry is
  *            to the machine's time, in ns        suspend                      compared
  *   ttl      of what is put without a time of    at creation, and when it     before such a put
@@ -177,6 +177,7 @@ static inline uint64_t index_mixed(uint64_t hash, uint64_t seed)
 struct index_mix {
 	uint64_t bucket;
 	uint32_t tag;
+	uint32_t wide; /* the tag, and anything above it */
 };
 
 static inline struct index_mix index_mix_by(uint64_t hash, uint64_t factor, uint64_t buckets)
@@ -186,12 +187,19 @@ static inline struct index_mix index_mix_by(uint64_t hash, uint64_t factor, uint
 	return (struct index_mix){
 		.bucket = (uint64_t)((unsigned __int128)(uint64_t)mixed * buckets >> 64),
 		.tag = (uint32_t)(mixed >> 64) & 0xffff,
+		.wide = (uint32_t)(mixed >> 64),
 	};
 }
 
 static inline struct index_mix index_mix(uint64_t hash, uint64_t seed, uint64_t buckets)
 {
 	return index_mix_by(hash, index_factor(seed), buckets);
+}
+
+/* By this epoch every access is to be noted. */
+static inline bool index_epoch_all(uint64_t epoch)
+{
+	return (epoch & 15) == 15;
 }
 
 static inline uint64_t index_file_size(uint64_t buckets, uint64_t overflow)

@@ -103,12 +103,12 @@ static inline struct index_mix index_view_fetch(const struct index_view *view, u
  * Its slots with entries of this tag, and perhaps some without entries: bit 2 * slot + 2, so that
  * the entry is so many times 4 bytes from the bucket's beginning.
  */
-static inline uint32_t index_slots(const struct index_bucket *bucket, uint32_t tag)
+static inline uint32_t index_slots(const struct index_bucket *bucket, struct index_mix mix)
 {
 #ifdef INDEX_VECTORS
 	/* Aligned halves of such loads are whole; volatile: done here, once. */
 	const volatile __m128 *words = (const volatile __m128 *)(const void *)bucket;
-	const __m128i tags = _mm_set1_epi32((int)tag);
+	const __m128i tags = _mm_set1_epi32((int)mix.wide);
 	/* Of each word the lower half, whose lower half is the tag. */
 	__m128i low = _mm_castps_si128(_mm_shuffle_ps(words[0], words[1], 0x88));
 	__m128i high = _mm_castps_si128(_mm_shuffle_ps(words[2], words[3], 0x88));
@@ -119,7 +119,7 @@ static inline uint32_t index_slots(const struct index_bucket *bucket, uint32_t t
 	uint32_t slots = 0;
 
 	for (uint32_t i = 0; i < INDEX_ENTRIES; ++i)
-		if ((uint16_t)index_load(&bucket->entries[i]) == tag)
+		if ((uint16_t)index_load(&bucket->entries[i]) == mix.tag)
 			slots |= (uint32_t)4 << 2 * i;
 	return slots;
 #endif
@@ -129,17 +129,33 @@ static inline const _Atomic uint64_t *index_slot_entry(const struct index_bucket
 						       uint32_t slots)
 {
 	return (const _Atomic uint64_t *)(const void *)((const char *)bucket +
-							4 * (uint32_t)__builtin_ctz(slots));
+							(uintptr_t)(uint32_t)__builtin_ctz(
+								slots) *
+								4);
+}
+
+/* The next bucket of a chain, as it is told right now; or NULL. */
+static inline const struct index_bucket *index_chained(const struct index_view *view,
+						       const struct index_bucket *bucket)
+{
+	uint32_t link = index_control_unpack(index_load(&bucket->control)).link;
+
+	return link && link <= view->n_overflow ? &view->buckets[view->n_buckets + link - 1]
+						: NULL;
 }
 
 /* then all of these: where it is likely to be, to be prefetched and not to be believed. 0: nowhere. */
 static inline uint64_t index_view_guess(const struct index_view *view, struct index_mix mix)
 {
 	const struct index_bucket *bucket = &view->buckets[mix.bucket];
-	uint32_t slots = index_slots(bucket, mix.tag);
+	uint32_t slots = index_slots(bucket, mix);
 
-	if (!slots)
+	if (!likely(slots)) {
+		bucket = index_chained(view, bucket);
+		if (bucket)
+			__builtin_prefetch(bucket);
 		return 0;
+	}
 	return index_entry_unpack(index_load(index_slot_entry(bucket, slots))).offset;
 }
 
@@ -158,7 +174,7 @@ static inline void index_walk_anew(struct index_walk *walk)
 	walk->chain = 0;
 	walk->here = &walk->view->buckets[walk->mix.bucket];
 	walk->control = elsewhere ? 0 : index_load(&walk->here->control);
-	walk->slots = elsewhere ? 0 : index_slots(walk->here, walk->mix.tag);
+	walk->slots = elsewhere ? 0 : index_slots(walk->here, walk->mix);
 }
 
 /* A space's handle, as it is in hazard words. */
@@ -223,7 +239,7 @@ static inline uint64_t index_pin_entry(_Atomic uint64_t *hazard, uint64_t value,
 
 /*
  * The quick way to most of what is there, before a walk: the first of its bucket's own entries that
- * may be it, pinned; space: index_space_word(). Who finds an entry unchanged behind his pin needs to know nothing of the rest:
+ * may be it, or of the next bucket's of its chain, pinned; space: index_space_word(). Who finds an entry unchanged behind his pin needs to know nothing of the rest:
  * it is gone from here before its object is. False: walk; the hazard word may say anything.
  */
 struct index_peek {
@@ -236,11 +252,15 @@ static inline bool index_peek(const struct index_view *view, struct index_mix mi
 			      struct index_peek *ret)
 {
 	const struct index_bucket *bucket = &view->buckets[mix.bucket];
-	uint32_t slots = index_slots(bucket, mix.tag);
+	uint32_t slots = index_slots(bucket, mix);
 	uint64_t entry;
 
-	if (!likely(slots))
-		return false;
+	if (!likely(slots)) {
+		bucket = index_chained(view, bucket);
+		slots = bucket ? index_slots(bucket, mix) : 0;
+		if (!slots)
+			return false;
+	}
 	ret->word = index_slot_entry(bucket, slots);
 	entry = index_load(ret->word);
 	ret->offset = index_entry_unpack(entry).offset;
@@ -259,7 +279,7 @@ static inline bool index_walk_on(struct index_walk *walk)
 		return false;
 	++walk->chain;
 	walk->here = &walk->view->buckets[walk->view->n_buckets + link - 1];
-	walk->slots = index_slots(walk->here, walk->mix.tag);
+	walk->slots = index_slots(walk->here, walk->mix);
 	return true;
 }
 

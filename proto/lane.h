@@ -124,28 +124,38 @@ static inline bool lane_is_due(uint32_t waiting, uint64_t taken)
 }
 
 /*
- * An access: how many bytes from the index's first bucket is the object's entry, and the lower bits of
- * the place that the entry named.
+ * An access: how many bytes from the index's first bucket is the object's entry, and the tag that the
+ * entry had.
  *
- *   place:16  bucket:33 word:3  cache:12
+ *   tag:16  bucket:33 word:3  cache:12
  */
 static inline uint64_t lane_access_pack(uint32_t cache, uint64_t at, uint64_t entry)
 {
-	return cache | at << 9 | entry >> 16 << 48;
+	return cache + (at << 9) + (entry << 48);
+}
+
+/* The same by addresses, of which the first bucket's is reckoned with once: as it was made for a cache. */
+static inline uint64_t lane_access_base(uint32_t cache, const void *buckets)
+{
+	return cache - ((uint64_t)(uintptr_t)buckets << 9);
+}
+
+static inline uint64_t lane_access_by(uint64_t base, const void *word, uint64_t entry)
+{
+	return base + ((uint64_t)(uintptr_t)word << 9) + (entry << 48);
 }
 
 /* The same of what is there: who reads has no need of it. */
 static inline uint64_t lane_access_of(uint32_t cache, uint64_t bucket, uint32_t slot,
-				      uint64_t offset)
+				      uint32_t tag)
 {
-	return lane_access_pack(cache, (bucket * 8 + slot + 1) * sizeof(uint64_t),
-				offset >> 4 << 16);
+	return lane_access_pack(cache, (bucket * 8 + slot + 1) * sizeof(uint64_t), tag);
 }
 
 struct lane_access {
 	uint64_t bucket;
 	uint32_t slot; /* of its entries; perhaps of none */
-	uint32_t cache, place;
+	uint32_t cache, tag;
 };
 
 static inline struct lane_access lane_access_unpack(uint64_t noted)
@@ -154,7 +164,7 @@ static inline struct lane_access lane_access_unpack(uint64_t noted)
 		.bucket = noted >> 15 & (((uint64_t)1 << 33) - 1),
 		.slot = (uint32_t)(noted >> 12 & 7) - 1,
 		.cache = (uint32_t)noted & 0xfff,
-		.place = (uint32_t)(noted >> 48),
+		.tag = (uint32_t)(noted >> 48),
 	};
 }
 

@@ -45,9 +45,12 @@ struct object_sizes {
 	uint32_t key, flags; /* flags: the program's */
 };
 
+enum { OBJECT_FLAGS_SHIFT = 53 };
+
 static inline uint64_t object_sizes_pack(struct object_sizes sizes)
 {
-	return sizes.value | (uint64_t)sizes.key << 40 | (uint64_t)sizes.flags << 53;
+	return sizes.value | (uint64_t)sizes.key << 40 |
+	       (uint64_t)sizes.flags << OBJECT_FLAGS_SHIFT;
 }
 
 static inline struct object_sizes object_sizes_unpack(uint64_t word)
@@ -55,7 +58,7 @@ static inline struct object_sizes object_sizes_unpack(uint64_t word)
 	return (struct object_sizes){
 		.value = word & (((uint64_t)1 << 40) - 1),
 		.key = (uint32_t)(word >> 40) & 0x1fff,
-		.flags = (uint32_t)(word >> 53) & 0xff,
+		.flags = (uint32_t)(word >> OBJECT_FLAGS_SHIFT) & 0xff,
 	};
 }
 

@@ -332,8 +332,7 @@ static void verb_access(void)
 		uint64_t noted = lane_access_pack(1, below(200 * 8) * 8, next());
 		struct lane_access access = lane_access_unpack(noted);
 
-		if (index_noted(&m.cache->index, access.bucket, access.slot, access.place,
-				&at)) {
+		if (index_noted(&m.cache->index, access.bucket, access.slot, access.tag, &at)) {
 			MUST(cache_access(m.cache, noted));
 			naive_accessed(at.number);
 		} else {
@@ -342,12 +341,11 @@ static void verb_access(void)
 	} else if (index_find(&m.cache->index, hash, &at)) {
 		uint64_t noted = lane_access_of(1, at.position / INDEX_ENTRIES,
 						(uint32_t)(at.position % INDEX_ENTRIES),
-						m.objects[at.number].offset);
+						index_entry_at(&at).tag);
 		struct lane_access access = lane_access_unpack(noted);
 
 		/* While it moves on, two objects may be at the same position of the two. */
-		if (!index_noted(&m.cache->index, access.bucket, access.slot, access.place,
-				 &at))
+		if (!index_noted(&m.cache->index, access.bucket, access.slot, access.tag, &at))
 			DIE("an access that was noted is not believed");
 		MUST(cache_access(m.cache, noted));
 		naive_accessed(at.number);

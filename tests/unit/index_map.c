@@ -149,7 +149,7 @@ static const char *insert(struct index_map *map, uint32_t i, uint32_t hint)
 static const char *noted(struct index_map *map, uint32_t i)
 {
 	const struct index_map_key *key = &map->keys[i];
-	uint32_t slot, place;
+	uint32_t slot, tag;
 	uint64_t bucket;
 	struct index_at at, found;
 
@@ -157,16 +157,16 @@ static const char *noted(struct index_map *map, uint32_t i)
 		return NULL;
 	if (!index_find(&map->index, key->hash, &at))
 		return "it does not find what was noted";
-	place = (uint32_t)(map->records[key->number].offset >> 4) & 0xffff;
+	tag = index_entry_at(&at).tag;
 	bucket = at.position / INDEX_ENTRIES;
 	slot = (uint32_t)(at.position % INDEX_ENTRIES);
-	if (index_noted(&map->index, bucket, INDEX_ENTRIES, place, &found))
+	if (index_noted(&map->index, bucket, INDEX_ENTRIES, tag, &found))
 		return "it knows an entry of a slot that there is not";
 	if (index_noted(&map->index, UINT32_MAX, slot, 0, &found))
 		return "it knows an entry of a bucket that there is not";
-	if (!index_noted(&map->index, bucket, slot, place, &found))
+	if (!index_noted(&map->index, bucket, slot, tag, &found))
 		return "it does not know what was noted";
-	/* While it moves, the other index may have an entry there, whose place is alike. */
+	/* While it moves, the other index may have an entry there, of the same tag. */
 	if (found.table == at.table && (found.position != at.position ||
 					found.home != at.home || found.number != at.number))
 		return "it takes what was noted for another";

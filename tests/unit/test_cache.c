@@ -309,7 +309,7 @@ static uint32_t hint_of(uint64_t hash, uint64_t *ret_noted)
 	ck_assert(index_find(&w.cache->index, hash, &at));
 	*ret_noted = lane_access_of(0, at.position / INDEX_ENTRIES,
 				    (uint32_t)(at.position % INDEX_ENTRIES),
-				    index_entry_at(&at).offset);
+				    index_entry_at(&at).tag);
 	return index_entry_at(&at).hint;
 }
 
@@ -647,7 +647,7 @@ START_TEST(churn_of_mixed_sizes_leaves_nine_tenths_live)
 					w.cache,
 					lane_access_of(0, at.position / INDEX_ENTRIES,
 						       (uint32_t)(at.position % INDEX_ENTRIES),
-						       index_entry_at(&at).offset));
+						       index_entry_at(&at).tag));
 				continue;
 			}
 			while (publish(key, some_size()))

@@ -782,7 +782,7 @@ bool cache_access(struct cache *cache, uint64_t noted)
 	struct lane_access access = lane_access_unpack(noted);
 	struct index_at at;
 
-	if (!index_noted(&cache->index, access.bucket, access.slot, access.place, &at))
+	if (!index_noted(&cache->index, access.bucket, access.slot, access.tag, &at))
 		return false;
 	accessed(cache, &at);
 	return true;

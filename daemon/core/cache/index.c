@@ -645,7 +645,7 @@ static uint64_t table_buckets(const struct index_table *table)
 	return table->layout.buckets + table->layout.overflow;
 }
 
-bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t place,
+bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t tag,
 		 struct index_at *ret)
 {
 	struct index_table *tables[] = {&index->now, &index->next};
@@ -659,7 +659,7 @@ bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t p
 		if (bucket >= table_buckets(table))
 			continue;
 		entry = word_of(entry_at(table, position));
-		if (!entry || (index_entry_unpack(entry).offset >> 4 & 0xffff) != place)
+		if (!entry || index_entry_unpack(entry).tag != tag)
 			continue;
 		*ret = (struct index_at){table, home_of(index, table, position), position,
 					 number_at(table, position)};

@@ -130,12 +130,11 @@ struct index_entry index_entry_at(const struct index_at *at);
 /* No reader has to be told. */
 void index_hint(struct index *index, const struct index_at *at, uint32_t hint);
 /*
- * The entry that a reader has noted (lane_access_pack()), if it is still there; place: the lower
- * 16 bits of its offset >> 4. False: it has gone, or never was. A note does not say of which index
- * it is: while one moves on to another, one in 65 thousand may be taken for that of another object,
- * which is an access too many.
+ * The entry that a reader has noted (lane_access_pack()), if it is still there, or another of that
+ * tag. False: it has gone, or never was. A note does not say of which index it is, nor of which key:
+ * one in 65 thousand may be taken for that of another object, which is an access too many.
  */
-bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t place,
+bool index_noted(struct index *index, uint64_t bucket, uint32_t slot, uint32_t tag,
 		 struct index_at *ret);
 /* To have it at hand; then which number it may be, unless INDEX_NONE. */
 void index_noted_fetch(const struct index *index, uint64_t bucket, uint32_t slot);
