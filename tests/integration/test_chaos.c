@@ -12,15 +12,12 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <varbos/channel.h>
@@ -28,6 +25,7 @@
 #include "base/base.h"
 #include "tests/fuzz/sample.h"
 #include "tests/integration/daemon.h"
+#include "tests/integration/storm.h"
 #include "tests/suite.h"
 
 #define MIB ((size_t)1 << 20)
@@ -41,27 +39,12 @@ enum {
 	KILL_US = 3000,
 };
 
-/* What all see; the first complaint stays. */
+/* What all count. */
 static struct board {
-	_Atomic uint32_t failed;
-	char text[512];
 	_Atomic uint64_t operations, sent, received, refused, forked, guests;
 } * board;
 
 static struct test_daemon daemon_;
-static uint64_t seed;
-
-_printf_(1, 2) static void complain(const char *format, ...)
-{
-	va_list list;
-
-	if (atomic_fetch_add(&board->failed, 1))
-		_exit(1);
-	va_start(list, format);
-	vsnprintf(board->text, sizeof(board->text), format, list);
-	va_end(list);
-	_exit(1);
-}
 
 /* ---- what is in a block ---- */
 
@@ -348,25 +331,9 @@ static bool child_has_ended(pid_t pid)
 
 	if (waitpid(pid, &status, WNOHANG) != pid)
 		return false;
-	ck_assert_msg(board->failed || WIFEXITED(status) || WTERMSIG(status) == SIGKILL,
+	ck_assert_msg(storm->failed || WIFEXITED(status) || WTERMSIG(status) == SIGKILL,
 		      "a process ended by signal %d", WTERMSIG(status));
 	return true;
-}
-
-static void child_kill(pid_t pid)
-{
-	int status;
-
-	kill(pid, SIGKILL);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static struct {
@@ -377,8 +344,7 @@ static void mischief(pid_t *pid)
 {
 	switch (sample_random(&seed) % 8) {
 	case 0 ... 1:
-		child_kill(*pid);
-		*pid = 0;
+		child_kill(pid);
 		counts.killed++;
 		break;
 	case 2 ... 3:
@@ -396,7 +362,7 @@ static void round_run(uint64_t end_ms)
 {
 	pid_t pids[WORKERS + GUESTS] = {};
 
-	while (now_ms() < end_ms && !board->failed) {
+	while (now_ms() < end_ms && !storm->failed) {
 		for (unsigned i = 0; i < ARRAY_SIZE(pids); i++) {
 			if (pids[i] && child_has_ended(pids[i]))
 				pids[i] = 0;
@@ -413,7 +379,7 @@ static void round_run(uint64_t end_ms)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(pids); i++)
 		if (pids[i])
-			child_kill(pids[i]);
+			child_kill(&pids[i]);
 }
 
 static uint64_t used(struct varbos *vb)
@@ -474,7 +440,7 @@ static void auditor(void)
 	if (!pid)
 		audit();
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(!board->failed, "%s", board->text);
+	ck_assert_msg(!storm->failed, "%s", storm->text);
 	ck_assert_msg(WIFEXITED(status) && !WEXITSTATUS(status), "the auditor: 0x%x", status);
 }
 
@@ -487,7 +453,7 @@ START_TEST(nothing_is_lost_whoever_dies_or_stops_whenever)
 	auditor();
 	end_ms = now_ms() + seconds * 1000;
 	/* And until ids have come back, of which there are 1023. */
-	while ((now_ms() < end_ms || counts.started <= 1023) && !board->failed) {
+	while ((now_ms() < end_ms || counts.started <= 1023) && !storm->failed) {
 		uint64_t until_ms = now_ms() + ROUND_S * 1000;
 
 		round_run(now_ms() < end_ms && until_ms > end_ms ? end_ms : until_ms);
@@ -499,7 +465,7 @@ START_TEST(nothing_is_lost_whoever_dies_or_stops_whenever)
 	       counts.started, board->guests, counts.killed, counts.stopped, board->forked,
 	       board->operations, board->sent, board->received, board->refused);
 	fflush(stdout);
-	ck_assert_msg(!board->failed, "%s", board->text);
+	ck_assert_msg(!storm->failed, "%s", storm->text);
 	ck_assert_uint_gt(board->received, 100);
 	test_daemon_stop(&daemon_);
 }
@@ -507,18 +473,10 @@ END_TEST
 
 int main(void)
 {
-	const char *text = getenv("VARBOS_SEED");
 	Suite *suite = suite_create("chaos");
 	TCase *tests = tcase_create("chaos");
 
-	seed = text ? strtoull(text, NULL, 0)
-		    : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
-	printf("VARBOS_SEED=%" PRIu64 "\n", seed);
-	setenv("VARBOS_QUIET", "1", 1);
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		     -1, 0);
-	if (board == MAP_FAILED)
-		return EXIT_FAILURE;
+	board = storm_begin(sizeof(*board));
 	tcase_set_timeout(tests, 0);
 	tcase_add_test(tests, nothing_is_lost_whoever_dies_or_stops_whenever);
 	suite_add_tcase(suite, tests);

@@ -17,7 +17,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -28,7 +27,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <varbos/cache.h>
@@ -39,6 +37,7 @@
 #include "tests/fuzz/sample.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/hoarder.h"
+#include "tests/integration/storm.h"
 #include "tests/suite.h"
 
 #define KIB ((size_t)1 << 10)
@@ -63,27 +62,12 @@ enum {
 #define CAPACITY (11 * MIB)
 #define LIMIT (56 * MIB)
 
-/* What all see; the first complaint stays. */
+/* What all count. */
 static struct board {
-	_Atomic uint32_t failed;
-	char text[512];
 	_Atomic uint64_t hits, misses, copies, checked, puts, refused, poisoned;
 } * board;
 
 static struct test_daemon daemon_;
-static uint64_t seed;
-
-_printf_(1, 2) static void complain(const char *format, ...)
-{
-	va_list list;
-
-	if (atomic_fetch_add(&board->failed, 1))
-		_exit(1);
-	va_start(list, format);
-	vsnprintf(board->text, sizeof(board->text), format, list);
-	va_end(list);
-	_exit(1);
-}
 
 static uint64_t random_to(uint64_t *state, uint64_t n)
 {
@@ -534,18 +518,9 @@ static bool child_has_ended(pid_t pid)
 
 	if (waitpid(pid, &status, WNOHANG) != pid)
 		return false;
-	ck_assert_msg(board->failed || WIFEXITED(status), "a process ended by signal %d",
+	ck_assert_msg(storm->failed || WIFEXITED(status), "a process ended by signal %d",
 		      WTERMSIG(status));
 	return true;
-}
-
-static void child_kill(pid_t *pid)
-{
-	int status;
-
-	kill(*pid, SIGKILL);
-	ck_assert_int_eq(waitpid(*pid, &status, 0), *pid);
-	*pid = 0;
 }
 
 static void mischief(pid_t *pid)
@@ -561,14 +536,6 @@ static void mischief(pid_t *pid)
 		kill(*pid, SIGCONT);
 		counts.stopped++;
 	}
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static void switch_policy(struct hoarder *hoarder)
@@ -590,7 +557,7 @@ static void hunt(uint64_t seconds, struct hoarder *hoarder)
 	uint64_t end_ms = now_ms() + seconds * 1000;
 	pid_t pids[ARRAY_SIZE(roles)] = {};
 
-	while (now_ms() < end_ms && !board->failed) {
+	while (now_ms() < end_ms && !storm->failed) {
 		for (unsigned i = 0; i < ARRAY_SIZE(pids); i++) {
 			if (pids[i] && child_has_ended(pids[i]))
 				pids[i] = 0;
@@ -623,7 +590,7 @@ static void found(void)
 		_exit(0);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(!board->failed, "%s", board->text);
+	ck_assert_msg(!storm->failed, "%s", storm->text);
 }
 
 START_TEST(whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned)
@@ -637,7 +604,7 @@ START_TEST(whatever_is_read_is_whole_while_it_is_replaced_moved_and_poisoned)
 	found();
 	hoarder_open(&hoarder, daemon_.socket, "hunt", "prey", CAPACITY);
 	hunt(seconds, &hoarder);
-	ck_assert_msg(!board->failed, "%s", board->text);
+	ck_assert_msg(!storm->failed, "%s", storm->text);
 	row = hoarder_row(&hoarder);
 	hoarder_close(&hoarder);
 	printf("%" PRIu64 " values read, %" PRIu64 " copied, %" PRIu64 " misses; %" PRIu64
@@ -676,11 +643,11 @@ static struct handover {
 static bool comes(const _Atomic uint64_t *word, uint64_t round)
 {
 	for (unsigned looks = 1;
-	     atomic_load_explicit(word, memory_order_acquire) < round && !board->failed;
+	     atomic_load_explicit(word, memory_order_acquire) < round && !storm->failed;
 	     looks++)
 		if (looks % LOOKS == 0)
 			sched_yield();
-	return !board->failed;
+	return !storm->failed;
 }
 
 /* The last words first, which are the youngest. */
@@ -728,25 +695,17 @@ START_TEST(who_sees_that_something_is_there_sees_all_that_was_streamed)
 	else
 		child_kill(&pid);
 	setpriority(PRIO_PROCESS, 0, 0);
-	ck_assert_msg(!board->failed, "%s", board->text);
+	ck_assert_msg(!storm->failed, "%s", storm->text);
 	printf("%" PRIu64 " times 64 KiB streamed\n", round);
 }
 END_TEST
 
 int main(void)
 {
-	const char *text = getenv("VARBOS_SEED");
 	Suite *suite = suite_create("hunt");
 	TCase *tests = tcase_create("hunt");
 
-	seed = text ? strtoull(text, NULL, 0)
-		    : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
-	printf("VARBOS_SEED=%" PRIu64 "\n", seed);
-	setenv("VARBOS_QUIET", "1", 1);
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		     -1, 0);
-	if (board == MAP_FAILED)
-		return EXIT_FAILURE;
+	board = storm_begin(sizeof(*board));
 	tcase_set_timeout(tests, 0);
 	tcase_add_test(tests, who_sees_that_something_is_there_sees_all_that_was_streamed);
 	tcase_add_test(tests,
