@@ -32,9 +32,9 @@ static void stepped_fence(void);
 #define index_pin(hazard, value) stepped_pin(hazard, value)
 #define index_fence() stepped_fence()
 
-#include "daemon/core/cache/index.c"
 #include "proto/index_read.h"
 #include "proto/object.h"
+#include "tests/unit/index_parts.h"
 
 enum { KEYS = 128, PLACES = 256, EVENTS = 256, CHOICES = 64, SPACE = 5, NOWHERE = 0 };
 

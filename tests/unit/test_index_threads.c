@@ -32,9 +32,9 @@ static void give_way(void);
 #define INDEX_VECTORS
 #endif
 
-#include "daemon/core/cache/index.c"
 #include "proto/index_read.h"
 #include "tests/sanitized.h"
+#include "tests/unit/index_parts.h"
 
 enum {
 	ALWAYS = 96,
