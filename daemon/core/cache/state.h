@@ -6,6 +6,7 @@
 #include "daemon/core/cache/cache.h"
 
 enum {
+	CACHE_NUMBERS = 1024,  /* of objects, at first; and so many more at least */
 	CACHE_BATCH = 64,      /* objects evicted at once, at most */
 	CACHE_CUT = 64,        /* and by one call, or so few more: 1 to 4 us each */
 	CACHE_EPOCHS = 64,     /* in which a capacity is evicted */
@@ -117,3 +118,5 @@ uint32_t cache_pinned_slices(const struct cache *cache, const struct segment *se
 int cache_empty(struct cache *cache, uint32_t id);
 /* The policy has changed: what readers note. */
 void hints_set(struct cache *cache);
+/* So many groups move on to the next index; what finds no room there goes. */
+void cache_index_move(struct cache *cache, uint64_t groups);
