@@ -451,7 +451,8 @@ static __attribute__((noinline)) int get_large(struct varbos_cache *cache, struc
 	struct found found;
 
 	if (examine(cache, offset, key, key_size, &found)) {
-		index_release(&lane->hazards[1]);
+		if (!mutant(client_pin_kept))
+			index_release(&lane->hazards[1]);
 		return get_any(cache, key, key_size, ret);
 	}
 	cache_view_fill(ret, cache, &found, &lane->hazards[1]);
