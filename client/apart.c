@@ -188,8 +188,10 @@ int apart_look(struct varbos_cache *cache, const void *key, size_t key_size, uin
 			continue;
 		if (answer == INDEX_OFFERED)
 			break;
-		if (answer == INDEX_MISS)
-			return VARBOS_E_NOT_FOUND;
+		if (answer == INDEX_MISS) {
+			r = VARBOS_E_NOT_FOUND;
+			break;
+		}
 		r = cache_index_next(cache, index);
 		if (r)
 			return r;
@@ -197,10 +199,12 @@ int apart_look(struct varbos_cache *cache, const void *key, size_t key_size, uin
 	}
 	if (!r && ret->expiry && ret->expiry <= cache_now(index)) {
 		free(*ret_memory);
-		return VARBOS_E_NOT_FOUND;
+		r = VARBOS_E_NOT_FOUND;
 	}
 	if (!r && noted)
 		note_access(cache, index, walk.entry, hash);
+	if (noted && (!r || r == VARBOS_E_NOT_FOUND))
+		uncounted_add(cache, !r);
 	return r;
 }
 

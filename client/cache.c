@@ -171,13 +171,14 @@ static int set_up(struct varbos_cache *cache, const struct cache_opened *opened)
 	cache->base = space->base;
 	cache->ends = space->ends;
 	cache->row = offsetof(struct lane, counts[cache->handle % LANE_COUNTS]);
-	cache->row_kept = cache->handle;
 	cache->space_handle = space->handle;
 	cache->space_word = index_space_word(space->handle);
 	cache->fence = cache->lanes->fence;
 	cache->pins = cache->lanes->pins;
 	open_leave(cache);
 	open_join(cache);
+	cache->row_kept = cache->handle | cache->opening << 32;
+	cache->uncounted = (struct uncounted){};
 	atomic_store_explicit(&cache->capacity, opened->capacity, memory_order_relaxed);
 	atomic_store_explicit(&cache->index, index, memory_order_release);
 	if (cache->lanes->memory)
@@ -338,6 +339,7 @@ _public_ void varbos_cache_close(struct varbos_cache *cache)
 	if (ours) {
 		/* What was put comes first: the daemon seals what is being filled. */
 		lanes_settle(cache->lanes);
+		uncounted_tell(cache);
 		cache_ask_close(space, cache->handle);
 	}
 	cache_free(cache, ours);

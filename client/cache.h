@@ -18,6 +18,7 @@
 
 #include "client/lanes.h"
 #include "client/space.h"
+#include "client/uncounted.h"
 #include "proto/index_read.h"
 #include "proto/object.h"
 
@@ -52,7 +53,7 @@ struct varbos_cache {
 	const _Atomic uintptr_t *ends; /* of the space's windows */
 	uint32_t handle, space_handle;
 	uint64_t row;      /* where in a lane its hits are counted, most likely: */
-	uint64_t row_kept; /* if that says this, its handle */
+	uint64_t row_kept; /* if that says this: which cache, and opening of it (lane.h) */
 	bool fence;
 	uint64_t space_word; /* its handle, as in hazard words */
 	uint32_t pins;       /* views of a thread */
@@ -64,8 +65,9 @@ struct varbos_cache {
 	_Atomic uint32_t stamp;         /* fork count of what is above */
 	struct varbos_cache *next_open; /* of all that are open */
 	uint64_t opening;               /* never given twice: */
-	struct lock lock;               /* who fetches an index */
-	_Atomic uint64_t capacity;      /* as it was when it was asked last */
+	struct uncounted uncounted;
+	struct lock lock;          /* who fetches an index */
+	_Atomic uint64_t capacity; /* as it was when it was asked last */
 	char name[SPACE_NAME_MAX + 1];
 };
 

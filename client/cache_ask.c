@@ -204,6 +204,27 @@ void cache_ask_use(const struct varbos_cache *cache, uint64_t hash)
 		call_forget(call);
 }
 
+bool cache_ask_count(const struct varbos_cache *cache, uint64_t hits, uint64_t misses,
+		     bool waits)
+{
+	const struct wire_cache_count request = {.space = cache->space_handle,
+						 .cache = cache->handle,
+						 .hits = hits,
+						 .misses = misses};
+	const struct varbos_error before = *varbos_error();
+	struct calls *calls = &cache->space->vb->calls;
+	struct call *call = NULL;
+	bool told;
+
+	if (!waits)
+		call = call_ask(calls, WIRE_CACHE_COUNT, &request);
+	told = waits ? !call_note(calls, WIRE_CACHE_COUNT, &request) : call != NULL;
+	if (call)
+		call_forget(call);
+	error_restore(&before); /* that it cannot be told is no failure of the call we are in */
+	return told;
+}
+
 /* ---- computing ---- */
 
 int cache_ask_fetch(const struct varbos_cache *cache, uint64_t hash, uint64_t compute_ms,

@@ -76,6 +76,9 @@ void cache_ask_seal(struct varbos *vb, uint32_t space, const struct cache_memory
 int cache_ask_record(const struct varbos_cache *cache, const struct lane_record *record);
 /* It is an access; nobody waits for it. */
 void cache_ask_use(const struct varbos_cache *cache, uint64_t hash);
+/* Likewise, unless it waits for room to say so. False: it could not be told. */
+bool cache_ask_count(const struct varbos_cache *cache, uint64_t hits, uint64_t misses,
+		     bool waits);
 int cache_ask_clear(const struct varbos_cache *cache);
 
 /* What has become of the wish to compute: the right (token), or a value that is there (generation). */

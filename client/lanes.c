@@ -109,13 +109,19 @@ static uint64_t seed(void)
 static struct own_lane *own_new(struct lanes *lanes, uint32_t at)
 {
 	struct own_lane *own = calloc(1, sizeof(*own));
+	struct lane *first;
 
 	if (!own)
 		return NULL;
 	own->lanes = lanes;
 	own->random = seed();
-	if (lanes->memory)
-		own->lane = (struct lane *)(void *)(lanes->memory + at * sizeof(struct lane));
+	if (!lanes->memory)
+		return own;
+	own->lane = (struct lane *)(void *)(lanes->memory + at * sizeof(struct lane));
+	/* Lanes are had in order, but for the common one: the daemon looks at these. */
+	first = (struct lane *)(void *)lanes->memory;
+	if (atomic_load_explicit(&first->opened, memory_order_relaxed) <= at)
+		atomic_store_explicit(&first->opened, at + 1, memory_order_release);
 	return own;
 }
 

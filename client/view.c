@@ -140,18 +140,26 @@ static inline void add(_Atomic uint64_t *count)
 }
 
 /* The row of a cache in its thread's lane; NULL: there is none left. */
-static __attribute__((noinline)) struct lane_count *find_row(struct lane *lane, uint32_t cache)
+static __attribute__((noinline)) struct lane_count *find_row(const struct varbos_cache *cache,
+							     struct lane *lane)
 {
-	for (uint32_t i = 0; i < LANE_COUNTS; i++) {
-		struct lane_count *row = &lane->counts[(cache + i) % LANE_COUNTS];
-		uint64_t whose = atomic_load_explicit(&row->cache, memory_order_relaxed);
+	struct lane_count *free = NULL;
 
-		if (!whose)
-			atomic_store_explicit(&row->cache, cache, memory_order_release);
-		if (!whose || whose == cache)
+	for (uint32_t i = 0; i < LANE_COUNTS; i++) {
+		struct lane_count *row = &lane->counts[(cache->handle + i) % LANE_COUNTS];
+		uint64_t whose = atomic_load_explicit(&row->cache, memory_order_acquire);
+
+		if (whose == cache->row_kept)
 			return row;
+		if (!whose && !free)
+			free = row;
 	}
-	return NULL;
+	if (!free)
+		return NULL;
+	atomic_store_explicit(&free->hits, 0, memory_order_relaxed);
+	atomic_store_explicit(&free->misses, 0, memory_order_relaxed);
+	atomic_store_explicit(&free->cache, cache->row_kept, memory_order_release);
+	return free;
 }
 
 /* Where it most likely is: if it is. */
@@ -166,24 +174,26 @@ static inline bool is_row_of(const struct lane_count *row, const struct varbos_c
 }
 
 /* 0 */
-static __attribute__((noinline)) int count_elsewhere(const struct varbos_cache *cache,
-						     struct lane *lane)
+static __attribute__((noinline)) int count_elsewhere(struct varbos_cache *cache,
+						     struct lane *lane, bool hit)
 {
-	struct lane_count *row = find_row(lane, cache->handle);
+	struct lane_count *row = find_row(cache, lane);
 
 	if (row)
-		add(&row->hits);
+		add(hit ? &row->hits : &row->misses);
+	else if (!mutant(client_uncounted))
+		uncounted_add(cache, hit);
 	return 0;
 }
 
-static inline void count(const struct varbos_cache *cache, struct lane *lane, bool hit)
+static inline void count(struct varbos_cache *cache, struct lane *lane, bool hit)
 {
 	struct lane_count *row = row_at(cache, lane);
 
-	if (!likely(is_row_of(row, cache)))
-		row = find_row(lane, cache->handle);
-	if (likely(row))
+	if (likely(is_row_of(row, cache)))
 		add(hit ? &row->hits : &row->misses);
+	else
+		count_elsewhere(cache, lane, hit);
 }
 
 static inline bool is_due(const struct cache_index *index, uint64_t entry)
@@ -215,7 +225,7 @@ static inline bool is_over(const struct cache_index *index, uint64_t expiry)
 }
 
 /* Most hits: true. Else look() says what it is. */
-static inline bool peek(const struct varbos_cache *cache, struct lane *lane,
+static inline bool peek(struct varbos_cache *cache, struct lane *lane,
 			const struct cache_index *index, struct index_mix mix,
 			_Atomic uint64_t *hazard, const void *key, size_t key_size,
 			struct found *ret)
@@ -236,7 +246,7 @@ static inline bool peek(const struct varbos_cache *cache, struct lane *lane,
  * The walk has begun. noted: it counts, as an access or a miss. Where it ends without an object, the hazard
  * word is clear.
  */
-static inline int look(const struct varbos_cache *cache, struct lane *lane,
+static inline int look(struct varbos_cache *cache, struct lane *lane,
 		       const struct cache_index *index, struct index_walk *walk,
 		       const void *key, size_t key_size, bool noted, struct found *ret)
 {
@@ -397,8 +407,8 @@ static __attribute__((noinline)) int get_slow(struct varbos_cache *cache, const 
 }
 
 /* A hit, noted and filled in; if it expires it may be none any more. */
-static __attribute__((noinline)) int get_settle(const struct varbos_cache *cache,
-						struct lane *lane, struct varbos_view *ret)
+static __attribute__((noinline)) int get_settle(struct varbos_cache *cache, struct lane *lane,
+						struct varbos_view *ret)
 {
 	const struct cache_index *index =
 		atomic_load_explicit(&cache->index, memory_order_acquire);
@@ -525,7 +535,7 @@ _public_ __attribute__((flatten)) int varbos_cache_get(struct varbos_cache *cach
 		return get_settle(cache, lane, ret);
 	row = row_at(cache, lane);
 	if (!likely(is_row_of(row, cache)))
-		return count_elsewhere(cache, lane);
+		return count_elsewhere(cache, lane, true);
 	add(&row->hits);
 	return 0;
 unpin:

@@ -22,6 +22,9 @@
  *                0 when it has woken
  *   cpu          by the client: where it ran when it     by the daemon, which does not look for
  *                put its last record, + 1; 0: unknown     more on the processor that who puts waits for
+ *   opened       by the client, before it uses a lane,     by the daemon, which looks for records and
+ *                in the first one: how many lanes it has   accesses in no others; 0: in all
+ *                used, ever
  *   counts       by the client: of caches that it reads,    by the daemon, when somebody asks, and
  *                hits and misses, ever                      at the session's end: what has come
  *
@@ -168,9 +171,17 @@ static inline struct lane_access lane_access_unpack(uint64_t noted)
 	};
 }
 
-/* What a thread counts of a cache. What finds no row is not counted. */
+/*
+ * What a thread counts of a cache, for as long as its session has it open. What finds no row is told by
+ * the method cache.count.
+ */
 struct lane_count {
-	_Atomic uint64_t cache; /* handle; 0: a row of none. Stored last, and then for good */
+	/*
+	 * handle:32 (low), which of the session's openings of it:32. By the client, behind the others,
+	 * which are 0 then; 0, a row of none: at first, and by the daemon, which has counted
+	 * it and finds the cache closed.
+	 */
+	_Atomic uint64_t cache;
 	_Atomic uint64_t hits, misses;
 };
 
@@ -181,7 +192,8 @@ struct lane {
 	_Atomic uint64_t head;
 	_Atomic uint32_t waiting;
 	_Atomic uint32_t cpu;
-	uint32_t reserved_head[12];
+	_Atomic uint32_t opened;
+	uint32_t reserved_head[11];
 	_Atomic uint64_t taken; /* its low half is the futex */
 	uint64_t reserved_taken[7];
 	struct lane_count counts[LANE_COUNTS];

@@ -80,7 +80,7 @@ static void count_row(const struct client *client, uint32_t number, uint32_t row
 		state->counted[row].cache = cache;
 		state->counted[row].hits = state->counted[row].misses = 0;
 	}
-	hoard = hoard_at(server, (uint32_t)u64_min(cache, UINT32_MAX));
+	hoard = hoard_at(server, (uint32_t)cache);
 	if (!hoard) /* yet: it is counted then */
 		return;
 	if (core_cache_has(server->core, hoard->slot, client->session))
@@ -95,4 +95,20 @@ void lane_counts_take(const struct client *client)
 	for (uint32_t i = 0; i < client->lanes.n; i++)
 		for (uint32_t row = 0; row < LANE_COUNTS; row++)
 			count_row(client, i, row);
+}
+
+void lane_counts_free(const struct client *client)
+{
+	const struct server *server = client->server;
+	uint64_t cache;
+
+	for (uint32_t i = 0; i < client->lanes.n; i++)
+		for (uint32_t row = 0; row < LANE_COUNTS; row++) {
+			struct lane_count *count = &client->lanes.at[i].counts[row];
+
+			if (!guard_load64(&count->cache, &cache) && cache &&
+			    !core_cache_has(server->core, (uint32_t)cache, client->session) &&
+			    !mutant(lane_counts_kept))
+				guard_store64(&count->cache, 0);
+		}
 }

@@ -24,7 +24,6 @@ enum {
 	QUIET_A_TURN = 64,   /* of those without records lately; of one session at least */
 	QUIET_LOOKS = 256,   /* in vain, at one that is busy no more */
 	RECORDS_A_TURN = 1024, /* that are taken */
-	PROBED = 8,            /* lanes that nobody had used so far; a power of two */
 	FEW = 4 * BATCH,       /* fewer are no turn yet, if there are more */
 	DRAINED_A_BATCH = 256, /* accesses: 0.7 us each, if nothing of them is in a cache */
 	SESSIONS_A_BATCH = 64, /* whose lanes are looked at for them */
@@ -449,20 +448,17 @@ static uint64_t take_batch(struct client *client, uint32_t number, uint64_t now)
 	return done;
 }
 
-static uint64_t all_of(const struct lanes *lanes)
+/* What it has opened: of 64 lanes, most are nobody's. Who says too little is not heard. */
+static uint64_t opened_of(const struct lanes *lanes)
 {
+	uint64_t all = UINT64_MAX >> (LANES_A_SESSION - lanes->n);
+	uint32_t opened;
+
 	static_assert((int)LANES_A_SESSION == 64, "a bit each");
-	return UINT64_MAX >> (LANES_A_SESSION - lanes->n);
-}
-
-/* Threads have lanes for good, the first that is free: most of a session's are nobody's. */
-static uint64_t worth_a_look(struct lanes *lanes)
-{
-	uint64_t probed = ((uint64_t)1 << PROBED) - 1;
-
-	probed <<= lanes->probe;
-	lanes->probe = (lanes->probe + PROBED) % LANES_A_SESSION;
-	return (lanes->used | (lanes->used + 1) | probed) & all_of(lanes);
+	if (guard_copy(&opened, (const void *)&lanes->at[0].opened, sizeof(opened)) ||
+	    !opened || opened >= lanes->n)
+		return all;
+	return all >> (lanes->n - opened);
 }
 
 /* As long as the stint lasts: the next one goes on behind. */
@@ -471,7 +467,7 @@ static uint64_t take_of(struct client *client, uint64_t now)
 	const struct exchange *exchange = client->server->exchange;
 	struct lanes *lanes = &client->lanes;
 	uint32_t first = lanes->next;
-	uint64_t look = worth_a_look(lanes), taken = 0;
+	uint64_t look = opened_of(lanes), taken = 0;
 
 	look = look >> first | look << (-first % LANES_A_SESSION);
 	for (; look; look &= look - 1) {
@@ -481,7 +477,6 @@ static uint64_t take_of(struct client *client, uint64_t now)
 		taken += take_batch(client, number, now);
 		if (exchange->turn == turn)
 			continue;
-		lanes->used |= (uint64_t)1 << number;
 		lanes->next = (number + 1) % LANES_A_SESSION;
 		if (!stint_lasts(client->server))
 			break;
@@ -545,13 +540,13 @@ static uint64_t take_some(struct server *server)
 	return taken + take_quiet(exchange, now);
 }
 
-static bool is_ready(struct lanes *lanes)
+static bool is_ready(const struct lanes *lanes)
 {
-	for (uint32_t i = 0; i < lanes->n; i++)
-		if (!lanes->states[i].waits && ready(&lanes->at[i], &lanes->states[i])) {
-			lanes->used |= (uint64_t)1 << i;
+	uint64_t opened = opened_of(lanes);
+
+	for (uint32_t i = 0; i < lanes->n && opened >> i & 1; i++)
+		if (!lanes->states[i].waits && ready(&lanes->at[i], &lanes->states[i]))
 			return true;
-		}
 	return false;
 }
 
@@ -724,8 +719,6 @@ static void drain_of(struct client *client, uint32_t *left)
 		uint32_t n = lane_notes_take(client, number, *left);
 
 		*left -= n;
-		if (n)
-			lanes->used |= (uint64_t)1 << number;
 		if (*left)
 			lanes->undrained &= lanes->undrained - 1;
 	}
@@ -748,7 +741,7 @@ void lanes_drain(struct server *server)
 		at = exchange->noting.next;
 		client = list_entry(at, struct client, in_noting);
 		if (!client->lanes.undrained)
-			client->lanes.undrained = worth_a_look(&client->lanes);
+			client->lanes.undrained = opened_of(&client->lanes);
 		drain_of(client, &left);
 		if (!left)
 			return;
@@ -765,7 +758,7 @@ void lanes_drain_all(struct server *server)
 
 		if (!stint_lasts(server))
 			break;
-		client->lanes.undrained = all_of(&client->lanes);
+		client->lanes.undrained = opened_of(&client->lanes);
 		while (client->lanes.undrained && stint_lasts(server)) {
 			uint32_t left = DRAINED_A_BATCH;
 

@@ -41,12 +41,9 @@ struct lanes {
 	struct lane *at;
 	struct lane_state *states;
 	uint32_t n;
-	uint32_t pins; /* words of each that count, besides the first */
-	uint32_t next; /* lane, whose records are taken next */
-	uint64_t
-		used; /* lanes that had records or accesses, ever: they are looked at each time, */
-	uint32_t probe;     /* and some of the others, from this one on */
-	uint64_t undrained; /* of these, those whose accesses are still to be taken */
+	uint32_t pins;      /* words of each that count, besides the first */
+	uint32_t next;      /* lane, whose records are taken next */
+	uint64_t undrained; /* lanes whose accesses are still to be taken: a bit each */
 	bool ending, ended;
 };
 

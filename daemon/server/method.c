@@ -17,6 +17,7 @@
 #include "daemon/server/grant.h"
 #include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
+#include "daemon/server/lane_notes.h"
 #include "daemon/server/method_blocks.h"
 #include "daemon/server/method_cache.h"
 #include "daemon/server/method_cache_data.h"
@@ -353,6 +354,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 	if (fetches_leave(server, space, 0, request->client->session))
 		return method_later(request);
 
+	lane_counts_take(request->client);
 	do
 		r = core_space_close(server->core, request->client->session, space, &plan);
 	while (r == CORE_MORE && stint_lasts(server));
@@ -360,6 +362,7 @@ static int run_space_close(struct request *request, const union wire_body *param
 		return method_later(request);
 	r = method_answer(request, r, &(struct core_fault){.which = "space"});
 	if (!r) {
+		lane_counts_free(request->client);
 		hoards_left(server, space, 0, request->client->session);
 		sweeper_look(server->sweeper); /* it may have held blocks */
 		caches_reap_soon(server);
@@ -608,6 +611,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CACHE_DELETE] = run_cache_delete,
 	[WIRE_CACHE_TOUCH] = run_cache_touch,
 	[WIRE_CACHE_CLEAR] = run_cache_clear,
+	[WIRE_CACHE_COUNT] = run_cache_count,
 	[WIRE_CACHE_EVICT] = run_cache_evict,
 	[WIRE_CACHE_DETAIL] = run_cache_detail,
 	[WIRE_LANES_OPEN] = run_lanes_open,

@@ -13,6 +13,7 @@
 #include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/hoards.h"
+#include "daemon/server/lane_notes.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_parts.h"
@@ -118,6 +119,7 @@ int run_cache_close(struct request *request, const union wire_body *params)
 		return r;
 	if (fetches_leave(request->server, space, cache, request->client->session))
 		return method_later(request);
+	lane_counts_take(request->client);
 	do
 		r = core_cache_close(request->server->core, request->client->session, space,
 				     cache);
@@ -125,6 +127,7 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	if (r == CORE_MORE)
 		return method_later(request);
 	if (!r) {
+		lane_counts_free(request->client);
 		hoards_left(request->server, space, cache, request->client->session);
 		caches_reap_soon(request->server);
 	}

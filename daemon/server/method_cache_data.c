@@ -216,6 +216,20 @@ int run_cache_evict(struct request *request, const union wire_body *params)
 	return 0;
 }
 
+/* ---- counting ---- */
+
+int run_cache_count(struct request *request, const union wire_body *params)
+{
+	const struct wire_cache_count *count = &params->cache_count;
+	struct hoard *hoard = NULL;
+	int r;
+
+	r = open_hoard(request, count->space, count->cache, &hoard);
+	if (!r)
+		cache_count(hoard->cache, count->hits, count->misses);
+	return r;
+}
+
 /* ---- computing ---- */
 
 int run_cache_fetch(struct request *request, const union wire_body *params)

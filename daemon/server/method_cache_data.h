@@ -11,6 +11,7 @@ int run_cache_publish(struct request *request, const union wire_body *params);
 int run_cache_delete(struct request *request, const union wire_body *params);
 int run_cache_touch(struct request *request, const union wire_body *params);
 int run_cache_clear(struct request *request, const union wire_body *params);
+int run_cache_count(struct request *request, const union wire_body *params);
 int run_cache_evict(struct request *request, const union wire_body *params);
 int run_cache_fetch(struct request *request, const union wire_body *params);
 int run_cache_fetch_end(struct request *request, const union wire_body *params);
