@@ -304,7 +304,7 @@ uint32_t cache_ask_caller(const struct varbos_cache *cache)
 }
 
 static struct wire_cache_segment make_request(const struct varbos_cache *cache, uint64_t size,
-					      bool object)
+					      uint64_t least, bool object)
 {
 	return (struct wire_cache_segment){
 		.space = cache->space_handle,
@@ -312,13 +312,14 @@ static struct wire_cache_segment make_request(const struct varbos_cache *cache, 
 		.size = size,
 		.object = object,
 		.caller = cache_ask_caller(cache),
+		.least = least,
 	};
 }
 
 static int ask(const struct varbos_cache *cache, uint64_t size, uint64_t least, bool object,
 	       struct cache_memory *ret)
 {
-	const struct wire_cache_segment request = make_request(cache, size, object);
+	const struct wire_cache_segment request = make_request(cache, size, least, object);
 	struct wire_extent_alloced extent;
 	struct call *call;
 	int r;
@@ -343,9 +344,10 @@ int cache_ask_own(const struct varbos_cache *cache, uint64_t size, struct cache_
 	return ask(cache, size, size, true, ret);
 }
 
-struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, bool object)
+struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, uint64_t least,
+			     bool object)
 {
-	const struct wire_cache_segment request = make_request(cache, size, object);
+	const struct wire_cache_segment request = make_request(cache, size, least, object);
 
 	return call_ask(&cache->space->vb->calls, WIRE_CACHE_SEGMENT, &request);
 }

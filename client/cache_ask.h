@@ -61,7 +61,8 @@ int cache_ask_segment(const struct varbos_cache *cache, uint64_t size, uint64_t 
 /* For one object, of so many bytes. */
 int cache_ask_own(const struct varbos_cache *cache, uint64_t size, struct cache_memory *ret);
 /* Either, asked ahead (call.h). */
-struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, bool object);
+struct call *cache_ask_ahead(const struct varbos_cache *cache, uint64_t size, uint64_t least,
+			     bool object);
 int cache_ask_collect(const struct varbos_cache *cache, struct call *call, uint64_t least,
 		      bool object, struct cache_memory *ret);
 /* One for an object, that a record has asked for. */

@@ -249,7 +249,7 @@ static void ask_ahead(struct writer *writer, const struct writer_segment *segmen
 
 	if (writer->ahead || left > segment->memory.size / AHEAD_SHARE)
 		return;
-	writer->ahead = cache_ask_ahead(writer->cache, writer->next_size, false);
+	writer->ahead = cache_ask_ahead(writer->cache, writer->next_size, SLICE_BYTES, false);
 	writer->ahead_size = writer->next_size;
 }
 
@@ -270,12 +270,12 @@ static uint64_t size_after(const struct writer *writer)
 	return u64_min(twice, SEGMENT_MOST);
 }
 
-/* Room for `least` bytes, and more; a smaller one where there is none of the usual size. */
+/* Room for `least` bytes, and more, if there is; but what was asked ahead. */
 static int lease(struct writer *writer, struct writer_segment *segment, uint64_t least)
 {
 	struct call *ahead = TAKE_PTR(writer->ahead);
 	uint64_t size;
-	int r;
+	int r = VARBOS_E_MEMORY;
 
 	while (writer->next_size < least)
 		writer->next_size *= 2;
@@ -283,23 +283,20 @@ static int lease(struct writer *writer, struct writer_segment *segment, uint64_t
 	if (ahead)
 		r = cache_ask_collect(writer->cache, ahead, SLICE_BYTES, false,
 				      &segment->memory);
-	else
+	if (r == VARBOS_E_MEMORY) /* by now there may be some */
 		r = cache_ask_segment(writer->cache, size, least, &segment->memory);
-	/* What others hold may lie between all that is free. */
-	while (r == VARBOS_E_MEMORY && size / 2 >= u64_max(least, SEGMENT_FIRST) &&
-	       !mutant(writer_large_alone)) {
-		size /= 2;
-		writer->next_size = size;
-		writer->small = SMALL_LEASES;
-		r = cache_ask_segment(writer->cache, size, least, &segment->memory);
-	}
 	if (r)
 		return r;
 	segment->at = first_in(&segment->memory);
-	if (writer->small)
+	if (segment->memory.size < size) {
+		/* What others hold lies between all that is free. */
+		writer->next_size = segment->memory.size;
+		writer->small = SMALL_LEASES;
+	} else if (writer->small) {
 		writer->small--;
-	else
+	} else {
 		writer->next_size = size_after(writer);
+	}
 	return 0;
 }
 
@@ -359,7 +356,7 @@ static void ahead_ask(struct own_lane *own, struct writer *writer)
 	else if (own->lane && own->lanes->records && lane_try(own, &record, writer))
 		ahead->position = writer->last = own->head;
 	if (!ahead->position)
-		ahead->call = cache_ask_ahead(writer->cache, writer->own_size, true);
+		ahead->call = cache_ask_ahead(writer->cache, writer->own_size, 0, true);
 }
 
 /* Not 0: there is none. That says nothing about now. */

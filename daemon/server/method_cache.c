@@ -247,6 +247,13 @@ static bool is_short(const struct request *request)
 	       (fault->code == FAULT_BUDGET && !wire_str_is(fault->which, "client"));
 }
 
+/* What others hold may lie between all that is free: that values go would not help. */
+static bool does_with_half(const struct wire_cache_segment *segment, uint64_t size)
+{
+	return segment->least && !segment->object && size / 2 >= segment->least &&
+	       size / 2 >= SLICE_BYTES && !mutant(segment_large_alone);
+}
+
 int run_cache_segment(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_segment *segment = &params->cache_segment;
@@ -271,6 +278,11 @@ int run_cache_segment(struct request *request, const union wire_body *params)
 	    squeeze_holds_back(request, hoard, wanted.size))
 		return REQUEST_BUSY;
 	r = extents_alloc(request, space, cache, &wanted);
+	while (r == REQUEST_FAULT && request->fault.code == FAULT_MEMORY &&
+	       does_with_half(segment, wanted.size)) {
+		wanted.size /= 2;
+		r = extents_alloc(request, space, cache, &wanted);
+	}
 	if (r == REQUEST_FAULT && is_short(request) &&
 	    (segment->object ? squeeze_gives_range(hoard, wanted.size) : squeeze_gives(hoard)))
 		return REQUEST_BUSY;
