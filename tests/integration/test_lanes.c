@@ -120,6 +120,25 @@ START_TEST(what_is_put_into_a_lane_is_done_and_answered)
 }
 END_TEST
 
+START_TEST(records_are_taken_from_lanes_that_were_opened)
+{
+	struct lane_record record;
+	uint64_t beyond, within;
+
+	atomic_store(&one.lanes[0].opened, 1);
+	record = lane_publish(&one, "beyond", "v");
+	beyond = lane_put(&one, 1, &record);
+	record = lane_publish(&one, "within", "v");
+	within = lane_put(&one, 0, &record);
+	ck_assert_uint_eq(lane_wait(&one, 0, within).code, 0);
+	ck_assert_uint_eq(atomic_load(&one.lanes[1].taken), 0);
+	atomic_store(&one.lanes[0].opened, UINT32_MAX); /* that cannot be: all */
+	lane_put(&one, 0, &(struct lane_record){.kind = LANE_NOTHING}); /* wakes */
+	/* It lies before what was published meanwhile. */
+	ck_assert_uint_eq(lane_wait(&one, 1, beyond).code, FAULT_REFERENCE);
+}
+END_TEST
+
 START_TEST(a_segment_is_sealed_behind_what_was_put_into_it)
 {
 	struct lane_record record = lane_publish(&one, "k", "v"), seal = {.kind = LANE_SEAL};
@@ -680,6 +699,7 @@ int main(void)
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, what_is_put_into_a_lane_is_done_and_answered);
+	tcase_add_test(tcase, records_are_taken_from_lanes_that_were_opened);
 	tcase_add_test(tcase, a_segment_is_sealed_behind_what_was_put_into_it);
 	tcase_add_test(tcase, more_than_the_first_files_hold_goes_through_one_lane);
 	tcase_add_test(tcase, taken_comes_after_what_was_done);
