@@ -134,7 +134,7 @@ class Bench(unittest.TestCase):
         self.contest("larson", (None,), ("empty", "calls", *self.ALLOCATORS), "Mops")
 
     def test_rss_has_a_ratio_for_each_allocator(self):
-        self.contest("rss", (None, 50000), self.ALLOCATORS, "committed/live",
+        self.contest("rss", (None, 20000), self.ALLOCATORS, "committed/live",
                      benches=("rss", "rss_rounded"))
 
     def test_sim_has_a_rate_for_each_policy(self):
