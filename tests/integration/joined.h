@@ -18,3 +18,12 @@ void tear_down(void);
 
 /* Bytes of the space that are allocated, by the daemon's books. */
 uint64_t used(void);
+
+/* It failed so, or is NULL, and says why. */
+void expect(int r, enum varbos_code code, const char *which);
+void expect_null(const void *memory, enum varbos_code code, const char *which);
+
+/* The space of that name over a connection of its own. */
+struct varbos_space *open_other(struct varbos **ret, const char *name, uint32_t flags);
+/* All zeros: there is none of that name. */
+struct varbos_space_info info_of(const char *name);

@@ -56,13 +56,6 @@ static struct varbos_channel *other_channel(struct other *me, uint32_t roles)
 	return opened;
 }
 
-static void expect(int r, enum varbos_code code, const char *which)
-{
-	ck_assert_msg(r == (int)code, "%s instead of %s: %s", varbos_code_name(r),
-		      varbos_code_name((int)code), varbos_error()->message);
-	ck_assert_str_eq(varbos_error()->which, which);
-}
-
 static void expect_none(const void *memory, enum varbos_code code, const char *which)
 {
 	ck_assert_ptr_null(memory);

@@ -30,7 +30,7 @@ static void start(void (*run)(struct other *other))
 	other_start(&other, daemon_.socket, "s", 0, run);
 }
 
-static void expect(enum varbos_code code, const char *which)
+static void expect_error(enum varbos_code code, const char *which)
 {
 	ck_assert_msg(varbos_error()->code == code, "%s instead of %s: %s",
 		      varbos_code_name((int)varbos_error()->code), varbos_code_name((int)code),
@@ -41,19 +41,19 @@ static void expect(enum varbos_code code, const char *which)
 static void expect_free(void *memory, const char *which)
 {
 	ck_assert_int_eq(varbos_free(space, memory), VARBOS_E_REFERENCE);
-	expect(VARBOS_E_REFERENCE, which);
+	expect_error(VARBOS_E_REFERENCE, which);
 }
 
 static void expect_send(void *memory, uint32_t to, enum varbos_code code, const char *which)
 {
 	ck_assert_uint_eq(varbos_send(space, memory, to), 0);
-	expect(code, which);
+	expect_error(code, which);
 }
 
 static void expect_receive(varbos_ref ref, const char *which)
 {
 	ck_assert_ptr_null(varbos_receive(space, ref));
-	expect(VARBOS_E_REFERENCE, which);
+	expect_error(VARBOS_E_REFERENCE, which);
 }
 
 static void wait_used(uint64_t bytes)
@@ -422,14 +422,14 @@ START_TEST(pointers_that_name_no_block_are_refused)
 	expect_send(&local, VARBOS_ANYONE, VARBOS_E_REFERENCE, "foreign");
 	expect_free(memory + (size_t)5 * 3072, "freed"); /* cut, never given out */
 	ck_assert_uint_eq(varbos_usable_size(space, memory + 1), 0);
-	expect(VARBOS_E_REFERENCE, "interior");
+	expect_error(VARBOS_E_REFERENCE, "interior");
 	ck_assert_int_eq(varbos_free(space, memory), 0);
 	expect_free(memory, "freed");
 	expect_send(memory, VARBOS_ANYONE, VARBOS_E_REFERENCE, "freed");
 	ck_assert_uint_eq(varbos_usable_size(space, memory), 0);
-	expect(VARBOS_E_REFERENCE, "freed");
+	expect_error(VARBOS_E_REFERENCE, "freed");
 	ck_assert_uint_eq(varbos_ref_of(space, memory), 0);
-	expect(VARBOS_E_REFERENCE, "freed");
+	expect_error(VARBOS_E_REFERENCE, "freed");
 	ck_assert_int_eq(varbos_free(space, large), 0);
 	expect_free(large, "freed");
 }
@@ -448,11 +448,11 @@ START_TEST(references_go_stale_with_their_block)
 	expect_receive(5, "foreign");
 	ck_assert_int_eq(varbos_free(space, memory), 0);
 	ck_assert_ptr_null(varbos_ref_get(space, ref));
-	expect(VARBOS_E_REFERENCE, "freed");
+	expect_error(VARBOS_E_REFERENCE, "freed");
 	expect_receive(ref, "freed");
 	ck_assert_ptr_eq(alloc(64), memory);
 	ck_assert_ptr_null(varbos_ref_get(space, ref));
-	expect(VARBOS_E_REFERENCE, "stale");
+	expect_error(VARBOS_E_REFERENCE, "stale");
 	expect_receive(ref, "stale");
 	ck_assert_uint_ne(varbos_ref_of(space, memory), ref);
 }
@@ -466,7 +466,7 @@ START_TEST(large_memory_has_references_anywhere_inside)
 	ck_assert_ptr_eq(varbos_ref_get(space, ref), memory + 20 * MIB - 1);
 	ck_assert_int_eq(varbos_free(space, memory), 0);
 	ck_assert_ptr_null(varbos_ref_get(space, ref));
-	expect(VARBOS_E_REFERENCE, "freed");
+	expect_error(VARBOS_E_REFERENCE, "freed");
 }
 END_TEST
 
@@ -476,13 +476,13 @@ START_TEST(what_cannot_be_had_is_refused)
 	ck_assert_int_eq(varbos_error()->code, VARBOS_E_TOO_LARGE);
 	ck_assert_ptr_null(varbos_alloc_shared(space, 33 * MIB));
 	ck_assert_ptr_null(varbos_alloc_shared(NULL, 1));
-	expect(VARBOS_E_INVALID, "space");
+	expect_error(VARBOS_E_INVALID, "space");
 	ck_assert_uint_eq(varbos_self(NULL), 0);
-	expect(VARBOS_E_INVALID, "space");
+	expect_error(VARBOS_E_INVALID, "space");
 	ck_assert_uint_eq(varbos_send(NULL, NULL, 0), 0);
-	expect(VARBOS_E_INVALID, "space");
+	expect_error(VARBOS_E_INVALID, "space");
 	ck_assert_ptr_null(varbos_receive(NULL, 1));
-	expect(VARBOS_E_INVALID, "space");
+	expect_error(VARBOS_E_INVALID, "space");
 }
 END_TEST
 
