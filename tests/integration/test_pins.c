@@ -597,7 +597,9 @@ int main(int argc, char **argv)
 	tcase_add_test(tests, who_is_stopped_delays_what_he_reads_and_nothing_else);
 	tcase_add_test(tests, forged_pins_hold_what_one_lane_may_until_their_process_ends);
 	tcase_add_test(tests, pins_beyond_the_quota_hold_nothing);
-	tcase_add_test(tests, what_views_keep_counts_against_who_holds_them_until_he_lets_go);
+	if (!apart) /* there they keep nothing */
+		tcase_add_test(tests,
+			       what_views_keep_counts_against_who_holds_them_until_he_lets_go);
 	tcase_add_test(tests, who_spoils_all_of_a_space_harms_no_other);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
