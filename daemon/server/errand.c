@@ -16,6 +16,8 @@
 #include "daemon/sys/guard.h"
 #include "proto/object.h"
 
+#define LEASE_MOST ((uint64_t)64 << 20)
+
 /* What the cache answers, as clients know it. */
 static const struct {
 	enum fault_code code;
@@ -131,8 +133,10 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 	answer_object(ret, &object);
 	if (!r && publish.expiry)
 		hoard_expires(hoard, publish.expiry);
-	if (!r && object.sealed && !mutant(own_extent_leased))
+	if (!r && object.sealed && !mutant(own_extent_leased)) {
 		hoard_seal(hoard, publish.offset);
+		ret->cost = ERRAND_COSTLY;
+	}
 	if (!r)
 		fetches_settled(client->server, hoard->slot, publish.hash, object.generation);
 	return settle(hoard, r, now, ret);
@@ -205,6 +209,7 @@ static void seal(struct client *client, struct hoard *hoard, const struct lane_r
 {
 	struct core_fault fault = {};
 
+	ret->cost = ERRAND_COSTLY;
 	if (record->offset >> OFFSET_BITS || record->generation > TAG_MASK ||
 	    !is_own(hoard, record->offset) ||
 	    core_cache_seal(client->server->core, client->session, hoard->space, record->offset,
@@ -215,7 +220,7 @@ static void seal(struct client *client, struct hoard *hoard, const struct lane_r
 	server_apply(client->server);
 }
 
-/* What is not there at once is not waited for: that is the method's. */
+/* What is not there at once is not waited for: that is the method's; so is what takes long to find. */
 static void lease(struct client *client, const struct hoard *hoard,
 		  const struct lane_record *record, struct errand_answer *ret)
 {
@@ -227,7 +232,8 @@ static void lease(struct client *client, const struct hoard *hoard,
 	struct plan *plan = NULL;
 	int r = CORE_E_MEMORY;
 
-	if (!squeeze_is_over(hoard, record->size))
+	ret->cost = ERRAND_COSTLY;
+	if (record->size <= LEASE_MOST && !squeeze_is_over(hoard, record->size))
 		r = core_cache_lease(server->core, client->session, hoard->slot, &wanted,
 				     &extent, &plan, &fault);
 	if (plan) {
@@ -287,6 +293,6 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 	default:
 		refuse(ret, FAULT_METHOD, "kind", "no such kind of record");
 	}
-	ret->went = cache_gone(hoard->cache) - gone;
+	ret->cost += cache_gone(hoard->cache) - gone;
 	return r;
 }

@@ -18,6 +18,9 @@ enum {
 	ERRAND_JOB,      /* the same again when a job of the hoard's has ended */
 };
 
+/* What asks the ledger for memory, or gives some back, takes as long as so many objects that go. */
+enum { ERRAND_COSTLY = 32 };
+
 struct errand_answer {
 	uint32_t code;       /* enum fault_code; 0: done */
 	const char *which;   /* of a refusal */
@@ -25,7 +28,7 @@ struct errand_answer {
 	uint32_t generation; /* of what is there under the hash, if it is known */
 	uint64_t offset;
 	uint64_t detail; /* CODE_TOO_LARGE: what is not */
-	uint64_t went;   /* how many objects went for it, whatever became of it */
+	uint64_t cost;   /* as that of so many objects that go: ERRAND_COSTLY, if none did */
 };
 
 /* now: ms of the machine's time. 0: *ret says what became of it; ERRAND_*. */

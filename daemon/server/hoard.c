@@ -291,6 +291,7 @@ void hoard_beat(struct hoard *hoard)
 {
 	struct server *server = hoard->server;
 	struct sys *sys = server->sys;
+	struct cache_view view;
 
 	hoard->short_of_memory = hoard->bound = false;
 	if (!hoard->cache || hoard->gone)
@@ -300,6 +301,9 @@ void hoard_beat(struct hoard *hoard)
 	hoard->unclean = false;
 	hoard_settle(hoard);
 	hoard_expiry_arm(hoard, server_machine_ms(server));
+	/* Too little for a scan of its own comes back within seconds, too. */
+	view = cache_view(hoard->cache);
+	hoard->scan_now |= view.limbo > view.pinned && !mutant(hoard_limbo_rests);
 	if (hoard->scan_now)
 		scanner_want(server);
 	hoard_stir(hoard);

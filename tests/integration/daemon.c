@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -179,4 +180,23 @@ void test_daemon_stop(struct test_daemon *daemon)
 			      daemon->socket);
 	}
 	folder_remove(daemon->folder);
+}
+
+void test_daemon_pin(const struct test_daemon *daemon, int cpu)
+{
+	const struct dirent *entry;
+	cpu_set_t set;
+	char path[64];
+	DIR *tasks;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)daemon->pid);
+	tasks = opendir(path);
+	ck_assert_ptr_nonnull(tasks);
+	while ((entry = readdir(tasks)))
+		if (entry->d_name[0] != '.')
+			ck_assert_int_eq(
+				sched_setaffinity(atoi(entry->d_name), sizeof(set), &set), 0);
+	closedir(tasks);
 }

@@ -36,6 +36,9 @@ int test_daemon_try(struct test_daemon *daemon, const char *size, ...)
  */
 void test_daemon_stop(struct test_daemon *daemon);
 
+/* All its threads, to this processor. */
+void test_daemon_pin(const struct test_daemon *daemon, int cpu);
+
 /* SIGKILL; what it leaves behind stays where it is. */
 void test_daemon_kill(struct test_daemon *daemon);
 

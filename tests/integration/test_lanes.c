@@ -573,6 +573,31 @@ START_TEST(who_has_been_quiet_is_heard_while_another_is_busy)
 }
 END_TEST
 
+/* As who is there in turn on its own processor: the loop looks for more of them nowhere. */
+START_TEST(who_was_quiet_is_heard_by_a_daemon_on_his_own_processor)
+{
+	static struct hoarder quiet[QUIET];
+	int cpu = sched_getcpu();
+
+	test_daemon_pin(&daemon_, cpu);
+	for (int i = 0; i < QUIET; i++) {
+		hoarder_open(&quiet[i], daemon_.socket, "a", "c", 0);
+		hoarder_lanes(&quiet[i], LANES_A_SESSION);
+	}
+	for (int i = 0; i < 10 * QUIET; i++) {
+		struct hoarder *by = &quiet[i % QUIET];
+		const struct lane_record record = {.kind = LANE_DELETE,
+						   .cache = (uint32_t)by->cache};
+
+		atomic_store(&by->lanes[0].cpu, (uint32_t)cpu + 1);
+		watch(&by->lanes[0], lane_put(by, 0, &record));
+		usleep(2000);
+	}
+	for (int i = 0; i < QUIET; i++)
+		hoarder_close(&quiet[i]);
+}
+END_TEST
+
 /* As many as there is room for, in all lanes, all the time. */
 static void put_on(struct hoarder *by)
 {
@@ -716,6 +741,7 @@ int main(void)
 	tcase_add_test(tcase, lanes_are_opened_once_and_some);
 	tcase_add_test(tcase, what_a_dead_session_has_put_is_done_and_no_more);
 	tcase_add_test(tcase, who_has_been_quiet_is_heard_while_another_is_busy);
+	tcase_add_test(tcase, who_was_quiet_is_heard_by_a_daemon_on_his_own_processor);
 	tcase_add_test(tcase, who_goes_on_putting_puts_no_end_off);
 	tcase_add_test(tcase, lanes_stay_while_they_are_scanned);
 	suite_add_tcase(suite, tcase);
