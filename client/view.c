@@ -322,7 +322,8 @@ int error_views(const struct varbos_cache *cache, const struct own_lane *own, si
 							.max = cache->pins,
 							.remaining = cache->pins - held,
 							.which = "views"},
-				 "%zu more views: %s %u of %u already (limits.pins)", wanted,
+				 "%zu more views: %s %u of at most %u at a time (limits.pins)",
+				 wanted,
 				 own->common ? "this thread and others that share a lane hold"
 					     : "this thread holds",
 				 held, cache->pins);

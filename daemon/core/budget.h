@@ -7,6 +7,7 @@
  * B3  A refused charge has changed nothing.
  * B4  What is pinned counts against the limit of this budget, and no other: somebody else pays for
  *     it. It is never refused.
+ * B5  The peak is the most that was granted: what a plan has promised counts when it is committed.
  */
 #pragma once
 
@@ -22,6 +23,7 @@ struct budget {
 	struct budget *parent; /* NULL: the region */
 	const char *name;      /* static: "client", "space", "region" */
 	uint64_t limit, used, peak;
+	uint64_t promised; /* of what is used: charged, but not granted yet */
 	uint64_t pinned;
 };
 
@@ -29,6 +31,7 @@ struct budget {
 struct charge {
 	struct budget *budget;
 	uint64_t bytes;
+	bool granted;
 };
 
 struct budget_refusal {
@@ -44,10 +47,12 @@ static inline uint64_t budget_left(const struct budget *budget)
 	return budget->limit > held ? budget->limit - held : 0;
 }
 
+/* Promised, until it is granted. */
 int budget_charge(struct budget *budget, uint64_t bytes, struct charge *ret,
 		  struct budget_refusal *ret_refusal);
+void charge_grant(struct charge *charge);
 
-/* As it was charged before a restart: a limit may have been lowered since. False: it wraps. */
+/* As it was granted before a restart: a limit may have been lowered since. False: it wraps. */
 bool budget_restore(struct budget *budget, uint64_t bytes, struct charge *ret);
 
 void charge_release(struct charge *charge);

@@ -2,7 +2,7 @@
  * Core - who may have which memory: pure decisions over the records.
  *
  * C1  No I/O, no clock, no log, no callback: arguments in, answer and plan out.
- * C2  A verb that fails has changed nothing but counters of failures. One that answers CORE_MORE
+ * C2  A verb that fails has changed nothing but counts of references that it refused. One that answers CORE_MORE
  *     or CORE_E_BUSY in the midst of an end (of a session, of a space) has done its part so far.
  * C3  A verb that needs the kernel returns a plan. What it promised is held (slices, charges,
  *     units) but not recorded until plan_commit(); plan_abort() gives all of it back. But units
@@ -249,6 +249,20 @@ struct extent_info {
 int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		      const struct extent_request *request, struct extent_info *ret,
 		      struct plan **ret_plan, struct core_fault *fault);
+
+enum core_refusal {
+	REFUSED_MEMORY,
+	REFUSED_TOO_LARGE,
+	REFUSED_SPACE, /* by its limit */
+	REFUSED_CLIENT,
+};
+
+/*
+ * The session was told that it gets no memory of the space. The verbs do not count it: what they
+ * refuse may be tried again, or had elsewhere.
+ */
+void core_refused(struct core *core, uint32_t session, uint32_t space,
+		  enum core_refusal refusal);
 
 /*
  * A private one is its session's to free; one of blocks, too, until it is adopted; then, like a

@@ -523,12 +523,8 @@ int core_cache_lease(struct core *core, uint32_t session, uint32_t cache,
 	if (lease->kind == EXTENT_SEGMENT)
 		max = u64_min(max, CHUNK_BYTES);
 	node_order_avoid(&order, lease->avoid);
-	if (!u64_align_up(lease->size, SLICE_BYTES, &bytes) || bytes > max) {
-		++space->counts.failures.too_large;
-		if (user)
-			++user->member->session->failed;
+	if (!u64_align_up(lease->size, SLICE_BYTES, &bytes) || bytes > max)
 		return FAULT(fault, CORE_E_TOO_LARGE, .requested = lease->size, .max = max);
-	}
 	return extent_for_cache(core, estate, user, lease->kind, bytes, &order, ret, ret_plan,
 				fault);
 }

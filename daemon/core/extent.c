@@ -140,6 +140,7 @@ static void extent_say(struct core *core, const struct extent *extent)
 void extent_store(struct core *core, uint32_t slot)
 {
 	struct extent *extent = &core->extents[slot];
+	struct session *session = extent->member ? extent->member->session : NULL;
 	struct space *space = extent->window->space;
 
 	window_use(extent->window, extent->first, extent->count, slot);
@@ -148,8 +149,12 @@ void extent_store(struct core *core, uint32_t slot)
 	extent->pending = false;
 	++space->n_extents;
 	++space->counts.allocs;
-	if (extent->member)
-		++extent->member->session->allocs;
+	charge_grant(&extent->charge);
+	if (!session)
+		return;
+	++session->allocs;
+	session->promised -= extent->charge.bytes;
+	session->peak = u64_max(session->peak, session->used - session->promised);
 }
 
 /* So many bytes less of it, in all sums but its charge. */
@@ -188,6 +193,8 @@ void extent_release(struct core *core, uint32_t slot)
 
 	if (extent->pending) {
 		changes_forgive(&core->changes, extent_owes(extent));
+		if (extent->member)
+			extent->member->session->promised -= extent->charge.bytes;
 	} else {
 		record_clear(core->records, RECORD_EXTENT, slot);
 		for_each_stretch(extent, at, n) slices_say(core, extent, at, n, 0);
@@ -282,15 +289,11 @@ static uint32_t tag_take(struct core *core, struct space *space)
 	return tag;
 }
 
-/* `member`: who asked, or NULL. */
-static int refuse_memory(struct core *core, struct space *space, struct member *member,
-			 uint64_t bytes, uint64_t nodes, struct core_fault *fault)
+static int refuse_memory(const struct core *core, const struct space *space, uint64_t bytes,
+			 uint64_t nodes, struct core_fault *fault)
 {
 	const struct rung *rung = space->rung;
 
-	++space->counts.failures.memory;
-	if (member)
-		++member->session->failed;
 	*fault = (struct core_fault){.which = nodes == rung_nodes(core, rung) ? "region"
 									      : "nodes",
 				     .requested = bytes,
@@ -301,20 +304,12 @@ static int refuse_memory(struct core *core, struct space *space, struct member *
 }
 
 /* All of the region in use is out of memory, not out of budget. */
-static int refuse_budget(struct core *core, struct space *space, struct member *member,
-			 uint64_t bytes, uint64_t nodes, const struct budget_refusal *refusal,
+static int refuse_budget(const struct core *core, const struct space *space, uint64_t bytes,
+			 uint64_t nodes, const struct budget_refusal *refusal,
 			 struct core_fault *fault)
 {
-	struct stats_failures *failures = &space->counts.failures;
-
 	if (refusal->budget == &core->region)
-		return refuse_memory(core, space, member, bytes, nodes, fault);
-	if (refusal->budget == &space->budget)
-		++failures->budget_space;
-	else
-		++failures->budget_client;
-	if (member)
-		++member->session->failed;
+		return refuse_memory(core, space, bytes, nodes, fault);
 	return FAULT(fault, CORE_E_BUDGET, .which = refusal->budget->name, .requested = bytes,
 		     .remaining = refusal->remaining, .pinned = refusal->budget->pinned);
 }
@@ -342,12 +337,36 @@ static int request_check(struct core *core, struct member *member,
 	node_order(core, member->space, *numa, request->caller, ret_order);
 	max = space_extent_max(core, member->space, ret_order->all);
 	node_order_avoid(ret_order, request->avoid);
-	if (!u64_align_up(request->size, SLICE_BYTES, ret_bytes) || *ret_bytes > max) {
-		++member->space->counts.failures.too_large;
-		++member->session->failed;
+	if (!u64_align_up(request->size, SLICE_BYTES, ret_bytes) || *ret_bytes > max)
 		return FAULT(fault, CORE_E_TOO_LARGE, .requested = request->size, .max = max);
-	}
 	return 0;
+}
+
+void core_refused(struct core *core, uint32_t session, uint32_t space,
+		  enum core_refusal refusal)
+{
+	struct core_fault fault;
+	struct member *member = core_member_at(core, session, space, &fault);
+	struct stats_failures *failures;
+
+	if (!member)
+		return;
+	failures = &member->space->counts.failures;
+	++member->session->failed;
+	switch (refusal) {
+	case REFUSED_MEMORY:
+		++failures->memory;
+		break;
+	case REFUSED_TOO_LARGE:
+		++failures->too_large;
+		break;
+	case REFUSED_SPACE:
+		++failures->budget_space;
+		break;
+	case REFUSED_CLIENT:
+		++failures->budget_client;
+		break;
+	}
 }
 
 /* In all sums, and in its lists. `user`: that fills it, if it is a cache's and leased. */
@@ -361,7 +380,7 @@ static void extent_count(struct core *core, struct extent *extent, struct user *
 	space->used_on[extent->window->place.info.node] += extent->charge.bytes;
 	if (session) {
 		session->used += extent->charge.bytes;
-		session->peak = u64_max(session->peak, session->used);
+		session->promised += extent->charge.bytes;
 		list_append(&extent->member->extents, &extent->link);
 	} else {
 		++space->n_adopted;
@@ -420,7 +439,7 @@ static int extent_make(struct core *core, const struct extent_wish *wish, uint32
 	r = budget_charge(owner ? &owner->budget : &space->budget, wish->bytes, &charge,
 			  &refusal);
 	if (r)
-		return refuse_budget(core, space, member, wish->bytes, nodes, &refusal, fault);
+		return refuse_budget(core, space, wish->bytes, nodes, &refusal, fault);
 	r = core_may(core, owner ? owner->session->quota : space->quota, QUOTA_LEASES,
 		     METADATA_LEASE, fault);
 	if (r)
@@ -433,7 +452,7 @@ static int extent_make(struct core *core, const struct extent_wish *wish, uint32
 		changes_forgive(&core->changes, extent_owes(&extent));
 		charge_release(&charge);
 		if (r == CORE_E_MEMORY)
-			return refuse_memory(core, space, member, wish->bytes, nodes, fault);
+			return refuse_memory(core, space, wish->bytes, nodes, fault);
 		if (r == CORE_E_BUSY)
 			return FAULT(fault, CORE_E_BUSY, .which = "plan",
 				     .requested = wish->bytes);

@@ -23,7 +23,8 @@ struct session {
 	uint32_t n_members;
 	uint32_t n_rights;
 	uint64_t used, peak, allocs, frees, failed;
-	uint64_t pinned; /* of its members */
+	uint64_t promised; /* of what is used: by plans (B5) */
+	uint64_t pinned;   /* of its members */
 };
 
 /* In its uid's account. NULL: no memory. */

@@ -109,6 +109,7 @@ int run_channel_open(struct request *request, const union wire_body *params)
 		r = method_text(request, &name, "name", open->name);
 	if (r)
 		return r;
+	request->memory = space;
 	r = open_end(request, space, &wanted, &plan, &fault);
 	if (extents_return(request, r, &fault))
 		r = open_end(request, space, &wanted, &plan, &fault);

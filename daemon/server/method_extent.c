@@ -246,6 +246,7 @@ int extents_alloc(struct request *request, uint32_t space, uint32_t cache,
 	struct plan *plan = NULL;
 	int r;
 
+	request->memory = space;
 	r = alloc_ask(request, space, cache, wanted, &extent, &plan, &fault);
 	if (extents_return(request, r, &fault))
 		r = alloc_ask(request, space, cache, wanted, &extent, &plan, &fault);

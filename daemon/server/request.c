@@ -80,6 +80,7 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 	request.since = 0;
 	request.scans = 0;
 	request.begun = 0;
+	request.memory = 0;
 	request.apart = false;
 	request.fault = (struct wire_fault){};
 	r = method_run(&request, &(union wire_body){.extent_free = *args});
@@ -88,9 +89,33 @@ void request_free(struct client *client, const struct wire_extent_free *args)
 		send_refusal(client->connection, args, &request.fault);
 }
 
+/* Once, when it is said: what was tried before in vain was none. */
+static void count_refusal(const struct request *request)
+{
+	const struct wire_fault *fault = &request->fault;
+	enum core_refusal refusal;
+
+	switch (fault->code) {
+	case FAULT_MEMORY:
+		refusal = REFUSED_MEMORY;
+		break;
+	case FAULT_TOO_LARGE:
+		refusal = REFUSED_TOO_LARGE;
+		break;
+	case FAULT_BUDGET:
+		refusal = wire_str_is(fault->which, "space") ? REFUSED_SPACE : REFUSED_CLIENT;
+		break;
+	default:
+		return;
+	}
+	core_refused(request->server->core, request->client->session, request->memory, refusal);
+}
+
 static void answer(struct request *request, int r, int *fds, uint32_t n_fds)
 {
 	if (request->connection && !request->note) {
+		if (r == REQUEST_FAULT && request->memory)
+			count_refusal(request);
 		send_answer(request, r, fds, n_fds);
 		return;
 	}
@@ -244,6 +269,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	request.since = parked ? parked->since : sweeper_count(server->sweeper);
 	request.scans = parked ? parked->scans : scanner_count(server);
 	request.begun = parked ? parked->begun : 0;
+	request.memory = 0;
 	request.apart = false;
 	request.fault = (struct wire_fault){};
 

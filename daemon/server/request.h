@@ -32,7 +32,8 @@ struct request {
 	uint64_t since; /* sweeps that had begun when it came, */
 	uint64_t scans; /* and scans (scanner.h) */
 	uint32_t cache; /* of cache.segment, once memory for it is on its way */
-	bool apart;     /* nobody who comes later is behind it while it waits */
+	uint32_t memory; /* of this space is wanted; 0: none */
+	bool apart;      /* nobody who comes later is behind it while it waits */
 	uint64_t
 		begun; /* what a method has noted before it was to be tried again; 0 at first */
 	union wire_body result;

@@ -13,7 +13,6 @@
 
 #include "base/base.h"
 #include "proto/layout.h"
-#include "proto/stats_file.h"
 
 enum { WAIT_SECONDS = 10 };
 
@@ -293,22 +292,4 @@ struct wire_cache_row hoarder_row(struct hoarder *hoarder)
 		page.after = hoarder->peer.answer.body.cache_rows.next;
 	} while (page.after);
 	ck_abort_msg("the cache is not listed");
-}
-
-const struct stats_copy *statistics(const char *socket)
-{
-	static struct stats_copy copy;
-	const struct stats_file *file;
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s.stats", socket);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	ck_assert_int_ge(fd, 0);
-	file = mmap(NULL, sizeof(*file), PROT_READ, MAP_SHARED, fd, 0);
-	close(fd);
-	ck_assert_ptr_ne(file, MAP_FAILED);
-	ck_assert_int_eq(stats_file_read(file, &copy), 0);
-	munmap((void *)(uintptr_t)file, sizeof(*file));
-	return &copy;
 }

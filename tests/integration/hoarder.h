@@ -64,8 +64,5 @@ struct lane_record lane_publish(struct hoarder *hoarder, const char *key, const 
 /* Sleeps until it is taken: its result. */
 struct lane_result lane_wait(struct hoarder *hoarder, uint32_t lane, uint64_t position);
 
-/* The statistics file as it stands, without a word to the daemon. */
-const struct stats_copy *statistics(const char *socket);
-
 /* The cache's row of cache.list. */
 struct wire_cache_row hoarder_row(struct hoarder *hoarder);

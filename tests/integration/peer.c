@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "proto/stats_file.h"
 
 enum {
 	CONNECT_TRIES = 500,
@@ -186,4 +188,22 @@ void peer_leave_check(void)
 		if (strstr(target, "/check_"))
 			dup2(null, fd);
 	}
+}
+
+const struct stats_copy *statistics(const char *socket)
+{
+	static struct stats_copy copy;
+	const struct stats_file *file;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.stats", socket);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	file = mmap(NULL, sizeof(*file), PROT_READ, MAP_SHARED, fd, 0);
+	close(fd);
+	ck_assert_ptr_ne(file, MAP_FAILED);
+	ck_assert_int_eq(stats_file_read(file, &copy), 0);
+	munmap((void *)(uintptr_t)file, sizeof(*file));
+	return &copy;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/layout.h"
 #include "proto/wire.h"
 
 struct peer {
@@ -44,3 +45,6 @@ struct wire_daemon_status peer_status(struct peer *peer);
  * child shares, and half a note would spoil it. The child's go to /dev/null from now on.
  */
 void peer_leave_check(void);
+
+/* The statistics file as it stands, without a word to the daemon. */
+const struct stats_copy *statistics(const char *socket);

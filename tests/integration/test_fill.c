@@ -267,14 +267,24 @@ static void leave_single_slices(void)
 		ck_assert(peer_call(&holders[i].peer, WIRE_PING, &(struct wire_ping){}));
 }
 
+static uint64_t sum(const struct stats_failures *failures)
+{
+	return failures->memory + failures->too_large + failures->budget_region +
+	       failures->budget_space + failures->budget_client;
+}
+
 START_TEST(who_finds_single_slices_alone_fills_them)
 {
 	enum { VALUES = 3000 };
 	static uint64_t value[500], found[500];
+	struct stats_failures failures;
 	uint32_t there = 0;
 	size_t size;
 
 	leave_single_slices();
+	peer_status(&holders[0].peer);
+	failures = statistics(daemon_.socket)->failures;
+	ck_assert_uint_eq(sum(&failures), HOLDERS); /* each of them, once */
 	for (uint64_t key = 0; key < VALUES; key++) {
 		for (size_t i = 0; i < ARRAY_SIZE(value); i++)
 			value[i] = key + i;
@@ -293,6 +303,10 @@ START_TEST(who_finds_single_slices_alone_fills_them)
 	}
 	printf("%u of %d are there\n", there, VALUES);
 	ck_assert_uint_eq(there, VALUES);
+	/* What was had smaller, or a little later, was not refused. */
+	peer_status(&holders[0].peer);
+	failures = statistics(daemon_.socket)->failures;
+	ck_assert_uint_eq(sum(&failures), HOLDERS);
 	for (int i = 0; i < HOLDERS; i++)
 		peer_close(&holders[i].peer);
 }

@@ -396,6 +396,7 @@ START_TEST(a_record_leases_memory_for_an_object_if_there_is_any)
 	const uint64_t sizes[] = {0, 32 * MIB, 16 * MIB, UINT64_MAX, UINT64_MAX - SLICE_BYTES};
 	struct lane_record record = {
 		.kind = LANE_PUBLISH, .cache = (uint32_t)one.cache, .size = 64, .born = 7};
+	const struct stats_copy *copy;
 	struct lane_result leased;
 	uint64_t held;
 
@@ -408,6 +409,11 @@ START_TEST(a_record_leases_memory_for_an_object_if_there_is_any)
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		ck_assert_uint_eq(lease(sizes[i]).code, FAULT_MEMORY);
 	ck_assert_uint_eq(hoarder_row(&one).memory, held + OBJECT_OWN);
+	/* Nobody was refused memory: he may ask for it. And nobody has had any. */
+	peer_status(&one.peer);
+	copy = statistics(daemon_.socket);
+	ck_assert_mem_eq(&copy->failures, &(struct stats_failures){}, sizeof(copy->failures));
+	ck_assert_uint_eq(copy->peak, copy->used);
 	/* It is this session's, for one object. */
 	record.offset = leased.ref + (!leased.ref << OBJECT_SHIFT);
 	record.hash = key_hash("x");

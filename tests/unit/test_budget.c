@@ -29,6 +29,8 @@ START_TEST(charge_counts_at_every_level_and_goes_back)
 	ck_assert_int_eq(budget_charge(&tree.client, 20, &charge, &refusal), 0);
 	ck_assert_uint_eq(tree.client.used, 20);
 	ck_assert_uint_eq(tree.space.used, 20);
+	ck_assert_uint_eq(tree.space.peak, 0);
+	charge_grant(&charge);
 	ck_assert_uint_eq(tree.region.used, 20);
 	charge_release(&charge);
 	ck_assert_uint_eq(tree.client.used, 0);
@@ -102,19 +104,23 @@ START_TEST(random_charges_sum_up_at_every_level)
 	srandom(12);
 	for (uint32_t step = 0; step < 20000; ++step) {
 		struct charge *charge = &charges[random() % 64];
-		uint64_t client = 0, space = 0;
+		uint64_t client = 0, space = 0, promised = 0;
 
 		if (charge->budget && random() % 3)
 			charge_release(charge);
-		else if (charge->budget)
+		else if (charge->budget && random() % 2)
 			charge_move(charge, &tree.space);
+		else if (charge->budget)
+			charge_grant(charge);
 		else
 			budget_charge(random() % 2 ? &tree.client : &tree.space,
 				      (uint64_t)random() % 200, charge, &refusal);
 		for (uint32_t i = 0; i < 64; ++i) {
 			client += charges[i].budget == &tree.client ? charges[i].bytes : 0;
 			space += charges[i].bytes;
+			promised += charges[i].granted ? 0 : charges[i].bytes;
 		}
+		ck_assert_uint_eq(tree.region.promised, promised);
 		ck_assert_uint_eq(tree.client.used, client);
 		ck_assert_uint_eq(tree.space.used, space);
 		ck_assert_uint_eq(tree.region.used, space);

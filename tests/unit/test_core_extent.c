@@ -157,8 +157,76 @@ START_TEST(refusals_carry_their_numbers)
 	ck_assert_str_eq(world.fault.which, "size");
 	world_alloc(&world, session, space, 2 * MIB, EXTENT_SHARED);
 	ck_assert_uint_eq(world_space(&world, space).windows, 2);
-	ck_assert_uint_eq(world_space(&world, space).counts.failures.too_large, 2);
-	ck_assert_uint_eq(world_space(&world, space).counts.failures.budget_client, 1);
+	world_check(&world, false);
+	world_end(&world);
+}
+END_TEST
+
+/* What is refused may be tried again, or had elsewhere. */
+START_TEST(a_refusal_counts_when_it_was_told)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct stats_failures failures;
+	struct session_view view;
+	struct extent_info info;
+	struct plan *plan;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 12 * MIB});
+	core_refused(world.core, session, space, REFUSED_MEMORY); /* it is not in there */
+	world_open(&world, session, "a");
+	ck_assert_int_eq(world_try_alloc(&world, session, space, 8 * MIB + 1, EXTENT_SHARED,
+					 &info, &plan),
+			 CORE_E_TOO_LARGE);
+	world_alloc(&world, session, space, 8 * MIB, EXTENT_SHARED);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, 3 * MIB, EXTENT_SHARED, &info, &plan),
+		CORE_E_BUDGET);
+	failures = world_space(&world, space).counts.failures;
+	ck_assert_mem_eq(&failures, &(struct stats_failures){}, sizeof(failures));
+	for (int i = 0; i < 4; i++)
+		for (enum core_refusal why = REFUSED_MEMORY; why <= REFUSED_CLIENT; why++)
+			if ((int)why <= i)
+				core_refused(world.core, session, space, why);
+	failures = world_space(&world, space).counts.failures;
+	ck_assert_uint_eq(failures.memory, 4);
+	ck_assert_uint_eq(failures.too_large, 3);
+	ck_assert_uint_eq(failures.budget_space, 2);
+	ck_assert_uint_eq(failures.budget_client, 1);
+	ck_assert(core_session_view(world.core, session, &view));
+	ck_assert_uint_eq(view.failed, 10);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(what_a_plan_promised_is_no_peak_until_it_is_there)
+{
+	struct world world = world_new(12, 64 * MIB);
+	uint32_t session = world_session(&world, 0), space;
+	struct extent_info info, other;
+	struct plan *plan, *second;
+	struct session_view view;
+
+	space = world_create(&world, (struct space_request){.name = "a", .limit = 32 * MIB});
+	world_open(&world, session, "a");
+	world_alloc(&world, session, space, 2 * MIB, EXTENT_PRIVATE);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, 3 * MIB, EXTENT_PRIVATE, &info, &plan),
+		0);
+	ck_assert_int_eq(
+		world_try_alloc(&world, session, space, MIB, EXTENT_PRIVATE, &other, &second),
+		0);
+	ck_assert(plan && second);
+	plan_commit(world.core, second);
+	plan_abort(world.core, plan);
+	ck_assert(core_session_view(world.core, session, &view));
+	ck_assert_uint_eq(view.peak, 3 * MIB);
+	ck_assert_uint_eq(world_space(&world, space).peak, 3 * MIB);
+	ck_assert_uint_eq(core_view(world.core).peak, 3 * MIB);
+	world_alloc(&world, session, space, 3 * MIB, EXTENT_PRIVATE);
+	ck_assert(core_session_view(world.core, session, &view));
+	ck_assert_uint_eq(view.peak, 6 * MIB);
+	ck_assert_uint_eq(world_space(&world, space).peak, 6 * MIB);
 	world_check(&world, false);
 	world_end(&world);
 }
@@ -363,7 +431,6 @@ START_TEST(full_tables_and_a_full_region_say_so)
 	}
 	ck_assert_int_eq(r, CORE_E_MEMORY);
 	ck_assert_uint_eq(world_space(&world, a).used, 32 * MIB);
-	ck_assert_uint_eq(world_space(&world, a).counts.failures.memory, 1);
 	ck_assert_uint_eq(world.fault.requested, 64 * KIB);
 	ck_assert_uint_eq(world.fault.available, 0);
 	ck_assert_uint_eq(world.fault.largest, 0);
@@ -499,6 +566,8 @@ int main(void)
 	tcase_add_test(tcase, a_reader_may_neither_allocate_nor_free);
 	tcase_add_test(tcase, wrong_references_are_told_apart);
 	tcase_add_test(tcase, refusals_carry_their_numbers);
+	tcase_add_test(tcase, a_refusal_counts_when_it_was_told);
+	tcase_add_test(tcase, what_a_plan_promised_is_no_peak_until_it_is_there);
 	tcase_add_test(tcase, alignment_is_a_power_of_two_and_kept);
 	tcase_add_test(tcase, what_depends_on_a_plan_is_told_to_wait);
 	tcase_add_test(tcase, two_plans_of_one_window_end_in_any_order);
