@@ -575,12 +575,11 @@ int lane_put(struct own_lane *own, const struct lane_record *record, struct writ
 
 int lane_await(struct own_lane *own, uint64_t position, struct lane_answer *ret)
 {
-	int r;
+	int r = await(own, position);
 
-	own->asked[position % LANE_RECORDS] = NULL; /* it is looked at here */
-	r = await(own, position);
-	if (r)
+	if (r) /* whoever put it is told when it is, if not here */
 		return r;
+	own->asked[position % LANE_RECORDS] = NULL;
 	if (!result_at(own, position, ret))
 		return error_set(VARBOS_E_UNTRUSTED, "lane",
 				 "the daemon has taken a record without a result");

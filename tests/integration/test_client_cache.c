@@ -3,9 +3,12 @@
  * With "off" as its argument the same without records in lanes; with "none", without lanes.
  */
 #include <check.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <varbos/cache.h>
 
@@ -23,6 +26,7 @@
 
 enum {
 	PATIENCE = 1000, /* times 10 ms */
+	ROUNDS = 18,     /* more than a writer asks by calls before it asks by a record again */
 	VIEWS = 31,      /* that a thread may hold, by default */
 };
 
@@ -640,6 +644,82 @@ START_TEST(hits_go_on_without_the_daemon_and_puts_say_why_not)
 }
 END_TEST
 
+static char large[300 * KIB];     /* an extent of its own */
+static struct varbos_cache *wide; /* and has room to hold one more */
+
+static void daemon_stops(void)
+{
+	ck_assert_int_eq(kill(daemon_.pid, SIGSTOP), 0);
+	ck_assert_int_eq(waitpid(daemon_.pid, NULL, WUNTRACED), daemon_.pid);
+}
+
+/* What is asked for ahead is not answered, or is, but not in time. */
+static void put_in_vain(void)
+{
+	int r = 0;
+
+	daemon_stops();
+	must(varbos_set_timeout(vb, 20));
+	for (int i = 0; i < 3; i++)
+		r = varbos_cache_put_async(wide, "k", 1, large, sizeof(large), NULL);
+	ck_assert_int_eq(r, VARBOS_E_TIMEOUT);
+	must(varbos_set_timeout(vb, 20000));
+	ck_assert_int_eq(kill(daemon_.pid, SIGCONT), 0);
+}
+
+static void *put_large(void *in_vain)
+{
+	char key[16];
+
+	for (int i = 0; i < 40; i++)
+		must(varbos_cache_put(wide, "k", 1, large, sizeof(large), NULL));
+	for (int i = 0; in_vain && i < ROUNDS; i++) {
+		must(varbos_cache_put(wide, "k", 1, large, sizeof(large), NULL));
+		put_in_vain();
+	}
+	/* More than there are results. */
+	for (int i = 0; i < 2 * LANE_RECORDS; i++) {
+		snprintf(key, sizeof(key), "%d", i);
+		must(varbos_cache_put(wide, key, strlen(key), "v", 1, NULL));
+	}
+	varbos_cache_flush(wide);
+	must(varbos_cache_clear(wide));
+	return NULL;
+}
+
+static void in_a_thread(void *in_vain)
+{
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, put_large, in_vain), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+
+/* So much stays for what is put next. */
+static uint64_t wait_for_least(uint64_t most)
+{
+	uint64_t held = used();
+
+	for (int i = 0; i < PATIENCE && held > most; i++) {
+		nap();
+		held = used();
+	}
+	return held;
+}
+
+START_TEST(memory_that_comes_when_nobody_waits_any_more_goes_back)
+{
+	const struct varbos_cache_options options = {.capacity = 24 * MIB};
+
+	must(varbos_cache_open(&wide, space, "wide", &options));
+	in_a_thread(NULL);
+	ck_assert_uint_le(wait_for_least(256 * KIB), 256 * KIB);
+	in_a_thread(vb);
+	ck_assert_uint_le(wait_for_least(256 * KIB), 256 * KIB);
+	varbos_cache_close(wide);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
 	Suite *suite = suite_create("cache");
@@ -667,6 +747,7 @@ int main(int argc, char **argv)
 	tcase_add_test(tcase, a_value_is_built_in_place_and_seen_once_it_is_committed);
 	tcase_add_test(tcase, reservations_stand_beside_each_other_and_puts_go_on_between);
 	tcase_add_loop_test(tcase, an_object_that_was_spoiled_is_not_found, 0, 2);
+	tcase_add_test(tcase, memory_that_comes_when_nobody_waits_any_more_goes_back);
 	tcase_add_test(tcase, what_makes_no_sense_is_refused);
 	tcase_add_test(tcase, what_could_never_fit_is_refused_at_once_and_nothing_goes);
 	tcase_add_test(tcase,
