@@ -86,6 +86,7 @@ static void count_put(struct ghost *ghost, uint32_t size)
 
 static void former_end(struct ghost *ghost)
 {
+	assert(ghost->times);
 	spent_put(&ghost->spent, ghost->former_memory,
 		  (ghost->n_buckets / ghost->times + 1) * sizeof(*ghost->former));
 	ghost->former = ghost->former_memory = NULL;
