@@ -622,8 +622,10 @@ static void doze(struct exchange *exchange)
 		struct link *at = exchange->clients.next;
 		struct client *client = list_entry(at, struct client, in_lanes);
 
-		list_remove(at);
-		list_append(&exchange->clients, at);
+		if (!mutant(lanes_first_alone)) {
+			list_remove(at);
+			list_append(&exchange->clients, at);
+		}
 		exchange->unlooked--;
 		looked = true;
 		if (is_ready(&client->lanes) && !mutant(bell_looked_before)) {

@@ -335,7 +335,7 @@ END_TEST
 
 struct watch {
 	_Atomic bool done;
-	uint64_t blocked; /* of a member that was seen; 0: none was */
+	uint64_t blocked; /* by a member that was seen at work */
 };
 
 static bool has(uint64_t set, int number)
@@ -343,33 +343,34 @@ static bool has(uint64_t set, int number)
 	return set >> (number - 1) & 1;
 }
 
-static uint64_t blocked_by(const char *thread)
+/* False: it is none, or not at work. */
+static bool blocked_by_member(const char *thread, uint64_t *ret)
 {
 	char path[64], line[256], name[64] = "";
-	uint64_t blocked = 0;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/self/task/%.20s/status", thread);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file))
 		if (sscanf(line, "Name: %63s", name) != 1)
-			sscanf(line, "SigBlk: %" SCNx64, &blocked);
+			sscanf(line, "SigBlk: %" SCNx64, ret);
 	if (file)
 		fclose(file);
-	/* A thread that ends blocks all, SIGBUS too: the next one is looked at. */
-	return strcmp(name, "varbos-copy") || has(blocked, SIGBUS) ? 0 : blocked;
+	/* A thread that ends blocks all, SIGBUS too. */
+	return !strcmp(name, "varbos-copy") && !has(*ret, SIGBUS);
 }
 
 static void *watch_run(void *userdata)
 {
 	struct watch *watch = userdata;
 	struct dirent *entry;
+	bool seen = false;
 	DIR *threads;
 
-	while (!watch->blocked) {
+	while (!seen) {
 		threads = opendir("/proc/self/task");
-		while (threads && !watch->blocked && (entry = readdir(threads)))
-			watch->blocked = blocked_by(entry->d_name);
+		while (threads && !seen && (entry = readdir(threads)))
+			seen = blocked_by_member(entry->d_name, &watch->blocked);
 		if (threads)
 			closedir(threads);
 	}
