@@ -28,7 +28,7 @@ struct errand_answer {
 	uint32_t generation; /* of what is there under the hash, if it is known */
 	uint64_t offset;
 	uint64_t detail; /* CODE_TOO_LARGE: what is not */
-	uint64_t cost;   /* as that of so many objects that go: ERRAND_COSTLY, if none did */
+	uint64_t cost;   /* in objects that go: those that did, or ERRAND_COSTLY */
 };
 
 /* now: ms of the machine's time. 0: *ret says what became of it; ERRAND_*. */

@@ -484,6 +484,25 @@ static uint64_t take_of(struct client *client, uint64_t now)
 	return taken;
 }
 
+/* All have their turn: the next one has it last now. */
+static struct client *next_client(struct exchange *exchange)
+{
+	struct link *at = exchange->clients.next;
+
+	if (!mutant(lanes_first_alone)) {
+		list_remove(at);
+		list_append(&exchange->clients, at);
+	}
+	return list_entry(at, struct client, in_lanes);
+}
+
+static void listen_to(struct exchange *exchange, struct client *client)
+{
+	client->quiet = 0;
+	if (!client->in_busy.next)
+		list_append(&exchange->busy, &client->in_busy);
+}
+
 /* Who has been quiet is looked at in turn, a few at each: he costs the others little. */
 static uint64_t take_quiet(struct exchange *exchange, uint64_t now)
 {
@@ -497,18 +516,12 @@ static uint64_t take_quiet(struct exchange *exchange, uint64_t now)
 		uint64_t n = 0;
 
 		at = exchange->clients.next;
-		client = list_entry(at, struct client, in_lanes);
-		if (!mutant(lanes_first_alone)) {
-			list_remove(at);
-			list_append(&exchange->clients, at);
-		}
+		client = next_client(exchange);
 		looked += client->lanes.n;
 		if (!client->in_busy.next)
 			n = take_of(client, now);
-		if (n) {
-			client->quiet = 0;
-			list_append(&exchange->busy, &client->in_busy);
-		}
+		if (n)
+			listen_to(exchange, client);
 		taken += n;
 	}
 	return taken;
@@ -619,20 +632,14 @@ static void doze(struct exchange *exchange)
 
 	while (exchange->unlooked && !list_empty(&exchange->clients) &&
 	       (!looked || stint_lasts(exchange->server))) {
-		struct link *at = exchange->clients.next;
-		struct client *client = list_entry(at, struct client, in_lanes);
+		struct client *client = next_client(exchange);
 
-		if (!mutant(lanes_first_alone)) {
-			list_remove(at);
-			list_append(&exchange->clients, at);
-		}
 		exchange->unlooked--;
 		looked = true;
 		if (is_ready(&client->lanes) && !mutant(bell_looked_before)) {
 			/* Who is quiet has his turn once in a while; he has it next. */
-			client->quiet = 0;
-			if (!client->in_busy.next && !mutant(lane_found_in_vain))
-				list_append(&exchange->busy, &client->in_busy);
+			if (!mutant(lane_found_in_vain))
+				listen_to(exchange, client);
 			stay_awake(exchange);
 			return;
 		}

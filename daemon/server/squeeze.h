@@ -21,7 +21,7 @@ struct request;
 
 /* SQ2: that large at most. */
 uint64_t squeeze_segment_most(const struct hoard *hoard);
-/* SQ1: before so many bytes more are taken. True: they would be too many, for now. */
+/* SQ1: before so many bytes more are taken. True: they would be too many. */
 bool squeeze_is_over(const struct hoard *hoard, uint64_t size);
 /* The same of who waits until they are not. True: not yet. */
 bool squeeze_holds_back(struct request *request, struct hoard *hoard, uint64_t size);
