@@ -97,12 +97,15 @@ bool mutant_is(const char *name);
 	}))
 /* Between two steps of a defect: long, now and then, as it may be anywhere. */
 void mutant_moment(void);
-/* As if these bytes were streamed to there: others see them at the next mutant_fence(), after a moment. */
-void mutant_stream(void *to, const void *from, size_t size);
+/*
+ * As if these bytes were streamed to there: others see the last of them at this thread's next mutant_fence(),
+ * after a moment. How many are to be copied now.
+ */
+size_t mutant_stream(void *to, const void *from, size_t size);
 void mutant_fence(void);
 #else
 #define mutant(name) false
 #define mutant_moment() ((void)0)
-#define mutant_stream(to, from, size) ((void)0)
+#define mutant_stream(to, from, size) (size)
 #define mutant_fence() ((void)0)
 #endif

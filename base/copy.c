@@ -121,7 +121,7 @@ _avx2_ static void avx2_zero(void *to, size_t size)
 /* CP1 */
 static void fence(void)
 {
-	if (!mutant(copy_fence_skipped) && !mutant(stream_fence_skipped))
+	if (!mutant(copy_fence_skipped))
 		_mm_sfence();
 }
 
@@ -297,6 +297,8 @@ void zero_bytes(void *to, size_t size)
 
 void copy_streamed(void *to, const void *from, size_t size)
 {
+	if (mutant(stream_fence_skipped))
+		size = mutant_stream(to, from, size);
 	if (size)
 		way()->copy_streamed(to, from, size);
 }
