@@ -106,6 +106,8 @@ static int step_commit(const struct commit_source *source, int fd, uint32_t page
 
 	source->take(source->userdata, page_shift, size);
 	r = allocate_on(source, fd, page_shift, node, offset, size);
+	if (source->landed)
+		source->landed(source->userdata, page_shift, size);
 	if (!r)
 		r = look_at(source, fd, page_shift, node, offset, size, &misplaced);
 	if (r) {

@@ -25,6 +25,8 @@ struct commit_source {
 	/* About to commit that much, or had it back. */
 	void (*take)(void *userdata, uint32_t page_shift, uint64_t bytes);
 	void (*give)(void *userdata, uint32_t page_shift, uint64_t bytes);
+	/* Or NULL: what was taken stands in the file, or is about to be given. */
+	void (*landed)(void *userdata, uint32_t page_shift, uint64_t bytes);
 	/* Or NULL: what was allocated is made into larger pages, as far as it can be. */
 	void (*collapse)(void *userdata, int fd, uint64_t offset, uint64_t size);
 	/* Only where a node is asked for: */

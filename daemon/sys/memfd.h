@@ -19,11 +19,20 @@
 
 int memfd_window(const char *name, uint64_t size, uint32_t page_shift, int *ret_fd);
 int memfd_file(const char *name, uint64_t size, enum sys_access clients, int *ret_fd);
+/*
+ * Is it what the former two make? Of a file, whatever its size. -EBADFD: no; also of one that was
+ * opened otherwise than we open it.
+ */
+int memfd_check_window(int fd, uint64_t size, uint32_t page_shift);
+int memfd_check_file(int fd, enum sys_access clients, uint64_t *ret_size);
 /* Empty and unsealed, for daemon/sys/reserve.h. */
 int memfd_reserve(uint32_t page_shift, int *ret_fd);
+int memfd_check_reserve(int fd, uint32_t page_shift, uint64_t *ret_size);
 int memfd_reopen(int fd, enum sys_access access, int *ret_fd);
 /* It is `size` bytes from now on, and committed. */
 int memfd_grow(int fd, uint64_t size);
 /* A window's data, as sys.h says. */
 int memfd_map_data(int fd, uint64_t size, void **ret);
 int memfd_blocks(int fd, uint64_t *ret);
+/* Where the last data in [from, to) ends, in whole pages; `from`: there is none. */
+int memfd_data_end(int fd, uint64_t from, uint64_t to, uint64_t *ret);

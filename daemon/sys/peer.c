@@ -154,3 +154,24 @@ int peer_read(int socket, unsigned means, struct peer *ret)
 			     .birth = birth};
 	return 0;
 }
+
+int peer_find(uint32_t pid, uint64_t birth, unsigned means, int *ret_pidfd)
+{
+	_cleanup_(closep) int fd = -1;
+	uint64_t has;
+	int r;
+
+	fd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+	if (fd < 0)
+		return errno == EINVAL ? -ESRCH : -errno; /* 0, or beyond what pids can be */
+	r = birth_of(fd, pid, means, &has);
+	if (!r)
+		r = has_ended(fd);
+	if (r)
+		return r < 0 ? r : -ESRCH;
+	if (has != birth && !mutant(sys_birth_unchecked))
+		return -ESRCH;
+
+	*ret_pidfd = TAKE_FD(fd);
+	return 0;
+}

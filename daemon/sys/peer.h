@@ -28,3 +28,6 @@ enum peer_means {
 
 /* -ESRCH: the process has ended. -EPERM: its pid belongs to another user by now. */
 int peer_read(int socket, unsigned means, struct peer *ret);
+
+/* The pidfd of the process that had this pid and birth, P3. -ESRCH: it has ended. */
+int peer_find(uint32_t pid, uint64_t birth, unsigned means, int *ret_pidfd);

@@ -67,8 +67,23 @@ static uint64_t wanted(const struct reserve_pool *pool)
 	return pool->quota > pool->taken ? pool->quota - pool->taken : 0;
 }
 
+/* How much of the pool is nobody's, but for what is cut for commits that are under way. */
+static uint64_t spare(const struct reserve_pool *pool, const char *root)
+{
+	struct sys_host host;
+
+	if (!pool->flying)
+		return UINT64_MAX;
+	if (host_read(root, &host))
+		return 0;
+	return u64_align_down(
+		*sys_host_pool(&host, pool->page_shift) -
+			u64_min(*sys_host_pool(&host, pool->page_shift), pool->flying),
+		(uint64_t)1 << pool->page_shift);
+}
+
 /* Hold what should be held, or as much of it as the pool still has. */
-static void settle(struct reserve_pool *pool)
+static void settle(struct reserve_pool *pool, const char *root)
 {
 	uint64_t want = wanted(pool), more;
 
@@ -77,6 +92,8 @@ static void settle(struct reserve_pool *pool)
 		return;
 	}
 	more = want - pool->held;
+	if (more)
+		more = u64_min(more, spare(pool, root));
 	while (more) {
 		if (!grow(pool, pool->held + more))
 			more = u64_min(more, wanted(pool) - pool->held);
@@ -131,6 +148,72 @@ int reserve_quota(struct reserve *reserve, const char *root, uint32_t page_shift
 	return r;
 }
 
+int reserve_file(struct reserve *reserve, uint32_t page_shift)
+{
+	struct reserve_pool *pool = pool_of(reserve, page_shift);
+	int fd;
+
+	if (!pool)
+		return -1;
+	pthread_mutex_lock(&reserve->lock);
+	fd = pool->fd;
+	pthread_mutex_unlock(&reserve->lock);
+	return fd;
+}
+
+/*
+ * Its length may be what was about to be held: a death comes between the two steps of grow().
+ * Mapping it all once more holds what is not held, and counts nothing twice.
+ */
+static int hold_again(struct reserve_pool *pool, int fd)
+{
+	uint64_t size = 0;
+	void *p;
+	int r;
+
+	r = memfd_check_reserve(fd, pool->page_shift, &size);
+	if (!r && size & (((uint64_t)1 << pool->page_shift) - 1))
+		r = -EBADFD;
+	if (r) {
+		close(fd);
+		return r;
+	}
+	pool->fd = fd;
+	pool->held = size;
+	if (!size)
+		return 0;
+	p = mmap(NULL, size, PROT_NONE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		shrink(pool, 0); /* what there still is, settle() takes */
+	else
+		munmap(p, size);
+	return 0;
+}
+
+int reserve_adopt(struct reserve *reserve, uint32_t page_shift, int fd, uint64_t bytes,
+		  uint64_t taken)
+{
+	struct reserve_pool *pool = pool_of(reserve, page_shift);
+	int r = 0;
+
+	if (!pool) {
+		closep(&fd);
+		return -EINVAL;
+	}
+	pthread_mutex_lock(&reserve->lock);
+	if (fd >= 0)
+		r = hold_again(pool, fd);
+	if (!r && pool->fd < 0)
+		r = memfd_reserve(page_shift, &pool->fd);
+	if (!r) {
+		pool->quota = bytes;
+		pool->taken = mutant(sys_reserve_forgets) ? 0 : taken;
+		settle(pool, "");
+	}
+	pthread_mutex_unlock(&reserve->lock);
+	return r;
+}
+
 void reserve_take(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
 {
 	struct reserve_pool *pool = pool_of(reserve, page_shift);
@@ -139,11 +222,28 @@ void reserve_take(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
 		return;
 	pthread_mutex_lock(&reserve->lock);
 	pool->taken += bytes;
-	settle(pool);
+	pool->flying += bytes;
+	/* Whatever is missing is missing of what is held afterwards. */
+	if (mutant(sys_reserve_missing) && wanted(pool) < pool->held)
+		shrink(pool, wanted(pool));
+	else if (pool->held && !mutant(sys_reserve_missing))
+		shrink(pool, pool->held - u64_min(bytes, pool->held));
 	pthread_mutex_unlock(&reserve->lock);
 }
 
-void reserve_give(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
+void reserve_landed(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
+{
+	struct reserve_pool *pool = pool_of(reserve, page_shift);
+
+	if (!pool)
+		return;
+	pthread_mutex_lock(&reserve->lock);
+	pool->flying -= bytes;
+	pthread_mutex_unlock(&reserve->lock);
+}
+
+void reserve_give(struct reserve *reserve, const char *root, uint32_t page_shift,
+		  uint64_t bytes)
 {
 	struct reserve_pool *pool = pool_of(reserve, page_shift);
 
@@ -151,7 +251,7 @@ void reserve_give(struct reserve *reserve, uint32_t page_shift, uint64_t bytes)
 		return;
 	pthread_mutex_lock(&reserve->lock);
 	pool->taken -= u64_min(bytes, pool->taken);
-	settle(pool);
+	settle(pool, root);
 	pthread_mutex_unlock(&reserve->lock);
 }
 

@@ -97,6 +97,24 @@ struct sys_table {
 	int (*file_grow)(struct sys *sys, int fd, uint64_t size, uint64_t span,
 			 void **ret_memory);
 	/*
+	 * What an earlier process made by the calls above, and left: kind, size, seals, mode and
+	 * pages are looked at, and -EBADFD says that it is not what those make. The descriptor is
+	 * the caller's in either case.
+	 */
+	int (*window_adopt)(struct sys *sys, int fd, uint64_t size, uint32_t page_shift);
+	int (*words_adopt)(struct sys *sys, int fd, uint32_t n_slices);
+	/* Mapped as by file_grow(): `span` bytes of it (0: all); *ret_size is what it has. */
+	int (*file_adopt)(struct sys *sys, int fd, enum sys_access clients, uint64_t span,
+			  uint64_t *ret_size, void **ret_memory);
+	/*
+	 * A file for the daemon alone, mapped, which stays a hole where nothing is stored; and one that
+	 * was left. Gone by file_unmap() and close().
+	 */
+	int (*ledger_create)(struct sys *sys, uint64_t size, int *ret_fd, void **ret_memory);
+	int (*ledger_adopt)(struct sys *sys, int fd, uint64_t *ret_size, void **ret_memory);
+	/* Where its last data between two offsets ends, in whole pages; `from`: there is none. */
+	int (*data_end)(struct sys *sys, int fd, uint64_t from, uint64_t to, uint64_t *ret);
+	/*
 	 * A window's data, all of it, to be touched by guard.h alone, and where it is committed; gone
 	 * by file_unmap().
 	 */
@@ -131,12 +149,23 @@ struct sys_table {
 	 * many, and nothing has changed.
 	 */
 	int (*reserve)(struct sys *sys, uint32_t page_shift, uint64_t bytes);
+	/* What holds them, to be left to the next process; -1: nothing does. It stays the table's. */
+	int (*reserve_file)(struct sys *sys, uint32_t page_shift);
+	/*
+	 * Instead of reserve(): `bytes` are Varbos's, and `taken` of them committed; what was left holds
+	 * the rest, as far as it does. Takes the descriptor (-1: there is none). -EBADFD: it is no
+	 * such file, and is closed.
+	 */
+	int (*reserve_adopt)(struct sys *sys, uint32_t page_shift, int fd, uint64_t bytes,
+			     uint64_t taken);
 	/*
 	 * From now on what is committed in 4 KiB pages stays in memory, never swapped; a commit that
 	 * cannot be locked fails. -ENOMEM, -EPERM: so many bytes may not be locked, *ret_limit
 	 * (UINT64_MAX: none) is the limit, and nothing has changed.
 	 */
 	int (*lock)(struct sys *sys, uint64_t bytes, uint64_t *ret_limit);
+	/* What was committed before that, in a window that was adopted after it. */
+	int (*relock)(struct sys *sys, int fd, uint64_t offset, uint64_t size);
 	/*
 	 * From now on 2 MiB that are committed in 4 KiB pages become a transparent hugepage where the
 	 * kernel has one. -EINVAL: this kernel makes none.
@@ -148,6 +177,8 @@ struct sys_table {
 	 */
 	int (*peer)(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *ret_gid,
 		    uint32_t *ret_pid, int *ret_pidfd, uint64_t *ret_birth);
+	/* The process that had this pid and birth. -ESRCH: it has ended. */
+	int (*process)(struct sys *sys, uint32_t pid, uint64_t birth, int *ret_pidfd);
 	/*
 	 * So many of those who wait on a futex in a file that clients map: how many there were. Each
 	 * costs time: all of them are a worker's to wake.

@@ -52,7 +52,12 @@ static void source_take(void *userdata, uint32_t page_shift, uint64_t bytes)
 
 static void source_give(void *userdata, uint32_t page_shift, uint64_t bytes)
 {
-	reserve_give(&real(userdata)->reserve, page_shift, bytes);
+	reserve_give(&real(userdata)->reserve, "", page_shift, bytes);
+}
+
+static void source_landed(void *userdata, uint32_t page_shift, uint64_t bytes)
+{
+	reserve_landed(&real(userdata)->reserve, page_shift, bytes);
 }
 
 static void source_collapse(void *userdata, int fd, uint64_t offset, uint64_t size)
@@ -115,6 +120,7 @@ static int real_commit(struct sys *sys, int fd, uint32_t page_shift, uint32_t no
 		.ask = source_ask,
 		.take = source_take,
 		.give = source_give,
+		.landed = source_landed,
 		.collapse = real(sys)->collapses ? source_collapse : NULL,
 		.ask_node = source_ask_node,
 		.bind = source_bind,
@@ -273,6 +279,75 @@ static int real_file_grow(struct sys *sys, int fd, uint64_t size, uint64_t span,
 	return 0;
 }
 
+/* ---- files that were left ---- */
+
+static int real_window_adopt(struct sys *sys, int fd, uint64_t size, uint32_t page_shift)
+{
+	int r = memfd_check_window(fd, size, page_shift);
+
+	if (!r && page_shift < HOST_HUGE_SHIFT)
+		r = locked_file_add(&real(sys)->locked, fd, size);
+	return r;
+}
+
+static int real_words_adopt(struct sys *sys, int fd, uint32_t n_slices)
+{
+	(void)sys;
+	return words_check(fd, n_slices);
+}
+
+static int map_left(int fd, uint64_t size, void **ret)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	*ret = memory;
+	return 0;
+}
+
+static int real_file_adopt(struct sys *sys, int fd, enum sys_access clients, uint64_t span,
+			   uint64_t *ret_size, void **ret_memory)
+{
+	int r = memfd_check_file(fd, clients, ret_size);
+
+	(void)sys;
+	if (!r && !*ret_size)
+		r = -EBADFD;
+	return r ? r : map_left(fd, span ? span : *ret_size, ret_memory);
+}
+
+static int real_ledger_create(struct sys *sys, uint64_t size, int *ret_fd, void **ret_memory)
+{
+	_cleanup_(closep) int fd = -1;
+	int r;
+
+	(void)sys;
+	r = memfd_window("varbos-ledger", size, 12, &fd);
+	if (!r)
+		r = map_left(fd, size, ret_memory);
+	if (r)
+		return r;
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static int real_ledger_adopt(struct sys *sys, int fd, uint64_t *ret_size, void **ret_memory)
+{
+	int r = memfd_check_file(fd, SYS_READ_WRITE, ret_size);
+
+	(void)sys;
+	if (!r && *ret_size < 4096)
+		r = -EBADFD;
+	return r ? r : map_left(fd, *ret_size, ret_memory);
+}
+
+static int real_data_end(struct sys *sys, int fd, uint64_t from, uint64_t to, uint64_t *ret)
+{
+	(void)sys;
+	return memfd_data_end(fd, from, to, ret);
+}
+
 static int real_data_map(struct sys *sys, int fd, uint64_t size, void **ret_memory)
 {
 	(void)sys;
@@ -308,6 +383,22 @@ static int real_reserve(struct sys *sys, uint32_t page_shift, uint64_t bytes)
 	return reserve_quota(&real(sys)->reserve, "", page_shift, bytes);
 }
 
+static int real_reserve_file(struct sys *sys, uint32_t page_shift)
+{
+	return reserve_file(&real(sys)->reserve, page_shift);
+}
+
+static int real_reserve_adopt(struct sys *sys, uint32_t page_shift, int fd, uint64_t bytes,
+			      uint64_t taken)
+{
+	return reserve_adopt(&real(sys)->reserve, page_shift, fd, bytes, taken);
+}
+
+static int real_relock(struct sys *sys, int fd, uint64_t offset, uint64_t size)
+{
+	return locked_add(&real(sys)->locked, fd, offset, size);
+}
+
 static int real_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)
 {
 	return locked_start(&real(sys)->locked, bytes, ret_limit);
@@ -338,6 +429,12 @@ static int real_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 	*ret_pidfd = peer.pidfd;
 	*ret_birth = peer.birth;
 	return 0;
+}
+
+static int real_process(struct sys *sys, uint32_t pid, uint64_t birth, int *ret_pidfd)
+{
+	(void)sys;
+	return peer_find(pid, birth, PEER_BY_ALL, ret_pidfd);
 }
 
 static uint32_t real_wake(struct sys *sys, const _Atomic uint32_t *word, uint32_t most)
@@ -388,6 +485,12 @@ static const struct sys_table table = {
 	.file_create = real_file_create,
 	.file_unmap = real_file_unmap,
 	.file_grow = real_file_grow,
+	.window_adopt = real_window_adopt,
+	.words_adopt = real_words_adopt,
+	.file_adopt = real_file_adopt,
+	.ledger_create = real_ledger_create,
+	.ledger_adopt = real_ledger_adopt,
+	.data_end = real_data_end,
 	.data_map = real_data_map,
 	.commit = real_commit,
 	.punch = real_punch,
@@ -398,9 +501,13 @@ static const struct sys_table table = {
 	.host = real_host,
 	.nodes = real_nodes,
 	.reserve = real_reserve,
+	.reserve_file = real_reserve_file,
+	.reserve_adopt = real_reserve_adopt,
 	.lock = real_lock,
+	.relock = real_relock,
 	.collapse = real_collapse,
 	.peer = real_peer,
+	.process = real_process,
 	.wake = real_wake,
 	.now_ns = real_now_ns,
 	.spent_ns = real_spent_ns,

@@ -28,6 +28,11 @@ int words_create(const char *name, uint32_t n_slices, int *ret_fd)
 	return memfd_window(name, words_file_size(n_slices), 12, ret_fd);
 }
 
+int words_check(int fd, uint32_t n_slices)
+{
+	return memfd_check_window(fd, words_file_size(n_slices), 12);
+}
+
 void words_destroy(int fd)
 {
 	off_t size = lseek(fd, 0, SEEK_END);

@@ -30,6 +30,8 @@ struct words_found {
 
 /* Mode 0600, nothing but holes, its size sealed. */
 int words_create(const char *name, uint32_t n_slices, int *ret_fd);
+/* Is it one? -EBADFD. */
+int words_check(int fd, uint32_t n_slices);
 /* Take its pages away, whoever still maps it, and close it. */
 void words_destroy(int fd);
 
