@@ -75,10 +75,15 @@ int cache_ask_lanes(struct varbos *vb, uint32_t n, bool expedited, struct lanes_
 	};
 	return 0;
 }
-void cache_ask_wake(struct varbos *vb)
+
+bool cache_ask_wake(struct varbos *vb)
 {
 	/* Where there is no room, there is something to read for it already. */
-	send(vb->calls.socket.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (send(vb->calls.socket.fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0 ||
+	    errno == EAGAIN)
+		return true;
+	calls_nudge(&vb->calls);
+	return false;
 }
 
 int cache_ask_index(struct varbos_space *space, uint32_t handle, uint64_t generation,

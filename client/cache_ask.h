@@ -28,8 +28,8 @@ struct lanes_opened {
 
 /* `n` of them; expedited: this process is registered for such barriers. */
 int cache_ask_lanes(struct varbos *vb, uint32_t n, bool expedited, struct lanes_opened *ret);
-/* The daemon is asleep, and has records to take. */
-void cache_ask_wake(struct varbos *vb);
+/* The daemon is asleep, and has records to take. False: it is away, and looks when it is back. */
+bool cache_ask_wake(struct varbos *vb);
 
 struct cache_opened {
 	uint32_t handle;

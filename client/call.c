@@ -2,68 +2,86 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 
+#include "client/call_private.h"
 #include "client/error.h"
 #include "client/late.h"
-#include "client/note.h"
 #include "client/receive.h"
 
-enum {
-	REQUEST_MAX = 2048, /* bytes: a name, a few numbers */
-	BUFFERS = WIRE_INFLIGHT_MAX + 1,
-};
+enum { BUFFERS = WIRE_INFLIGHT_MAX + 1 };
 
-#define NS_PER_MS 1000000u
+#define BUFFER_BYTES \
+	((size_t)BUFFERS * WIRE_MESSAGE_MAX + (size_t)WIRE_INFLIGHT_MAX * REQUEST_MAX)
 
 int calls_init(struct calls *calls)
 {
-	char *buffers;
+	char *buffers, *requests;
 
-	buffers = mmap(NULL, (size_t)BUFFERS * WIRE_MESSAGE_MAX, PROT_READ | PROT_WRITE,
+	buffers = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (buffers == MAP_FAILED)
 		return error_system(errno, "no room for messages");
 
 	*calls = (struct calls){.socket.fd = -1, .buffers = buffers};
 	calls->spare = buffers + (size_t)WIRE_INFLIGHT_MAX * WIRE_MESSAGE_MAX;
+	requests = calls->spare + WIRE_MESSAGE_MAX;
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++) {
 		calls->slots[i].calls = calls;
 		calls->slots[i].buffer = buffers + (size_t)i * WIRE_MESSAGE_MAX;
+		calls->slots[i].request = requests + (size_t)i * REQUEST_MAX;
 	}
+	resumption_init(&calls->resumption);
 	return 0;
 }
 
 void calls_deinit(struct calls *calls)
 {
+	if (!calls->buffers)
+		return;
 	socket_close(&calls->socket);
+	resumption_forget(&calls->resumption);
 	reporter_forget(&calls->reporter);
 	returns_deinit(&calls->returns);
-	if (calls->buffers)
-		munmap(calls->buffers, (size_t)BUFFERS * WIRE_MESSAGE_MAX);
+	munmap(calls->buffers, BUFFER_BYTES);
 	calls->buffers = NULL;
 }
 
-void calls_start(struct calls *calls, const struct socket *socket, uint32_t timeout_ms)
+void calls_start(struct calls *calls, const struct socket *socket,
+		 const struct socket_policy *policy)
 {
+	resumption_forget(&calls->resumption);
 	calls->socket = *socket;
-	calls->timeout_ms = timeout_ms;
-	calls->next_id = 1;
+	atomic_store_explicit(&calls->timeout_ms, policy->timeout_ms, memory_order_relaxed);
+	atomic_store_explicit(&calls->reconnect_ms, policy->reconnect_ms, memory_order_relaxed);
+	calls->order = 0;
 	calls->reading = false;
 	calls->broken = false;
+	calls->away = false;
+	calls->away_before_ns = 0;
 	calls->inflight = 0;
-	calls->giving = 0;
+	calls->to_say = 0;
+	calls->saying = 0;
 	calls->queued = 0;
 	calls->refused = 0;
+	calls->wakes = false;
+	calls->outbox = (struct outbox){};
 	returns_forget(&calls->returns);
 	reporter_forget(&calls->reporter);
 	calls->limit = 1; /* until HELLO has agreed on more */
 	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
 		calls->slots[i].state = CALL_FREE;
+}
+
+void calls_open(struct calls *calls, uint32_t session, uint64_t serial, uint32_t layout,
+		uint64_t inflight, const struct socket_policy *policy)
+{
+	lock_acquire(&calls->lock);
+	calls->limit = (uint32_t)u64_min(inflight, WIRE_INFLIGHT_MAX);
+	resumption_open(&calls->resumption, session, serial, layout, policy);
+	lock_release(&calls->lock);
 }
 
 void calls_set_limit(struct calls *calls, uint64_t inflight)
@@ -73,336 +91,79 @@ void calls_set_limit(struct calls *calls, uint64_t inflight)
 	lock_release(&calls->lock);
 }
 
+int calls_set_timeout(struct calls *calls, uint32_t ms)
+{
+	int r;
+
+	lock_acquire(&calls->lock);
+	r = socket_set_timeout(calls->socket.fd, ms);
+	if (!r)
+		atomic_store_explicit(&calls->timeout_ms, ms, memory_order_relaxed);
+	lock_release(&calls->lock);
+	return r;
+}
+
+/* ---- the two clocks, with the lock held ---- */
+
+static void time_locked(const struct calls *calls, uint64_t wait_ms, struct call_time *ret)
+{
+	uint64_t now = clock_ns(), away = calls_away_ns(calls, now);
+	uint64_t timeout_ms = atomic_load_explicit(&calls->timeout_ms, memory_order_relaxed);
+	uint64_t reconnect_ms =
+		atomic_load_explicit(&calls->reconnect_ms, memory_order_relaxed);
+
+	if (mutant(call_waits_on))
+		reconnect_ms *= 100;
+	*ret = (struct call_time){
+		.present_ns = now - away + (timeout_ms + wait_ms) * NS_PER_MS,
+		.away_ns = away + reconnect_ms * NS_PER_MS,
+		.within_ms = timeout_ms + wait_ms,
+	};
+}
+
+/* What is left of it by the clock that runs now. */
+static uint64_t left_locked(const struct calls *calls, const struct call_time *time,
+			    uint64_t now)
+{
+	uint64_t away = calls_away_ns(calls, now);
+	uint64_t shown = calls->away ? away : now - away;
+	uint64_t end = calls->away ? time->away_ns : time->present_ns;
+
+	return end > shown ? end - shown : 0;
+}
+
+/* When it is over by that clock, of CLOCK_MONOTONIC; not 0. */
+static uint64_t until_locked(const struct calls *calls, const struct call_time *time)
+{
+	uint64_t now = clock_ns();
+
+	return now + left_locked(calls, time, now);
+}
+
+static bool over_locked(const struct calls *calls, const struct call_time *time)
+{
+	return !left_locked(calls, time, clock_ns());
+}
+
+/* ---- how it fails, with the lock held ---- */
+
 static int error_broken(const struct calls *calls)
 {
 	return error_set_numbers(&calls->why, "%s", calls->why.message);
 }
 
-/* With the lock held. Whoever is not asleep looks again before it sleeps. */
-static void wake_locked(struct call *call)
+static int error_over(const struct calls *calls, const struct call_time *time)
 {
-	if (!call->asleep)
-		return;
-	atomic_fetch_add_explicit(&call->wake, 1, memory_order_release);
-	futex_wake(&call->wake, false);
-}
-
-static void wake_queue_locked(struct calls *calls, bool all)
-{
-	if (!calls->queued)
-		return;
-	atomic_fetch_add_explicit(&calls->freed, 1, memory_order_release);
-	futex_wake(&calls->freed, all);
-}
-
-static int error_timeout(const struct calls *calls)
-{
+	if (calls->away)
+		return error_set_numbers(&calls->why, "varbosd at %s is away: %s",
+					 calls->socket.path, calls->why.message);
 	return error_set_numbers(
 		&(struct varbos_error){.code = VARBOS_E_TIMEOUT, .system_errno = ETIMEDOUT},
-		"varbosd at %s has not answered within %u ms", calls->socket.path,
-		calls->timeout_ms);
-}
-
-/* ---- the reader's role ---- */
-
-/* With the lock held: the connection is of no use any more, and all are told. */
-static void break_locked(struct calls *calls, const struct varbos_error *why)
-{
-	if (calls->broken)
-		return;
-	calls->broken = true;
-	calls->why = *why;
-	shutdown(calls->socket.fd, SHUT_RDWR);
-	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
-		if (calls->slots[i].state == CALL_WAITING)
-			wake_locked(&calls->slots[i]);
-	wake_queue_locked(calls, true);
-}
-
-static void break_calls(struct calls *calls, const struct receive_end *end)
-{
-	struct varbos_error why = {.code = (enum varbos_code)end->code,
-				   .system_errno = end->system_errno};
-
-	snprintf(why.message, sizeof(why.message), "%s", end->why);
-	lock_acquire(&calls->lock);
-	break_locked(calls, &why);
-	lock_release(&calls->lock);
-}
-
-static void give_role_locked(struct calls *calls)
-{
-	calls->reading = false;
-	if (mutant(client_role_lost))
-		return;
-	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++)
-		if (calls->slots[i].state == CALL_WAITING && calls->slots[i].asleep) {
-			wake_locked(&calls->slots[i]);
-			return;
-		}
-	/* Only late answers are to come: who waits for a slot reads them. */
-	wake_queue_locked(calls, false);
-}
-
-struct search {
-	struct calls *calls;
-	struct call *found;
-	uint64_t id;
-	bool asked, refused;
-};
-
-static enum wire_method method_of(void *userdata, uint64_t id)
-{
-	struct search *search = userdata;
-	struct calls *calls = search->calls;
-	enum wire_method method = WIRE_METHODS_N;
-
-	search->asked = true;
-	search->id = id;
-	if (!id) { /* it answers nothing that was asked: the daemon takes no request */
-		search->refused = true;
-		return WIRE_HELLO; /* a fault is read alike for all */
-	}
-	lock_acquire(&calls->lock);
-	for (unsigned i = 0; i < WIRE_INFLIGHT_MAX; i++) {
-		struct call *call = &calls->slots[i];
-
-		if ((call->state == CALL_WAITING || call->state == CALL_LATE) &&
-		    call->id == id) {
-			search->found = call;
-			method = call->method;
-			break;
-		}
-	}
-	lock_release(&calls->lock);
-	return method;
-}
-
-/* With the lock held: the datagram and its descriptors become the call's. */
-static void deliver_locked(struct call *call, struct receive *in, bool copy)
-{
-	call->size = in->size;
-	if (copy)
-		memcpy(call->buffer, in->buffer, in->size);
-	memcpy(call->fds, in->fds, sizeof(in->fds));
-	call->n_fds = in->n_fds;
-	call->fds_lost = in->fds_lost;
-	in->n_fds = 0;
-	call->state = CALL_ANSWERED;
-	returns_taken(&call->calls->returns, call->returned);
-	wake_locked(call);
-}
-
-static void free_slot_locked(struct call *call)
-{
-	call->state = CALL_FREE;
-	call->calls->inflight--;
-	wake_queue_locked(call->calls, false);
-}
-
-/* What could not be sent is tried again when there is something to receive, or to ask. */
-static void give_back_locked(struct calls *calls)
-{
-	for (unsigned i = 0; calls->giving && i < WIRE_INFLIGHT_MAX; i++) {
-		struct call *call = &calls->slots[i];
-
-		if (call->state != CALL_GIVING)
-			continue;
-		if (send(calls->socket.fd, call->buffer, call->size,
-			 MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-			return;
-		call->state = CALL_LATE;
-		calls->giving--;
-	}
-}
-
-/* With the lock held: the answer to a call that has ended. NULL: it makes no sense. */
-static void late_locked(struct call *call, const struct wire_message *answer)
-{
-	struct calls *calls = call->calls;
-	int size = 0;
-
-	if (answer)
-		size = late_give_back(call->buffer, WIRE_MESSAGE_MAX, calls->next_id, answer,
-				      call->about, &call->method);
-	returns_taken(&calls->returns, call->returned);
-	if (!size) {
-		free_slot_locked(call);
-		return;
-	}
-	call->id = calls->next_id++;
-	call->size = (size_t)size;
-	call->returned = 0;
-	call->state = CALL_GIVING;
-	calls->giving++;
-	give_back_locked(calls);
-}
-
-/* With the lock held: no call gets an answer from now on, and why. */
-static void refused_locked(struct calls *calls, const struct wire_fault *fault)
-{
-	struct varbos_error why;
-
-	error_of_fault(&why, fault);
-	if (!wire_error_name(fault->code))
-		why.code = VARBOS_E_PROTOCOL;
-	break_locked(calls, &why);
-}
-
-/*
- * Hand a datagram to the call that it answers. `mine`, unless NULL, is the reader's own: what
- * is for it stands in its buffer and is decoded already, so that a lone caller neither copies
- * nor decodes twice. What is for another is copied to that call and decoded there once more.
- */
-static void dispatch(struct calls *calls, struct call *mine, struct receive *in)
-{
-	_cleanup_(wire_message_deinit) struct wire_message message = {};
-	struct search search = {.calls = calls};
-	struct wire_message *target = mine ? &mine->message : &message;
-	struct wire_trouble trouble = {};
-	struct receive_end end;
-	int r;
-
-	r = wire_decode_answer(target, in->buffer, in->size, method_of, &search, &trouble);
-
-	if (search.found) {
-		lock_acquire(&calls->lock);
-		/* Its thread may have given up meanwhile, and another have taken the slot. */
-		if (search.found->state == CALL_WAITING && search.found->id == search.id)
-			deliver_locked(search.found, in, search.found != mine);
-		else if (search.found->state == CALL_LATE && search.found->id == search.id)
-			late_locked(search.found, r ? NULL : target);
-		lock_release(&calls->lock);
-	} else if (search.refused && !r && target->failed) {
-		lock_acquire(&calls->lock);
-		refused_locked(calls, &target->fault);
-		lock_release(&calls->lock);
-	} else if (!search.asked && !r) {
-		note_handle(calls, target);
-	} else if (!search.asked && r != WIRE_E_METHOD) {
-		/* A note that only later daemons know is skipped, as is an answer to nothing. */
-		end = r < 0 ? receive_end(-r) : receive_end_protocol();
-		break_calls(calls, &end);
-	}
-
-	if (mine && search.found == mine) {
-		mine->decoded = true;
-		mine->decode_result = r;
-		mine->trouble = trouble;
-	} else {
-		wire_message_deinit(target);
-	}
-	receive_drop(in);
-}
-
-/* With the role, not the lock: take one datagram. False: nothing came in time. */
-static bool read_one(struct calls *calls, struct call *mine, int flags)
-{
-	struct receive in = {.buffer = mine ? mine->buffer : calls->spare};
-	struct receive_end end;
-	int r;
-
-	r = receive(&in, calls->socket.fd, flags, &end);
-	if (r == RECEIVE_NOTHING)
-		return false;
-	if (r == RECEIVE_END) {
-		break_calls(calls, &end);
-		return true;
-	}
-	dispatch(calls, mine, &in);
-	return true;
-}
-
-/* Poll until the deadline; false if it has passed. */
-static bool await(const struct calls *calls, short events, uint64_t deadline_ns)
-{
-	struct pollfd poll_fd = {.fd = calls->socket.fd, .events = events};
-	uint64_t now = clock_ns();
-	struct timespec left;
-
-	if (now >= deadline_ns)
-		return false;
-	left = (struct timespec){
-		.tv_sec = (time_t)((deadline_ns - now) / 1000000000),
-		.tv_nsec = (long)((deadline_ns - now) % 1000000000),
-	};
-	ppoll(&poll_fd, 1, &left, NULL);
-	return true;
-}
-
-/* Read until the call is answered, the connection is broken or the deadline has passed. */
-static void read_for_all(struct calls *calls, struct call *mine, bool at_once)
-{
-	bool done;
-
-	do {
-		/* The socket's own timeout is the deadline, if it begins to run now. */
-		if (at_once) {
-			at_once = false;
-			if (!read_one(calls, mine, 0) && clock_ns() >= mine->deadline_ns)
-				return;
-		} else {
-			if (!await(calls, POLLIN, mine->deadline_ns))
-				return;
-			read_one(calls, mine, MSG_DONTWAIT);
-		}
-		lock_acquire(&calls->lock);
-		done = mine->state == CALL_ANSWERED || calls->broken;
-		lock_release(&calls->lock);
-	} while (!done);
-}
-
-void calls_poll(struct calls *calls)
-{
-	bool role;
-
-	lock_acquire(&calls->lock);
-	role = !calls->reading && !calls->broken;
-	if (role)
-		calls->reading = true;
-	lock_release(&calls->lock);
-	if (!role)
-		return;
-
-	while (read_one(calls, NULL, MSG_DONTWAIT)) {
-		lock_acquire(&calls->lock);
-		role = !calls->broken;
-		lock_release(&calls->lock);
-		if (!role)
-			break;
-	}
-
-	lock_acquire(&calls->lock);
-	give_role_locked(calls);
-	lock_release(&calls->lock);
+		"varbosd at %s has not answered within %" PRIu64 " ms", calls->socket.path,
+		time->within_ms);
 }
 
 /* ---- calling ---- */
-
-/*
- * A full socket buffer may mean that the daemon waits for us to read: so read, while waiting
- * for room.
- */
-static int send_message(struct calls *calls, const void *data, size_t size,
-			uint64_t deadline_ns)
-{
-	for (;;) {
-		if (send(calls->socket.fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-			return 0;
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN) {
-			struct receive_end end = receive_end(errno);
-
-			calls_poll(calls); /* it may have said why before it closed */
-			break_calls(calls, &end);
-			return error_broken(calls);
-		}
-		calls_poll(calls);
-		if (!await(calls, POLLIN | POLLOUT, deadline_ns))
-			return error_timeout(calls);
-	}
-}
 
 static bool waiting_locked(const struct calls *calls)
 {
@@ -412,21 +173,24 @@ static bool waiting_locked(const struct calls *calls)
 	return false;
 }
 
-/* With the lock held, but not while it reads: nobody else is there to take what comes late. */
-static void read_late_locked(struct calls *calls, uint64_t deadline_ns)
+/* With the lock held, but not meanwhile: nobody else is there to take what comes. */
+static void serve_locked(struct calls *calls, uint64_t until_ns)
 {
+	bool away = calls->away;
+
 	calls->reading = true;
 	lock_release(&calls->lock);
-	if (await(calls, POLLIN, deadline_ns))
-		read_one(calls, NULL, MSG_DONTWAIT);
+	if (away)
+		calls_reconnect(calls, until_ns);
+	else if (calls_await(calls, POLLIN, until_ns))
+		calls_read_one(calls, NULL, MSG_DONTWAIT);
 	lock_acquire(&calls->lock);
-	give_back_locked(calls);
-	give_role_locked(calls);
+	calls_say(calls);
+	calls_give_role(calls);
 }
 
 /* With the lock held: there is a free slot. */
-static struct call *new_call_locked(struct calls *calls, enum wire_method method,
-				    uint64_t deadline_ns)
+static struct call *new_call_locked(struct calls *calls, enum wire_method method)
 {
 	struct call *call = NULL;
 
@@ -436,102 +200,162 @@ static struct call *new_call_locked(struct calls *calls, enum wire_method method
 			call = &calls->slots[i];
 	}
 	calls->inflight++;
+	call_number(call);
 	call->state = CALL_WAITING;
 	call->method = method;
-	call->id = calls->next_id++;
-	call->deadline_ns = deadline_ns;
 	call->returned = calls->returns.written;
+	call->known = false;
+	call->tries = 0;
 	call->ahead = false;
 	call->asleep = false;
 	call->n_fds = 0;
 	call->fds_lost = false;
 	call->decoded = false;
+	call_hold(call);
 	return call;
 }
 
-static int take_slot(struct call **ret, struct calls *calls, enum wire_method method,
-		     uint64_t deadline_ns)
+/* With the lock held, but not while it waits. */
+static int take_slot_locked(struct call **ret, struct calls *calls, enum wire_method method,
+			    const struct call_time *time)
 {
-	struct call *call = NULL;
+	uint64_t until_ns;
+	bool tried = false;
 	uint32_t seen;
-	int r = 0;
 
-	lock_acquire(&calls->lock);
-	give_back_locked(calls);
+	calls_say(calls);
 	while (!calls->broken && calls->inflight >= calls->limit) {
-		if (clock_ns() >= deadline_ns) {
-			r = error_timeout(calls);
-			break;
-		}
+		if (tried && over_locked(calls, time))
+			return error_over(calls, time);
+		tried = true;
+		until_ns = until_locked(calls, time);
 		if (!calls->reading && !waiting_locked(calls)) {
-			read_late_locked(calls, deadline_ns);
+			serve_locked(calls, until_ns);
 			continue;
 		}
 		seen = atomic_load_explicit(&calls->freed, memory_order_acquire);
 		calls->queued++;
 		lock_release(&calls->lock);
-		futex_wait(&calls->freed, seen, deadline_ns);
+		futex_wait(&calls->freed, seen, until_ns);
 		lock_acquire(&calls->lock);
 		calls->queued--;
 	}
-	if (!r && calls->broken)
-		r = error_broken(calls);
-	if (!r)
-		call = new_call_locked(calls, method, deadline_ns);
-	lock_release(&calls->lock);
+	if (calls->broken)
+		return error_broken(calls);
+	*ret = new_call_locked(calls, method);
+	return 0;
+}
 
-	if (!r)
-		*ret = call;
-	return r;
+static int encode_locked(struct call *call, enum wire_method method, const void *params)
+{
+	int size = wire_encode_request(call->request, REQUEST_MAX, call->id, method, params);
+
+	if (size < 0)
+		return error_set(VARBOS_E_INVALID, "size", "more text than a request takes");
+	call->request_size = (size_t)size;
+	call->about = late_about(method, params);
+	return 0;
+}
+
+/* With the lock held: its thread has sent it, or could not. */
+static void said_locked(struct call *call, int error)
+{
+	struct calls *calls = call->calls;
+
+	calls->saying--;
+	call->said = CALL_SAID;
+	if (!error || call->state == CALL_ANSWERED)
+		call->known = true;
+	else
+		call_hold(call);
 }
 
 /*
- * Until answered: read for all, or sleep while another thread does. *own becomes NULL if it is
- * nobody's any more.
+ * With the lock held, but not while it waits for room. A full socket buffer may mean that the daemon
+ * waits for us to read: so read. False: there was none in time.
  */
-static int wait_answer(struct calls *calls, struct call **own)
+static bool await_room_locked(struct calls *calls, const struct call_time *time)
 {
-	struct call *call = *own;
-	bool at_once = true, role;
-	uint32_t seen;
-	int r = 0;
+	uint32_t over = calls->connections;
+	int error = calls_say(calls);
+	uint64_t until_ns = until_locked(calls, time);
+	bool in_time = true, full = error == EAGAIN || error == EINTR;
+	struct receive_end end = receive_end(error);
+
+	if (!error)
+		return true;
+	lock_release(&calls->lock);
+	calls_poll(calls); /* it may have said why before it closed */
+	if (full)
+		in_time = calls_await(calls, POLLIN | POLLOUT, until_ns);
+	lock_acquire(&calls->lock);
+	if (!full && over == calls->connections)
+		calls_end(calls, &end);
+	return in_time;
+}
+
+/* With the lock held: nobody waits for it any more. */
+static void give_up_locked(struct call *call)
+{
+	struct calls *calls = call->calls;
+
+	if (call->known)
+		call->state = CALL_LATE;
+	else
+		call_free_slot(call);
+	/* It may have been woken to take the role just now: pass that on. */
+	if (!calls->reading)
+		calls_give_role(calls);
+}
+
+/* With the lock held, but not meanwhile: read for all or reconnect, or sleep while another does. */
+static void wait_locked(struct call *call, bool at_once)
+{
+	struct calls *calls = call->calls;
+	uint64_t until_ns = until_locked(calls, &call->time);
+	uint32_t seen = atomic_load_explicit(&call->wake, memory_order_acquire);
+	bool role = !calls->reading, away = calls->away;
+
+	if (role)
+		calls->reading = true;
+	call->asleep = !role;
+	lock_release(&calls->lock);
+
+	if (!role)
+		futex_wait(&call->wake, seen, until_ns);
+	else if (away)
+		calls_reconnect(calls, until_ns);
+	else
+		calls_read_for(calls, call, at_once, until_ns);
 
 	lock_acquire(&calls->lock);
+	call->asleep = false;
+	if (role)
+		calls_give_role(calls);
+}
+
+/* With the lock held, until answered. *own becomes NULL if it is nobody's any more. */
+static int wait_answer_locked(struct calls *calls, struct call **own)
+{
+	struct call *call = *own;
+	bool at_once = true;
+
 	while (call->state != CALL_ANSWERED) {
-		if (calls->broken) {
-			r = error_broken(calls);
-			break;
-		}
-		role = !calls->reading;
-		if (role)
-			calls->reading = true;
-		call->asleep = !role;
-		seen = atomic_load_explicit(&call->wake, memory_order_acquire);
-		lock_release(&calls->lock);
-
-		if (role)
-			read_for_all(calls, call, at_once);
+		if (calls->broken)
+			return error_broken(calls);
+		if (!calls->away && call->said == CALL_TO_SAY)
+			await_room_locked(calls, &call->time);
 		else
-			futex_wait(&call->wake, seen, call->deadline_ns);
+			wait_locked(call, at_once);
 		at_once = false;
-
-		lock_acquire(&calls->lock);
-		call->asleep = false;
-		if (role)
-			give_role_locked(calls);
 		if (call->state != CALL_ANSWERED && !calls->broken &&
-		    clock_ns() >= call->deadline_ns) {
-			r = error_timeout(calls);
-			/* It may have been woken to take the role just now: pass that on. */
-			call->state = CALL_LATE;
+		    over_locked(calls, &call->time)) {
 			*own = NULL;
-			if (!calls->reading)
-				give_role_locked(calls);
-			break;
+			give_up_locked(call);
+			return error_over(calls, &call->time);
 		}
 	}
-	lock_release(&calls->lock);
-	return r;
+	return 0;
 }
 
 static enum wire_method own_method(void *userdata, uint64_t id)
@@ -572,22 +396,35 @@ static int check_answer(struct call *call, unsigned n_fds)
 static int begin(struct call **ret, struct calls *calls, enum wire_method method,
 		 const void *params, unsigned n_fds, uint64_t wait_ms)
 {
-	uint64_t deadline = clock_ns() + (calls->timeout_ms + wait_ms) * NS_PER_MS;
 	_cleanup_(call_endp) struct call *call = NULL;
-	char request[REQUEST_MAX];
-	int size, r;
+	struct call_time time;
+	int error = 0, r;
+	bool alone;
 
-	r = take_slot(&call, calls, method, deadline);
-	if (r)
-		return r;
-	size = wire_encode_request(request, sizeof(request), call->id, method, params);
-	if (size < 0)
-		return error_set(VARBOS_E_INVALID, "size", "more text than a request takes");
-	call->about = late_about(method, params);
-	r = send_message(calls, request, (size_t)size, deadline);
+	lock_acquire(&calls->lock);
+	time_locked(calls, wait_ms, &time);
+	r = take_slot_locked(&call, calls, method, &time);
 	if (!r)
-		r = wait_answer(calls, &call);
-	if (!r && call)
+		r = encode_locked(call, method, params);
+	if (r) {
+		lock_release(&calls->lock);
+		return r;
+	}
+	call->time = time;
+	/* Where nothing else is to be said first, without the lock. */
+	alone = !calls->away && calls->to_say == 1 && !outbox_next(&calls->outbox);
+	if (alone) {
+		call_unhold(call);
+		call->said = CALL_SAYING;
+		calls->saying++;
+		lock_release(&calls->lock);
+		error = calls_send(calls, call->request, call->request_size);
+		lock_acquire(&calls->lock);
+		said_locked(call, error);
+	}
+	r = wait_answer_locked(calls, &call);
+	lock_release(&calls->lock);
+	if (!r)
 		r = check_answer(call, n_fds);
 	if (r)
 		return r;
@@ -619,7 +456,7 @@ void call_end(struct call *call)
 	for (unsigned i = 0; i < call->n_fds; i++)
 		closep(&call->fds[i]);
 	call->n_fds = 0;
-	free_slot_locked(call);
+	call_free_slot(call);
 	lock_release(&calls->lock);
 }
 
@@ -636,26 +473,23 @@ static bool may_ask_locked(const struct calls *calls)
 
 struct call *call_ask(struct calls *calls, enum wire_method method, const void *params)
 {
-	char request[REQUEST_MAX];
 	struct call *call = NULL;
-	int size;
 
 	lock_acquire(&calls->lock);
+	calls_say(calls);
 	if (may_ask_locked(calls)) {
-		call = new_call_locked(calls, method, 0);
+		call = new_call_locked(calls, method);
 		call->ahead = true;
+		if (encode_locked(call, method, params)) {
+			call_free_slot(TAKE_PTR(call));
+		} else {
+			calls_say(calls);
+			if (call->said == CALL_TO_SAY && !calls->away)
+				call_free_slot(TAKE_PTR(call));
+		}
 	}
 	lock_release(&calls->lock);
-	if (!call)
-		return NULL;
-
-	call->about = late_about(method, params);
-	size = wire_encode_request(request, sizeof(request), call->id, method, params);
-	if (size > 0 &&
-	    send(calls->socket.fd, request, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) == size)
-		return call;
-	call_end(call);
-	return NULL;
+	return call;
 }
 
 int call_collect(struct call **call, unsigned n_fds)
@@ -666,9 +500,9 @@ int call_collect(struct call **call, unsigned n_fds)
 
 	lock_acquire(&calls->lock);
 	asked->ahead = false;
-	asked->deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+	time_locked(calls, 0, &asked->time);
+	r = wait_answer_locked(calls, call);
 	lock_release(&calls->lock);
-	r = wait_answer(calls, call);
 	if (!r)
 		r = check_answer(*call, n_fds);
 	if (r && *call) {
@@ -694,7 +528,9 @@ void call_forget(struct call *call)
 		for (unsigned i = 0; i < call->n_fds; i++)
 			closep(&call->fds[i]);
 		call->n_fds = 0;
-		late_locked(call, r ? NULL : &answer);
+		call_late(call, r ? NULL : &answer);
+	} else if (!call->known && call->about.space) {
+		call_free_slot(call); /* what it would grant nobody wants */
 	} else {
 		call->state = CALL_LATE;
 	}
@@ -703,23 +539,79 @@ void call_forget(struct call *call)
 		wire_message_deinit(&answer);
 }
 
+/* An answer to anything shows what has been taken. */
+static int empty_outbox(struct calls *calls)
+{
+	_cleanup_(call_endp) struct call *call = NULL;
+
+	return call_begin(&call, calls, WIRE_PING, &(struct wire_ping){}, 0);
+}
+
 int call_note(struct calls *calls, enum wire_method method, const void *params)
 {
-	uint64_t deadline = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
-	char note[REQUEST_MAX];
-	bool broken;
-	int size;
+	struct call_time time;
+	bool away;
+	int r = 0;
 
 	lock_acquire(&calls->lock);
-	broken = calls->broken;
+	while (!r && !calls->broken && outbox_is_full(&calls->outbox)) {
+		lock_release(&calls->lock);
+		r = empty_outbox(calls);
+		lock_acquire(&calls->lock);
+	}
+	if (!r && calls->broken)
+		r = error_broken(calls);
+	if (!r) {
+		outbox_add(&calls->outbox, ++calls->order, method, params);
+		time_locked(calls, 0, &time);
+		calls_say(calls);
+		/* It is kept, in time or not. */
+		while (!calls->away && !calls->broken && !calls_said_all(calls) &&
+		       await_room_locked(calls, &time))
+			;
+	}
+	away = calls->away;
 	lock_release(&calls->lock);
-	if (broken)
-		return error_broken(calls);
-	size = wire_encode_note(note, sizeof(note), method, params);
-	if (size < 0)
-		return error_set(VARBOS_E_INVALID, "size", "more text than a note takes");
-	return send_message(calls, note, (size_t)size, deadline);
+	if (away)
+		calls_nudge(calls);
+	return r;
 }
+
+/* ---- for who waits otherwise ---- */
+
+void calls_begin_waiting(struct calls *calls, struct call_time *ret)
+{
+	lock_acquire(&calls->lock);
+	time_locked(calls, 0, ret);
+	lock_release(&calls->lock);
+}
+
+int calls_attend(struct calls *calls, const struct call_time *time)
+{
+	int r = 0;
+
+	calls_poll(calls);
+	lock_acquire(&calls->lock);
+	if (calls->away && !calls->reading && !calls->broken)
+		serve_locked(calls, until_locked(calls, time));
+	if (calls->broken)
+		r = error_broken(calls);
+	else if (over_locked(calls, time))
+		r = calls->away ? error_over(calls, time) : CALLS_E_OVER;
+	lock_release(&calls->lock);
+	return r;
+}
+
+void calls_nudge(struct calls *calls)
+{
+	calls_poll(calls);
+	lock_acquire(&calls->lock);
+	if (calls->away && !calls->reading && !calls->broken)
+		serve_locked(calls, 0);
+	lock_release(&calls->lock);
+}
+
+/* ---- the return ring ---- */
 
 /* Once a session, by whoever comes first; until it is there, and if it fails, notes are sent. */
 static void open_returns(struct calls *calls)
@@ -739,13 +631,21 @@ static void open_returns(struct calls *calls)
 	reporter_open(&calls->reporter, &ring->report);
 }
 
+/* With the lock held: is it the caller's to ask? Not for who would wait for a daemon that is away. */
+static bool ask_returns_locked(struct calls *calls)
+{
+	bool first = !calls->returns.asked && !calls->away;
+
+	calls->returns.asked |= first;
+	return first;
+}
+
 void call_open_returns(struct calls *calls)
 {
 	bool first;
 
 	lock_acquire(&calls->lock);
-	first = !calls->returns.asked;
-	calls->returns.asked = true;
+	first = ask_returns_locked(calls);
 	lock_release(&calls->lock);
 	if (first)
 		open_returns(calls);
@@ -756,8 +656,7 @@ bool call_return(struct calls *calls, uint64_t space, uint64_t ref)
 	bool done = false, first;
 
 	lock_acquire(&calls->lock);
-	first = !calls->returns.asked;
-	calls->returns.asked = true;
+	first = ask_returns_locked(calls);
 	if (!first && !calls->broken)
 		done = returns_put(&calls->returns, space, ref);
 	lock_release(&calls->lock);

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 
 #include "client/error.h"
 #include "client/space.h"
@@ -12,13 +11,14 @@
 enum {
 	SESSION_MAX = (1 << 20) - 1, /* what a slice word holds */
 	MESSAGE_MIN = 2048,          /* what our requests may take */
+	HELLOS_MAX = 4,
 };
 
 static void connection_free(struct varbos *vb)
 {
 	lanes_close(&vb->lanes,
 		    atomic_load_explicit(&vb->stamp, memory_order_relaxed) == fork_count());
-	private_daemon_free(vb->daemon, vb->calls.broken);
+	private_daemon_free(vb->daemon, vb->calls.broken || vb->calls.away);
 	calls_deinit(&vb->calls);
 	free(vb);
 }
@@ -27,17 +27,6 @@ static void connection_freep(struct varbos **vb)
 {
 	if (*vb)
 		connection_free(*vb);
-}
-
-/* FNV-1a over what the kernel gives each program at its start. */
-static uint64_t image_hash(void)
-{
-	const unsigned char *random = (const unsigned char *)getauxval(AT_RANDOM);
-	uint64_t hash = 0xcbf29ce484222325;
-
-	for (int i = 0; random && i < 16; i++)
-		hash = (hash ^ random[i]) * 0x100000001b3;
-	return hash;
 }
 
 static int check_welcome(struct varbos *vb, const struct wire_welcome *welcome)
@@ -70,25 +59,18 @@ static int check_welcome(struct varbos *vb, const struct wire_welcome *welcome)
 
 	vb->session = (uint32_t)welcome->session;
 	vb->layout = (uint32_t)welcome->layout;
-	calls_set_limit(&vb->calls, welcome->inflight);
+	calls_open(&vb->calls, vb->session, welcome->serial, vb->layout, welcome->inflight,
+		   &vb->policy);
 	return 0;
 }
 
 static int say_hello(struct varbos *vb)
 {
-	struct wire_hello hello = {
-		.protocol = WIRE_PROTOCOL,
-		.layout_min = 1,
-		.layout_max = LAYOUT_VERSION,
-		.name = wire_str(program_invocation_short_name),
-		.image = image_hash(),
-	};
 	_cleanup_(call_endp) struct call *call = NULL;
+	struct wire_hello hello;
 	int r;
 
-	hello.name.size = (uint32_t)u64_min(hello.name.size, 31);
-	if (!wire_str_is_clean(hello.name))
-		hello.name = (struct wire_str){};
+	resumption_hello(&hello, 0, 0);
 	r = call_begin(&call, &vb->calls, WIRE_HELLO, &hello, 0);
 	if (r)
 		return r;
@@ -96,7 +78,7 @@ static int say_hello(struct varbos *vb)
 }
 
 /* A session for this process; what vb->calls knew before is forgotten. */
-static int connect_session(struct varbos *vb, const char *path)
+static int connect_once(struct varbos *vb, const char *path)
 {
 	struct socket socket;
 	int r;
@@ -104,12 +86,48 @@ static int connect_session(struct varbos *vb, const char *path)
 	r = socket_open(&socket, path, &vb->policy);
 	if (r)
 		return r;
-	calls_start(&vb->calls, &socket, vb->policy.timeout_ms);
+	calls_start(&vb->calls, &socket, &vb->policy);
 	atomic_store_explicit(&vb->parked, 0, memory_order_relaxed);
 	r = say_hello(vb);
 	if (r)
 		socket_close(&vb->calls.socket);
+	else
+		vb->calls.resumption.daemon = vb->daemon;
 	return r;
+}
+
+/* A daemon that dies over our hello is followed by one that has the same queue. */
+static int connect_session(struct varbos *vb, const char *path)
+{
+	int r = VARBOS_E_UNAVAILABLE;
+	bool taken = true;
+
+	for (int i = 0; i < HELLOS_MAX && r == VARBOS_E_UNAVAILABLE && taken; i++) {
+		vb->calls.broken = false;
+		r = connect_once(vb, path);
+		taken = vb->calls.broken && !mutant(hello_once);
+	}
+	return r;
+}
+
+/* The same where there has been a daemon before: it may be about to come back. */
+static int connect_again(struct varbos *vb, const char *path)
+{
+	uint64_t end_ns = clock_ns() + (uint64_t)vb->policy.reconnect_ms * 1000000;
+	uint64_t pause_ns = (uint64_t)RESUMPTION_PAUSE_MS * 1000000;
+	_Atomic uint32_t word = 0;
+	uint64_t now;
+	int r;
+
+	for (;;) {
+		r = connect_session(vb, path);
+		now = clock_ns();
+		if (r != VARBOS_E_UNAVAILABLE || now >= end_ns ||
+		    (vb->daemon && private_daemon_ended(vb->daemon)))
+			return r;
+		futex_wait(&word, 0, u64_min(end_ns, now + pause_ns));
+		pause_ns = u64_min(pause_ns * 2, (uint64_t)RESUMPTION_PAUSE_MAX_MS * 1000000);
+	}
 }
 
 int connection_open(struct varbos **ret, const char *path, const struct socket_policy *policy)
@@ -149,7 +167,7 @@ int connection_revive(struct varbos *vb)
 	lanes_close(&vb->lanes, false);
 	socket_close(&vb->calls.socket);
 	memcpy(path, vb->calls.socket.path, sizeof(path));
-	r = connect_session(vb, path);
+	r = connect_again(vb, path);
 	if (r)
 		return r;
 	atomic_store_explicit(&vb->stamp, fork_count(), memory_order_release);
@@ -209,11 +227,29 @@ _public_ int varbos_set_timeout(struct varbos *vb, uint32_t ms)
 
 	lock_acquire(&vb->gate);
 	gate = &vb->gate;
-	r = socket_set_timeout(vb->calls.socket.fd, ms);
+	r = calls_set_timeout(&vb->calls, ms);
 	if (r)
 		return error_system(r, "setting a socket's timeout");
 	vb->policy.timeout_ms = ms;
-	atomic_store_explicit(&vb->calls.timeout_ms, ms, memory_order_relaxed);
+	return 0;
+}
+
+_public_ int varbos_set_reconnect(struct varbos *vb, uint32_t ms)
+{
+	int r;
+
+	error_enter("varbos_set_reconnect");
+	if (!vb) {
+		socket_set_default_reconnect(ms);
+		return 0;
+	}
+	r = connection_enter(vb);
+	if (r)
+		return r;
+	lock_acquire(&vb->gate);
+	vb->policy.reconnect_ms = ms;
+	atomic_store_explicit(&vb->calls.reconnect_ms, ms, memory_order_relaxed);
+	lock_release(&vb->gate);
 	return 0;
 }
 

@@ -33,7 +33,6 @@ enum {
 
 /* How long to sleep until it is looked whether the daemon is still there. */
 #define LOOK_NS ((uint64_t)50000000)
-#define NS_PER_MS 1000000u
 
 /* A lane that the calling thread has. */
 struct had {
@@ -145,6 +144,7 @@ static int open_locked(struct lanes *lanes, struct varbos *vb)
 	if (!r) {
 		lanes->memory = opened.memory;
 		lanes->bell = opened.bell;
+		lanes->vb->calls.wakes = true;
 		lanes->n = opened.n;
 		lanes->pins = opened.pins;
 		lanes->fence = !(expedited && opened.barrier);
@@ -398,9 +398,9 @@ static bool spin(struct own_lane *own, uint64_t position)
 }
 
 /* The low half of `taken` is what the daemon wakes. */
-static void sleep_on(struct lane *lane, uint64_t seen, uint64_t deadline_ns)
+static void sleep_on(struct lane *lane, uint64_t seen)
 {
-	uint64_t until_ns = u64_min(deadline_ns, clock_ns() + LOOK_NS);
+	uint64_t until_ns = clock_ns() + LOOK_NS;
 	struct timespec until = {.tv_sec = (time_t)(until_ns / 1000000000),
 				 .tv_nsec = (long)(until_ns % 1000000000)};
 	const char *low = (const char *)&lane->taken;
@@ -411,27 +411,6 @@ static void sleep_on(struct lane *lane, uint64_t seen, uint64_t deadline_ns)
 		FUTEX_BITSET_MATCH_ANY);
 }
 
-static bool is_broken(struct calls *calls)
-{
-	bool broken;
-
-	calls_poll(calls);
-	lock_acquire(&calls->lock);
-	broken = calls->broken;
-	lock_release(&calls->lock);
-	return broken;
-}
-
-static int error_gone(struct calls *calls)
-{
-	int r;
-
-	lock_acquire(&calls->lock);
-	r = error_set_numbers(&calls->why, "%s", calls->why.message);
-	lock_release(&calls->lock);
-	return r;
-}
-
 static int error_timeout(const struct calls *calls)
 {
 	return error_set_numbers(
@@ -440,29 +419,37 @@ static int error_timeout(const struct calls *calls)
 		calls->timeout_ms);
 }
 
+static int attend(struct calls *calls, const struct call_time *patience)
+{
+	int r = calls_attend(calls, patience);
+
+	return r == CALLS_E_OVER ? error_timeout(calls) : r;
+}
+
 /* Until the record at `position` is taken. */
 static int await_lane(struct lanes *lanes, struct lane *lane, uint64_t position)
 {
 	struct calls *calls = &lanes->vb->calls;
-	uint64_t deadline_ns, seen;
+	struct call_time patience;
+	uint64_t seen;
+	int r;
 
 	if (taken_of(lane) > position)
 		return 0;
-	deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+	calls_begin_waiting(calls, &patience);
 	for (;;) {
 		atomic_store_explicit(&lane->waiting, lane_waiting_for(position + 1),
 				      memory_order_relaxed);
 		atomic_thread_fence(memory_order_seq_cst);
 		seen = taken_of(lane);
 		if (seen <= position)
-			sleep_on(lane, seen, deadline_ns);
+			sleep_on(lane, seen);
 		atomic_store_explicit(&lane->waiting, 0, memory_order_relaxed);
 		if (taken_of(lane) > position)
 			return 0;
-		if (is_broken(calls))
-			return error_gone(calls);
-		if (clock_ns() >= deadline_ns)
-			return error_timeout(calls);
+		r = attend(calls, &patience);
+		if (r)
+			return r;
 	}
 }
 
@@ -521,10 +508,16 @@ static void wake(struct own_lane *own)
 	uint32_t sleeping =
 		atomic_load_explicit(&own->lanes->bell->sleeping, memory_order_relaxed);
 
-	if (likely(!sleeping || sleeping == own->woken))
+	uint32_t over;
+
+	if (likely(!sleeping))
 		return;
-	own->woken = sleeping;
-	cache_ask_wake(own->lanes->vb);
+	/* One that has started anew may count from where the former one did. */
+	over = atomic_load_explicit(&own->lanes->vb->calls.connections, memory_order_relaxed);
+	if (sleeping == own->woken && over == own->woken_over)
+		return;
+	own->woken = cache_ask_wake(own->lanes->vb) ? sleeping : 0;
+	own->woken_over = over;
 }
 
 static void put(struct own_lane *own, const struct lane_record *record, struct writer *writer)
@@ -611,16 +604,16 @@ static int await_other(struct lanes *lanes, const struct lane *lane, uint64_t po
 {
 	const struct timespec pause = {.tv_nsec = 200000};
 	struct calls *calls = &lanes->vb->calls;
-	uint64_t deadline_ns = clock_ns() + (uint64_t)calls->timeout_ms * NS_PER_MS;
+	struct call_time patience;
+	int r = 0;
 
-	while (taken_of(lane) <= position) {
-		if (is_broken(calls))
-			return error_gone(calls);
-		if (clock_ns() >= deadline_ns)
-			return error_timeout(calls);
-		nanosleep(&pause, NULL);
+	calls_begin_waiting(calls, &patience);
+	while (!r && taken_of(lane) <= position) {
+		r = attend(calls, &patience);
+		if (!r)
+			nanosleep(&pause, NULL);
 	}
-	return 0;
+	return r;
 }
 
 int lanes_settle(struct lanes *lanes)

@@ -9,7 +9,8 @@
  *     remembers of a connection that has ended, or of the parent's after a fork, matches none.
  * LN3 Each record's result is looked at once, in order: by who waits for it, or before its place is
  *     needed again. What failed without anybody waiting is told to its writer (writer.h).
- * LN4 Who waits for the daemon sleeps; it looks for a while before only if that has paid lately.
+ * LN4 Who waits for the daemon sleeps; it looks for a while before only if that has paid lately. While
+ *     the daemon is away records stay where they are; who waits for one reconnects, if nobody else does.
  * LN5 Where the daemon gives no lanes, a thread has an `own_lane` all the same, without a `lane`: its
  *     writers ask by methods, its readers copy (apart.h). So they do with VARBOS_LANE=none; with
  *     VARBOS_LANE=off, which leaves lanes to readers alone, writers do.
@@ -42,9 +43,10 @@ struct own_lane {
 
 	uint64_t head; /* as lane->head */
 	uint64_t taken_seen;
-	uint64_t looked; /* results before it have been looked at */
-	uint32_t woken;  /* bell->sleeping when it was woken last */
-	uint32_t spins;  /* how often it has paid lately */
+	uint64_t looked;     /* results before it have been looked at */
+	uint32_t woken;      /* bell->sleeping when it was woken last, */
+	uint32_t woken_over; /* and over which connection */
+	uint32_t spins;      /* how often it has paid lately */
 	uint32_t waits;
 	struct writer *writers;             /* of the caches that its threads have put to */
 	struct writer *asked[LANE_RECORDS]; /* whose record it is; NULL: nobody looks back */

@@ -22,7 +22,7 @@
 #include "proto/layout.h"
 
 enum {
-	LIFELINE_FD = 3,    /* in the daemon */
+	LIFELINE_FD = 0,    /* in the daemon: not among those that its keeper passes it */
 	START_SECONDS = 30, /* committing may take a while on a busy machine */
 	ENDING_MS = 1000,   /* that a dying daemon's descriptors may take to close */
 	DAEMON_SUFFIX = 16, /* what the daemon may append to the socket's path */
@@ -127,16 +127,14 @@ static _Noreturn void become_daemon(const char *const *argv, int lifeline)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (lifeline == LIFELINE_FD)
 		fcntl(lifeline, F_SETFD, 0);
 	else if (dup2(lifeline, LIFELINE_FD) < 0)
 		_exit(127);
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0)
 		dup2(null, STDOUT_FILENO);
-	}
-	close_range(LIFELINE_FD + 1, ~0U, 0);
+	close_range(STDERR_FILENO + 1, ~0U, 0);
 
 	execv(argv[0], (char *const *)(uintptr_t)argv);
 	digits[0] = (char)('0' + errno / 100 % 10);
@@ -290,8 +288,8 @@ int private_daemon_new(struct private_daemon **ret,
 		 (int)(sizeof(daemon->lifeline.path) - sizeof("/varbos.sock")), daemon->folder);
 	snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
 	snprintf(fd, sizeof(fd), "%d", LIFELINE_FD);
-	/* The lifeline first: what is wrong with the rest is said there. */
-	r = start((const char *const[]){program, "--lifeline", fd, "--socket",
+	/* The lifeline first of the daemon's: what is wrong with the rest is said there. */
+	r = start((const char *const[]){program, "--keep", "--lifeline", fd, "--socket",
 					daemon->lifeline.path, "--size", size, "--pages", pages,
 					NULL},
 		  theirs);
@@ -315,6 +313,11 @@ static bool has_ended(int lifeline, int wait_ms)
 	poll(&poll_fd, 1, wait_ms);
 	got = recv(lifeline, &byte, 1, MSG_DONTWAIT);
 	return !got || (got < 0 && errno == ECONNRESET);
+}
+
+bool private_daemon_ended(const struct private_daemon *daemon)
+{
+	return daemon->lifeline.fd < 0 || has_ended(daemon->lifeline.fd, 0);
 }
 
 void private_daemon_free(struct private_daemon *daemon, bool broken)
@@ -350,5 +353,6 @@ _public_ int varbos_connect_private(struct varbos **ret,
 	if (r)
 		return r;
 	(*ret)->daemon = TAKE_PTR(daemon);
+	(*ret)->calls.resumption.daemon = (*ret)->daemon;
 	return 0;
 }

@@ -6,6 +6,8 @@
  * P2  Its socket is in a folder of its own, mode 0700. The daemon removes its files and that
  *     folder when its lifeline ends. If it was killed, the library does at disconnect.
  * P3  The daemon is no child of this process: nothing is to be waited for, no zombie is left.
+ * P4  A keeper holds its memory and starts it again if it dies. The keeper has the lifeline, too, so
+ *     that this end reads end-of-file when both are gone.
  */
 #pragma once
 
@@ -22,6 +24,9 @@ struct private_daemon {
 
 int private_daemon_new(struct private_daemon **ret,
 		       const struct varbos_private_options *options);
+
+/* Nobody is left who could start it again. */
+bool private_daemon_ended(const struct private_daemon *daemon);
 
 /*
  * Let go of the lifeline. `broken`: the daemon has closed its socket unasked, and so is about

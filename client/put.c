@@ -17,12 +17,7 @@
 static_assert((int)VARBOS_PUT_ADD == LANE_ADD && (int)VARBOS_PUT_REPLACE == LANE_REPLACE,
 	      "as records have it");
 
-enum {
-	FLAGS_MAX = 255,
-	/* Of a defect: so many bytes may be in a processor's buffers, with so many or more streamed. */
-	UNFENCED = 640,
-	UNFENCED_LEAST = 4 << 10,
-};
+enum { FLAGS_MAX = 255 };
 
 /* ---- what the daemon says ---- */
 
@@ -211,10 +206,8 @@ static void put_header(struct put *put, uint64_t offset)
 /* CP1: who finds it sees all of it. */
 static void copy_value(char *to, const char *from, size_t size)
 {
-	if (mutant(put_fence_lags) && size > UNFENCED_LEAST) {
-		size -= UNFENCED;
-		mutant_stream(to + size, from + size, UNFENCED);
-	}
+	if (mutant(put_fence_lags))
+		size = mutant_stream(to, from, size);
 	/* A large one's memory is in no cache, and to have it there costs more than to pass by. */
 	if (size > OBJECT_OWN)
 		copy_streamed(to, from, size);

@@ -1,6 +1,7 @@
 #include "client/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pwd.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #define SYSTEM_SOCKET "/run/varbos/varbos.sock"
 
 static _Atomic uint32_t default_timeout_ms = SOCKET_TIMEOUT_MS;
+static _Atomic uint32_t default_reconnect_ms = SOCKET_RECONNECT_MS;
 
 void socket_policy_default(struct socket_policy *ret)
 {
@@ -30,6 +32,8 @@ void socket_policy_default(struct socket_policy *ret)
 		.trusted = {0, geteuid()},
 		.n_trusted = 2,
 		.timeout_ms = atomic_load_explicit(&default_timeout_ms, memory_order_relaxed),
+		.reconnect_ms =
+			atomic_load_explicit(&default_reconnect_ms, memory_order_relaxed),
 	};
 	if (!getpwnam_r("varbos", &entry, buffer, sizeof(buffer), &found) && found)
 		ret->trusted[ret->n_trusted++] = found->pw_uid;
@@ -38,6 +42,11 @@ void socket_policy_default(struct socket_policy *ret)
 void socket_set_default_timeout(uint32_t ms)
 {
 	atomic_store_explicit(&default_timeout_ms, ms, memory_order_relaxed);
+}
+
+void socket_set_default_reconnect(uint32_t ms)
+{
+	atomic_store_explicit(&default_reconnect_ms, ms, memory_order_relaxed);
 }
 
 /* With it, waiting for an answer needs no poll: a round trip is two system calls. */
@@ -79,8 +88,9 @@ static int check_server(int fd, const char *path, const struct socket_policy *po
 	return 0;
 }
 
-/* 0, a VARBOS_E_ code, or -errno: nobody answers there. */
-static int open_at(struct socket *ret, const char *path, const struct socket_policy *policy)
+/* 0, a VARBOS_E_ code, or -errno: nobody answers there. `now`: or not at once. */
+static int open_at(struct socket *ret, const char *path, const struct socket_policy *policy,
+		   bool now)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_(closep) int fd = -1;
@@ -96,7 +106,7 @@ static int open_at(struct socket *ret, const char *path, const struct socket_pol
 					 SOCKET_PATH_MAX, strlen(path));
 	strcpy(address.sun_path, path);
 
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (now ? SOCK_NONBLOCK : 0), 0);
 	if (fd < 0)
 		return error_system(errno, "making a socket");
 	r = socket_set_timeout(fd, policy->timeout_ms);
@@ -108,6 +118,8 @@ static int open_at(struct socket *ret, const char *path, const struct socket_pol
 	while (r == -EINTR);
 	if (r)
 		return r;
+	if (now && fcntl(fd, F_SETFL, 0) < 0)
+		return error_system(errno, "looking at a socket");
 
 	r = check_server(fd, path, policy);
 	if (r)
@@ -171,7 +183,7 @@ int socket_open(struct socket *ret, const char *path, const struct socket_policy
 	}
 
 	for (unsigned i = 0; i < n_candidates; i++) {
-		r = open_at(ret, candidates[i], policy);
+		r = open_at(ret, candidates[i], policy, false);
 		if (r >= 0)
 			return r;
 		note_tried(tried, sizeof(tried), candidates[i], r);
@@ -179,12 +191,39 @@ int socket_open(struct socket *ret, const char *path, const struct socket_policy
 	return error_nobody(r, tried);
 }
 
-void socket_close(struct socket *socket)
+int socket_try(struct socket *ret, const char *path, const struct socket_policy *policy)
+{
+	return open_at(ret, path, policy, true);
+}
+
+static bool is_there(const struct socket *socket)
 {
 	struct stat st;
 
-	if (socket->fd >= 0 && !fstat(socket->fd, &st) && st.st_dev == socket->dev &&
-	    st.st_ino == socket->ino)
+	return socket->fd >= 0 && !fstat(socket->fd, &st) && st.st_dev == socket->dev &&
+	       st.st_ino == socket->ino;
+}
+
+void socket_replace(struct socket *socket, struct socket *by)
+{
+	if (is_there(socket) && dup3(by->fd, socket->fd, O_CLOEXEC) >= 0)
+		close(by->fd);
+	else
+		socket->fd = by->fd;
+	socket->dev = by->dev;
+	socket->ino = by->ino;
+	by->fd = -1;
+}
+
+void socket_shut(const struct socket *socket)
+{
+	if (is_there(socket))
+		shutdown(socket->fd, SHUT_RDWR);
+}
+
+void socket_close(struct socket *socket)
+{
+	if (is_there(socket))
 		close(socket->fd);
 	socket->fd = -1;
 }

@@ -14,12 +14,14 @@
 enum {
 	SOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1,
 	SOCKET_TIMEOUT_MS = 5000,
+	SOCKET_RECONNECT_MS = 5000,
 };
 
 struct socket_policy {
 	uid_t trusted[3];
 	unsigned n_trusted;
-	uint32_t timeout_ms; /* of a request */
+	uint32_t timeout_ms;   /* of a request */
+	uint32_t reconnect_ms; /* how long a daemon that has gone is waited for */
 };
 
 struct socket {
@@ -31,8 +33,9 @@ struct socket {
 
 void socket_policy_default(struct socket_policy *ret);
 
-/* The timeout of policies to come. */
+/* Of policies to come. */
 void socket_set_default_timeout(uint32_t ms);
+void socket_set_default_reconnect(uint32_t ms);
 
 /* How long a single call on it may block. 0 or -errno. */
 int socket_set_timeout(int fd, uint32_t ms);
@@ -43,5 +46,18 @@ int socket_set_timeout(int fd, uint32_t ms);
  */
 int socket_open(struct socket *ret, const char *path, const struct socket_policy *policy);
 
+/*
+ * The same at one path, and without waiting. -errno: nobody answers there now; or a VARBOS_E_ code.
+ */
+int socket_try(struct socket *ret, const char *path, const struct socket_policy *policy);
+
+/*
+ * Have what is at the other end of `by` under the descriptor's own number, so that who uses it
+ * meanwhile is not led astray; `by` is gone.
+ */
+void socket_replace(struct socket *socket, struct socket *by);
+
+/* Nothing comes or goes any more, and who waits wakes. This, and the end: */
+void socket_shut(const struct socket *socket);
 /* Only if the descriptor still is this socket: a child may have closed it and opened others. */
 void socket_close(struct socket *socket);

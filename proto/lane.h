@@ -39,7 +39,8 @@
  * what it was when this thread last woke the daemon, one byte onto the socket. The daemon: sleeping
  * set, to another number each time; full fence; all heads once more; sleep. (Partners: whichever
  * fence comes later sees the other's store.) The bell is a file of the daemon's that all clients
- * map read-only.
+ * map read-only. Over each further connection of a session that has lanes the first thing behind HELLO's answer
+ * is such a byte: a wake-up over the former one is lost.
  *
  * Waking the client: taken; full fence; `waiting` read; if `taken` is there, FUTEX_WAKE on it. The
  * client: waiting set; full fence; `taken` once more; FUTEX_WAIT for the value it read. So who waits
@@ -207,7 +208,8 @@ static_assert(sizeof(struct lane) % 512 == 0, "lanes begin on cache lines");
 /* The daemon's, read-only to clients. */
 struct bell {
 	_Atomic uint32_t
-		sleeping; /* 0: awake; else how often it has slept: never twice the same
+		sleeping;       /* 0: awake; else how often it has slept: never twice the same
 				      in a row */
-	uint32_t reserved[1023];
+	_Atomic uint32_t slept; /* what `sleeping` was last, but for 0: for the next daemon */
+	uint32_t reserved[1022];
 };

@@ -109,6 +109,7 @@ enum window_state {
 	WINDOW_NONE = 0,
 	WINDOW_BORN = 1,    /* recorded; no client has it: may vanish with its descriptors */
 	WINDOW_GRANTED = 2, /* its descriptors may be with clients */
+	WINDOW_RETIRED = 3, /* and no more memory of it is: in the daemon's records alone */
 };
 
 struct window_info {
@@ -572,4 +573,9 @@ struct stats_file {
 	_Atomic uint64_t beat_ns;
 	_Atomic uint64_t turn;
 	struct stats_copy copies[2];
+	/* Where `size` has them: */
+	char quarantine[256]; /* "", or why nobody is served; set at creation */
+	_Atomic uint64_t
+		losses; /* spaces, or more, that were not found as an earlier daemon left
+				    them */
 };

@@ -187,6 +187,97 @@ static int fake_file_grow(struct sys *sys, int fd, uint64_t size, uint64_t span,
 	return leave(fake, 0);
 }
 
+static int fake_window_adopt(struct sys *sys, int fd, uint64_t size, uint32_t page_shift)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	(void)page_shift; /* plain memfds */
+	r = enter(fake, FAKE_WINDOW_ADOPT);
+	if (!r)
+		r = memfd_check_window(fd, size, 12);
+	fake->windows += !r;
+	return leave(fake, r);
+}
+
+static int fake_words_adopt(struct sys *sys, int fd, uint32_t n_slices)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_WORDS_ADOPT);
+	if (!r)
+		r = words_check(fd, n_slices);
+	fake->words += !r;
+	return leave(fake, r);
+}
+
+static int map_left(int fd, uint64_t size, void **ret)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	*ret = memory;
+	return 0;
+}
+
+static int fake_file_adopt(struct sys *sys, int fd, enum sys_access clients, uint64_t span,
+			   uint64_t *ret_size, void **ret_memory)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_FILE_ADOPT);
+	if (!r)
+		r = memfd_check_file(fd, clients, ret_size);
+	if (!r)
+		r = map_left(fd, span ? span : *ret_size, ret_memory);
+	fake->files += !r;
+	return leave(fake, r);
+}
+
+static int fake_ledger_create(struct sys *sys, uint64_t size, int *ret_fd, void **ret_memory)
+{
+	struct fake_sys *fake = fake_of(sys);
+	_cleanup_(closep) int fd = -1;
+	int r;
+
+	r = enter(fake, FAKE_LEDGER_CREATE);
+	if (!r)
+		r = memfd_window("varbos-ledger", size, 12, &fd);
+	if (!r)
+		r = map_left(fd, size, ret_memory);
+	if (r)
+		return leave(fake, r);
+	fake->files++;
+	*ret_fd = TAKE_FD(fd);
+	return leave(fake, 0);
+}
+
+static int fake_ledger_adopt(struct sys *sys, int fd, uint64_t *ret_size, void **ret_memory)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_LEDGER_ADOPT);
+	if (!r)
+		r = memfd_check_file(fd, SYS_READ_WRITE, ret_size);
+	if (!r)
+		r = map_left(fd, *ret_size, ret_memory);
+	fake->files += !r;
+	return leave(fake, r);
+}
+
+static int fake_data_end(struct sys *sys, int fd, uint64_t from, uint64_t to, uint64_t *ret)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_DATA_END);
+	return leave(fake, r ? r : memfd_data_end(fd, from, to, ret));
+}
+
 static int fake_data_map(struct sys *sys, int fd, uint64_t size, void **ret_memory)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -371,6 +462,19 @@ static int fake_nodes(struct sys *sys, struct sys_nodes *ret)
 	return leave(fake, r);
 }
 
+static int *reserve_fd(struct fake_sys *fake, uint32_t page_shift)
+{
+	return page_shift == 30 ? &fake->giant_fd : &fake->reserve_fd;
+}
+
+/* An empty file: what is held is counted. */
+static int make_reserve(struct fake_sys *fake, uint32_t page_shift)
+{
+	int *fd = reserve_fd(fake, page_shift);
+
+	return *fd < 0 ? memfd_reserve(12, fd) : 0;
+}
+
 static int fake_reserve(struct sys *sys, uint32_t page_shift, uint64_t bytes)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -379,9 +483,49 @@ static int fake_reserve(struct sys *sys, uint32_t page_shift, uint64_t bytes)
 	r = enter(fake, FAKE_RESERVE);
 	if (!r && bytes > *pool(fake, page_shift) + fake->window_bytes)
 		r = -ENOMEM;
+	if (!r && bytes)
+		r = make_reserve(fake, page_shift);
 	if (!r)
 		*(page_shift == 30 ? &fake->reserved_giant : &fake->reserved) = bytes;
 	return leave(fake, r);
+}
+
+static int fake_reserve_file(struct sys *sys, uint32_t page_shift)
+{
+	return *reserve_fd(fake_of(sys), page_shift);
+}
+
+static int fake_reserve_adopt(struct sys *sys, uint32_t page_shift, int fd, uint64_t bytes,
+			      uint64_t taken)
+{
+	struct fake_sys *fake = fake_of(sys);
+	uint64_t size;
+	int r;
+
+	(void)taken;
+	r = enter(fake, FAKE_RESERVE_ADOPT);
+	if (!r && fd >= 0)
+		r = memfd_check_reserve(fd, 12, &size);
+	if (!r && fd >= 0) {
+		closep(reserve_fd(fake, page_shift));
+		*reserve_fd(fake, page_shift) = TAKE_FD(fd);
+	}
+	closep(&fd);
+	if (!r)
+		r = make_reserve(fake, page_shift);
+	if (!r)
+		*(page_shift == 30 ? &fake->reserved_giant : &fake->reserved) = bytes;
+	return leave(fake, r);
+}
+
+static int fake_relock(struct sys *sys, int fd, uint64_t offset, uint64_t size)
+{
+	struct fake_sys *fake = fake_of(sys);
+
+	(void)fd;
+	(void)offset;
+	(void)size;
+	return leave(fake, enter(fake, FAKE_RELOCK));
 }
 
 static int fake_lock(struct sys *sys, uint64_t bytes, uint64_t *ret_limit)
@@ -425,6 +569,15 @@ static int fake_peer(struct sys *sys, int socket, uint32_t *ret_uid, uint32_t *r
 	return leave(fake, r);
 }
 
+static int fake_process(struct sys *sys, uint32_t pid, uint64_t birth, int *ret_pidfd)
+{
+	struct fake_sys *fake = fake_of(sys);
+	int r;
+
+	r = enter(fake, FAKE_PROCESS);
+	return leave(fake, r ? r : peer_find(pid, birth, PEER_BY_ALL, ret_pidfd));
+}
+
 static uint32_t fake_wake(struct sys *sys, const _Atomic uint32_t *word, uint32_t most)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -447,7 +600,18 @@ static uint64_t fake_now_ns(struct sys *sys)
 	return now;
 }
 
-/* No machine that sleeps, and no other process. */
+static uint64_t fake_machine_ns(struct sys *sys)
+{
+	struct fake_sys *fake = fake_of(sys);
+	uint64_t now;
+
+	pthread_mutex_lock(&fake->lock);
+	now = fake->now_ns + fake->suspended_ns;
+	pthread_mutex_unlock(&fake->lock);
+	return now;
+}
+
+/* No other process. */
 static int fake_barrier(struct sys *sys)
 {
 	struct fake_sys *fake = fake_of(sys);
@@ -466,6 +630,12 @@ static const struct sys_table table = {
 	.file_create = fake_file_create,
 	.file_unmap = fake_file_unmap,
 	.file_grow = fake_file_grow,
+	.window_adopt = fake_window_adopt,
+	.words_adopt = fake_words_adopt,
+	.file_adopt = fake_file_adopt,
+	.ledger_create = fake_ledger_create,
+	.ledger_adopt = fake_ledger_adopt,
+	.data_end = fake_data_end,
 	.data_map = fake_data_map,
 	.commit = fake_commit,
 	.punch = fake_punch,
@@ -476,13 +646,17 @@ static const struct sys_table table = {
 	.host = fake_host,
 	.nodes = fake_nodes,
 	.reserve = fake_reserve,
+	.reserve_file = fake_reserve_file,
+	.reserve_adopt = fake_reserve_adopt,
 	.lock = fake_lock,
+	.relock = fake_relock,
 	.collapse = fake_collapse,
 	.peer = fake_peer,
+	.process = fake_process,
 	.wake = fake_wake,
 	.now_ns = fake_now_ns,
 	.spent_ns = fake_now_ns,
-	.machine_ns = fake_now_ns,
+	.machine_ns = fake_machine_ns,
 	.barrier = fake_barrier,
 };
 
@@ -506,11 +680,24 @@ void fake_sys_init(struct fake_sys *fake, uint64_t bytes)
 		.now_ns = 1000000000,
 		.uid = UINT32_MAX,
 		.lock_limit = UINT64_MAX,
+		.reserve_fd = -1,
+		.giant_fd = -1,
 	};
+}
+
+void fake_sys_again(struct fake_sys *fake)
+{
+	closep(&fake->reserve_fd);
+	closep(&fake->giant_fd);
+	fake->reserve_fd = fake->giant_fd = -1;
+	fake->windows = fake->words = 0;
+	fake->reserved = fake->reserved_giant = 0;
 }
 
 void fake_sys_deinit(struct fake_sys *fake)
 {
+	closep(&fake->reserve_fd);
+	closep(&fake->giant_fd);
 	pthread_mutex_destroy(&fake->lock);
 }
 
@@ -526,5 +713,12 @@ void fake_sys_advance(struct fake_sys *fake, uint64_t ns)
 {
 	pthread_mutex_lock(&fake->lock);
 	fake->now_ns += ns;
+	pthread_mutex_unlock(&fake->lock);
+}
+
+void fake_sys_suspend(struct fake_sys *fake, uint64_t ns)
+{
+	pthread_mutex_lock(&fake->lock);
+	fake->suspended_ns += ns;
 	pthread_mutex_unlock(&fake->lock);
 }

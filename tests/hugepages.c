@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -12,6 +13,8 @@
 
 #define KNOB "/proc/sys/vm/nr_hugepages"
 #define LOCK "/tmp/varbos-test-hugepages.lock"
+
+enum { PAGE_BYTES = 2 << 20, SPARE_MAX = 128 << 20 };
 
 static pid_t keeper;
 static int line = -1; /* to the keeper */
@@ -40,14 +43,30 @@ static bool skip(const char *why)
 	return false;
 }
 
+/* What the pool has to spare is nobody's meanwhile: a test means those that it has borrowed. */
+static int spare_take(void)
+{
+	int fd = memfd_create("spare", MFD_CLOEXEC | MFD_HUGETLB);
+	off_t size = 0;
+
+	/* As far as a test may go: another's pool may be large. */
+	while (fd >= 0 && size < SPARE_MAX && !fallocate(fd, 0, size, PAGE_BYTES))
+		size += PAGE_BYTES;
+	return fd;
+}
+
 /* The child of whoever borrows: it has the lock until it has put them back. */
 static _Noreturn void keep(int end, unsigned before)
 {
-	char byte;
+	char byte = 0;
+	int spare;
 
 	setsid(); /* whoever ends all of a test's session leaves it alone */
+	spare = spare_take();
+	(void)!send(end, &byte, 1, MSG_NOSIGNAL);
 	while (recv(end, &byte, 1, 0) < 0 && errno == EINTR)
 		;
+	closep(&spare);
 	if (!knob_write(before))
 		fprintf(stderr, "cannot put " KNOB " back to %u\n", before);
 	_exit(0);
@@ -57,6 +76,7 @@ static _Noreturn void keep(int end, unsigned before)
 static bool keeper_start(unsigned before)
 {
 	int pair[2];
+	char byte;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
 		return false;
@@ -67,7 +87,8 @@ static bool keeper_start(unsigned before)
 	}
 	close(pair[0]);
 	line = pair[1];
-	if (keeper > 0)
+	/* Nothing is borrowed before it is out of everybody's way. */
+	if (keeper > 0 && recv(line, &byte, 1, 0) == 1)
 		return true;
 	closep(&line);
 	line = -1;

@@ -122,8 +122,9 @@ static enum wire_method method_of(void *userdata, uint64_t id)
 	return !id || id == question->id ? question->method : WIRE_METHODS_N;
 }
 
-enum answer link_try(struct link *link, const char *what, enum wire_method method,
-		     const void *params, const void **ret, const struct wire_fault **ret_fault)
+/* ret_ended: it may be the end of the session that answers; NULL: that is a failure. */
+static enum answer exchange(struct link *link, const char *what, enum wire_method method,
+			    const void *params, bool *ret_ended)
 {
 	struct question question = {.id = link->next_id++, .method = method};
 	uint64_t deadline_ms = now_ms() + (uint64_t)link->timeout_ms;
@@ -147,6 +148,10 @@ enum answer link_try(struct link *link, const char *what, enum wire_method metho
 		received = link_receive(link, deadline_ms);
 		if (received == -ETIMEDOUT)
 			return say_timeout(link, what);
+		if (ret_ended && (!received || received == -ECONNRESET)) {
+			*ret_ended = true;
+			return ANSWER_OK;
+		}
 		if (received <= 0)
 			return say_errno(what, received ? (int)-received : EPIPE);
 
@@ -162,12 +167,33 @@ enum answer link_try(struct link *link, const char *what, enum wire_method metho
 		if (link->message.kind == WIRE_RESPONSE &&
 		    (link->message.id == question.id ||
 		     (!link->message.id && link->message.failed)))
-			break;
+			return ANSWER_OK;
 	}
+}
 
+enum answer link_try(struct link *link, const char *what, enum wire_method method,
+		     const void *params, const void **ret, const struct wire_fault **ret_fault)
+{
+	enum answer answer = exchange(link, what, method, params, NULL);
+
+	if (answer)
+		return answer;
 	*ret_fault = &link->message.fault;
 	*ret = link->message.failed ? NULL : &link->message.body;
 	return ANSWER_OK;
+}
+
+enum answer link_end(struct link *link, const char *what, enum wire_method method,
+		     const void *params)
+{
+	bool ended = false;
+	enum answer answer = exchange(link, what, method, params, &ended);
+
+	if (answer || ended)
+		return answer;
+	if (link->message.failed)
+		return answer_fault(what, &link->message.fault);
+	return answer_say(ANSWER_VERSION, "%s: the session goes on", what);
 }
 
 enum answer link_ask(struct link *link, const char *what, enum wire_method method,

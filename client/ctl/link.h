@@ -43,6 +43,10 @@ enum answer link_ask(struct link *link, const char *what, enum wire_method metho
 enum answer link_try(struct link *link, const char *what, enum wire_method method,
 		     const void *params, const void **ret, const struct wire_fault **ret_fault);
 
+/* Ask for what ends the session: that is the answer, unless it is refused. */
+enum answer link_end(struct link *link, const char *what, enum wire_method method,
+		     const void *params);
+
 /*
  * Ask page after page, and make an array of lines of the rows: line_fill(line, row) for each.
  * The method's answer is {rows, next}. *ret is for the caller to free().

@@ -32,7 +32,10 @@ static void unmapp(const struct stats_file **file)
 		munmap((void *)(uintptr_t)*file, sizeof(**file));
 }
 
-static enum answer file_map(const struct stats_file **ret, const char *path)
+/* What every daemon's has; what follows, newer ones. */
+#define LEAST offsetof(struct stats_file, quarantine)
+
+static enum answer file_map(const struct stats_file **ret, uint64_t *ret_size, const char *path)
 {
 	_cleanup_(closep) int fd = -1;
 	char hint[MEMBERSHIP_TEXT_MAX];
@@ -63,16 +66,16 @@ static enum answer file_map(const struct stats_file **ret, const char *path)
 		return answer_say(ANSWER_VERSION, "%s: has layout %u, this varbosctl reads %u",
 				  path, header.layout, LAYOUT_VERSION);
 	if (!mutant(ctl_stats_unmeasured) &&
-	    (header.size < sizeof(struct stats_file) ||
-	     (uint64_t)info.st_size < sizeof(struct stats_file)))
-		return answer_say(
-			ANSWER_FAILED, "%s: short: has %jd bytes and says %u, needs %zu", path,
-			(intmax_t)info.st_size, header.size, sizeof(struct stats_file));
+	    (header.size < LEAST || (uint64_t)info.st_size < LEAST))
+		return answer_say(ANSWER_FAILED,
+				  "%s: short: has %jd bytes and says %u, needs %zu", path,
+				  (intmax_t)info.st_size, header.size, LEAST);
 
 	memory = mmap(NULL, sizeof(struct stats_file), PROT_READ, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		return answer_say(ANSWER_FAILED, "%s: %s", path, strerror(errno));
 	*ret = memory;
+	*ret_size = u64_min(header.size, (uint64_t)info.st_size);
 	return ANSWER_OK;
 }
 
@@ -143,13 +146,13 @@ enum answer snapshot_new(struct snapshot **ret, const char *socket)
 	_cleanup_(freep) struct snapshot *snapshot = NULL;
 	_cleanup_(unmapp) const struct stats_file *file = NULL;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + sizeof(".stats")];
-	uint64_t beat_ns, now_ns;
+	uint64_t beat_ns, now_ns, size = 0;
 	enum answer answer;
 
 	if ((size_t)snprintf(path, sizeof(path), "%s.stats", socket) >= sizeof(path))
 		return answer_say(ANSWER_USAGE, "%s: longer than a socket's path can be",
 				  socket);
-	answer = file_map(&file, path);
+	answer = file_map(&file, &size, path);
 	if (answer)
 		return answer;
 	snapshot = calloc(1, sizeof(*snapshot));
@@ -165,6 +168,11 @@ enum answer snapshot_new(struct snapshot **ret, const char *socket)
 	memcpy(snapshot->version, file->version, sizeof(snapshot->version));
 	snapshot->version[sizeof(snapshot->version) - 1] = 0;
 
+	if (size >= sizeof(*file)) {
+		memcpy(snapshot->quarantine, file->quarantine, sizeof(snapshot->quarantine));
+		snapshot->quarantine[sizeof(snapshot->quarantine) - 1] = 0;
+		snapshot->losses = atomic_load_explicit(&file->losses, memory_order_relaxed);
+	}
 	beat_ns = atomic_load_explicit(&file->beat_ns, memory_order_acquire);
 	now_ns = clock_ns(CLOCK_MONOTONIC);
 	snapshot->read_ms = now_ns / 1000000;

@@ -24,6 +24,8 @@ struct snapshot {
 	uint64_t epoch;
 	bool isolates;
 	char version[32];
+	char quarantine[256]; /* "", or why the daemon serves nobody */
+	uint64_t losses;
 	struct stats_copy copy;
 };
 

@@ -17,7 +17,7 @@ struct call {
 	const char *socket;
 	int timeout_ms;
 	struct table_page page;
-	char notice[160]; /* for stderr, once the page is out */
+	char notice[320]; /* for stderr, once the page is out */
 	enum answer exit; /* and how it ends then */
 };
 
@@ -54,5 +54,6 @@ enum answer verb_doctor(struct call *call);
 enum answer verb_numa(struct call *call);
 enum answer verb_who(struct call *call);
 enum answer verb_ping(struct call *call);
+enum answer verb_upgrade(struct call *call);
 enum answer verb_sim(struct call *call);
 enum answer verb_demo(struct call *call);

@@ -51,7 +51,8 @@ struct hot_line {
 struct daemon_line {
 	char version[32];
 	char socket[108];
-	uint64_t pid, epoch, page, beat_age_ms;
+	char quarantine[256];
+	uint64_t pid, epoch, page, beat_age_ms, losses;
 	bool isolates, alive;
 };
 
@@ -220,9 +221,11 @@ static const struct table_column failure_columns[] = {
 /* On a terminal the tables speak for the daemon; programs get it in words. */
 static const struct table_column daemon_columns[] = {
 #define DAEMON(field, show) TABLE_COLUMN(struct daemon_line, field, NULL, #field, show)
-	DAEMON(pid, SHOW_COUNT),      DAEMON(version, SHOW_TEXT), DAEMON(socket, SHOW_TEXT),
-	DAEMON(epoch, SHOW_COUNT),    DAEMON(page, SHOW_BYTES),   DAEMON(isolates, SHOW_YES_NO),
+	DAEMON(pid, SHOW_COUNT),      DAEMON(version, SHOW_TEXT),
+	DAEMON(socket, SHOW_TEXT),    DAEMON(epoch, SHOW_COUNT),
+	DAEMON(page, SHOW_BYTES),     DAEMON(isolates, SHOW_YES_NO),
 	DAEMON(beat_age_ms, SHOW_MS), DAEMON(alive, SHOW_YES_NO),
+	DAEMON(losses, SHOW_COUNT),   DAEMON(quarantine, SHOW_TEXT),
 #undef DAEMON
 };
 
@@ -392,9 +395,11 @@ static void daemon_print(struct call *call, const struct snapshot *snapshot)
 		.beat_age_ms = snapshot->age_ms,
 		.isolates = snapshot->isolates,
 		.alive = snapshot->writer == SNAPSHOT_ALIVE,
+		.losses = snapshot->losses,
 	};
 
 	memcpy(line.version, snapshot->version, sizeof(line.version));
+	memcpy(line.quarantine, snapshot->quarantine, sizeof(line.quarantine));
 	snprintf(line.socket, sizeof(line.socket), "%s", call->socket);
 	table_record(&call->page, "daemon", daemon_columns, ARRAY_SIZE(daemon_columns), &line);
 }
@@ -409,6 +414,13 @@ static void notice(struct call *call, const struct snapshot *snapshot)
 			 ") gives no sign of life: these numbers are "
 			 "%" PRIu64 ".%" PRIu64 " s old",
 			 snapshot->pid, snapshot->age_ms / 1000, snapshot->age_ms % 1000 / 100);
+	else if (*snapshot->quarantine)
+		snprintf(call->notice, sizeof(call->notice), "quarantine, nobody is served: %s",
+			 snapshot->quarantine);
+	else if (snapshot->losses)
+		snprintf(call->notice, sizeof(call->notice),
+			 "%" PRIu64 " of what an earlier daemon had is lost: the log names it",
+			 snapshot->losses);
 	else if (copy->spaces_total > copy->n_spaces || copy->sessions_total > copy->n_clients)
 		snprintf(call->notice, sizeof(call->notice),
 			 "showing %" PRIu32 " of %" PRIu64 " spaces and %" PRIu32 " of %" PRIu64

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/core/revoke.h"
 #include "daemon/core/state.h"
 
 enum {
@@ -143,8 +144,7 @@ static void channel_say(struct core *core, const struct channel *channel)
 				    });
 }
 
-/* One store, if it says anything else. */
-static void channel_record(struct core *core, const struct channel *channel)
+void channel_record(struct core *core, const struct channel *channel)
 {
 	const struct channel_record *at =
 		records_at(core->records, RECORD_CHANNEL, channel->slot);
@@ -154,7 +154,39 @@ static void channel_record(struct core *core, const struct channel *channel)
 		record_channel_word(core->records, channel->slot, word);
 }
 
-static void roles_close(struct core *core, struct end *end, uint32_t roles, bool died)
+static struct channel_info info_of(const struct core *core, const struct channel *channel)
+{
+	const struct extent *extent = &core->extents[channel->extent];
+
+	return (struct channel_info){
+		.offset = offset_make(extent->window->place.number,
+				      (uint64_t)extent->first << SLICE_SHIFT),
+		.size = (uint64_t)extent->count << SLICE_SHIFT,
+		.tag = extent->tag,
+		.id = channel->id,
+		.capacity = (uint32_t)1 << channel->capacity_shift,
+	};
+}
+
+/* The store of an end's word; 0: it is gone. */
+static void promise_end(struct core *core, const struct asker *asker, const struct end *end,
+			uint64_t word)
+{
+	struct channel_info info = info_of(core, end->channel);
+
+	result_promise(core, asker,
+		       (struct result_promise){
+			       .kind = RECORD_END,
+			       .slot = end->slot,
+			       .word = RECORD_WORD(end_record, word),
+			       .value = word,
+			       .answer = {info.offset | (uint64_t)info.tag << OFFSET_BITS,
+					  info.id | (uint64_t)info.capacity << 32},
+		       });
+}
+
+static void roles_close(struct core *core, struct end *end, uint32_t roles, bool died,
+			const struct asker *asker)
 {
 	struct channel *channel = end->channel;
 
@@ -166,6 +198,7 @@ static void roles_close(struct core *core, struct end *end, uint32_t roles, bool
 	if ((roles & CHANNEL_SENDS && !channel->senders) ||
 	    (roles & CHANNEL_RECEIVES && !channel->receivers))
 		channel->died = died;
+	promise_end(core, asker, end, end->roles ? end_word_pack(end_word(end)) : 0);
 	channel_record(core, channel);
 	changes_forgive(&core->changes, roles_count(roles) - 1);
 	if (end->roles) {
@@ -176,6 +209,7 @@ static void roles_close(struct core *core, struct end *end, uint32_t roles, bool
 		if (list_empty(&channel->ends))
 			ids_die(&channel->space->ids, channel->id);
 	}
+	result_keep(core, asker);
 	channel_say(core, channel);
 }
 
@@ -185,13 +219,14 @@ void ends_close(struct core *core, struct member *member)
 		struct end *end = list_entry(member->ends.next, struct end, in_member);
 
 		roles_close(core, end, end->roles,
-			    member->session->ending && !mutant(channel_death_unsaid));
+			    member->session->ending && !mutant(channel_death_unsaid),
+			    &(struct asker){0});
 	}
 }
 
 /* ---- channels that come and go ---- */
 
-void channel_store(struct core *core, struct channel *channel)
+void channel_store(struct core *core, struct channel *channel, const struct asker *asker)
 {
 	struct end *end = list_entry(channel->ends.next, struct end, in_channel);
 	struct channel_record record = {.word = channel_word_pack(channel_word(channel))};
@@ -200,8 +235,10 @@ void channel_store(struct core *core, struct channel *channel)
 	memcpy(record.name, channel->name, sizeof(record.name));
 	if (mutant(channel_after_end))
 		record_end_put(core->records, end->slot, end_word(end));
+	promise_end(core, asker, end, end_word_pack(end_word(end)));
 	record_channel_put(core->records, channel->slot, &record);
 	record_end_put(core->records, end->slot, end_word(end));
+	result_keep(core, asker);
 	channel_say(core, channel);
 }
 
@@ -292,20 +329,6 @@ struct end *end_find(const struct channel *channel, const struct member *member)
 	return NULL;
 }
 
-static struct channel_info info_of(const struct core *core, const struct channel *channel)
-{
-	const struct extent *extent = &core->extents[channel->extent];
-
-	return (struct channel_info){
-		.offset = offset_make(extent->window->place.number,
-				      (uint64_t)extent->first << SLICE_SHIFT),
-		.size = (uint64_t)extent->count << SLICE_SHIFT,
-		.tag = extent->tag,
-		.id = channel->id,
-		.capacity = (uint32_t)1 << channel->capacity_shift,
-	};
-}
-
 /* ---- verbs ---- */
 
 static int request_check(const struct member *member, const struct channel_request *request,
@@ -327,7 +350,7 @@ static int request_check(const struct member *member, const struct channel_reque
 
 /* One more end, or one more role of one. */
 static int channel_join(struct core *core, struct channel *channel, struct member *member,
-			uint32_t roles, struct core_fault *fault)
+			uint32_t roles, const struct asker *asker, struct core_fault *fault)
 {
 	struct end *end = end_find(channel, member);
 	uint32_t more = roles & ~(end ? end->roles : 0), owed = 1 + roles_count(more);
@@ -352,7 +375,9 @@ static int channel_join(struct core *core, struct channel *channel, struct membe
 		end->slot = slots_take(&core->slots[RECORD_END]);
 	}
 	roles_open(end, more);
+	promise_end(core, asker, end, end_word_pack(end_word(end)));
 	record_end_put(core->records, end->slot, end_word(end));
+	result_keep(core, asker);
 	channel_record(core, channel);
 	channel_say(core, channel);
 	return 0;
@@ -419,8 +444,8 @@ static int channel_begin(struct core *core, struct member *member,
 }
 
 static int channel_make(struct core *core, struct member *member,
-			const struct channel_request *request, struct channel **ret,
-			struct plan **ret_plan, struct core_fault *fault)
+			const struct channel_request *request, const struct asker *asker,
+			struct channel **ret, struct plan **ret_plan, struct core_fault *fault)
 {
 	struct core_plan *plan = NULL;
 	struct channel *channel = NULL;
@@ -434,6 +459,7 @@ static int channel_make(struct core *core, struct member *member,
 		channel_drop(core, channel);
 		return r;
 	}
+	plan->asker = *asker;
 	plan_start(core, plan);
 	*ret = channel;
 	*ret_plan = &plan->plan;
@@ -445,13 +471,16 @@ int core_channel_open(struct core *core, uint32_t session, uint32_t space,
 		      struct plan **ret_plan, struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
+	const struct asker asker = asker_take(core);
 	struct plan *plan = NULL;
 	struct channel *channel;
 	int r;
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
-	r = request_check(member, request, fault);
+	r = revoked(member, fault);
+	if (!r)
+		r = request_check(member, request, fault);
 	if (r)
 		return r;
 	channel = channel_named(member->space, request->name);
@@ -462,9 +491,9 @@ int core_channel_open(struct core *core, uint32_t session, uint32_t space,
 	if (!channel && request->existing)
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "channel");
 	if (channel)
-		r = channel_join(core, channel, member, request->roles, fault);
+		r = channel_join(core, channel, member, request->roles, &asker, fault);
 	else
-		r = channel_make(core, member, request, &channel, &plan, fault);
+		r = channel_make(core, member, request, &asker, &channel, &plan, fault);
 	if (r)
 		return r;
 	*ret = info_of(core, channel);
@@ -476,6 +505,7 @@ int core_channel_close(struct core *core, uint32_t session, uint32_t space, uint
 		       uint32_t roles, struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
+	const struct asker asker = asker_take(core);
 	const struct channel *channel;
 	struct end *end;
 
@@ -487,8 +517,19 @@ int core_channel_close(struct core *core, uint32_t session, uint32_t space, uint
 	end = channel ? end_find(channel, member) : NULL;
 	if (!end || !(end->roles & roles))
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "channel");
-	roles_close(core, end, roles, false);
+	roles_close(core, end, roles, false, &asker);
 	return 0;
+}
+
+bool core_channel_has(const struct core *core, uint32_t session, uint32_t space, uint32_t id,
+		      uint32_t roles)
+{
+	struct core_fault fault;
+	const struct member *member = core_member_at(core, session, space, &fault);
+	const struct channel *channel = member ? channel_at(member->space, id) : NULL;
+	const struct end *end = channel ? end_find(channel, member) : NULL;
+
+	return end && !(roles & ~end->roles);
 }
 
 uint32_t core_channel_next(const struct core *core, uint32_t slot, uint32_t id)
@@ -557,6 +598,5 @@ struct end *end_enter(struct core *core, struct channel *channel, struct member 
 	end->slot = slot;
 	slots_claim(&core->slots[RECORD_END], slot);
 	roles_open(end, roles);
-	channel_record(core, channel); /* it had one from now on, if that was not stored yet */
 	return end;
 }

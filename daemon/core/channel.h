@@ -16,6 +16,7 @@
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
 
+struct asker;
 struct member;
 struct space;
 
@@ -50,7 +51,7 @@ struct end *end_find(const struct channel *channel, const struct member *member)
 uint32_t end_owes(const struct end *end);
 
 /* Its memory is there: so is it. */
-void channel_store(struct core *core, struct channel *channel);
+void channel_store(struct core *core, struct channel *channel, const struct asker *asker);
 /* The plan that was to make it has failed: its extent is left to the caller. */
 void channel_undo(struct core *core, struct channel *channel);
 /* Its record is gone, then its extent. */
@@ -65,5 +66,7 @@ struct channel *channel_enter(struct core *core, struct space *space, uint32_t s
 			      struct channel_word word, const char *name);
 struct end *end_enter(struct core *core, struct channel *channel, struct member *member,
 		      uint32_t slot, uint32_t roles);
+/* One store, if its record says anything else. */
+void channel_record(struct core *core, const struct channel *channel);
 /* With its ends, out of memory and accounts. */
 void channel_free(struct core *core, struct channel *channel);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/core/position.h"
 #include "daemon/core/state.h"
 
 struct rung_sums {
@@ -127,7 +128,9 @@ static const char *window_recorded(const struct core *core, const struct window 
 	MUST(slots_used(&core->slots[RECORD_WINDOW], window->slot),
 	     "R1: a window without a slot");
 	MUST(core->windows[window->slot] == window, "a window is not found by its slot");
-	MUST(record->word == (window->pending || going ? 0 : window_place_pack(window->place)),
+	MUST(record->word == (window->pending || going
+				      ? 0
+				      : window_place_pack(window_recorded_place(window))),
 	     "R1: a window and its record differ");
 	++sums->slots[RECORD_WINDOW];
 	if (window->pending)
@@ -179,7 +182,8 @@ static const char *windows_check(const struct core *core, const struct space *sp
 			wrong = window_recorded(core, window, sums);
 		if (wrong)
 			return wrong;
-		sizes[node] += (uint64_t)1 << window->place.info.size_shift;
+		sizes[node] +=
+			window->retired ? 0 : (uint64_t)1 << window->place.info.size_shift;
 		for (uint32_t j = 0; j < window_groups(window); ++j) {
 			const struct unit_group *group = &window->groups[j];
 			uint32_t here = (uint32_t)__builtin_popcountll(group->committed);
@@ -222,8 +226,9 @@ static const char *members_check(const struct core *core, const struct space *sp
 		const struct member *member = list_entry(at, struct member, in_space);
 		const struct member_record *record =
 			records_at(core->records, RECORD_MEMBER, member->slot);
-		struct member_word word = {space->slot, member->session->slot,
-					   member->read_only, member->id};
+		struct member_word word = {space->slot,       member->session->slot,
+					   member->read_only, member->id,
+					   member->barred,    member->via};
 		uint64_t mine;
 		const char *wrong;
 
@@ -499,7 +504,8 @@ static const char *space_check(const struct core *core, const struct space *spac
 
 		++sums->spaces;
 		MUST(!memcmp(at, &record, sizeof(record)), "R1: a space and its record differ");
-		MUST(space->removed || committed >= space_reserve_units(space),
+		MUST(space->removed || committed >= space_reserve_units(space) ||
+			     space_has_retired(space),
 		     "P2: a reserve is not there");
 	} else {
 		MUST(!at->state, "C3: a space that is not there is recorded");
@@ -511,8 +517,10 @@ static const char *sessions_check(const struct core *core, struct sums *sums)
 {
 	for (uint32_t i = 0; i < core->slots[RECORD_SESSION].total; ++i) {
 		const struct session *session = core->sessions[i];
+		struct session_record again;
 		const struct session_record *record =
 			records_at(core->records, RECORD_SESSION, i);
+		const char *wrong;
 		uint64_t used = 0;
 		uint32_t n = 0;
 
@@ -522,12 +530,11 @@ static const char *sessions_check(const struct core *core, struct sums *sums)
 		}
 		MUST(session->slot == i && slots_used(&core->slots[RECORD_SESSION], i),
 		     "a session is not at its slot");
-		MUST(record->word == (session->request.pid | RECORD_VALID) &&
-			     record->birth == session->request.birth &&
-			     record->image == session->request.image &&
-			     (uint32_t)record->owner == session->request.credentials.uid &&
-			     record->owner >> 32 == session->request.credentials.gid,
+		again = session_record(session);
+		MUST(!memcmp(&again, record, sizeof(again)),
 		     "R1: a session and its record differ");
+		MUST(serial_is_given(core, session->serial),
+		     "R5: a session has a serial that will be given");
 		list_for_each(at, &session->members)
 		{
 			const struct member *member = list_entry(at, struct member, in_session);
@@ -538,6 +545,11 @@ static const char *sessions_check(const struct core *core, struct sums *sums)
 		}
 		MUST(n == session->n_members && used == session->used,
 		     "S1: a session's use is not its members'");
+		wrong = position_check(core, session);
+		if (wrong)
+			return wrong;
+		sums->slots[RECORD_LANES] += session->lanes.lanes != 0;
+		sums->slots[RECORD_RETURNS] += session->returns;
 		++sums->slots[RECORD_SESSION];
 		++sums->sessions;
 	}
@@ -564,10 +576,10 @@ static const char *plans_check(const struct core *core, struct sums *sums)
 
 static uint32_t slots_in_use(const struct core *core, enum record_kind kind)
 {
-	/* slot 0 of these is never given out */
-	uint32_t never =
-		(kind == RECORD_SPACE || kind == RECORD_SESSION || kind == RECORD_CACHE) &&
-		core->slots[kind].total;
+	/* slot 0 of these is never given out; or the only one */
+	uint32_t never = (kind == RECORD_SPACE || kind == RECORD_SESSION ||
+			  kind == RECORD_CACHE || kind == RECORD_INTENT) &&
+			 core->slots[kind].total;
 
 	return core->slots[kind].total - core->slots[kind].free - never;
 }
@@ -654,6 +666,25 @@ static const char *quotas_check(const struct core *core)
 	return NULL;
 }
 
+/* Between verbs none is a promise, but those of the shell. */
+static const char *results_check(const struct core *core)
+{
+	for (uint32_t i = 0; i < records_capacity(core->records)->slots[RECORD_RESULT]; ++i) {
+		const struct result_record *record =
+			records_at(core->records, RECORD_RESULT, i);
+		struct result_word what = result_word_unpack(record->what);
+
+		if (!record->id)
+			continue;
+		MUST(core_session_at(core, i / RESULTS_A_SESSION),
+		     "RS1: a result outlives its session");
+		MUST(record->id % RESULTS_A_SESSION == i % RESULTS_A_SESSION,
+		     "RS1: a result is not where its request looks");
+		MUST(what.kept || what.kind == RESULT_OBJECT, "RS2: a promise is not kept");
+	}
+	return NULL;
+}
+
 static const char *rung_check(const struct core *core, const struct rung *rung,
 			      const struct rung_sums *sums)
 {
@@ -676,6 +707,8 @@ const char *core_check(const struct core *core)
 	const char *wrong = sessions_check(core, &sums);
 
 	if (!wrong)
+		wrong = position_check_intent(core);
+	if (!wrong)
 		wrong = quotas_check(core);
 
 	for (uint32_t i = 0; !wrong && i < core->slots[RECORD_SPACE].total; ++i) {
@@ -688,6 +721,8 @@ const char *core_check(const struct core *core)
 	}
 	if (!wrong)
 		wrong = plans_check(core, &sums);
+	if (!wrong)
+		wrong = results_check(core);
 	if (wrong)
 		return wrong;
 	for (uint32_t i = 0; !wrong && i < core->n_rungs; ++i)
@@ -709,7 +744,8 @@ const char *core_check(const struct core *core)
 			     "R1: a valid record in a free slot");
 			valid += recorded;
 		}
-		MUST(valid <= sums.slots[kind], "R1: more records than things");
+		MUST(valid <= sums.slots[kind] || kind == RECORD_INTENT,
+		     "R1: more records than things");
 	}
 	MUST(core->changes.owed == sums.owed, "changes owed are miscounted");
 	MUST((uint64_t)core->changes.count + core->changes.owed <= core->changes.capacity,

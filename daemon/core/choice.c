@@ -84,7 +84,8 @@ static bool choose_plain(const struct core *core, const struct space *space, uin
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		struct window *window = space->windows[i];
 
-		if (window && !window->pending && nodes & node_bit(window->place.info.node) &&
+		if (window && !window->pending && !window->retired &&
+		    nodes & node_bit(window->place.info.node) &&
 		    choose_in(window, count, align, &choice) && !lack(space, &choice)) {
 			*ret = choice;
 			return true;
@@ -109,7 +110,8 @@ static bool choose_least(const struct core *core, const struct space *space, uin
 		struct window *window = space->windows[i];
 		uint32_t node;
 
-		if (!window || window->pending || !(nodes & node_bit(window->place.info.node)))
+		if (!window || window->pending || window->retired ||
+		    !(nodes & node_bit(window->place.info.node)))
 			continue;
 		node = window->place.info.node;
 		choice = (struct choice){.window = window, .node = node};
@@ -194,7 +196,7 @@ static int plan_spare(struct core *core, struct core_plan *plan, struct space *s
 		return 0;
 	if (choice->window)
 		choice_units(choice, count, &first, &last);
-	r = plan_punch(core, plan, space, choice->node, (uint32_t)u64_max(own, local),
+	r = plan_punch(core, plan, space, choice->node, (uint32_t)u64_max(own, local), true,
 		       choice->window, first, last, &got);
 	if (r)
 		return r;
@@ -203,7 +205,7 @@ static int plan_spare(struct core *core, struct core_plan *plan, struct space *s
 	for (uint32_t node = 0; own && node < core->config.n_nodes; ++node) {
 		if (node == choice->node)
 			continue;
-		r = plan_punch(core, plan, space, node, own, NULL, 0, 0, &got);
+		r = plan_punch(core, plan, space, node, own, true, NULL, 0, 0, &got);
 		if (r)
 			return r;
 		own -= got;
@@ -371,17 +373,21 @@ void choice_outlook(const struct core *core, const struct space *space, uint64_t
 		    uint64_t *ret_available, uint64_t *ret_largest)
 {
 	uint64_t inside = 0, fresh = 0, idle = spare_of_others(core, space), largest = 0;
-	uint32_t n_nodes = core->config.n_nodes;
+	uint32_t n_nodes = core->config.n_nodes, retired = space_retired_idle(space);
 
 	for (uint32_t node = 0; node < n_nodes; ++node)
 		if (nodes & node_bit(node))
 			fresh += node_free(space->rung, node);
-	fresh = u64_min(fresh + idle, space_room(space));
+	fresh = u64_min(fresh + idle, space_room(space)) + retired;
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		const struct window *window = space->windows[i];
 
 		if (!window || !(nodes & node_bit(window->place.info.node)))
 			continue;
+		if (window->retired) {
+			inside += (uint64_t)window_taken(window) << SLICE_SHIFT;
+			continue;
+		}
 		inside += units_bytes(space->rung, window_kept(window));
 		if (!window->pending)
 			largest =

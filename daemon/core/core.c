@@ -11,7 +11,8 @@ static const uint32_t slots_max[RECORD_KINDS] = {
 	[RECORD_SPACE] = 1 << 16,   [RECORD_WINDOW] = 1 << 19, [RECORD_PAGES] = 1 << 24,
 	[RECORD_SESSION] = 1 << 20, [RECORD_MEMBER] = 1 << 24, [RECORD_EXTENT] = 1 << 29,
 	[RECORD_CHANNEL] = 1 << 24, [RECORD_END] = 1 << 24,    [RECORD_CACHE] = CACHES_MAX,
-	[RECORD_USER] = 1 << 24,    [RECORD_RIGHT] = 1 << 24,
+	[RECORD_USER] = 1 << 24,    [RECORD_RIGHT] = 1 << 24,  [RECORD_LANES] = 1 << 20,
+	[RECORD_RETURNS] = 1 << 20, [RECORD_INTENT] = 1,       [RECORD_RESULT] = 1 << 24,
 };
 
 static bool rung_valid(const struct core_config *config, uint32_t page_shift,
@@ -48,9 +49,14 @@ static bool config_valid(const struct core_config *config, const struct records 
 	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
 		if (records_capacity(records)->slots[i] > slots_max[i])
 			return false;
+	if (records_capacity(records)->slots[RECORD_LANES] &&
+	    !records_capacity(records)->slots[RECORD_INTENT])
+		return false;
 	/* A limit counts members and users together. */
 	return records_capacity(records)->slots[RECORD_USER] >=
-	       records_capacity(records)->slots[RECORD_MEMBER];
+		       records_capacity(records)->slots[RECORD_MEMBER] &&
+	       records_capacity(records)->slots[RECORD_RESULT] ==
+		       records_capacity(records)->slots[RECORD_SESSION] * RESULTS_A_SESSION;
 }
 
 static void core_freep(struct core **core)
@@ -91,7 +97,8 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 	if (config->large.page_shift)
 		rung_add(core, config->large.page_shift, config->large.node_bytes);
 	for (uint32_t i = 0; i < RECORD_KINDS; ++i)
-		if (slots_init(&core->slots[i], slots[i]))
+		/* Of results none is free or taken: each has its place. */
+		if (slots_init(&core->slots[i], i == RECORD_RESULT ? 0 : slots[i]))
 			return -ENOMEM;
 	core->spaces = calloc((size_t)slots[RECORD_SPACE] + 1, sizeof(*core->spaces));
 	core->windows = calloc((size_t)slots[RECORD_WINDOW] + 1, sizeof(*core->windows));
@@ -124,13 +131,25 @@ int core_empty(struct core **ret, const struct core_config *config, struct recor
 		slots_claim(&core->slots[RECORD_SESSION], 0);
 	if (slots[RECORD_CACHE])
 		slots_claim(&core->slots[RECORD_CACHE], 0);
+	if (slots[RECORD_INTENT]) /* there is one, and no choice */
+		slots_claim(&core->slots[RECORD_INTENT], 0);
 	*ret = TAKE_PTR(core);
 	return 0;
 }
 
+/* Not 1, or a session of another region would be taken for one of this. */
+static uint32_t serial_first(const struct core_config *config)
+{
+	return 1 + (uint32_t)((config->seed * 0x9e3779b97f4a7c15ULL) >> 34);
+}
+
 int core_new(struct core **ret, const struct core_config *config, struct records *records)
 {
-	return core_empty(ret, config, records);
+	int r = core_empty(ret, config, records);
+
+	if (!r)
+		record_serial(records, serial_first(config));
+	return r;
 }
 
 void core_free(struct core *core)
@@ -195,6 +214,20 @@ const struct change *core_changes(const struct core *core, uint32_t *ret_count)
 void core_changes_clear(struct core *core)
 {
 	core->changes.count = 0;
+}
+
+uint32_t core_serial_take(struct core *core)
+{
+	uint32_t serial = records_serial(core->records);
+
+	if (!mutant(serial_given_again))
+		record_serial(core->records, serial < SERIAL_MASK ? serial + 1 : 1);
+	return serial;
+}
+
+bool serial_is_given(const struct core *core, uint32_t serial)
+{
+	return serial && serial != records_serial(core->records);
 }
 
 struct space *core_space_at(const struct core *core, uint32_t slot)
@@ -295,7 +328,7 @@ int core_keep(struct core *core, struct quota *quota, uint64_t *kept, uint64_t b
 {
 	struct quota_refusal why;
 
-	if (bytes > *kept &&
+	if (fault && bytes > *kept &&
 	    !quota_may(&core->quotas, quota, QUOTA_METADATA, bytes - *kept, &why))
 		return FAULT(fault, CORE_E_LIMIT, .which = why.which,
 			     .requested = why.requested, .max = why.max, .held = why.held,

@@ -55,6 +55,8 @@ struct core_fault {
 	bool all;
 	uint64_t nodes; /* where memory was looked for; which "nodes": those that are wrong */
 	uint32_t page_shift; /* of the rung where memory was looked for; 0: of none */
+	bool opening;        /* CORE_E_PERMISSION: it is these that say so: */
+	uint32_t mode, uid, gid;
 };
 
 struct core_config {
@@ -70,8 +72,13 @@ struct core_config {
 	uint64_t share;             /* limits of one uid's spaces together; root and
 						 `uid` are bound by the region alone */
 	uint32_t uid;               /* the daemon's own */
-	uint64_t seed;              /* makes tags of different spaces differ */
+	uint64_t seed;              /* makes tags of spaces differ, and serials of regions */
 	struct quota_limits limits; /* totals of what has a record table: that table's */
+	/*
+	 * For core_recover(): slots from there on are free, and are not looked at, which would make
+	 * pages of holes. NULL: look at all.
+	 */
+	const struct record_capacity *used;
 };
 
 struct core;
@@ -161,6 +168,59 @@ int core_session_open(struct core *core, const struct session_request *request, 
  */
 int core_session_end(struct core *core, uint32_t session, struct plan **ret);
 
+/* ---- requests that may be asked again (result.h) ---- */
+
+/*
+ * The next of the verbs below that has a row, and the plan that it returns, is for this request of
+ * the session; `verb` is how the caller calls it, below 256. Id 0: for none, as is what has not been
+ * said to be for one.
+ *
+ *   core_space_create                      the slot, hash_seed
+ *   core_space_open                        the slot
+ *   core_space_remove                      the slot, hash_seed
+ *   core_extent_alloc, core_cache_lease    offset:44 tag:20, size
+ *   core_channel_open                      offset:44 tag:20, id:32 capacity:32
+ *   core_cache_open                        the slot
+ *   core_right_take                        token, until
+ *   core_space_close, core_extent_free, core_channel_close, core_cache_close,
+ *   core_cache_remove, core_cache_seal, core_right_end
+ */
+void core_asked(struct core *core, uint32_t session, uint32_t verb, uint64_t id);
+
+/* What it came to: words as above. */
+struct result_view {
+	uint64_t answer[2];
+};
+
+/* False: it has done nothing, or was refused, or another one has its place by now. */
+bool core_result(const struct core *core, uint32_t session, uint32_t verb, uint64_t id,
+		 struct result_view *ret);
+
+/* The same of an object of a cache, of which the ledger knows nothing: it comes, or it goes. */
+struct object_promise {
+	uint32_t cache;
+	bool gone;
+	uint64_t hash, offset;
+	uint32_t generation;
+};
+
+/*
+ * Said before it is done; then whether it was. A promise that a death leaves the shell settles, when
+ * it knows what objects there are. Its result: offset, generation.
+ */
+void core_object_promise(struct core *core, uint32_t session, uint32_t verb, uint64_t id,
+			 const struct object_promise *promise);
+void core_object_settle(struct core *core, uint32_t session, uint64_t id, bool done);
+
+struct object_promised {
+	uint32_t session, verb;
+	uint64_t id;
+	struct object_promise promise;
+};
+
+/* One that is not settled; *at is 0 at first. False: that was all. */
+bool core_object_promised(const struct core *core, uint32_t *at, struct object_promised *ret);
+
 /* ---- spaces ---- */
 
 struct space_request {
@@ -199,7 +259,8 @@ struct space_change {
  * A limit below what is used takes nothing away: nothing more is had until enough has come back.
  * A client limit that is not set follows the limit if it stood at its default, and is never above
  * it. Only root gives a space away; its new owner's share and quotas have to bear it, and a reserve
- * does not grow at the same time. An owner may choose among his own `groups`. Who has the space open keeps what he has: opens to come are checked.
+ * does not grow at the same time. An owner may choose among his own `groups`. Who
+ * loses a right by it keeps what he has, and gets nothing more (revoke.h).
  */
 int core_space_change(struct core *core, struct credentials who, const uint32_t *groups,
 		      uint32_t n_groups, const char *name, const struct space_change *change,
@@ -221,6 +282,13 @@ int core_space_close(struct core *core, uint32_t session, uint32_t space, struct
 int core_space_remove(struct core *core, struct credentials who, const char *name, bool force,
 		      struct plan **ret, struct core_fault *fault);
 
+/*
+ * Has the session the space open, and still the right by which it opened it? CORE_E_NOT_FOUND;
+ * CORE_E_PERMISSION, "revoked": then nor is it granted anything by other verbs.
+ */
+int core_space_may(const struct core *core, uint32_t session, uint32_t space,
+		   struct core_fault *fault);
+
 /* May the session have this window's descriptors, and with write access? */
 int core_window_open(struct core *core, uint32_t session, uint32_t space, uint32_t number,
 		     uint32_t *ret_window, bool *ret_read_only, struct core_fault *fault);
@@ -240,6 +308,16 @@ struct extent_info {
 	uint64_t offset, size;
 	uint32_t tag;
 };
+
+/* As a result says it. */
+static inline struct extent_info result_extent(struct result_view result)
+{
+	return (struct extent_info){
+		.offset = result.answer[0] & (((uint64_t)1 << OFFSET_BITS) - 1),
+		.size = result.answer[1],
+		.tag = (uint32_t)(result.answer[0] >> OFFSET_BITS),
+	};
+}
 
 /*
  * *ret_plan is NULL if the memory is there already; else *ret holds once the plan is committed.
@@ -367,6 +445,19 @@ struct channel_info {
 	uint32_t tag, id, capacity;
 };
 
+static inline struct channel_info result_channel(struct result_view result)
+{
+	struct extent_info ring = result_extent(result);
+
+	return (struct channel_info){
+		.offset = ring.offset,
+		.size = SLICE_BYTES,
+		.tag = ring.tag,
+		.id = (uint32_t)result.answer[1],
+		.capacity = (uint32_t)(result.answer[1] >> 32),
+	};
+}
+
 /*
  * Open an end of a channel, or another role of the same end: who has them all gets the same
  * answer again. What is not there yet is made, by a plan, as of which *ret holds.
@@ -385,6 +476,10 @@ int core_channel_open(struct core *core, uint32_t session, uint32_t space,
  */
 int core_channel_close(struct core *core, uint32_t session, uint32_t space, uint32_t id,
 		       uint32_t roles, struct core_fault *fault);
+
+/* All of these? */
+bool core_channel_has(const struct core *core, uint32_t session, uint32_t space, uint32_t id,
+		      uint32_t roles);
 
 struct channel_view {
 	struct channel_info info;
@@ -484,21 +579,30 @@ int core_cache_return(struct core *core, uint32_t cache, uint64_t offset, uint64
 
 struct estate_view {
 	uint32_t cache, space; /* slots */
+	uint32_t serial;       /* with its slot: its name, for ever */
 	const char *name;
 	uint32_t policy; /* enum policy_id */
 	bool removed;
 	uint64_t capacity, ttl_ms;
 	uint64_t bytes;      /* of its extents */
 	uint64_t token_next; /* of rights: those from now on have it, or a higher one */
+	uint64_t cleared;    /* rights with lower tokens are of before a clear */
+	uint64_t index; /* generation of the one in use; 0: the data plane has no files yet */
 	uint32_t segments, objects, sessions;
 };
 
 /* Of the ledger alone: what its objects are, and what becomes of them, is the data plane's. */
 bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view *ret);
+/* So many have ended, by core_cache_reap() or with their space, since there is this core. */
+uint64_t core_caches_gone(const struct core *core);
+/* All that was there has gone, by a clear. */
+void core_cache_cleared(struct core *core, uint32_t cache);
+/* It has its files, or others: the index that is in use from now on is of this generation. */
+void core_cache_index(struct core *core, uint32_t cache, uint64_t generation);
 /*
  * Its files in the daemon take so many bytes from now on, metadata of who owns the space; or a
  * session's lanes, of whose it is. CORE_E_LIMIT: he may have no more, and nothing has changed; less
- * is never refused.
+ * is never refused, nor what an earlier daemon had made: then fault is NULL.
  */
 int core_cache_files(struct core *core, uint32_t cache, uint64_t bytes,
 		     struct core_fault *fault);
@@ -570,6 +674,44 @@ uint32_t core_right_next(const struct core *core, uint32_t right);
 uint32_t core_cache_rights(const struct core *core, uint32_t cache);
 uint32_t core_session_rights(const struct core *core, uint32_t session);
 
+/* ---- how far lanes and return rings are done (position.h) ---- */
+
+struct lanes_terms {
+	uint32_t lanes, pins;
+	bool barrier; /* they are read without fences */
+};
+
+/* The session's, of which nothing is taken yet. CORE_E_EXISTS: it has some. CORE_E_LIMIT. */
+int core_lanes_open(struct core *core, uint32_t session, const struct lanes_terms *terms,
+		    struct core_fault *fault);
+bool core_lanes_view(const struct core *core, uint32_t session, struct lanes_terms *ret);
+/* Of a lane that there is: how many records are done, and that so many are. */
+uint64_t core_lane_position(const struct core *core, uint32_t session, uint32_t lane);
+void core_lane_taken(struct core *core, uint32_t session, uint32_t lane, uint64_t taken);
+/* The same of its return ring. */
+int core_returns_open(struct core *core, uint32_t session, struct core_fault *fault);
+bool core_returns_view(const struct core *core, uint32_t session, uint64_t *ret_taken);
+void core_returns_taken(struct core *core, uint32_t session, uint64_t taken);
+
+/* What the next record of a lane is about to do, if it could not be told from what is there later. */
+struct intent {
+	uint32_t session, lane, cache;
+	uint32_t kind;   /* enum lane_kind */
+	uint64_t hash;   /* of a delete */
+	uint64_t offset; /* of the object that goes, or of what is sealed */
+	uint32_t tag; /* of what is sealed; or leased, as core_cache_tag() says before it is */
+};
+void core_intent(struct core *core, const struct intent *intent);
+/* Nothing of it was done. */
+void core_intent_drop(struct core *core);
+/* After a recovery: what may have been done, of a record that is not counted. False: nothing. */
+bool core_intent_view(const struct core *core, struct intent *ret);
+
+/* The tag that the next extent of the cache's space has; what the session fills that has a tag. */
+uint32_t core_cache_tag(const struct core *core, uint32_t cache);
+bool core_cache_leased(const struct core *core, uint32_t session, uint32_t cache, uint32_t tag,
+		       struct extent_info *ret);
+
 /* ---- giving back ---- */
 
 /*
@@ -617,8 +759,9 @@ struct space_view {
 
 struct session_view {
 	uint32_t session, pid, spaces;
+	uint32_t serial; /* with its slot: its name, for ever */
 	struct credentials owner;
-	uint64_t birth;
+	uint64_t birth, image;
 	uint64_t used, peak, allocs, frees, failed;
 	uint64_t pinned; /* bytes: pins.h */
 };
@@ -661,6 +804,26 @@ bool core_member_view(const struct core *core, uint32_t session, uint32_t space,
 		      uint64_t *ret_used);
 uint32_t core_member_next(const struct core *core, uint32_t session, uint32_t space);
 bool core_window_view(const struct core *core, uint32_t window, struct window_view *ret);
+/* The first window that is there at or after slot `window`; UINT32_MAX if none. */
+uint32_t core_window_next(const struct core *core, uint32_t window);
+
+/* Slices side by side, all free or all of one extent, and what a slice map says of them. */
+struct slice_stretch {
+	uint32_t first, count;
+	uint64_t head;  /* the word of the first of them; 0: they are free */
+	uint64_t other; /* and of each of the others */
+};
+
+/*
+ * The one that begins at slice `first` of a window: 0, or where the one before it ended. False: there
+ * are no more. Of a segment that has lost slices the map may still say how long it was, and where
+ * it began.
+ */
+bool core_stretch(const struct core *core, uint32_t window, uint32_t first,
+		  struct slice_stretch *ret);
+/* Likewise units [first, first + *ret_count) that are committed, at or after `first`. */
+bool core_units_committed(const struct core *core, uint32_t window, uint32_t *first,
+			  uint32_t *ret_count);
 /* The first slot in use (of what is there: no plan creates or destroys it) at or after `slot`;
    UINT32_MAX if none. */
 uint32_t core_space_next(const struct core *core, uint32_t slot);

@@ -139,6 +139,7 @@ static int space_enter(struct core *core, struct space *space,
 int core_space_create(struct core *core, const struct space_request *request, uint32_t *ret,
 		      struct plan **ret_plan, struct core_fault *fault)
 {
+	const struct asker asker = asker_take(core);
 	struct core_plan *plan = NULL;
 	struct space *space;
 	uint32_t placement;
@@ -173,6 +174,7 @@ int core_space_create(struct core *core, const struct space_request *request, ui
 	}
 	reserve_hold(core, plan);
 	plan->creates = true;
+	plan->asker = asker;
 	plan_start(core, plan);
 	*ret = space->slot;
 	*ret_plan = &plan->plan;

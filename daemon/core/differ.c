@@ -27,6 +27,10 @@ static const char *records_differ(const struct records *a, const struct records 
 		[RECORD_CACHE] = sizeof(struct cache_record),
 		[RECORD_USER] = sizeof(struct user_record),
 		[RECORD_RIGHT] = sizeof(struct right_record),
+		[RECORD_LANES] = sizeof(struct lanes_record),
+		[RECORD_RETURNS] = sizeof(struct returns_record),
+		[RECORD_INTENT] = sizeof(struct intent_record),
+		[RECORD_RESULT] = sizeof(struct result_record),
 	};
 
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
@@ -119,6 +123,7 @@ static const char *spaces_differ(const struct space *a, const struct space *b)
 			if (list_entry(right, struct member, in_space)->slot == left->slot)
 				found = list_entry(right, struct member, in_space);
 		SAME(found && found->read_only == left->read_only && found->id == left->id &&
+			     found->barred == left->barred && found->via == left->via &&
 			     found->budget.used == left->budget.used &&
 			     found->budget.limit == left->budget.limit,
 		     "a member");

@@ -8,6 +8,7 @@
 #include "daemon/core/nodes.h"
 #include "daemon/core/pins.h"
 #include "daemon/core/policy/policy.h"
+#include "daemon/core/revoke.h"
 #include "daemon/core/state.h"
 
 #define TTL_MAX (((uint64_t)1 << 40) - 1) /* ms: what an object's birth counts in */
@@ -23,7 +24,8 @@ struct cache_word estate_word(const struct estate *estate)
 {
 	return (struct cache_word){.space = estate->space->slot,
 				   .policy = estate->policy,
-				   .removed = estate->removed};
+				   .removed = estate->removed,
+				   .serial = estate->serial};
 }
 
 struct cache_record estate_record(const struct estate *estate)
@@ -33,6 +35,8 @@ struct cache_record estate_record(const struct estate *estate)
 		.capacity = estate->capacity,
 		.ttl_ms = estate->ttl_ms,
 		.token_next = estate->token_next,
+		.cleared = estate->cleared,
+		.index = estate->index,
 	};
 
 	memcpy(record.name, estate->name, sizeof(record.name));
@@ -193,6 +197,10 @@ struct user *user_at(const struct core *core, uint32_t session, uint32_t cache)
 
 static int may_write(const struct member *member, struct core_fault *fault)
 {
+	int r = revoked(member, fault);
+
+	if (r)
+		return r;
 	if (!member->read_only || mutant(cache_readers_write))
 		return 0;
 	return FAULT(fault, CORE_E_PERMISSION, .which = "write");
@@ -212,6 +220,7 @@ void estate_release(struct core *core, struct estate *estate)
 {
 	assert(list_empty(&estate->users) && !estate->bytes);
 	record_clear(core->records, RECORD_CACHE, estate->slot);
+	++core->caches_gone;
 	estate_free(core, estate);
 }
 
@@ -232,7 +241,7 @@ static int estate_drain(struct core *core, struct estate *estate, uint32_t *step
 	return 0;
 }
 
-int user_leave(struct core *core, struct user *user, uint32_t *steps)
+int user_leave(struct core *core, struct user *user, uint32_t *steps, const struct asker *asker)
 {
 	user->closing = true;
 	if (mutant(user_before_extents))
@@ -257,7 +266,12 @@ int user_leave(struct core *core, struct user *user, uint32_t *steps)
 	if (!*steps)
 		return CORE_MORE;
 	--*steps;
+	result_promise(core, asker,
+		       (struct result_promise){.kind = RECORD_USER,
+					       .slot = user->slot,
+					       .word = RECORD_WORD(user_record, word)});
 	record_clear(core->records, RECORD_USER, user->slot);
+	result_keep(core, asker);
 	user_free(core, user);
 	return 0;
 }
@@ -327,18 +341,29 @@ static void user_store(struct core *core, struct user *user)
 	record_user_put(core->records, user->slot, user_word(user));
 }
 
-static void estate_store(struct core *core, struct estate *estate)
+/* With its first user, whose record comes first: so one store makes both. */
+static void estate_store(struct core *core, struct estate *estate, struct user *user,
+			 const struct asker *asker)
 {
 	struct cache_record record;
 
 	estate->slot = slots_take(&core->slots[RECORD_CACHE]);
+	estate->serial = core_serial_take(core);
 	core->caches[estate->slot] = estate;
 	record = estate_record(estate);
+	result_promise(core, asker,
+		       (struct result_promise){.kind = RECORD_CACHE,
+					       .slot = estate->slot,
+					       .word = RECORD_WORD(cache_record, word),
+					       .value = record.word,
+					       .answer = {estate->slot}});
+	user_store(core, user);
 	record_cache_put(core->records, estate->slot, &record);
+	result_keep(core, asker);
 }
 
 static int cache_join(struct core *core, struct estate *estate, struct member *member,
-		      struct core_fault *fault)
+		      const struct asker *asker, struct core_fault *fault)
 {
 	struct user *user = user_find(core, estate, member);
 	int r;
@@ -351,13 +376,21 @@ static int cache_join(struct core *core, struct estate *estate, struct member *m
 	user = user_new(core, estate, member);
 	if (!user)
 		return -ENOMEM;
-	user_store(core, user);
+	user_at_slot(core, user, slots_take(&core->slots[RECORD_USER]));
+	result_promise(core, asker,
+		       (struct result_promise){.kind = RECORD_USER,
+					       .slot = user->slot,
+					       .word = RECORD_WORD(user_record, word),
+					       .value = user_word_pack(user_word(user)),
+					       .answer = {estate->slot}});
+	record_user_put(core->records, user->slot, user_word(user));
+	result_keep(core, asker);
 	return 0;
 }
 
 static int cache_make(struct core *core, struct member *member,
-		      const struct cache_request *request, struct estate **ret,
-		      struct core_fault *fault)
+		      const struct cache_request *request, const struct asker *asker,
+		      struct estate **ret, struct core_fault *fault)
 {
 	struct space *space = member->space;
 	uint64_t capacity = request->capacity ? request->capacity : space->budget.limit / 2;
@@ -389,8 +422,7 @@ static int cache_make(struct core *core, struct member *member,
 	estate->policy = policy;
 	estate->capacity = capacity;
 	estate->ttl_ms = request->ttl_ms;
-	estate_store(core, estate);
-	user_store(core, user);
+	estate_store(core, estate, user, asker);
 	*ret = estate;
 	return 0;
 }
@@ -400,11 +432,15 @@ int core_cache_open(struct core *core, uint32_t session, uint32_t space,
 		    struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
+	const struct asker asker = asker_take(core);
 	struct estate *estate;
 	int r;
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
+	r = revoked(member, fault);
+	if (r)
+		return r;
 	if (!space_name_valid(request->name))
 		return FAULT(fault, CORE_E_INVALID, .which = "name");
 	estate = estate_named(member->space, request->name);
@@ -413,9 +449,9 @@ int core_cache_open(struct core *core, uint32_t session, uint32_t space,
 	if (!estate && request->existing)
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "cache");
 	if (estate)
-		r = cache_join(core, estate, member, fault);
+		r = cache_join(core, estate, member, &asker, fault);
 	else
-		r = cache_make(core, member, request, &estate, fault);
+		r = cache_make(core, member, request, &asker, &estate, fault);
 	if (r)
 		return r;
 	*ret = estate->slot;
@@ -428,9 +464,10 @@ int core_cache_close(struct core *core, uint32_t session, uint32_t space, uint32
 	struct core_fault fault;
 	struct member *member = core_member_at(core, session, space, &fault);
 	struct user *user = estate && member ? user_find(core, estate, member) : NULL;
+	const struct asker asker = asker_take(core);
 	uint32_t steps = STEP_EXTENTS;
 
-	return user ? user_leave(core, user, &steps) : CORE_E_NOT_FOUND;
+	return user ? user_leave(core, user, &steps, &asker) : CORE_E_NOT_FOUND;
 }
 
 /* For who changes or removes it. */
@@ -482,6 +519,7 @@ int core_cache_change(struct core *core, uint32_t session, uint32_t space, const
 int core_cache_remove(struct core *core, uint32_t session, uint32_t space, const char *name,
 		      bool force, struct core_fault *fault)
 {
+	const struct asker asker = asker_take(core);
 	struct estate *estate;
 	int r = cache_reach(core, session, space, name, &estate, fault);
 
@@ -491,7 +529,13 @@ int core_cache_remove(struct core *core, uint32_t session, uint32_t space, const
 		return FAULT(fault, CORE_E_IN_USE, .which = "sessions",
 			     .available = estate->n_users);
 	estate->removed = true;
+	result_promise(core, &asker,
+		       (struct result_promise){.kind = RECORD_CACHE,
+					       .slot = estate->slot,
+					       .word = RECORD_WORD(cache_record, word),
+					       .value = cache_word_pack(estate_word(estate))});
 	record_cache_word(core->records, estate->slot, estate_word(estate));
+	result_keep(core, &asker);
 	return 0;
 }
 
@@ -502,6 +546,7 @@ int core_cache_lease(struct core *core, uint32_t session, uint32_t cache,
 		     struct plan **ret_plan, struct core_fault *fault)
 {
 	struct estate *estate = estate_at(core, cache);
+	const struct asker asker = asker_take(core);
 	struct user *user = NULL;
 	struct node_order order;
 	uint64_t max, bytes;
@@ -525,15 +570,17 @@ int core_cache_lease(struct core *core, uint32_t session, uint32_t cache,
 	node_order_avoid(&order, lease->avoid);
 	if (!u64_align_up(lease->size, SLICE_BYTES, &bytes) || bytes > max)
 		return FAULT(fault, CORE_E_TOO_LARGE, .requested = lease->size, .max = max);
-	return extent_for_cache(core, estate, user, lease->kind, bytes, &order, ret, ret_plan,
-				fault);
+	return extent_for_cache(core, estate, user, lease->kind, bytes, &order, &asker, ret,
+				ret_plan, fault);
 }
 
 int core_cache_seal(struct core *core, uint32_t session, uint32_t space, uint64_t offset,
 		    uint32_t tag, struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
+	const struct asker asker = asker_take(core);
 	const struct extent *extent;
+	struct extent_owner owner;
 	const char *wrong;
 	uint32_t slot;
 
@@ -549,7 +596,15 @@ int core_cache_seal(struct core *core, uint32_t session, uint32_t space, uint64_
 		++member->space->counts.refused;
 		return FAULT(fault, CORE_E_REFERENCE, .which = wrong);
 	}
+	owner = extent_owner(extent);
+	owner.holder = 0;
+	result_promise(core, &asker,
+		       (struct result_promise){.kind = RECORD_EXTENT,
+					       .slot = slot,
+					       .word = RECORD_WORD(extent_record, owner),
+					       .value = extent_owner_pack(owner)});
 	extent_adopt(core, slot);
+	result_keep(core, &asker);
 	return 0;
 }
 
@@ -611,6 +666,31 @@ int core_cache_files(struct core *core, uint32_t cache, uint64_t bytes,
 	return estate ? core_keep(core, estate->space->quota, &estate->files, bytes, fault) : 0;
 }
 
+void core_cache_cleared(struct core *core, uint32_t cache)
+{
+	struct estate *estate = estate_at(core, cache);
+
+	if (!estate || estate->cleared == estate->token_next)
+		return;
+	estate->cleared = estate->token_next;
+	record_cache_cleared(core->records, cache, estate->cleared);
+}
+
+void core_cache_index(struct core *core, uint32_t cache, uint64_t generation)
+{
+	struct estate *estate = estate_at(core, cache);
+
+	if (!estate)
+		return;
+	estate->index = generation;
+	record_cache_index(core->records, cache, generation);
+}
+
+uint64_t core_caches_gone(const struct core *core)
+{
+	return core->caches_gone;
+}
+
 bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view *ret)
 {
 	const struct estate *estate = estate_at(core, cache);
@@ -620,6 +700,7 @@ bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view
 	*ret = (struct estate_view){
 		.cache = cache,
 		.space = estate->space->slot,
+		.serial = estate->serial,
 		.name = estate->name,
 		.policy = estate->policy,
 		.removed = estate->removed,
@@ -627,6 +708,8 @@ bool core_cache_view(const struct core *core, uint32_t cache, struct estate_view
 		.ttl_ms = estate->ttl_ms,
 		.bytes = estate->bytes,
 		.token_next = estate->token_next,
+		.cleared = estate->cleared,
+		.index = estate->index,
 		.segments = estate->n_segments,
 		.objects = estate->n_objects,
 		.sessions = estate->n_users,
@@ -726,19 +809,24 @@ bool estate_enter(struct core *core, uint32_t slot, const struct cache_record *r
 
 	*ret = NULL;
 	if (!slot || cache_word_pack(word) != record->word || !space ||
-	    !policy_at(word.policy) || !space_name_valid(record->name) || !record->capacity ||
+	    !serial_is_given(core, word.serial) || !policy_at(word.policy) ||
+	    !space_name_valid(record->name) || !record->capacity ||
 	    record->capacity > space->ceiling || record->ttl_ms > TTL_MAX ||
-	    !record->token_next || (!word.removed && estate_named(space, record->name)))
+	    !record->token_next || record->cleared > record->token_next ||
+	    (!word.removed && estate_named(space, record->name)))
 		return false;
 	estate = estate_new(core, space, record->name);
 	if (!estate)
 		return true;
 	estate->slot = slot;
+	estate->serial = word.serial;
 	estate->policy = word.policy;
 	estate->removed = word.removed;
 	estate->capacity = record->capacity;
 	estate->ttl_ms = record->ttl_ms;
 	estate->token_next = record->token_next;
+	estate->cleared = record->cleared;
+	estate->index = record->index;
 	slots_claim(&core->slots[RECORD_CACHE], slot);
 	core->caches[slot] = estate;
 	*ret = estate;

@@ -18,17 +18,19 @@
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
 
+struct asker;
 struct member;
 struct space;
 
 struct estate {
 	struct link link; /* of its space */
 	struct space *space;
-	uint32_t slot;
+	uint32_t slot, serial;
 	uint32_t policy; /* enum policy_id */
 	bool removed;
 	uint64_t capacity, ttl_ms;
 	uint64_t token_next; /* of rights */
+	uint64_t cleared, index;
 	uint32_t n_rights;
 	uint64_t bytes;
 	uint64_t files;                 /* bytes of metadata besides METADATA_CACHE */
@@ -72,7 +74,8 @@ struct cache_word estate_word(const struct estate *estate);
 struct user_word user_word(const struct user *user);
 
 /* He seals what he fills, one a step, and is gone. CORE_MORE; CORE_E_BUSY: a plan makes him one. */
-int user_leave(struct core *core, struct user *user, uint32_t *steps);
+int user_leave(struct core *core, struct user *user, uint32_t *steps,
+	       const struct asker *asker);
 /* Without users and extents: its record goes. */
 void estate_release(struct core *core, struct estate *estate);
 

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "daemon/core/choice.h"
 #include "daemon/core/nodes.h"
+#include "daemon/core/revoke.h"
 #include "daemon/core/state.h"
 
 #define ALIGN_MAX ((uint64_t)1 << 30)
@@ -124,27 +125,57 @@ static void slices_say(struct core *core, const struct extent *extent, uint32_t 
 				    });
 }
 
-static void extent_say(struct core *core, const struct extent *extent)
+uint64_t extent_slice_word(const struct extent *extent, bool head)
 {
-	struct slice_info info = {
-		.kind = extent->kind,
-		.tag = extent->tag,
-		.head = true,
-		.count = extent->count,
-		.session = names_session(extent) ? extent->member->session->slot : 0,
-	};
+	struct slice_info info = {.kind = extent->kind, .tag = extent->tag, .head = head};
 
-	slices_say(core, extent, extent->first, extent->count, slice_word_pack(info));
+	if (head) {
+		info.count = extent->count;
+		info.session = names_session(extent) ? extent->member->session->slot : 0;
+	}
+	return slice_word_pack(info);
 }
 
-void extent_store(struct core *core, uint32_t slot)
+static void extent_say(struct core *core, const struct extent *extent)
+{
+	slices_say(core, extent, extent->first, extent->count, extent_slice_word(extent, true));
+}
+
+static uint64_t extent_offset(const struct extent *extent)
+{
+	return offset_make(extent->window->place.number,
+			   (uint64_t)extent->first << SLICE_SHIFT);
+}
+
+static void promise_made(struct core *core, uint32_t slot, const struct asker *asker)
+{
+	const struct extent *extent = &core->extents[slot];
+
+	result_promise(
+		core, asker,
+		(struct result_promise){
+			.kind = RECORD_EXTENT,
+			.slot = slot,
+			.word = RECORD_WORD(extent_record, run),
+			.value = extent_run_pack(extent_run(extent)),
+			.answer = {extent_offset(extent) | (uint64_t)extent->tag << OFFSET_BITS,
+				   extent_bytes(extent)},
+		});
+}
+
+void extent_store(struct core *core, uint32_t slot, const struct asker *asker)
 {
 	struct extent *extent = &core->extents[slot];
 	struct session *session = extent->member ? extent->member->session : NULL;
 	struct space *space = extent->window->space;
 
 	window_use(extent->window, extent->first, extent->count, slot);
+	if (!mutant(result_late))
+		promise_made(core, slot, asker);
 	record_extent_put(core->records, slot, extent_owner(extent), extent_run(extent));
+	if (mutant(result_late))
+		promise_made(core, slot, asker);
+	result_keep(core, asker);
 	extent_say(core, extent);
 	extent->pending = false;
 	++space->n_extents;
@@ -404,6 +435,7 @@ struct extent_wish {
 	struct user *user;
 	uint64_t bytes;
 	struct choice_wish choice;
+	const struct asker *asker;
 };
 
 /* Where a segment of `count` slices from that one on stands in its chunk. */
@@ -514,16 +546,16 @@ static int extent_begin(struct core *core, const struct extent_wish *wish,
 		return r;
 	extent = &core->extents[slot];
 	*ret = (struct extent_info){
-		.offset = offset_make(extent->window->place.number,
-				      (uint64_t)extent->first << SLICE_SHIFT),
+		.offset = extent_offset(extent),
 		.size = wish->bytes,
 		.tag = extent->tag,
 	};
 	if (plan) {
+		plan->asker = *wish->asker;
 		plan_start(core, plan);
 		*ret_plan = &plan->plan;
 	} else {
-		extent_store(core, slot);
+		extent_store(core, slot, wish->asker);
 		*ret_plan = NULL;
 	}
 	return 0;
@@ -536,7 +568,8 @@ static uint32_t power_up(uint32_t n)
 
 int extent_for_cache(struct core *core, struct estate *cache, struct user *user,
 		     enum extent_kind kind, uint64_t bytes, const struct node_order *order,
-		     struct extent_info *ret, struct plan **ret_plan, struct core_fault *fault)
+		     const struct asker *asker, struct extent_info *ret, struct plan **ret_plan,
+		     struct core_fault *fault)
 {
 	uint32_t count = (uint32_t)(bytes >> SLICE_SHIFT);
 	struct extent_wish wish = {
@@ -551,6 +584,7 @@ int extent_for_cache(struct core *core, struct estate *cache, struct user *user,
 		.choice = {.count = count,
 			   .align = kind == EXTENT_SEGMENT ? power_up(count) : 1,
 			   .order = order},
+		.asker = asker,
 	};
 
 	return extent_begin(core, &wish, ret, ret_plan, fault);
@@ -561,16 +595,20 @@ int core_extent_alloc(struct core *core, uint32_t session, uint32_t space,
 		      struct plan **ret_plan, struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
+	const struct asker asker = asker_take(core);
 	struct node_order order;
 	struct extent_wish wish = {.kind = request->kind,
 				   .member = member,
 				   .own = true,
-				   .choice = {.order = &order}};
+				   .choice = {.order = &order},
+				   .asker = &asker};
 	int r;
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
-	r = request_check(core, member, request, &wish.bytes, &order, fault);
+	r = revoked(member, fault);
+	if (!r)
+		r = request_check(core, member, request, &wish.bytes, &order, fault);
 	if (r)
 		return r;
 	wish.space = member->space;
@@ -638,7 +676,7 @@ uint32_t core_slices_free(const struct core *core, uint32_t space_slot, uint32_t
 	const struct space *space = core_space_at(core, space_slot);
 	const struct window *window = space ? space_window_at(space, number) : NULL;
 
-	if (!window || first >= window->slices)
+	if (!window || window->retired || first >= window->slices)
 		return 0;
 	n = (uint32_t)u64_min(n, window->slices - first);
 	for (uint32_t i = 0; i < n; i++) {
@@ -696,6 +734,7 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
 		     uint32_t tag, struct core_fault *fault)
 {
 	struct member *member = core_member_at(core, session, space, fault);
+	const struct asker asker = asker_take(core);
 	const char *wrong;
 	uint32_t slot;
 
@@ -712,6 +751,11 @@ int core_extent_free(struct core *core, uint32_t session, uint32_t space, uint64
 		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
 	++member->space->counts.frees;
 	++member->session->frees;
+	result_promise(core, &asker,
+		       (struct result_promise){.kind = RECORD_EXTENT,
+					       .slot = slot,
+					       .word = RECORD_WORD(extent_record, run)});
 	extent_release(core, slot);
+	result_keep(core, &asker);
 	return 0;
 }

@@ -39,6 +39,7 @@ struct extent {
 };
 
 struct channel;
+struct asker;
 struct core;
 struct core_plan;
 struct estate;
@@ -60,9 +61,10 @@ int extent_for_channel(struct core *core, struct channel *channel, struct member
  */
 int extent_for_cache(struct core *core, struct estate *cache, struct user *user,
 		     enum extent_kind kind, uint64_t bytes, const struct node_order *order,
-		     struct extent_info *ret, struct plan **ret_plan, struct core_fault *fault);
+		     const struct asker *asker, struct extent_info *ret, struct plan **ret_plan,
+		     struct core_fault *fault);
 /* It is there now: used, recorded, said. */
-void extent_store(struct core *core, uint32_t slot);
+void extent_store(struct core *core, uint32_t slot, const struct asker *asker);
 /* Undo or free: its slices and its charge go back. Clears the record if there is one. */
 void extent_release(struct core *core, uint32_t slot);
 /* A shared one, one of blocks or of a cache loses its member. */
@@ -84,6 +86,8 @@ uint32_t extent_stretch(const struct extent *extent, uint32_t slice);
 /* As its record says it. */
 struct extent_owner extent_owner(const struct extent *extent);
 struct extent_run extent_run(const struct extent *extent);
+/* What a slice map says of its first slice, or of another. */
+uint64_t extent_slice_word(const struct extent *extent, bool head);
 /* The slot of the extent that begins at `offset` under this tag, or why there is none. */
 const char *extent_find(const struct core *core, const struct space *space, uint64_t offset,
 			uint32_t tag, uint32_t *ret);

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/base.h"
+#include "daemon/core/revoke.h"
 #include "daemon/core/state.h"
 
 /* All are taken, or being swept: will some be free again? */
@@ -56,11 +57,7 @@ static void holder_say(struct core *core, const struct member *member, uint32_t 
 
 static void holder_record(struct core *core, const struct member *member)
 {
-	record_member_put(core->records, member->slot,
-			  (struct member_word){.space = member->space->slot,
-					       .session = member->session->slot,
-					       .read_only = member->read_only,
-					       .id = member->id});
+	member_record(core, member);
 }
 
 int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32_t *ret,
@@ -71,6 +68,9 @@ int core_holder_open(struct core *core, uint32_t session, uint32_t space, uint32
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
+	r = revoked(member, fault);
+	if (r)
+		return r;
 	if (member->read_only)
 		return FAULT(fault, CORE_E_PERMISSION, .which = "write");
 	if (!member->id) {

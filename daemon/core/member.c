@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "daemon/core/revoke.h"
 #include "daemon/core/state.h"
 
 int member_new(struct member **ret, struct core *core, struct space *space,
@@ -47,23 +48,36 @@ void member_free(struct core *core, struct member *member)
 	free(member);
 }
 
+void member_record(struct core *core, const struct member *member)
+{
+	record_member_put(core->records, member->slot,
+			  (struct member_word){.space = member->space->slot,
+					       .session = member->session->slot,
+					       .read_only = member->read_only,
+					       .id = member->id,
+					       .barred = member->barred,
+					       .via = member->via});
+}
+
 static bool may_override(const struct core *core, struct credentials who)
 {
 	return who.uid == 0 || who.uid == core->config.uid;
 }
 
 /* Like a file's: the first class that fits decides. */
-static uint32_t permissions(const struct space *space, struct credentials who,
-			    const uint32_t *groups, uint32_t n_groups)
+static enum member_via via_of(const struct core *core, const struct space *space,
+			      struct credentials who, const uint32_t *groups, uint32_t n_groups)
 {
+	if (may_override(core, who))
+		return VIA_OVERRIDE;
 	if (who.uid == space->owner.uid)
-		return space->mode >> 6 & 7;
+		return VIA_OWNER;
 	if (who.gid == space->owner.gid)
-		return space->mode >> 3 & 7;
+		return VIA_GROUP;
 	for (uint32_t i = 0; i < n_groups; ++i)
 		if (groups[i] == space->owner.gid)
-			return space->mode >> 3 & 7;
-	return space->mode & 7;
+			return VIA_GROUP;
+	return VIA_OTHER;
 }
 
 int core_space_open(struct core *core, uint32_t session_slot, const char *name, bool read_only,
@@ -71,9 +85,13 @@ int core_space_open(struct core *core, uint32_t session_slot, const char *name, 
 		    struct core_fault *fault)
 {
 	struct session *session = core_session_at(core, session_slot);
+	const struct asker asker = asker_take(core);
 	struct slots *slots = &core->slots[RECORD_MEMBER];
+	struct member_word word;
 	struct space *space;
 	struct member *member;
+	enum member_via via;
+	uint32_t may;
 	int r;
 
 	if (!session || session->ending)
@@ -87,15 +105,12 @@ int core_space_open(struct core *core, uint32_t session_slot, const char *name, 
 		return FAULT(fault, CORE_E_BUSY, .which = "plan");
 	if (space->state == SPACE_GOING)
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "space");
-	if (!may_override(core, session->request.credentials)) {
-		uint32_t may =
-			permissions(space, session->request.credentials, groups, n_groups);
-
-		if (!(may & 4))
-			return FAULT(fault, CORE_E_PERMISSION, .which = "read");
-		if (!read_only && !(may & 2))
-			return FAULT(fault, CORE_E_PERMISSION, .which = "write");
-	}
+	via = via_of(core, space, session->request.credentials, groups, n_groups);
+	may = rights_of(via, space->mode);
+	if (!(may & 4) || (!read_only && !(may & 2)))
+		return FAULT(fault, CORE_E_PERMISSION, .which = may & 4 ? "write" : "read",
+			     .opening = true, .mode = space->mode, .uid = space->owner.uid,
+			     .gid = space->owner.gid);
 	if (member_find(session, space))
 		return FAULT(fault, CORE_E_EXISTS, .which = "space");
 	r = core_may(core, session->quota, QUOTA_OPENS, METADATA_OPEN, fault);
@@ -105,10 +120,19 @@ int core_space_open(struct core *core, uint32_t session_slot, const char *name, 
 	if (r)
 		return r;
 	member->slot = slots_take(slots);
-	record_member_put(core->records, member->slot,
-			  (struct member_word){.space = space->slot,
-					       .session = session->slot,
-					       .read_only = read_only});
+	member->via = via;
+	word = (struct member_word){.space = space->slot,
+				    .session = session->slot,
+				    .read_only = read_only,
+				    .via = via};
+	result_promise(core, &asker,
+		       (struct result_promise){.kind = RECORD_MEMBER,
+					       .slot = member->slot,
+					       .word = RECORD_WORD(member_record, word),
+					       .value = member_word_pack(word),
+					       .answer = {space->slot}});
+	record_member_put(core->records, member->slot, word);
+	result_keep(core, &asker);
 	*ret = space->slot;
 	return 0;
 }
@@ -173,7 +197,7 @@ static int end_add(struct core_plan **plan, struct space *space)
 }
 
 int member_leave(struct core *core, struct member *member, struct core_plan **plan,
-		 uint32_t *steps)
+		 uint32_t *steps, const struct asker *asker)
 {
 	struct space *space = member->space;
 	bool last = space->removed && space->n_members == 1;
@@ -189,7 +213,7 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 		return CORE_MORE;
 	while (!list_empty(&member->users)) {
 		r = user_leave(core, list_entry(member->users.next, struct user, in_member),
-			       steps);
+			       steps, &(struct asker){0});
 		if (r)
 			return r;
 	}
@@ -203,7 +227,12 @@ int member_leave(struct core *core, struct member *member, struct core_plan **pl
 		if (r)
 			return r;
 	}
+	result_promise(core, asker,
+		       (struct result_promise){.kind = RECORD_MEMBER,
+					       .slot = member->slot,
+					       .word = RECORD_WORD(member_record, word)});
 	record_clear(core->records, RECORD_MEMBER, member->slot);
+	result_keep(core, asker);
 	member_free(core, member);
 	if (last)
 		plan_end_space(core, *plan, space);
@@ -218,22 +247,45 @@ int core_space_close(struct core *core, uint32_t session_slot, uint32_t space_sl
 	struct session *session = core_session_at(core, session_slot);
 	struct space *space = core_space_at(core, space_slot);
 	struct member *member = session && space ? member_find(session, space) : NULL;
+	const struct asker asker = asker_take(core);
 	struct core_plan *plan = NULL;
 	uint32_t steps = STEP_EXTENTS;
 	int r;
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
-	r = member_leave(core, member, &plan, &steps);
+	r = member_leave(core, member, &plan, &steps, &asker);
 	if (r)
 		return r;
 	*ret = plan ? &plan->plan : NULL;
 	return 0;
 }
 
+/* It goes from now on, whatever comes between; who asks may have begun that before. */
+static void space_doom(struct core *core, struct space *space, const struct asker *asker)
+{
+	bool removed = space->removed;
+
+	if (removed && result_stands(core, asker))
+		return;
+	space->removed = true;
+	result_promise(core, asker,
+		       (struct result_promise){
+			       .kind = RECORD_SPACE,
+			       .slot = space->slot,
+			       .word = RECORD_WORD(space_record, state),
+			       .value = space_word_pack(space_word(core, space)),
+			       .answer = {space->slot, space->hash_seed},
+		       });
+	if (!removed)
+		record_space_state(core->records, space->slot, space_word(core, space));
+	result_keep(core, asker);
+}
+
 int core_space_remove(struct core *core, struct credentials who, const char *name, bool force,
 		      struct plan **ret, struct core_fault *fault)
 {
+	const struct asker asker = asker_take(core);
 	struct space *space;
 	struct core_plan *plan = NULL;
 	uint32_t steps = STEP_EXTENTS;
@@ -251,10 +303,7 @@ int core_space_remove(struct core *core, struct credentials who, const char *nam
 	if (space->n_members && !force)
 		return FAULT(fault, CORE_E_IN_USE, .which = "sessions",
 			     .available = space->n_members);
-	if (!space->removed) {
-		space->removed = true;
-		record_space_state(core->records, space->slot, space_word(core, space));
-	}
+	space_doom(core, space, &asker);
 	if (space->n_members) {
 		*ret = NULL;
 		return 0;
@@ -269,6 +318,14 @@ int core_space_remove(struct core *core, struct credentials who, const char *nam
 	return 0;
 }
 
+int core_space_may(const struct core *core, uint32_t session, uint32_t space,
+		   struct core_fault *fault)
+{
+	const struct member *member = core_member_at(core, session, space, fault);
+
+	return member ? revoked(member, fault) : CORE_E_NOT_FOUND;
+}
+
 int core_window_open(struct core *core, uint32_t session, uint32_t space, uint32_t number,
 		     uint32_t *ret_window, bool *ret_read_only, struct core_fault *fault)
 {
@@ -277,6 +334,8 @@ int core_window_open(struct core *core, uint32_t session, uint32_t space, uint32
 
 	if (!member)
 		return CORE_E_NOT_FOUND;
+	if (revoked(member, fault) && !mutant(revoked_windows_open))
+		return CORE_E_PERMISSION;
 	window = space_window_at(member->space, number);
 	if (!window)
 		return FAULT(fault, CORE_E_NOT_FOUND, .which = "window");
@@ -284,7 +343,7 @@ int core_window_open(struct core *core, uint32_t session, uint32_t space, uint32
 		return FAULT(fault, CORE_E_BUSY, .which = "plan");
 	if (window->place.info.state == WINDOW_BORN) {
 		window->place.info.state = WINDOW_GRANTED;
-		record_window_put(core->records, window->slot, window->place);
+		record_window_put(core->records, window->slot, window_recorded_place(window));
 		changes_put(&core->changes,
 			    &(struct change){.kind = CHANGE_WINDOW,
 					     .space = space,

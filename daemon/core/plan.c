@@ -88,37 +88,59 @@ static int punch_add(struct core_plan *plan, const struct window *window, uint32
 	return plan_add(plan, EFFECT_PUNCH, window->space->slot, window->slot, from, to - from);
 }
 
-int plan_punch(struct core *core, struct core_plan *plan, const struct space *space,
-	       uint32_t node, uint32_t count, const struct window *avoid, uint32_t first,
-	       uint32_t last, uint32_t *ret_count)
+/* Idle units of windows that are retired, or of those that are not. */
+static int punch_windows(struct core_plan *plan, const struct space *space, bool retired,
+			 uint32_t node, uint32_t *left, const struct window *avoid,
+			 uint32_t first, uint32_t last)
 {
-	uint32_t spare = space_spare(space) - planned(plan, space);
-	uint32_t left = (uint32_t)u64_min(count, spare), wanted = left;
 	int r = 0;
 
-	for (uint32_t i = space->windows_max; i-- && left && !r;) {
+	for (uint32_t i = space->windows_max; i-- && *left && !r;) {
 		const struct window *window = space->windows[i];
 		uint32_t below, n;
 
-		if (!window || (node != UINT32_MAX && window->place.info.node != node))
+		if (!window || window->retired != retired ||
+		    (node != UINT32_MAX && window->place.info.node != node))
 			continue;
 		below = window->units;
-		while (left && !r) {
-			below = window_idle_run(window, below, left, &n);
+		while (*left && !r) {
+			below = window_idle_run(window, below, *left, &n);
 			if (!n)
 				break;
 			if (window == avoid && below <= last && below + n > first) {
-				r = punch_add(plan, window, last + 1, below + n, &left);
+				r = punch_add(plan, window, last + 1, below + n, left);
 				if (!r)
-					r = punch_add(plan, window, below, first, &left);
+					r = punch_add(plan, window, below, first, left);
 			} else {
-				r = punch_add(plan, window, below, below + n, &left);
+				r = punch_add(plan, window, below, below + n, left);
 			}
 		}
 	}
+	return r;
+}
+
+int plan_punch(struct core *core, struct core_plan *plan, const struct space *space,
+	       uint32_t node, uint32_t count, bool exchange, const struct window *avoid,
+	       uint32_t first, uint32_t last, uint32_t *ret_count)
+{
+	uint32_t spare = space_spare(space), before = planned(plan, space), got, left;
+	int r;
+
+	spare -= (uint32_t)u64_min(before, spare);
+	/* What is idle in retired windows first: it is of no other use. */
+	left = exchange ? count : (uint32_t)u64_min(count, spare);
+	got = left;
+	r = punch_windows(plan, space, true, node, &left, avoid, first, last);
 	if (r)
 		return r;
-	*ret_count = wanted - left;
+	got -= left;
+	spare -= (uint32_t)u64_min(got, spare);
+	left = (uint32_t)u64_min(count - got, spare);
+	got += left;
+	r = punch_windows(plan, space, false, node, &left, avoid, first, last);
+	if (r)
+		return r;
+	*ret_count = got - left;
 	return 0;
 }
 
@@ -155,7 +177,7 @@ int plan_punch_others(struct core *core, struct core_plan *plan, const struct sp
 		}
 		if (!next)
 			break;
-		r = plan_punch(core, plan, next, node, left, NULL, 0, 0, &got);
+		r = plan_punch(core, plan, next, node, left, false, NULL, 0, 0, &got);
 		if (r)
 			return r;
 		left -= got;
@@ -343,7 +365,7 @@ static void space_gone(struct core *core, struct space *space)
 static void window_there(struct core *core, struct window *window)
 {
 	window->pending = false;
-	record_window_put(core->records, window->slot, window->place);
+	record_window_put(core->records, window->slot, window_recorded_place(window));
 	changes_put(&core->changes,
 		    &(struct change){.kind = CHANGE_WINDOW,
 				     .space = window->place.space,
@@ -438,13 +460,25 @@ void plan_commit(struct core *core, struct plan *pub)
 		space->state = SPACE_LIVE;
 		++core->n_spaces;
 		record = space_record(core, space);
+		result_promise(core, &plan->asker,
+			       (struct result_promise){
+				       .kind = RECORD_SPACE,
+				       .slot = space->slot,
+				       .word = RECORD_WORD(space_record, state),
+				       .value = record.state,
+				       .answer = {space->slot, space->hash_seed},
+			       });
 		record_space_put(core->records, space->slot, &record);
+		result_keep(core, &plan->asker);
 	}
 	if (plan->extent != SLOT_NONE) {
+		struct channel *channel = core->extents[plan->extent].channel;
+
 		hold_end(core, plan);
-		extent_store(core, plan->extent);
-		if (core->extents[plan->extent].channel)
-			channel_store(core, core->extents[plan->extent].channel);
+		/* A channel is there with its end: nobody has asked for its extent. */
+		extent_store(core, plan->extent, channel ? &(struct asker){0} : &plan->asker);
+		if (channel)
+			channel_store(core, channel, &plan->asker);
 	}
 	plan_end(core, plan);
 }

@@ -20,6 +20,7 @@
 
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
+#include "daemon/core/result.h"
 #include "daemon/core/rung.h"
 
 struct core;
@@ -31,6 +32,7 @@ struct core_plan {
 	struct plan plan;
 	struct link link;
 	struct member *member; /* who waits for it, or NULL */
+	struct asker asker;    /* for what it makes */
 	uint32_t capacity;
 	bool creates;  /* its space */
 	bool changes;  /* its space's terms */
@@ -48,11 +50,12 @@ int plan_add(struct core_plan *plan, enum effect_kind kind, uint32_t space, uint
 	     uint32_t first, uint32_t count);
 /*
  * Add punches of up to `count` spare units of a space on one node. What the plan itself wants of
- * `avoid`, units [first, last], is left alone.
+ * `avoid`, units [first, last], is left alone. `exchange`: it commits as many elsewhere in the space,
+ * so that those in retired windows are spare, reserved or not.
  */
 int plan_punch(struct core *core, struct core_plan *plan, const struct space *space,
-	       uint32_t node, uint32_t count, const struct window *avoid, uint32_t first,
-	       uint32_t last, uint32_t *ret_count);
+	       uint32_t node, uint32_t count, bool exchange, const struct window *avoid,
+	       uint32_t first, uint32_t last, uint32_t *ret_count);
 /* The same of all others on its rung, the one most above its weighted share first. */
 int plan_punch_others(struct core *core, struct core_plan *plan, const struct space *but,
 		      uint32_t node, uint32_t count, uint32_t *ret_count);

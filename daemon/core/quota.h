@@ -26,7 +26,7 @@ enum quota_kind {
  * whoever owns the space, or whose session it is.
  */
 enum {
-	METADATA_SESSION = 8 << 10, /* with its connection and return ring */
+	METADATA_SESSION = 8 << 10, /* with its connection, return ring and results */
 	METADATA_SPACE = 16 << 10,  /* with its root file */
 	METADATA_OPEN = 256,
 	METADATA_LEASE = 128,

@@ -5,12 +5,14 @@
 
 #include "base/base.h"
 
-#define RECORDS_MAGIC 0x3352444c52425256ULL /* "VRBRLDR3" */
+#define RECORDS_MAGIC 0x3552444c52425256ULL /* "VRBRLDR5" */
 
 /* The head of the table: everything is found by counting from it, so the table can be moved. */
 struct records {
 	uint64_t magic;
+	uint64_t serial;
 	struct record_capacity capacity;
+	uint64_t offsets[RECORD_KINDS]; /* by the capacity; here, for every store needs one */
 };
 
 static const struct shape {
@@ -29,28 +31,50 @@ static const struct shape {
 	[RECORD_CACHE] = {sizeof(struct cache_record), offsetof(struct cache_record, word)},
 	[RECORD_USER] = {sizeof(struct user_record), offsetof(struct user_record, word)},
 	[RECORD_RIGHT] = {sizeof(struct right_record), offsetof(struct right_record, word)},
+	[RECORD_LANES] = {sizeof(struct lanes_record), offsetof(struct lanes_record, word)},
+	[RECORD_RETURNS] = {sizeof(struct returns_record),
+			    offsetof(struct returns_record, word)},
+	[RECORD_INTENT] = {sizeof(struct intent_record), offsetof(struct intent_record, word)},
+	[RECORD_RESULT] = {sizeof(struct result_record), offsetof(struct result_record, id)},
 };
 
-enum { HEAD_BYTES = 64 };
+enum { HEAD_BYTES = 256, OWN_PAGES = 16384 };
 static_assert(sizeof(struct records) <= HEAD_BYTES, "slots start on a cache line");
 
-/* Where the slots of a kind begin; RECORD_KINDS: where the table ends. Each kind is aligned. */
+static uint64_t kind_bytes(const struct record_capacity *capacity, uint32_t kind)
+{
+	return kind < RECORD_KINDS ? (uint64_t)capacity->slots[kind] * shapes[kind].size : 0;
+}
+
+/*
+ * A kind begins on a cache line, and one of many slots has pages of its own: what its neighbours store
+ * says nothing about where its records end.
+ */
+static uint64_t kind_align(const struct record_capacity *capacity, uint32_t kind)
+{
+	return kind_bytes(capacity, kind) >= OWN_PAGES ? 4096 : 64;
+}
+
+/* Where the slots of a kind begin; RECORD_KINDS: where the table ends. */
 static uint64_t kind_offset(const struct record_capacity *capacity, uint32_t kind)
 {
-	uint64_t offset = HEAD_BYTES;
+	uint64_t offset = HEAD_BYTES, align = kind_align(capacity, 0);
 
-	for (uint32_t i = 0; i < kind; ++i) {
-		offset += (uint64_t)capacity->slots[i] * shapes[i].size;
-		offset = (offset + 63) & ~(uint64_t)63;
+	for (uint32_t i = 0;; ++i) {
+		align = u64_max(align, kind_align(capacity, i));
+		offset = (offset + align - 1) & ~(align - 1);
+		if (i == kind)
+			return offset;
+		offset += kind_bytes(capacity, i);
+		align = kind_align(capacity, i);
 	}
-	return offset;
 }
 
 static uint64_t *word_at(struct records *records, enum record_kind kind, uint32_t slot,
 			 uint64_t word)
 {
 	assert(slot < records->capacity.slots[kind]);
-	return (uint64_t *)(void *)((char *)records + kind_offset(&records->capacity, kind) +
+	return (uint64_t *)(void *)((char *)records + records->offsets[kind] +
 				    (uint64_t)slot * shapes[kind].size + word);
 }
 
@@ -81,6 +105,9 @@ struct records *records_init(void *memory, const struct record_capacity *capacit
 	struct records *records = memory;
 
 	records->capacity = *capacity;
+	records->serial = 1;
+	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind)
+		records->offsets[kind] = kind_offset(capacity, kind);
 	__atomic_store_n(&records->magic, RECORDS_MAGIC, __ATOMIC_RELEASE);
 	return records;
 }
@@ -89,8 +116,12 @@ struct records *records_open(void *memory, uint64_t size)
 {
 	struct records *records = memory;
 
-	if (size < sizeof(*records) || records->magic != RECORDS_MAGIC)
+	if (size < sizeof(*records) || records->magic != RECORDS_MAGIC || !records->serial ||
+	    records->serial > SERIAL_MASK)
 		return NULL;
+	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind)
+		if (records->offsets[kind] != kind_offset(&records->capacity, kind))
+			return NULL;
 	return records_size(&records->capacity) == size ? records : NULL;
 }
 
@@ -99,11 +130,34 @@ const struct record_capacity *records_capacity(const struct records *records)
 	return &records->capacity;
 }
 
+uint32_t records_serial(const struct records *records)
+{
+	return (uint32_t)records->serial;
+}
+
+void records_span(const struct records *records, enum record_kind kind, uint64_t *ret_from,
+		  uint64_t *ret_to)
+{
+	*ret_from = records->offsets[kind];
+	*ret_to = *ret_from + (uint64_t)records->capacity.slots[kind] * shapes[kind].size;
+}
+
+uint32_t records_slots_before(const struct records *records, enum record_kind kind,
+			      uint64_t end)
+{
+	uint64_t from = records->offsets[kind];
+
+	if (end <= from)
+		return 0;
+	return (uint32_t)u64_min((end - from) / shapes[kind].size,
+				 records->capacity.slots[kind]);
+}
+
 const void *records_at(const struct records *records, enum record_kind kind, uint32_t slot)
 {
 	if (slot >= records->capacity.slots[kind])
 		return NULL;
-	return (const char *)records + kind_offset(&records->capacity, kind) +
+	return (const char *)records + records->offsets[kind] +
 	       (uint64_t)slot * shapes[kind].size;
 }
 
@@ -112,6 +166,17 @@ bool records_valid(const struct records *records, enum record_kind kind, uint32_
 	const char *at = records_at(records, kind, slot);
 
 	return at && *(const uint64_t *)(const void *)(at + shapes[kind].validity);
+}
+
+uint32_t record_words(enum record_kind kind)
+{
+	return shapes[kind].size / 8;
+}
+
+uint64_t record_word(const struct records *records, enum record_kind kind, uint32_t slot,
+		     uint32_t word)
+{
+	return ((const uint64_t *)records_at(records, kind, slot))[word];
 }
 
 void record_clear(struct records *records, enum record_kind kind, uint32_t slot)
@@ -175,6 +240,45 @@ void record_cache_put(struct records *records, uint32_t slot, const struct cache
 void record_right_put(struct records *records, uint32_t slot, const struct right_record *right)
 {
 	put(records, RECORD_RIGHT, slot, (const uint64_t *)(const void *)right);
+}
+
+void record_serial(struct records *records, uint32_t next)
+{
+	store(records, &records->serial, next);
+}
+
+void record_lanes_put(struct records *records, uint32_t slot, struct lanes_word word)
+{
+	struct lanes_record lanes = {.word = lanes_word_pack(word)};
+
+	put(records, RECORD_LANES, slot, (const uint64_t *)(const void *)&lanes);
+}
+
+void record_returns_put(struct records *records, uint32_t slot)
+{
+	struct returns_record returns = {.word = RECORD_VALID};
+
+	put(records, RECORD_RETURNS, slot, (const uint64_t *)(const void *)&returns);
+}
+
+void record_intent_put(struct records *records, const struct intent_record *intent)
+{
+	if (records_valid(records, RECORD_INTENT, 0))
+		record_clear(records, RECORD_INTENT, 0);
+	put(records, RECORD_INTENT, 0, (const uint64_t *)(const void *)intent);
+}
+
+uint64_t record_lanes_place(const struct records *records, uint32_t slot)
+{
+	const struct lanes_record *lanes = records_at(records, RECORD_LANES, slot);
+
+	return (uint64_t)((const char *)lanes->taken - (const char *)records);
+}
+
+void record_result_put(struct records *records, uint32_t slot,
+		       const struct result_record *result)
+{
+	put(records, RECORD_RESULT, slot, (const uint64_t *)(const void *)result);
 }
 
 void record_space_state(struct records *records, uint32_t slot, struct space_word state)
@@ -289,4 +393,30 @@ void record_user_put(struct records *records, uint32_t slot, struct user_word us
 {
 	store(records, FIELD(records, RECORD_USER, slot, user_record, word),
 	      user_word_pack(user));
+}
+
+void record_cache_cleared(struct records *records, uint32_t slot, uint64_t cleared)
+{
+	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, cleared), cleared);
+}
+
+void record_cache_index(struct records *records, uint32_t slot, uint64_t generation)
+{
+	store(records, FIELD(records, RECORD_CACHE, slot, cache_record, index), generation);
+}
+
+void record_lane_taken(struct records *records, uint64_t place, uint32_t lane, uint64_t taken)
+{
+	store(records, (uint64_t *)(void *)((char *)records + place) + lane, taken);
+}
+
+void record_returns_taken(struct records *records, uint32_t slot, uint64_t taken)
+{
+	store(records, FIELD(records, RECORD_RETURNS, slot, returns_record, taken), taken);
+}
+
+void record_result_word(struct records *records, uint32_t slot, struct result_word what)
+{
+	store(records, FIELD(records, RECORD_RESULT, slot, result_record, what),
+	      result_word_pack(what));
 }

@@ -11,20 +11,33 @@
  *   a channel without an end     dead likewise, until a sweep
  *   an extent of no channel      was never anyone's, or is no more: it is cleared
  *   a removed cache, unused      stays so; core_cache_reap() goes on with it
+ *   a user of no cache           never was one: it is cleared
+ *   a promise of a request       kept, if the store that it names was made; else it is cleared
  *   a session half ended         whole again, with what it still has: it ends again
  *
  * Everything else that does not fit together no prefix can leave: -EUCLEAN. Nothing is believed:
- * any bytes at all give a core that core_check() finds nothing wrong with, or a refusal.
+ * any bytes at all give a core that core_check() finds nothing wrong with, or a refusal, which
+ * has changed none of them.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "daemon/core/nodes.h"
+#include "daemon/core/position.h"
 #include "daemon/core/state.h"
 
-#define for_each_record(core, kind, slot)                                                      \
-	for (uint32_t slot = 0; slot < records_capacity((core)->records)->slots[kind]; ++slot) \
+/* Records are given out from the lowest slot on: behind the last one there are none. */
+static uint32_t slots_end(const struct core *core, enum record_kind kind)
+{
+	uint32_t total = records_capacity(core->records)->slots[kind];
+
+	return core->config.used ? (uint32_t)u64_min(core->config.used->slots[kind], total)
+				 : total;
+}
+
+#define for_each_record(core, kind, slot)                                          \
+	for (uint32_t slot = 0, end_ = slots_end(core, kind); slot < end_; ++slot) \
 		if (records_valid((core)->records, kind, slot))
 
 /* The record as a space. False: no core wrote it. */
@@ -105,6 +118,7 @@ static int recover_spaces(struct core *core)
 static int window_enter(struct core *core, uint32_t slot, struct window_place place)
 {
 	struct space *space = core->spaces[place.space];
+	bool retired = place.info.state == WINDOW_RETIRED;
 	struct window *window;
 	int r;
 
@@ -113,9 +127,12 @@ static int window_enter(struct core *core, uint32_t slot, struct window_place pl
 	r = changes_owe(&core->changes, place.info.state == WINDOW_BORN);
 	if (r)
 		return r;
+	if (retired)
+		place.info.state = WINDOW_GRANTED;
 	r = window_new(&window, place, space->placement, &space->units);
 	if (r)
 		return r;
+	window->retired = retired;
 	window->slot = slot;
 	r = space_window_enter(core, space, window);
 	if (r) {
@@ -134,7 +151,8 @@ static bool windows_fit(const struct core *core, const struct space *space)
 		uint64_t sum = 0;
 
 		for (uint32_t i = 0; i < space->windows_max; ++i)
-			if (space->windows[i] && space->windows[i]->place.info.node == node)
+			if (space->windows[i] && !space->windows[i]->retired &&
+			    space->windows[i]->place.info.node == node)
 				sum += (uint64_t)1 << space->windows[i]->place.info.size_shift;
 		if (space->rung->page_shift == 12 && sum > space->ceiling)
 			return false;
@@ -156,7 +174,8 @@ static int recover_windows(struct core *core)
 		    place.info.size_shift < rung->unit_shift ||
 		    place.info.size_shift > POSITION_BITS ||
 		    place.info.node >= core->config.n_nodes || !place.info.generation ||
-		    (place.info.state != WINDOW_BORN && place.info.state != WINDOW_GRANTED))
+		    (place.info.state != WINDOW_BORN && place.info.state != WINDOW_GRANTED &&
+		     place.info.state != WINDOW_RETIRED))
 			return -EUCLEAN;
 		if (!core_space_at(core, place.space)) {
 			if (place.info.state != WINDOW_BORN)
@@ -185,13 +204,12 @@ static int recover_pages(struct core *core)
 		struct window *window;
 		struct core_node *node;
 
-		if (!records_valid(core->records, RECORD_WINDOW, at))
+		if (at >= slots_end(core, RECORD_WINDOW) ||
+		    !records_valid(core->records, RECORD_WINDOW, at))
 			return -EUCLEAN;
 		window = core->windows[at];
-		if (!window) {
-			record_clear(core->records, RECORD_PAGES, slot);
+		if (!window)
 			continue;
-		}
 		if (group >= window_groups(window) || window->groups[group].slot != SLOT_NONE ||
 		    (window->units - group * 64 < 64 &&
 		     record->bits >> (window->units - group * 64)))
@@ -203,12 +221,6 @@ static int recover_pages(struct core *core)
 		if (node->committed > node->capacity)
 			return -EUCLEAN;
 	}
-	/* Their pages first, so that pages always have a window. */
-	for_each_record(core, RECORD_WINDOW, slot)
-	{
-		if (!core->windows[slot])
-			record_clear(core->records, RECORD_WINDOW, slot);
-	}
 	for (uint32_t i = 0; i < core->slots[RECORD_SPACE].total; ++i) {
 		const struct space *space = core_space_at(core, i);
 
@@ -217,7 +229,8 @@ static int recover_pages(struct core *core)
 		if (units_bytes(space->rung, space->units.committed) >=
 		    space->ceiling + units_bytes(space->rung, 1))
 			return -EUCLEAN;
-		if (!space->removed && space->units.committed < space_reserve_units(space))
+		if (!space->removed && space->units.committed < space_reserve_units(space) &&
+		    !space_has_retired(space))
 			return -EUCLEAN;
 	}
 	return 0;
@@ -229,24 +242,47 @@ static int recover_sessions(struct core *core)
 	{
 		const struct session_record *record =
 			records_at(core->records, RECORD_SESSION, slot);
+		struct session_word word = session_word_unpack(record->word);
 		struct session_request request = {
 			.credentials = {(uint32_t)record->owner,
 					(uint32_t)(record->owner >> 32)},
-			.pid = (uint32_t)record->word,
+			.pid = word.pid,
 			.birth = record->birth,
 			.image = record->image,
 		};
 
-		if (!slot || record->word != (request.pid | RECORD_VALID))
+		if (!slot || session_word_pack(word) != record->word ||
+		    !serial_is_given(core, word.serial))
 			return -EUCLEAN;
 		core->sessions[slot] = session_new(core, &request);
 		if (!core->sessions[slot])
 			return -ENOMEM;
 		core->sessions[slot]->slot = slot;
+		core->sessions[slot]->serial = word.serial;
 		slots_claim(&core->slots[RECORD_SESSION], slot);
 		++core->n_sessions;
 	}
 	return 0;
+}
+
+static int recover_positions(struct core *core)
+{
+	int r = 0;
+
+	for_each_record(core, RECORD_LANES, slot)
+	{
+		r = position_recover_lanes(core, slot);
+		if (r)
+			return r;
+	}
+	for_each_record(core, RECORD_RETURNS, slot)
+	{
+		r = position_recover_returns(core, slot);
+		if (r)
+			return r;
+	}
+	for_each_record(core, RECORD_INTENT, slot) r = position_recover_intent(core);
+	return r;
 }
 
 static int recover_members(struct core *core)
@@ -268,6 +304,8 @@ static int recover_members(struct core *core)
 		if (r)
 			return r;
 		slots_claim(&core->slots[RECORD_MEMBER], slot);
+		member->barred = word.barred;
+		member->via = word.via;
 		if (!word.id)
 			continue;
 		r = changes_owe(&core->changes, CHANGES_HOLDER);
@@ -333,8 +371,11 @@ static int recover_users(struct core *core)
 		struct member *member =
 			session && estate ? member_find(session, estate->space) : NULL;
 
-		if (user_word_pack(word) != record->word || !member ||
-		    user_find(core, estate, member))
+		if (user_word_pack(word) != record->word)
+			return -EUCLEAN;
+		if (!estate)
+			continue;
+		if (!member || user_find(core, estate, member))
 			return -EUCLEAN;
 		if (!user_enter(core, estate, member, slot))
 			return -ENOMEM;
@@ -485,10 +526,8 @@ static int recover_extents(struct core *core)
 		if (extent_owner_pack(owner) != record->owner || !run.count ||
 		    run.window >= core->slots[RECORD_WINDOW].total)
 			return -EUCLEAN;
-		if (owner.kind == EXTENT_CHANNEL && !core->extents[slot].channel) {
-			record_clear(core->records, RECORD_EXTENT, slot);
+		if (owner.kind == EXTENT_CHANNEL && !core->extents[slot].channel)
 			continue;
-		}
 		if (core->extents[slot].channel && !channel_fits(core, slot, owner, run))
 			return -EUCLEAN;
 		window = core->windows[run.window];
@@ -557,10 +596,77 @@ static int recover_ids(struct core *core)
 	{
 		const struct extent *extent = &core->extents[slot];
 
-		if (extent_has_words(extent) && !mutant(ids_trusted))
+		if (extent->window && extent_has_words(extent) && !mutant(ids_trusted))
 			ids_doubt(&extent->window->space->ids);
 	}
 	return 0;
+}
+
+static int recover_results(struct core *core)
+{
+	for_each_record(core, RECORD_RESULT, slot)
+	{
+		if (!result_fits(core, slot))
+			return -EUCLEAN;
+	}
+	return 0;
+}
+
+static void clear_pages(struct core *core)
+{
+	for_each_record(core, RECORD_PAGES, slot)
+	{
+		const struct pages_record *record =
+			records_at(core->records, RECORD_PAGES, slot);
+
+		if (!core->windows[(uint32_t)record->where])
+			record_clear(core->records, RECORD_PAGES, slot);
+	}
+}
+
+static void clear_windows(struct core *core)
+{
+	for_each_record(core, RECORD_WINDOW, slot)
+	{
+		if (!core->windows[slot])
+			record_clear(core->records, RECORD_WINDOW, slot);
+	}
+}
+
+/* What has come to nothing. Pages first, so that they always have a window. */
+static void clear_leftovers(struct core *core)
+{
+	if (mutant(recover_windows_first))
+		clear_windows(core);
+	clear_pages(core);
+	clear_windows(core);
+	for_each_record(core, RECORD_USER, slot)
+	{
+		const struct user_record *record = records_at(core->records, RECORD_USER, slot);
+		uint32_t cache = user_word_unpack(record->word).cache;
+
+		if (cache >= core->slots[RECORD_CACHE].total || !core->caches[cache])
+			record_clear(core->records, RECORD_USER, slot);
+	}
+	for_each_record(core, RECORD_EXTENT, slot)
+	{
+		if (!core->extents[slot].window)
+			record_clear(core->records, RECORD_EXTENT, slot);
+	}
+}
+
+/* Who has an end had one: if a death came before that was said. */
+static void record_channels(struct core *core)
+{
+	for (uint32_t i = 0; i < core->slots[RECORD_CHANNEL].total; ++i)
+		if (core->channels[i])
+			channel_record(core, core->channels[i]);
+}
+
+/* Of what is there now. */
+static void settle_promises(struct core *core)
+{
+	for_each_record(core, RECORD_RESULT, slot) result_settle(core, slot);
 }
 
 static void core_freep(struct core **core)
@@ -571,10 +677,10 @@ static void core_freep(struct core **core)
 int core_recover(struct core **ret, const struct core_config *config, struct records *records)
 {
 	static int (*const steps[])(struct core *) = {
-		recover_spaces,  recover_windows,  recover_pages,  recover_sessions,
-		recover_members, recover_channels, recover_caches, recover_users,
-		recover_rights,  recover_extents,  recover_ends,   recover_rings,
-		recover_ids,
+		recover_spaces,    recover_windows, recover_pages,    recover_sessions,
+		recover_positions, recover_members, recover_channels, recover_caches,
+		recover_users,     recover_rights,  recover_extents,  recover_ends,
+		recover_rings,     recover_ids,     recover_results,
 	};
 	_cleanup_(core_freep) struct core *core = NULL;
 	int r;
@@ -582,8 +688,15 @@ int core_recover(struct core **ret, const struct core_config *config, struct rec
 	r = core_empty(&core, config, records);
 	for (uint32_t i = 0; !r && i < ARRAY_SIZE(steps); ++i)
 		r = steps[i](core);
+	if (r && mutant(refused_changes))
+		clear_leftovers(core);
 	if (r)
 		return r;
+	/* What is refused stays as it was: until here no record has changed. */
+	clear_leftovers(core);
+	record_channels(core);
+	settle_promises(core);
+	core->config.used = NULL;
 	*ret = TAKE_PTR(core);
 	return 0;
 }

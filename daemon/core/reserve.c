@@ -58,7 +58,8 @@ static int reserve_inside(struct core_plan *plan, const struct space *space, uin
 	for (uint32_t i = 0; i < space->windows_max; ++i) {
 		const struct window *window = space->windows[i];
 
-		if (!window || (window->pending && !widen) || window->place.info.node != node)
+		if (!window || window->retired || (window->pending && !widen) ||
+		    window->place.info.node != node)
 			continue;
 		for (uint32_t unit = 0, n; !r && unit < window->units && *left && *free;
 		     unit += n) {

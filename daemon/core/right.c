@@ -105,6 +105,7 @@ static struct right_view view_of(const struct right *right)
 int core_right_take(struct core *core, uint32_t session, uint32_t cache, uint64_t hash,
 		    uint64_t until, struct right_view *ret, struct core_fault *fault)
 {
+	const struct asker asker = asker_take(core);
 	struct user *user;
 	struct right_record record;
 	struct right *right;
@@ -131,7 +132,14 @@ int core_right_take(struct core *core, uint32_t session, uint32_t cache, uint64_
 	if (!mutant(right_token_late))
 		record_cache_token(core->records, estate->slot, estate->token_next);
 	record = right_record(right);
+	result_promise(core, &asker,
+		       (struct result_promise){.kind = RECORD_RIGHT,
+					       .slot = right->slot,
+					       .word = RECORD_WORD(right_record, word),
+					       .value = record.word,
+					       .answer = {right->token, right->until}});
 	record_right_put(core->records, right->slot, &record);
+	result_keep(core, &asker);
 	if (mutant(right_token_late))
 		record_cache_token(core->records, estate->slot, estate->token_next);
 	*ret = view_of(right);
@@ -145,10 +153,16 @@ static struct right *right_at(const struct core *core, uint32_t right)
 
 void core_right_end(struct core *core, uint32_t right)
 {
+	const struct asker asker = asker_take(core);
 	struct right *at = right_at(core, right);
 
 	assert(at);
+	result_promise(core, &asker,
+		       (struct result_promise){.kind = RECORD_RIGHT,
+					       .slot = right,
+					       .word = RECORD_WORD(right_record, word)});
 	right_release(core, at);
+	result_keep(core, &asker);
 }
 
 bool core_right_find(const struct core *core, uint32_t cache, uint64_t hash,

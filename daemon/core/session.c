@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "base/base.h"
+#include "daemon/core/position.h"
 #include "daemon/core/state.h"
 
 struct session *session_new(struct core *core, const struct session_request *request)
@@ -34,6 +35,19 @@ void session_free(struct core *core, struct session *session)
 	free(session);
 }
 
+struct session_record session_record(const struct session *session)
+{
+	const struct session_request *request = &session->request;
+
+	return (struct session_record){
+		.word = session_word_pack(
+			(struct session_word){.pid = request->pid, .serial = session->serial}),
+		.birth = request->birth,
+		.owner = request->credentials.uid | (uint64_t)request->credentials.gid << 32,
+		.image = request->image,
+	};
+}
+
 int core_session_files(struct core *core, uint32_t session, uint64_t bytes,
 		       struct core_fault *fault)
 {
@@ -46,6 +60,7 @@ int core_session_open(struct core *core, const struct session_request *request, 
 		      struct core_fault *fault)
 {
 	struct slots *slots = &core->slots[RECORD_SESSION];
+	struct session_record record;
 	struct session *session;
 	struct quota *quota;
 	int r;
@@ -61,16 +76,11 @@ int core_session_open(struct core *core, const struct session_request *request, 
 	if (!session)
 		return -ENOMEM;
 	session->slot = slots_take(slots);
+	session->serial = core_serial_take(core);
 	core->sessions[session->slot] = session;
 	++core->n_sessions;
-	record_session_put(core->records, session->slot,
-			   &(struct session_record){
-				   .word = request->pid | RECORD_VALID,
-				   .birth = request->birth,
-				   .owner = request->credentials.uid |
-					    (uint64_t)request->credentials.gid << 32,
-				   .image = request->image,
-			   });
+	record = session_record(session);
+	record_session_put(core->records, session->slot, &record);
 	*ret = session->slot;
 	return 0;
 }
@@ -87,12 +97,14 @@ int core_session_end(struct core *core, uint32_t slot, struct plan **ret)
 	while (!list_empty(&session->members)) {
 		struct member *member =
 			list_entry(session->members.next, struct member, in_session);
-		int r = member_leave(core, member, &session->going, &steps);
+		int r = member_leave(core, member, &session->going, &steps, &(struct asker){0});
 
 		if (r)
 			return r;
 	}
 	assert(!session->used);
+	position_release(core, session);
+	results_end(core, slot);
 	record_clear(core->records, RECORD_SESSION, slot);
 	slots_put(&core->slots[RECORD_SESSION], slot);
 	core->sessions[slot] = NULL;

@@ -66,6 +66,24 @@ uint32_t space_spare(const struct space *space)
 	return (uint32_t)u64_min(space->units.idle, above);
 }
 
+uint32_t space_retired_idle(const struct space *space)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < space->windows_max; ++i)
+		if (space->windows[i] && space->windows[i]->retired)
+			n += window_idle(space->windows[i]);
+	return n;
+}
+
+bool space_has_retired(const struct space *space)
+{
+	for (uint32_t i = 0; i < space->windows_max; ++i)
+		if (space->windows[i] && space->windows[i]->retired)
+			return true;
+	return false;
+}
+
 static uint32_t log2_down(uint64_t bytes)
 {
 	return 63 - (uint32_t)__builtin_clzll(bytes);
@@ -86,7 +104,7 @@ static uint64_t windows_on(const struct space *space, uint32_t node, uint64_t *r
 		const struct window *window = space->windows[i];
 		uint64_t size;
 
-		if (!window || window->place.info.node != node)
+		if (!window || window->retired || window->place.info.node != node)
 			continue;
 		size = (uint64_t)1 << window->place.info.size_shift;
 		sum += size;

@@ -3,9 +3,12 @@
  *
  * P1  Windows have the lowest free number. On the 4 KiB rung a new one never makes their sizes on
  *     its node exceed the limit together, since a reader of holes makes pages there that nobody
- *     planned. They stay when the limit is lowered: all were granted below `ceiling`.
+ *     planned. They stay when the limit is lowered: all were granted below `ceiling`. Retired ones
+ *     count apart.
  * P2  committed + committing grow within the limit in units; committed >= reserve in units while
- *     it lives: what is idle beyond the reserve may be given to others.
+ *     it lives: what is idle beyond the reserve may be given to others. But that units of retired
+ *     windows are exchanged for others, so that a reserve may fall short of what such a plan failed
+ *     to commit.
  * P3  A space that is going is out of the records and waits for its plan; its slots stay taken
  *     until then, since the shell knows its files by them.
  */
@@ -74,6 +77,8 @@ struct member {
 	struct session *session;
 	uint32_t slot;
 	bool read_only, closing;
+	bool barred; /* RV1 in revoke.h */
+	enum member_via via;
 	uint32_t id; /* by which it holds blocks; 0: none yet, or no more */
 	uint32_t n_plans;
 	struct budget budget;
@@ -82,6 +87,7 @@ struct member {
 	struct link users;   /* of caches: struct user, in_member */
 };
 
+struct asker;
 struct core;
 struct core_plan;
 struct rung;
@@ -98,6 +104,9 @@ uint32_t space_room(const struct space *space);
 bool space_gives(const struct space *space, const struct space *to);
 /* Idle units that it would not miss. */
 uint32_t space_spare(const struct space *space);
+/* Those of retired windows; has it any such window? */
+uint32_t space_retired_idle(const struct space *space);
+bool space_has_retired(const struct space *space);
 /* The longest extent that could ever be in it, on one of these nodes, in bytes. */
 uint64_t space_extent_max(const struct core *core, const struct space *space, uint64_t nodes);
 /* Bytes that it has, whatever its limit: pages, and windows with holes that anyone may touch. */
@@ -140,10 +149,12 @@ struct space_word space_word(const struct core *core, const struct space *space)
  * of: its end is added to *plan, which is made if it is NULL. CORE_MORE, CORE_E_BUSY, -ENOMEM.
  */
 int member_leave(struct core *core, struct member *member, struct core_plan **plan,
-		 uint32_t *steps);
+		 uint32_t *steps, const struct asker *asker);
 int member_new(struct member **ret, struct core *core, struct space *space,
 	       struct session *session, uint32_t slot, bool read_only);
 void member_free(struct core *core, struct member *member);
+/* As it is now. */
+void member_record(struct core *core, const struct member *member);
 /* All ids are taken, or being swept: CORE_E_BUSY, or CORE_E_LIMIT. */
 int ids_refuse(const struct space *space, struct core_fault *fault);
 /* I3: may this member take one more? */

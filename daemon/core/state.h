@@ -11,6 +11,7 @@
 #include "daemon/core/extent.h"
 #include "daemon/core/list.h"
 #include "daemon/core/plan.h"
+#include "daemon/core/result.h"
 #include "daemon/core/right.h"
 #include "daemon/core/rung.h"
 #include "daemon/core/session.h"
@@ -47,7 +48,9 @@ struct core {
 	struct space **names; /* of every state; a hash table, chained by next_named */
 	uint32_t n_names;     /* a power of two */
 	struct changes changes;
+	struct asker asker;       /* of the verb that comes */
 	struct space_counts gone; /* of spaces that were */
+	uint64_t caches_gone;
 	struct link plans;
 	uint32_t n_plans, n_spaces, n_sessions; /* spaces: live */
 };
@@ -59,6 +62,11 @@ int core_keep(struct core *core, struct quota *quota, uint64_t *kept, uint64_t b
 	      struct core_fault *fault);
 void core_take(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata);
 void core_give(struct core *core, struct quota *quota, enum quota_kind kind, uint64_t metadata);
+
+/* One that nobody has had (R5). */
+uint32_t core_serial_take(struct core *core);
+/* Could a record have it? */
+bool serial_is_given(const struct core *core, uint32_t serial);
 
 /* NULL unless it is of that state. */
 struct space *core_space_at(const struct core *core, uint32_t slot);

@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "daemon/core/reserve.h"
+#include "daemon/core/revoke.h"
 #include "daemon/core/state.h"
 
 uint64_t terms_share(const struct core *core, uint32_t uid, const struct space *but,
@@ -73,6 +74,7 @@ void terms_apply(struct core *core, struct space *space, const struct space_term
 	struct space_record record;
 
 	ceiling_raise(core, space, terms->limit);
+	revoke_for(core, space, terms);
 	space->changing = false;
 	space->owner = terms->owner;
 	space->mode = terms->mode;
@@ -198,8 +200,12 @@ static int change_plan(struct core *core, struct space *space, const struct spac
 
 	space->changing = true;
 	space->next = *terms;
-	wanted = space_reserve_units(space);
+	wanted = (uint32_t)((terms->reserve + units_bytes(space->rung, 1) - 1) >>
+			    space->rung->unit_shift);
 	wanted -= (uint32_t)u64_min(wanted, space->units.committed);
+	/* What is exchanged is on its way. */
+	if (space_has_retired(space))
+		wanted -= (uint32_t)u64_min(wanted, space->units.committing);
 	if (!wanted) {
 		r = given ? space_quota_move(core, space, terms->owner.uid, fault) : 0;
 		if (!r)

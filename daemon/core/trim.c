@@ -22,7 +22,8 @@ int core_trim(struct core *core, uint32_t slot, uint32_t units, struct plan **re
 	if (r)
 		return r;
 	r = plan_punch(core, plan, space, UINT32_MAX,
-		       (uint32_t)u64_min(units, space->units.idle_low), NULL, 0, 0, &count);
+		       (uint32_t)u64_min(units, space->units.idle_low), false, NULL, 0, 0,
+		       &count);
 	if (r)
 		return r;
 	*ret = NULL;

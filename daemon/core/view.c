@@ -151,7 +151,9 @@ bool core_session_view(const struct core *core, uint32_t slot, struct session_vi
 		.pid = session->request.pid,
 		.spaces = session->n_members,
 		.owner = session->request.credentials,
+		.serial = session->serial,
 		.birth = session->request.birth,
+		.image = session->request.image,
 		.used = session->used,
 		.peak = session->peak,
 		.allocs = session->allocs,
@@ -206,6 +208,56 @@ bool core_window_view(const struct core *core, uint32_t slot, struct window_view
 		.committed = units_bytes(window->space->rung, window_committed(window)),
 	};
 	return true;
+}
+
+uint32_t core_window_next(const struct core *core, uint32_t slot)
+{
+	const struct slots *slots = &core->slots[RECORD_WINDOW];
+
+	for (slot = slots_next(slots, slot); slot != SLOT_NONE;
+	     slot = slots_next(slots, slot + 1))
+		if (core->windows[slot] && !core->windows[slot]->pending)
+			return slot;
+	return UINT32_MAX;
+}
+
+bool core_stretch(const struct core *core, uint32_t slot, uint32_t first,
+		  struct slice_stretch *ret)
+{
+	const struct window *window = core->windows[slot];
+	const struct extent *extent;
+	uint32_t word;
+
+	if (first >= window->slices)
+		return false;
+	word = window->words[first];
+	*ret = (struct slice_stretch){.first = first, .count = 1};
+	if (slice_state(word) == SLICE_FREE)
+		ret->count = slice_value(word);
+	if (slice_state(word) != SLICE_USED)
+		return true;
+	while (first + ret->count < window->slices && window->words[first + ret->count] == word)
+		++ret->count;
+	extent = &core->extents[slice_value(word)];
+	ret->other = extent_slice_word(extent, false);
+	ret->head = extent_slice_word(extent, first == extent->first);
+	return true;
+}
+
+bool core_units_committed(const struct core *core, uint32_t slot, uint32_t *first,
+			  uint32_t *ret_count)
+{
+	const struct window *window = core->windows[slot];
+	uint32_t from = *first, end;
+
+	while (from < window->units && !group_unit(window->groups[from / 64].committed, from))
+		++from;
+	for (end = from;
+	     end < window->units && group_unit(window->groups[end / 64].committed, end);)
+		++end;
+	*first = from;
+	*ret_count = end - from;
+	return end > from;
 }
 
 uint32_t core_space_next(const struct core *core, uint32_t slot)

@@ -60,6 +60,15 @@ int window_new(struct window **ret, struct window_place place,
 	return 0;
 }
 
+struct window_place window_recorded_place(const struct window *window)
+{
+	struct window_place place = window->place;
+
+	if (window->retired)
+		place.info.state = WINDOW_RETIRED;
+	return place;
+}
+
 /* A choice that is no choice is none: P2. */
 bool window_find(const struct window *window, uint32_t count, uint32_t align, struct place *ret)
 {

@@ -63,6 +63,7 @@ struct window {
 	struct window_place place;
 	uint32_t slot;
 	bool pending; /* a plan creates it */
+	bool retired; /* no more of it is given out: RV2 in revoke.h */
 	uint32_t slices, units;
 	uint32_t unit_shift; /* slices of a unit, as a shift */
 	uint32_t *words;     /* of each slice */
@@ -137,6 +138,12 @@ void window_punch_end(struct window *window, uint32_t first, uint32_t count);
 /* The same of absent ones, which end like idle ones. */
 void window_scrub_begin(struct window *window, uint32_t first, uint32_t count);
 
+/* Slices that are not free. */
+uint32_t window_taken(const struct window *window);
+/* Its place as the records say it. */
+struct window_place window_recorded_place(const struct window *window);
+/* How many units are idle. */
+uint32_t window_idle(const struct window *window);
 /* How many units are committed. */
 uint32_t window_committed(const struct window *window);
 /* How many are, or will be if their plans succeed. */

@@ -165,6 +165,24 @@ uint32_t window_reach(const struct window *window, uint32_t spare)
 	return reach;
 }
 
+uint32_t window_taken(const struct window *window)
+{
+	uint32_t n = 0;
+
+	for (uint32_t unit = 0; unit < window->units; ++unit)
+		n += window->taken[unit];
+	return n;
+}
+
+uint32_t window_idle(const struct window *window)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < window_groups(window); ++i)
+		n += (uint32_t)__builtin_popcountll(window->groups[i].idle);
+	return n;
+}
+
 uint32_t window_committed(const struct window *window)
 {
 	uint32_t n = 0;

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
+#include "daemon/server/kept.h"
 #include "daemon/server/log.h"
 
 static int check_kind(int fd)
@@ -56,26 +57,40 @@ static int read_path(char *ret, size_t size, int fd)
 	return 0;
 }
 
+/* A name that is not ours is that of a manager's socket, whatever its unit calls it. */
+static int find_listener(struct left *left)
+{
+	uint64_t numbers[KEPT_NUMBERS_MAX];
+	enum kept_kind kind;
+	uint32_t n = 0, at = 0;
+
+	for (uint32_t i = 0; i < left->n; i++) {
+		if (kept_parse(left->names[i], &kind, numbers))
+			continue;
+		at = i;
+		n++;
+	}
+	if (n > 1) {
+		log_error("%u descriptors were passed; one listening socket is wanted", n);
+		return -EINVAL;
+	}
+	return n ? TAKE_FD(left->fds[at]) : 0;
+}
+
 int activation_take(struct options *options)
 {
 	char path[sizeof(options->config.socket.path)];
-	int n, r;
+	int fd, r;
 
-	/* For this process alone, by $LISTEN_PID: what it starts is passed nothing. */
-	n = sd_listen_fds(1);
-	if (!n)
-		return 0;
-	if (n < 0) {
-		log_error("what was passed is unclear: %s", strerror(-n));
-		return n;
-	}
-	if (n != 1) {
-		log_error("%d descriptors were passed; one listening socket is wanted", n);
-		return -EINVAL;
-	}
-	r = check_kind(SD_LISTEN_FDS_START);
+	r = left_take(&options->left);
+	if (r)
+		return r;
+	fd = find_listener(&options->left);
+	if (fd <= 0)
+		return fd;
+	r = check_kind(fd);
 	if (!r)
-		r = read_path(path, sizeof(path), SD_LISTEN_FDS_START);
+		r = read_path(path, sizeof(path), fd);
 	if (r)
 		return r;
 	if (!options->socket_is_default && strcmp(options->config.socket.path, path)) {
@@ -85,6 +100,6 @@ int activation_take(struct options *options)
 	}
 	strcpy(options->config.socket.path, path);
 	options->socket_is_default = false;
-	options->passed_fd = SD_LISTEN_FDS_START;
+	options->passed_fd = fd;
 	return 0;
 }

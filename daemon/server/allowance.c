@@ -25,14 +25,20 @@ static uint64_t descriptors_half(const struct server *server)
 		       : 0;
 }
 
-void allowance_size(struct server *server, struct record_capacity *ret)
+void allowance_descriptors(struct server *server)
 {
-	uint64_t size = server->config.memory.size, half, spaces, caches, windows;
 	struct rlimit limit;
 
 	server->descriptors = 1024;
 	if (!getrlimit(RLIMIT_NOFILE, &limit))
 		server->descriptors = limit.rlim_cur;
+}
+
+void allowance_size(struct server *server, struct record_capacity *ret)
+{
+	uint64_t size = server->config.memory.size, half, spaces, caches, windows;
+
+	allowance_descriptors(server);
 	half = descriptors_half(server);
 	spaces = u64_max(u64_min(half / 4, SPACES_MAX), 8);
 	caches = u64_max(u64_min(half / 24, CACHES_MAX), 8);
@@ -52,6 +58,10 @@ void allowance_size(struct server *server, struct record_capacity *ret)
 			[RECORD_CACHE] = (uint32_t)caches,
 			[RECORD_USER] = MEMBERS_MAX,
 			[RECORD_RIGHT] = RIGHTS_MAX,
+			[RECORD_LANES] = SESSIONS_MAX,
+			[RECORD_RETURNS] = SESSIONS_MAX,
+			[RECORD_INTENT] = 1,
+			[RECORD_RESULT] = SESSIONS_MAX * RESULTS_A_SESSION,
 		}};
 }
 
@@ -136,7 +146,7 @@ void allowance_apply(struct server *server)
 	if (server->core) {
 		struct quota_limits limits;
 
-		allowance_of_core(server, records_capacity(server->records), &limits);
+		allowance_of_core(server, records_capacity(server->ledger.records), &limits);
 		core_limits_set(server->core, &limits);
 	}
 }

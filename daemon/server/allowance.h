@@ -14,6 +14,9 @@
 struct request;
 struct server;
 
+/* How many descriptors there may be: before all that follows. */
+void allowance_descriptors(struct server *server);
+
 /* How large the tables are, for a region of this size and the descriptors that can be had. */
 void allowance_size(struct server *server, struct record_capacity *ret);
 

@@ -7,7 +7,7 @@
 #include "daemon/server/client.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/hoards.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/lane_notes.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
 

@@ -40,21 +40,25 @@ static void set_name(struct client *client, struct wire_str name)
 /* The supplementary groups, for the rights that a space gives to its group. */
 static int read_groups(struct client *client, int socket)
 {
+	_cleanup_(freep) uint32_t *groups = NULL;
 	socklen_t size = 0;
 
-	if (!getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) || errno != ERANGE)
-		return 0; /* none, or a kernel that does not tell: then only the first counts */
-	client->groups = malloc(size);
-	if (!client->groups)
-		return -ENOMEM;
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, client->groups, &size))
-		return -errno;
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) && errno == ERANGE) {
+		groups = malloc(size);
+		if (!groups)
+			return -ENOMEM;
+		if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &size))
+			return -errno;
+	} else {
+		size = 0; /* none, or a kernel that does not tell: then only the first counts */
+	}
+	free(client->groups);
+	client->groups = TAKE_PTR(groups);
 	client->n_groups = (uint32_t)(size / sizeof(gid_t));
 	return 0;
 }
 
 static void client_end(struct client *client);
-static void client_process_over(struct client *client);
 static void process_ended(uv_poll_t *poll, int status, int events);
 
 static void process_closed(uv_handle_t *handle)
@@ -91,25 +95,92 @@ static void end_former_images(const struct client *now)
 	}
 }
 
-int client_new(struct client **ret, struct connection *connection,
-	       const struct wire_hello *hello, struct core_fault *fault)
+static struct client *client_alloc(struct server *server)
 {
-	struct server *server = connection->server;
-	struct sys *sys = server->sys;
-	struct session_request request = {.image = hello->image};
-	struct quota_refusal why;
-	struct client *client;
-	int r;
+	struct client *client = calloc(1, sizeof(*client));
 
-	client = calloc(1, sizeof(*client));
 	if (!client)
-		return -ENOMEM;
+		return NULL;
 	client->server = server;
 	client->refs = 1;
 	client->pidfd = -1;
 	client->returns = RETURNS_NONE;
 	client->lanes = LANES_NONE;
 	list_init(&client->fetches);
+	return client;
+}
+
+/* Its own uid's account, for its pidfd. */
+static int client_account(struct client *client)
+{
+	struct server *server = client->server;
+
+	client->quota = quota_ref(&server->quotas, client->credentials.uid);
+	if (!client->quota)
+		return -ENOMEM;
+	quota_take(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+	return 0;
+}
+
+static int client_watch(struct client *client)
+{
+	int r = uv_poll_init(&client->server->loop, &client->process, client->pidfd);
+
+	if (r)
+		return r;
+	client->watching = true;
+	client_ref(client); /* the handle's, until it is closed */
+	return uv_poll_start(&client->process, UV_READABLE, process_ended);
+}
+
+int client_restore(struct server *server, uint32_t session)
+{
+	struct session_view view;
+	struct client *client;
+	int r;
+
+	if (!core_session_view(server->core, session, &view))
+		return 0;
+	client = client_alloc(server);
+	if (!client)
+		return -ENOMEM;
+	client->session = session;
+	client->serial = view.serial;
+	client->pid = view.pid;
+	client->birth = view.birth;
+	client->image = view.image;
+	client->credentials = view.owner;
+	r = client_account(client);
+	if (r) {
+		client_unref(client);
+		return r;
+	}
+	server->clients[session] = client;
+	r = server->sys->table->process(server->sys, client->pid, client->birth,
+					&client->pidfd);
+	if (!r)
+		r = client_watch(client);
+	if (r == -ESRCH || mutant(restored_dead))
+		client_end(client);
+	else if (r)
+		return r;
+	return 0;
+}
+
+int client_new(struct client **ret, struct connection *connection,
+	       const struct wire_hello *hello, struct core_fault *fault)
+{
+	struct server *server = connection->server;
+	struct sys *sys = server->sys;
+	struct session_request request = {.image = hello->image};
+	struct session_view view = {};
+	struct quota_refusal why;
+	struct client *client;
+	int r;
+
+	client = client_alloc(server);
+	if (!client)
+		return -ENOMEM;
 	set_name(client, hello->name);
 
 	r = sys->table->peer(sys, connection->fd, &request.credentials.uid,
@@ -121,16 +192,15 @@ int client_new(struct client **ret, struct connection *connection,
 		client_unref(client);
 		return r;
 	}
-	client->quota = quota_ref(&server->quotas, request.credentials.uid);
-	if (!client->quota) {
-		client_unref(client);
-		return -ENOMEM;
-	}
-	quota_take(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	client->pid = request.pid;
 	client->birth = request.birth;
 	client->image = request.image;
 	client->credentials = request.credentials;
+	r = client_account(client);
+	if (r) {
+		client_unref(client);
+		return r;
+	}
 
 	/* Its pidfd: who has waited has paid for it (H4). */
 	if ((!connection->waits || mutant(hello_unpaid)) &&
@@ -158,14 +228,11 @@ int client_new(struct client **ret, struct connection *connection,
 	}
 	assert(client->session < server->n_clients_max);
 	server->clients[client->session] = client;
+	core_session_view(server->core, client->session, &view);
+	client->serial = view.serial;
 	server_apply(server);
 
-	r = uv_poll_init(&server->loop, &client->process, client->pidfd);
-	if (!r) {
-		client->watching = true;
-		client_ref(client); /* the handle's, until it is closed */
-		r = uv_poll_start(&client->process, UV_READABLE, process_ended);
-	}
+	r = client_watch(client);
 	if (r) {
 		client_end(client);
 		return r;
@@ -174,6 +241,56 @@ int client_new(struct client **ret, struct connection *connection,
 	waiting_remove(connection);
 	listener_credit(server);
 	end_former_images(client);
+	publisher_touch(server->publisher);
+	*ret = client;
+	return 0;
+}
+
+/* Is it that one, or has it its number by now? Older libraries do not say. */
+static bool is_same(const struct client *client, const struct wire_hello *hello)
+{
+	return !hello->serial || client->serial == hello->serial || mutant(resume_any_serial);
+}
+
+/* Whose session is it? Its process's, in the life and the program that opened it. */
+static bool is_of(const struct client *client, uint32_t uid, uint32_t pid, uint64_t birth,
+		  uint64_t image)
+{
+	return client->credentials.uid == uid && client->image == image &&
+	       ((client->pid == pid && client->birth == birth) || mutant(resume_by_number));
+}
+
+int client_resume(struct client **ret, struct connection *connection,
+		  const struct wire_hello *hello, struct core_fault *fault)
+{
+	struct server *server = connection->server;
+	_cleanup_(closep) int pidfd = -1;
+	struct client *client = NULL;
+	uint32_t uid, gid, pid;
+	uint64_t birth;
+	int r;
+
+	r = server->sys->table->peer(server->sys, connection->fd, &uid, &gid, &pid, &pidfd,
+				     &birth);
+	if (r)
+		return r;
+	if (hello->resume < server->n_clients_max)
+		client = server->clients[hello->resume];
+	if (!client || client->ending || !is_same(client, hello) ||
+	    !is_of(client, uid, pid, birth, hello->image)) {
+		*fault = (struct core_fault){.which = "session"};
+		return CORE_E_NOT_FOUND;
+	}
+	r = read_groups(client, connection->fd);
+	if (r)
+		return r;
+	set_name(client, hello->name);
+	if (client->connection)
+		connection_close(client->connection);
+	client->connection = connection;
+	client->resumed = true;
+	waiting_remove(connection);
+	listener_credit(server);
 	publisher_touch(server->publisher);
 	*ret = client;
 	return 0;
@@ -215,7 +332,7 @@ static void client_end(struct client *client)
 }
 
 /* A child may hold the other end of its socket: that is not this session. */
-static void client_process_over(struct client *client)
+void client_process_over(struct client *client)
 {
 	struct connection *connection = TAKE_PTR(client->connection);
 
@@ -285,6 +402,8 @@ static void client_ended(struct client *client)
 
 	server->clients[client->session] = NULL;
 	hoards_left(server, 0, 0, client->session);
+	if (client->lanes.fd >= 0)
+		hoards_unpinned(server);
 	server->undoing -= client->undo_space != 0;
 	returns_close(client);
 	lanes_close(client);
@@ -345,6 +464,8 @@ static void undo_step(struct client *client)
 	struct plan *plan = NULL;
 	int r;
 
+	if (cleaner_works(server, client->undo_space))
+		return; /* CN2: its end brings us back */
 	r = core_space_close(server->core, client->session, client->undo_space, &plan);
 	server_apply(server);
 	if (plan)
@@ -370,14 +491,36 @@ void client_undo_some(struct server *server)
 			undo_step(server->clients[i]);
 }
 
-void client_request_begins(struct client *client)
+/* Notes have no id, and there may be more of them than places. */
+static void replace_id(struct client *client, uint64_t id, uint64_t by)
 {
+	for (uint32_t i = 0; i < WIRE_INFLIGHT_MAX; i++)
+		if (client->asked[i] == id) {
+			client->asked[i] = by;
+			return;
+		}
+}
+
+bool client_has_request(const struct client *client, uint64_t id)
+{
+	for (uint32_t i = 0; id && i < WIRE_INFLIGHT_MAX; i++)
+		if (client->asked[i] == id)
+			return !mutant(request_repeated);
+	return false;
+}
+
+void client_request_begins(struct client *client, uint64_t id)
+{
+	if (id)
+		replace_id(client, 0, id);
 	client->inflight++;
 	quota_take(&client->server->quotas, client->quota, QUOTA_REQUESTS, 1);
 }
 
-void client_request_ends(struct client *client)
+void client_request_ends(struct client *client, uint64_t id)
 {
+	if (id)
+		replace_id(client, id, 0);
 	client->inflight--;
 	quota_give(&client->server->quotas, client->quota, QUOTA_REQUESTS, 1);
 }

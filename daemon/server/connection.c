@@ -9,7 +9,7 @@
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/closer.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/exchange.h"
 #include "daemon/server/log.h"
 #include "daemon/server/request.h"
 #include "daemon/server/server.h"
@@ -317,7 +317,7 @@ static int receive(struct connection *connection)
 			connection_close(connection);
 		} else if (header->msg_len == 1 && connection->client &&
 			   connection->client->lanes.fd >= 0) {
-			lanes_wake(server);
+			exchange_wake(server);
 		} else {
 			server->requests++;
 			request_receive(connection, inbox->data[i], header->msg_len);

@@ -10,7 +10,7 @@
 #include "daemon/server/hoard_expiry.h"
 #include "daemon/server/hoard_growth.h"
 #include "daemon/server/hoard_return.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/lane_notes.h"
 #include "daemon/server/server.h"
 #include "daemon/server/squeeze.h"
 #include "daemon/sys/guard.h"
@@ -95,6 +95,20 @@ static void answer_object(struct errand_answer *ret, const struct cache_object *
 	ret->offset = object->offset;
 }
 
+/*
+ * What leaves nothing by which it is known again: said before it is done (position.h). What comes on
+ * the socket has no lane; who says it again is answered from elsewhere.
+ */
+static bool intend(const struct client *client, uint32_t lane, struct intent intent)
+{
+	if (lane == ERRAND_NO_LANE || mutant(intent_skipped))
+		return false;
+	intent.session = client->session;
+	intent.lane = lane;
+	core_intent(client->server->core, &intent);
+	return true;
+}
+
 static int publish(struct client *client, struct hoard *hoard, const struct lane_record *record,
 		   uint64_t now, struct errand_answer *ret)
 {
@@ -146,15 +160,10 @@ static int publish(struct client *client, struct hoard *hoard, const struct lane
 static void store_expiry(struct hoard *hoard, const struct cache_object *object,
 			 uint64_t expiry)
 {
-	const struct server *server = hoard->server;
-	struct object_header *header;
-	struct extent_place place;
+	struct object_header *header = hoard_header(hoard, object);
 
-	if (!core_extent_at(server->core, hoard->space, object->offset, &place))
-		return;
-	header = (void *)(server->files.windows[place.window].data +
-			  offset_position(object->offset));
-	guard_store64(&header->expiry, expiry);
+	if (header)
+		guard_store64(&header->expiry, expiry);
 }
 
 static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t now,
@@ -185,11 +194,23 @@ static int touch(struct hoard *hoard, const struct lane_record *record, uint64_t
 }
 
 /* It counts, too, as a change to what is just being computed. */
-static int delete (struct hoard *hoard, const struct lane_record *record, uint64_t now,
-		   struct errand_answer *ret)
+static int delete (struct client *client, uint32_t lane, struct hoard *hoard,
+		   const struct lane_record *record, uint64_t now, struct errand_answer *ret)
 {
-	int r = cache_delete(hoard->cache, record->hash, record->generation, now);
+	struct cache_object object;
+	bool intended = false;
+	int r;
 
+	if (!cache_find(hoard->cache, record->hash, &object) &&
+	    (!record->generation || record->generation == object.generation))
+		intended = intend(client, lane,
+				  (struct intent){.kind = LANE_DELETE,
+						  .cache = hoard->slot,
+						  .hash = record->hash,
+						  .offset = object.offset});
+	r = cache_delete(hoard->cache, record->hash, record->generation, now);
+	if (r && intended)
+		core_intent_drop(hoard->server->core);
 	if (!r || (r == CACHE_E_ABSENT && !record->generation))
 		fetches_settled(hoard->server, hoard->slot, record->hash, 0);
 	return settle(hoard, r, now, ret);
@@ -204,16 +225,22 @@ static bool is_own(const struct hoard *hoard, uint64_t offset)
 	       (place.cache == hoard->slot || mutant(lane_seals_others));
 }
 
-static void seal(struct client *client, struct hoard *hoard, const struct lane_record *record,
-		 struct errand_answer *ret)
+static void seal(struct client *client, uint32_t lane, struct hoard *hoard,
+		 const struct lane_record *record, struct errand_answer *ret)
 {
+	bool own = !(record->offset >> OFFSET_BITS) && record->generation <= TAG_MASK &&
+		   is_own(hoard, record->offset);
 	struct core_fault fault = {};
 
 	ret->cost = ERRAND_COSTLY;
-	if (record->offset >> OFFSET_BITS || record->generation > TAG_MASK ||
-	    !is_own(hoard, record->offset) ||
-	    core_cache_seal(client->server->core, client->session, hoard->space, record->offset,
-			    record->generation, &fault))
+	if (own)
+		intend(client, lane,
+		       (struct intent){.kind = LANE_SEAL,
+				       .cache = hoard->slot,
+				       .offset = record->offset,
+				       .tag = record->generation});
+	if (!own || core_cache_seal(client->server->core, client->session, hoard->space,
+				    record->offset, record->generation, &fault))
 		refuse(ret, FAULT_REFERENCE, "segment", "no segment that this session fills");
 	else
 		hoard_sealed(client->server, hoard->slot, client->session, record->offset);
@@ -221,7 +248,7 @@ static void seal(struct client *client, struct hoard *hoard, const struct lane_r
 }
 
 /* What is not there at once is not waited for: that is the method's; so is what takes long to find. */
-static void lease(struct client *client, const struct hoard *hoard,
+static void lease(struct client *client, uint32_t lane, const struct hoard *hoard,
 		  const struct lane_record *record, struct errand_answer *ret)
 {
 	const struct cache_lease wanted = {
@@ -233,6 +260,10 @@ static void lease(struct client *client, const struct hoard *hoard,
 	int r = CORE_E_MEMORY;
 
 	ret->cost = ERRAND_COSTLY;
+	intend(client, lane,
+	       (struct intent){.kind = LANE_LEASE,
+			       .cache = hoard->slot,
+			       .tag = core_cache_tag(server->core, hoard->slot)});
 	if (record->size <= LEASE_MOST && !squeeze_is_over(hoard, record->size))
 		r = core_cache_lease(server->core, client->session, hoard->slot, &wanted,
 				     &extent, &plan, &fault);
@@ -251,8 +282,77 @@ static void lease(struct client *client, const struct hoard *hoard,
 	ret->generation = extent.tag;
 }
 
-int errand_run(struct client *client, const struct lane_record *record, uint64_t now,
-	       struct errand_answer *ret)
+/* Its object lies where it says, so it was published. The rest of what that brings is done again. */
+static bool was_published(struct client *client, struct hoard *hoard,
+			  const struct lane_record *record, struct errand_answer *ret)
+{
+	struct cache_object object;
+
+	if (cache_find(hoard->cache, record->hash, &object) ||
+	    object.offset != record->offset || object.generation != record->born)
+		return false;
+	answer_object(ret, &object);
+	hoard_seal_own(hoard, record->offset);
+	fetches_settled(client->server, hoard->slot, record->hash, object.generation);
+	return true;
+}
+
+static bool was_sealed(const struct client *client, struct hoard *hoard,
+		       const struct intent *intent)
+{
+	struct extent_place place;
+
+	return !core_extent_at(client->server->core, hoard->space, intent->offset, &place) ||
+	       place.tag != intent->tag || !place.session;
+}
+
+static bool was_intended(struct client *client, struct hoard *hoard,
+			 const struct intent *intent, struct errand_answer *ret)
+{
+	struct server *server = client->server;
+	struct cache_object object;
+	struct extent_info extent;
+
+	switch (intent->kind) {
+	case LANE_DELETE:
+		if (!cache_find(hoard->cache, intent->hash, &object) &&
+		    object.offset == intent->offset)
+			return false;
+		fetches_settled(server, hoard->slot, intent->hash, 0);
+		return true;
+	case LANE_LEASE:
+		if (!core_cache_leased(server->core, client->session, hoard->slot, intent->tag,
+				       &extent))
+			return false;
+		ret->offset = extent.offset;
+		ret->generation = extent.tag;
+		return true;
+	case LANE_SEAL:
+		return was_sealed(client, hoard, intent);
+	default:
+		return false;
+	}
+}
+
+bool errand_was_done(struct client *client, uint32_t lane, const struct lane_record *record,
+		     struct errand_answer *ret)
+{
+	struct hoard *hoard = hoard_at(client->server, record->cache);
+	struct intent intent;
+
+	*ret = (struct errand_answer){};
+	if (!hoard)
+		return false;
+	if ((record->kind & 0xff) == LANE_PUBLISH)
+		return was_published(client, hoard, record, ret);
+	return core_intent_view(client->server->core, &intent) &&
+	       intent.session == client->session && intent.lane == lane &&
+	       intent.cache == record->cache && intent.kind == (record->kind & 0xff) &&
+	       was_intended(client, hoard, &intent, ret);
+}
+
+int errand_run(struct client *client, uint32_t lane, const struct lane_record *record,
+	       uint64_t now, struct errand_answer *ret)
 {
 	struct server *server = client->server;
 	struct hoard *hoard = hoard_at(server, record->cache);
@@ -279,16 +379,16 @@ int errand_run(struct client *client, const struct lane_record *record, uint64_t
 		r = publish(client, hoard, record, now, ret);
 		break;
 	case LANE_DELETE:
-		r = delete (hoard, record, now, ret);
+		r = delete (client, lane, hoard, record, now, ret);
 		break;
 	case LANE_TOUCH:
 		r = touch(hoard, record, now, ret);
 		break;
 	case LANE_LEASE:
-		lease(client, hoard, record, ret);
+		lease(client, lane, hoard, record, ret);
 		break;
 	case LANE_SEAL:
-		seal(client, hoard, record, ret);
+		seal(client, lane, hoard, record, ret);
 		break;
 	default:
 		refuse(ret, FAULT_METHOD, "kind", "no such kind of record");

@@ -3,9 +3,11 @@
  *
  * ER1  Nothing of a record is believed: whose it may touch the ledger says, the rest the cache.
  * ER2  What was done is in the ledger, and where readers see it, when errand_run() returns.
+ * ER3  Whenever the daemon dies meanwhile, errand_was_done() tells the next one whether it was done.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/server/hoard.h"
@@ -31,6 +33,17 @@ struct errand_answer {
 	uint64_t cost;   /* in objects that go: those that did, or ERRAND_COSTLY */
 };
 
-/* now: ms of the machine's time. 0: *ret says what became of it; ERRAND_*. */
-int errand_run(struct client *client, const struct lane_record *record, uint64_t now,
-	       struct errand_answer *ret);
+#define ERRAND_NO_LANE UINT32_MAX
+
+/*
+ * now: ms of the machine's time. lane: whose next record it is, or ERRAND_NO_LANE. 0: *ret says what
+ * became of it; ERRAND_*.
+ */
+int errand_run(struct client *client, uint32_t lane, const struct lane_record *record,
+	       uint64_t now, struct errand_answer *ret);
+/*
+ * After a restart, before anything else was done: a former daemon has done the next record of this
+ * lane, and *ret is what became of it. False: it has done nothing of it that matters.
+ */
+bool errand_was_done(struct client *client, uint32_t lane, const struct lane_record *record,
+		     struct errand_answer *ret);

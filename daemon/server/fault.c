@@ -9,6 +9,7 @@
 #include "base/size.h"
 #include "daemon/core/placement.h"
 #include "daemon/core/policy/policy.h"
+#include "daemon/server/client.h"
 #include "daemon/server/pages.h"
 #include "daemon/server/server.h"
 
@@ -204,21 +205,38 @@ static int limit_fault(struct request *request, const char *which,
 			 (unsigned long long)fault->held, (unsigned long long)fault->max, what);
 }
 
-/* "read" and "write" are of an open; the rest of a change. */
-static int permission_fault(struct request *request, const char *which)
+/* What is missing: a right that the space's mode would give, or a right to open it anew with. */
+static int permission_fault(struct request *request, const char *which,
+			    const struct core_fault *fault)
 {
 	static const struct {
 		const char *which, *text;
 	} rights[] = {
+		{"write", "this session has opened the space read-only"},
 		{"owner", "only its owner and root may do that"},
 		{"root", "only root gives a space to another user"},
 		{"group", "an owner may choose only among the groups that he is in"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rights); i++)
-		if (!strcmp(which, rights[i].which))
+		if (!strcmp(which, rights[i].which) && !fault->opening)
 			return fault_set(request, FAULT_PERMISSION, which,
 					 "permission denied: %s", rights[i].text);
+	if (!strcmp(which, "revoked"))
+		return fault_set(
+			request, FAULT_PERMISSION, which,
+			"permission denied: uid %u has lost the right by which it opened "
+			"it (its mode is 0%03o, its owner uid %u, its group gid %u): what "
+			"it has it keeps, and gets no more",
+			(unsigned)request->client->credentials.uid, (unsigned)fault->mode,
+			(unsigned)fault->uid, (unsigned)fault->gid);
+	if (fault->opening)
+		return fault_set(request, FAULT_PERMISSION, which,
+				 "permission denied: uid %u may not %s it: its mode is 0%03o, "
+				 "its owner uid %u, its group gid %u",
+				 (unsigned)request->client->credentials.uid, which,
+				 (unsigned)fault->mode, (unsigned)fault->uid,
+				 (unsigned)fault->gid);
 	return fault_set(request, FAULT_PERMISSION, which, "permission denied: %s", which);
 }
 
@@ -236,6 +254,18 @@ static int rung_fault(struct request *request, const struct core_fault *fault)
 		bytes((uint64_t)1 << fault->page_shift).text, bytes(server->large.from).text,
 		fault->page_shift == server->large.page_shift ? "and more" : "and more do not",
 		pages_format(server, region));
+}
+
+static int not_found_fault(struct request *request, const char *which)
+{
+	bool by_name = request->method == WIRE_SPACE_OPEN ||
+		       request->method == WIRE_SPACE_REMOVE ||
+		       request->method == WIRE_SPACE_CHANGE;
+
+	if (!strcmp(which, "channel") || !strcmp(which, "cache") || !strcmp(which, "window"))
+		return fault_set(request, FAULT_NOT_FOUND, which, "no such %s", which);
+	return fault_set(request, FAULT_NOT_FOUND, which,
+			 by_name ? "no such space" : "no such space is open in this session");
 }
 
 int fault_from_core(struct request *request, int code, const struct core_fault *fault)
@@ -288,9 +318,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 	case CORE_E_INVALID:
 		return invalid_fault(request, which, fault);
 	case CORE_E_NOT_FOUND:
-		return fault_set(request, FAULT_NOT_FOUND, which, "no such %s",
-				 strcmp(which, "channel") && strcmp(which, "cache") ? "space"
-										    : which);
+		return not_found_fault(request, which);
 	case CORE_E_EXISTS:
 		return fault_set(request, FAULT_EXISTS, which,
 				 request->method == WIRE_SPACE_OPEN
@@ -299,7 +327,7 @@ int fault_from_core(struct request *request, int code, const struct core_fault *
 				 : !strcmp(which, "cache")   ? "a cache of that name exists"
 							     : "a space of that name exists");
 	case CORE_E_PERMISSION:
-		return permission_fault(request, which);
+		return permission_fault(request, which, fault);
 	case CORE_E_IN_USE:
 		return fault_set(request, FAULT_IN_USE, which, "in use by %llu session%s",
 				 (unsigned long long)fault->available,

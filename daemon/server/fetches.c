@@ -10,6 +10,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/method_parts.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/server.h"
 
 enum {
@@ -167,6 +168,7 @@ static void pass_on(struct fetches *fetches, const struct right_view *right, uin
 		struct right_view next;
 		int r;
 
+		request_asks(waiter->request);
 		r = core_right_take(core, waiter->request->client->session, right->cache,
 				    right->hash, now + waiter->compute_ms, &next, &fault);
 		if (r) {
@@ -287,6 +289,7 @@ int fetches_ask(struct request *request, struct hoard *hoard,
 		return 0;
 	}
 	for (;;) {
+		request_asks(request);
 		r = core_right_take(server->core, request->client->session, hoard->slot,
 				    wanted->hash, now + compute_ms, &right, &fault);
 		if (!r) {
@@ -313,6 +316,15 @@ static bool right_of(const struct server *server, uint32_t session, uint32_t cac
 	       ret->token == token;
 }
 
+/* Rights with lower tokens are of before the latest clear. */
+static uint64_t cleared_at(const struct hoard *hoard)
+{
+	struct estate_view view = {};
+
+	core_cache_view(hoard->server->core, hoard->slot, &view);
+	return view.cleared;
+}
+
 bool fetches_may(struct server *server, uint32_t session, const struct hoard *hoard,
 		 uint64_t hash, uint64_t token)
 {
@@ -322,7 +334,7 @@ bool fetches_may(struct server *server, uint32_t session, const struct hoard *ho
 		return true;
 	if (!right_of(server, session, hoard->slot, hash, token, &right))
 		return false;
-	if (token >= hoard->cleared || mutant(fetch_outlives_clear))
+	if (token >= cleared_at(hoard) || mutant(fetch_outlives_clear))
 		return true;
 	pass_on(server->fetches, &right, server_machine_ms(server));
 	return false;
@@ -330,10 +342,7 @@ bool fetches_may(struct server *server, uint32_t session, const struct hoard *ho
 
 void fetches_cleared(struct hoard *hoard)
 {
-	struct estate_view view;
-
-	if (core_cache_view(hoard->server->core, hoard->slot, &view))
-		hoard->cleared = view.token_next;
+	core_cache_cleared(hoard->server->core, hoard->slot);
 }
 
 int fetches_end(struct request *request, uint32_t cache, const struct wire_cache_fetch_end *end)
@@ -345,6 +354,7 @@ int fetches_end(struct request *request, uint32_t cache, const struct wire_cache
 	if (!right_of(server, request->client->session, cache, end->hash, end->token, &right))
 		return fault_set(request, FAULT_LATE, "token",
 				 "the right to compute it has passed on");
+	request_asks(request);
 	if (end->code) {
 		core_right_end(server->core, right.right);
 		all_fail(fetches, queue_of(fetches, right.right), end->code);
@@ -437,7 +447,7 @@ void fetches_forget(struct client *client)
 
 int fetches_new(struct fetches **ret, struct server *server)
 {
-	uint32_t n = records_capacity(server->records)->slots[RECORD_RIGHT];
+	uint32_t n = records_capacity(server->ledger.records)->slots[RECORD_RIGHT];
 	struct fetches *fetches = calloc(1, sizeof(*fetches) + n * sizeof(struct link));
 
 	if (!fetches)

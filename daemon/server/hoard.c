@@ -5,13 +5,15 @@
 
 #include "base/base.h"
 #include "daemon/server/cleaner.h"
+#include "daemon/server/exchange.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/hoard_adopt.h"
 #include "daemon/server/hoard_expiry.h"
 #include "daemon/server/hoard_growth.h"
 #include "daemon/server/hoard_job.h"
 #include "daemon/server/hoard_return.h"
 #include "daemon/server/hoards.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 
@@ -36,6 +38,42 @@ void hoard_free(struct hoard *hoard)
 	free(hoard);
 }
 
+const char *hoard_objects_kept(const struct hoard *hoard, char ret[KEPT_NAME_MAX])
+{
+	return kept_name(ret, KEPT_OBJECTS, hoard->slot, hoard->serial, 0);
+}
+
+const char *hoard_index_kept(const struct hoard *hoard, uint64_t generation,
+			     char ret[KEPT_NAME_MAX])
+{
+	return kept_name(ret, KEPT_INDEX, hoard->slot, hoard->serial, generation);
+}
+
+void hoard_objects_unkeep(const struct hoard *hoard)
+{
+	char name[KEPT_NAME_MAX];
+
+	keep_remove(hoard->server->keep, hoard_objects_kept(hoard, name));
+}
+
+void hoard_index_unkeep(const struct hoard *hoard, uint64_t generation)
+{
+	char name[KEPT_NAME_MAX];
+
+	keep_remove(hoard->server->keep, hoard_index_kept(hoard, generation, name));
+}
+
+/* The ledger knows nothing of it any more. */
+static void unkeep(const struct hoard *hoard)
+{
+	if (hoard->objects.fd >= 0)
+		hoard_objects_unkeep(hoard);
+	if (hoard->index.file.fd >= 0)
+		hoard_index_unkeep(hoard, hoard->index.generation);
+	if (hoard->next.file.fd >= 0)
+		hoard_index_unkeep(hoard, hoard->next.generation);
+}
+
 /* HD2: its files are closed by a worker, too. */
 static void hoard_go(struct hoard *hoard)
 {
@@ -43,6 +81,8 @@ static void hoard_go(struct hoard *hoard)
 
 	if (hoard->jobs)
 		return;
+	if (!hoard->server->stopping)
+		unkeep(hoard);
 	if (hoard->objects.fd < 0 || hoard->server->stopping) {
 		hoard_free(hoard);
 		return;
@@ -83,7 +123,7 @@ void hoard_job_done(struct hoard *hoard)
 		hoard_stir(hoard);
 	if (!server->stopping)
 		request_retry(server);
-	lanes_go_on(server);
+	exchange_go_on(server);
 }
 
 struct hoard *hoard_at(const struct server *server, uint32_t cache)
@@ -93,8 +133,7 @@ struct hoard *hoard_at(const struct server *server, uint32_t cache)
 	return hoard && hoard->cache ? hoard : NULL;
 }
 
-/* NULL: no memory, or no such cache. */
-static struct hoard *hoard_begin(struct server *server, uint32_t cache)
+struct hoard *hoard_begin(struct server *server, uint32_t cache)
 {
 	struct hoards *hoards = server->hoards;
 	struct estate_view view;
@@ -113,6 +152,7 @@ static struct hoard *hoard_begin(struct server *server, uint32_t cache)
 		.server = server,
 		.slot = cache,
 		.space = view.space,
+		.serial = view.serial,
 		.objects = HOARD_FILE_NONE,
 		.index = HOARD_INDEX_NONE,
 		.next = HOARD_INDEX_NONE,
@@ -189,6 +229,7 @@ enum chore {
 	CHORE_MOVE,
 	CHORE_ROOM,
 	CHORE_SWITCH,
+	CHORE_TELL,
 	CHORE_EXPIRE,
 	CHORE_RETURN,
 	CHORE_SCAN,
@@ -242,6 +283,10 @@ static enum done chore_do(struct hoard *hoard, enum chore chore, uint32_t wants)
 		return cache_room(hoard->cache) == CACHE_MORE ? MORE : DONE;
 	case CHORE_SWITCH:
 		return switch_step(hoard);
+	case CHORE_TELL:
+		if (!hoard->telling)
+			return NOTHING;
+		return hoard_tell(hoard) ? MORE : DONE;
 	case CHORE_EXPIRE:
 		if (!hoard->expiring)
 			return NOTHING;
@@ -281,7 +326,8 @@ bool hoard_step(struct hoard *hoard)
 void hoard_stir(struct hoard *hoard)
 {
 	if (!hoard->cache || hoard->gone || hoard->in_stirred.next ||
-	    (!hoard->expiring && !hoard->reclaiming && !cache_wants(hoard->cache)))
+	    (!hoard->expiring && !hoard->reclaiming && !hoard->telling && !hoard->scan_now &&
+	     !cache_wants(hoard->cache)))
 		return;
 	list_append(&hoard->server->hoards->stirred, &hoard->in_stirred);
 	server_more(hoard->server);
@@ -307,6 +353,17 @@ void hoard_beat(struct hoard *hoard)
 	if (hoard->scan_now)
 		scanner_want(server);
 	hoard_stir(hoard);
+}
+
+struct object_header *hoard_header(const struct hoard *hoard, const struct cache_object *object)
+{
+	const struct server *server = hoard->server;
+	struct extent_place place;
+
+	if (!core_extent_at(server->core, hoard->space, object->offset, &place))
+		return NULL;
+	return (void *)(server->files.windows[place.window].data +
+			offset_position(object->offset));
 }
 
 int hoard_leased(struct server *server, uint32_t space, uint64_t offset)

@@ -16,6 +16,11 @@ enum {
 	SPAN = 256, /* times its size is a file mapped that is to grow: addresses cost nothing */
 };
 
+uint64_t hoard_objects_span(uint64_t size)
+{
+	return u64_min(size * SPAN, object_records_size(INDEX_NUMBERS));
+}
+
 static uint64_t files_bytes(const struct hoard *hoard)
 {
 	const struct hoard_index *indexes[] = {&hoard->index, &hoard->next};
@@ -34,6 +39,11 @@ static void files_tell(struct hoard *hoard)
 
 	core_cache_files(hoard->server->core, hoard->slot, files_bytes(hoard) + hoard->coming,
 			 &fault);
+}
+
+void hoard_files_had(struct hoard *hoard)
+{
+	core_cache_files(hoard->server->core, hoard->slot, files_bytes(hoard), NULL);
 }
 
 /* So many bytes more, of a job's files: false, if that is too much. */
@@ -108,7 +118,7 @@ void hoard_grow_objects(struct hoard *hoard)
 	file.size = size;
 	if (size > file.span) {
 		file.memory = NULL;
-		file.span = u64_min(size * SPAN, object_records_size(INDEX_NUMBERS));
+		file.span = hoard_objects_span(size);
 	}
 	job->objects = file;
 	hoard->growing = true;
@@ -159,6 +169,8 @@ bool hoard_index_move(struct hoard *hoard)
 		return true;
 	hoard->index = hoard->next;
 	hoard->next = HOARD_INDEX_NONE;
+	core_cache_index(hoard->server->core, hoard->slot, hoard->index.generation);
+	hoard_index_unkeep(hoard, former.generation);
 	hoard_drop_later(hoard, HOARD_FILE_NONE, former);
 	files_tell(hoard);
 	return false;
@@ -189,6 +201,7 @@ static int made(struct hoard *hoard, struct hoard_job *job)
 	hoard->index = job->index;
 	job->objects = HOARD_FILE_NONE;
 	job->index = HOARD_INDEX_NONE;
+	core_cache_index(server->core, hoard->slot, hoard->index.generation);
 	return 0;
 }
 
@@ -255,6 +268,10 @@ void hoard_job_install(struct hoard_job *job)
 	if (job->error && job->kind != HOARD_JOB_INDEX) /* that is done without */
 		hoard->error = job->error;
 	/* What has not been taken. */
+	if (job->index.file.fd >= 0 && job->kind != HOARD_JOB_DROP)
+		hoard_index_unkeep(hoard, job->index.generation);
+	if (job->objects.fd >= 0 && job->kind == HOARD_JOB_MAKE)
+		hoard_objects_unkeep(hoard);
 	hoard_drop_here(hoard, &job->objects, &job->index);
 	hoard->coming -= job->coming;
 	if (!hoard->gone)

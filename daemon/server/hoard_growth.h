@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct core_fault;
 struct hoard;
@@ -20,6 +21,11 @@ void hoard_grow_objects(struct hoard *hoard);
 void hoard_grow_index(struct hoard *hoard);
 /* A step to the next index. True: not all has moved. */
 bool hoard_index_move(struct hoard *hoard);
+
+/* Of the mapping of objects that take `size` bytes by now. */
+uint64_t hoard_objects_span(uint64_t size);
+/* What it has, an earlier daemon had: it is charged, whatever the limit is by now. */
+void hoard_files_had(struct hoard *hoard);
 
 /* What a job has made is the hoard's. */
 void hoard_job_install(struct hoard_job *job);

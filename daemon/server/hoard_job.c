@@ -6,7 +6,21 @@
 #include "base/base.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/hoard_growth.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/server.h"
+
+/* What the next daemon finds, before anybody is given it. */
+static int keep_files(const struct hoard_job *job)
+{
+	const struct hoard *hoard = job->hoard;
+	char objects[KEPT_NAME_MAX], index[KEPT_NAME_MAX];
+	const struct kept what[] = {
+		{hoard_index_kept(hoard, job->index.generation, index), job->index.file.fd},
+		{hoard_objects_kept(hoard, objects), job->objects.fd},
+	};
+
+	return keep_put(job->server->keep, what, job->kind == HOARD_JOB_MAKE ? 2 : 1);
+}
 
 static void work_run(uv_work_t *work)
 {
@@ -18,12 +32,16 @@ static void work_run(uv_work_t *work)
 		job->error = hoard_objects_make(sys, &job->objects, HOARD_SLOTS_FIRST);
 		if (!job->error)
 			job->error = hoard_index_make(sys, &job->index, &job->config);
+		if (!job->error)
+			job->error = keep_files(job);
 		break;
 	case HOARD_JOB_OBJECTS:
 		job->error = hoard_objects_extend(sys, &job->objects);
 		return; /* what there is is the hoard's, whatever has failed */
 	case HOARD_JOB_INDEX:
 		job->error = hoard_index_make(sys, &job->index, &job->config);
+		if (!job->error)
+			job->error = keep_files(job);
 		break;
 	case HOARD_JOB_DROP:
 		hoard_index_punch(sys, &job->index);

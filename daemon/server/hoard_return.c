@@ -23,6 +23,15 @@ void hoard_seal(struct hoard *hoard, uint64_t offset)
 	server_apply(hoard->server);
 }
 
+void hoard_seal_own(struct hoard *hoard, uint64_t offset)
+{
+	struct extent_place place;
+
+	if (core_extent_at(hoard->server->core, hoard->space, offset, &place) &&
+	    place.kind == EXTENT_OBJECT)
+		hoard_seal(hoard, offset);
+}
+
 /*
  * False: later, for want of memory. Nobody keeps what the cache knows to be empty, by not sealing it;
  * and what the ledger has not as this cache's never comes back to it from here.

@@ -19,3 +19,5 @@ void hoard_reclaim(struct hoard *hoard);
 void hoard_settle(struct hoard *hoard);
 /* The cache has sealed the extent in which this byte lies: the ledger follows. */
 void hoard_seal(struct hoard *hoard, uint64_t offset);
+/* The same, if it is one object's own, and not sealed yet. */
+void hoard_seal_own(struct hoard *hoard, uint64_t offset);

@@ -32,10 +32,19 @@ void hoards_free(struct hoards *hoards)
 	free(hoards);
 }
 
+bool hoards_behind(const struct server *server)
+{
+	return server->hoards->swept != core_caches_gone(server->core) &&
+	       !mutant(hoards_unswept);
+}
+
 void hoards_sweep(struct server *server)
 {
 	struct hoards *hoards = server->hoards;
 
+	if (!hoards_behind(server))
+		return;
+	hoards->swept = core_caches_gone(server->core);
 	for (struct link *at = hoards->all.next, *next; at != &hoards->all; at = next) {
 		struct hoard *hoard = list_entry(at, struct hoard, in_all);
 		struct estate_view view;
@@ -87,6 +96,19 @@ void hoards_left(struct server *server, uint32_t space, uint32_t cache, uint32_t
 			continue;
 		cache_session_end(hoard->cache, session);
 		hoard_stir(hoard);
+	}
+}
+
+void hoards_unpinned(struct server *server)
+{
+	list_for_each(at, &server->hoards->all)
+	{
+		struct hoard *hoard = list_entry(at, struct hoard, in_all);
+
+		if (!hoard->cache || hoard->gone || !cache_view(hoard->cache).limbo)
+			continue;
+		hoard->scan_now = true;
+		scanner_want(server);
 	}
 }
 

@@ -16,7 +16,8 @@ struct step {
 	struct window_files window; /* the table's, or made by this job */
 	uint64_t committed;         /* of the window when the job began; for a scrub */
 	struct root_files root;
-	uint64_t hash_seed; /* of a root file */
+	uint64_t hash_seed; /* of the space */
+	uint32_t number;    /* of the window in it */
 };
 
 struct job {
@@ -123,12 +124,13 @@ static int step_run(struct job *job, struct step *step)
 		return root_files_create(&step->root, server->sys, step->effect.space,
 					 server->epoch, step->hash_seed);
 	case EFFECT_ROOT_DESTROY:
-		root_files_destroy(&step->root, server->sys);
+		root_files_destroy(&step->root, server->sys, server->keep);
 		return 0;
 	case EFFECT_WINDOW_CREATE:
-		return window_files_create(&step->window, server->sys, step->info);
+		return window_files_create(&step->window, server->sys, step->info, step->number,
+					   step->hash_seed);
 	case EFFECT_WINDOW_DESTROY:
-		window_files_destroy(&step->window, server->sys);
+		window_files_destroy(&step->window, server->sys, server->keep);
 		return 0;
 	case EFFECT_COMMIT:
 		return step_commit(job, step);
@@ -144,12 +146,14 @@ static int step_run(struct job *job, struct step *step)
 
 static void step_undo(struct job *job, struct step *step)
 {
+	struct server *server = job->server;
+
 	switch (step->effect.kind) {
 	case EFFECT_ROOT_CREATE:
-		root_files_destroy(&step->root, job->server->sys);
+		root_files_destroy(&step->root, server->sys, server->keep);
 		break;
 	case EFFECT_WINDOW_CREATE:
-		window_files_destroy(&step->window, job->server->sys);
+		window_files_destroy(&step->window, server->sys, server->keep);
 		break;
 	case EFFECT_COMMIT:
 		step_punch(job, step);
@@ -172,6 +176,43 @@ static void step_find_window(struct job *job, struct step *step)
 			step->window = other->window;
 }
 
+/* F2: what the job has made, in one go. */
+static int job_keep(struct job *job)
+{
+	_cleanup_(freep) struct kept *kept = NULL;
+	_cleanup_(freep) char(*names)[KEPT_NAME_MAX] = NULL;
+	uint32_t n = 0;
+	int r;
+
+	for (uint32_t i = 0; i < job->n_steps; i++) {
+		n += job->steps[i].effect.kind == EFFECT_ROOT_CREATE;
+		n += job->steps[i].effect.kind == EFFECT_WINDOW_CREATE ? WINDOW_FILES_KEPT : 0;
+	}
+	if (!n || mutant(files_unkept))
+		return 0;
+	kept = calloc(n, sizeof(*kept));
+	names = calloc(n, sizeof(*names));
+	if (!kept || !names)
+		return -ENOMEM;
+	n = 0;
+	for (uint32_t i = 0; i < job->n_steps; i++) {
+		const struct step *step = &job->steps[i];
+
+		if (step->effect.kind == EFFECT_ROOT_CREATE) {
+			kept[n] = root_files_kept(&step->root, names[n]);
+			n++;
+		} else if (step->effect.kind == EFFECT_WINDOW_CREATE) {
+			window_files_kept(&step->window, names + n, kept + n);
+			n += WINDOW_FILES_KEPT;
+		}
+	}
+	r = keep_put(job->server->keep, kept, n);
+	if (r)
+		log_error("space %u: the store does not keep %u descriptors: %s",
+			  job->steps[0].effect.space, n, strerror(-r));
+	return r;
+}
+
 static void job_run(uv_work_t *work)
 {
 	struct job *job = container_of(work, struct job, work);
@@ -186,6 +227,8 @@ static void job_run(uv_work_t *work)
 		if (job->outcome.error)
 			break;
 	}
+	if (!job->outcome.error)
+		job->outcome.error = job_keep(job);
 	while (job->outcome.error && done-- > 0)
 		step_undo(job, &job->steps[done]);
 }
@@ -240,14 +283,14 @@ static void step_prepare(struct server *server, struct step *step, const struct 
 	    core_window_view(server->core, effect->window, &window)) {
 		step->info = window.info;
 		step->committed = window.committed;
+		step->number = window.number;
 	}
 
 	switch (effect->kind) {
 	case EFFECT_ROOT_CREATE:
+	case EFFECT_WINDOW_CREATE:
 		if (core_space_view(server->core, effect->space, &space))
 			step->hash_seed = space.hash_seed;
-		break;
-	case EFFECT_WINDOW_CREATE:
 		break;
 	case EFFECT_ROOT_DESTROY:
 		step->root = files->roots[effect->space];
@@ -279,8 +322,8 @@ static void destroy_here(struct server *server, const struct plan *plan)
 		    plan->effects[i].kind != EFFECT_ROOT_DESTROY)
 			continue;
 		step_prepare(server, &step, &plan->effects[i]);
-		window_files_destroy(&step.window, server->sys);
-		root_files_destroy(&step.root, server->sys);
+		window_files_destroy(&step.window, server->sys, server->keep);
+		root_files_destroy(&step.root, server->sys, server->keep);
 	}
 }
 

@@ -10,9 +10,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <systemd/sd-daemon.h>
 
 #include "base/base.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/log.h"
 #include "daemon/server/server.h"
 
@@ -165,6 +167,49 @@ static int adopt_socket(struct server *server)
 	return 0;
 }
 
+/*
+ * The one that an earlier daemon left, with whoever has waited in its backlog; unless its file is not
+ * at the path any more: who is to find it there?
+ */
+static bool take_left(struct server *server)
+{
+	const char *path = server->config.socket.path;
+	uint64_t at[KEPT_NUMBERS_MAX];
+	char name[KEPT_NAME_MAX];
+	enum kept_kind kind;
+	struct stat st;
+	int fd;
+
+	while (keep_left(server->keep, KEPT_LISTEN, name)) {
+		fd = keep_take(server->keep, name);
+		kept_parse(name, &kind, at);
+		if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0 &&
+		    !lstat(path, &st) && st.st_dev == at[0] && st.st_ino == at[1]) {
+			server->listen_fd = fd;
+			server->socket_left = true;
+			server->socket_device = st.st_dev;
+			server->socket_inode = st.st_ino;
+			server->socket_gid = st.st_mode & S_IWGRP ? (int64_t)st.st_gid : -1;
+			return true;
+		}
+		log_notice("%s: its socket file is gone, or another's: it is bound anew", path);
+		keep_remove(server->keep, name);
+		close(fd);
+	}
+	return false;
+}
+
+/* Where it is ours, for those who connect while nobody serves. Without, they are refused. */
+static void put_socket(struct server *server)
+{
+	char name[KEPT_NAME_MAX];
+
+	if (!server->socket_inode)
+		return;
+	kept_name(name, KEPT_LISTEN, server->socket_device, server->socket_inode, 0);
+	keep_put(server->keep, &(struct kept){name, server->listen_fd}, 1);
+}
+
 /* The folder of a default path is ours to make; of any other, its owner's. */
 static int make_folder(const struct server *server)
 {
@@ -191,6 +236,8 @@ int listener_open(struct server *server)
 	if (r)
 		return r;
 	if (!server->options->passed_fd) {
+		if (take_left(server))
+			return 0;
 		r = clear_path(path);
 		if (r)
 			return r;
@@ -210,6 +257,8 @@ int listener_serve(struct server *server)
 		log_error("%s: %s", server->config.socket.path, strerror(error));
 		return -error;
 	}
+	if (!server->socket_left)
+		put_socket(server);
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return 0;
 }
@@ -318,10 +367,20 @@ void listener_resume(struct server *server)
 	uv_poll_start(&server->listener, UV_READABLE, listener_ready);
 }
 
+void listener_leave(struct server *server)
+{
+	if (server->socket_left)
+		server->socket_inode = 0;
+}
+
 void listener_stop(struct server *server)
 {
+	char name[KEPT_NAME_MAX];
 	struct stat st;
 
+	if (server->socket_inode)
+		keep_remove(server->keep, kept_name(name, KEPT_LISTEN, server->socket_device,
+						    server->socket_inode, 0));
 	/* Somebody may have moved ours away and put another in its place. */
 	if (server->socket_inode && !stat(server->config.socket.path, &st) &&
 	    st.st_ino == server->socket_inode && st.st_dev == server->socket_device)

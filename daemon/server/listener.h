@@ -5,6 +5,8 @@
  *     socket away, and nothing that is not a socket.
  * A2  Connections that do not come to HELLO are taken at a bounded rate, a few a turn: a flood of
  *     them waits in its own connect(), and takes little time from who is connected.
+ * A3  The socket outlives the daemon where there is a store: who connects meanwhile waits. One whose
+ *     file is gone from its path is of no use, and the next daemon binds another.
  */
 #pragma once
 
@@ -24,6 +26,8 @@ void listener_resume(struct server *server);
 /* One that was taken has said HELLO: it counts against no rate. */
 void listener_credit(struct server *server);
 
+/* The socket stays if an earlier daemon left it: who waits at it waits for the next start. */
+void listener_leave(struct server *server);
 /* The socket goes; the lock stays until everything else has gone. */
 void listener_stop(struct server *server);
 /* The path is free for another. */

@@ -11,8 +11,10 @@
 #include "base/streams.h"
 #include "daemon/server/activation.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/keeper.h"
 #include "daemon/server/log.h"
 #include "daemon/server/options.h"
+#include "daemon/server/program.h"
 #include "daemon/server/server.h"
 #include "daemon/sys/sys.h"
 
@@ -20,14 +22,22 @@ enum { MMAP_FROM = 256 << 10 };
 
 int main(int argc, char **argv)
 {
-	_cleanup_(options_deinit) struct options options;
+	_cleanup_(options_deinit) struct options options = {.lifeline = -1};
+	bool is_keeper = keeper_is_asked(argc, argv);
 	struct sys *sys;
 	int r;
 
-	/* What is large grows by moving pages, not bytes, whatever was freed before. */
-	mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
 	streams_open();
 	log_open();
+	r = program_remember(argc, argv, is_keeper);
+	if (r) {
+		log_error("no start: %s", strerror(-r));
+		return EXIT_FAILURE;
+	}
+	if (is_keeper)
+		return keeper_run(argc, argv);
+	/* What is large grows by moving pages, not bytes, whatever was freed before. */
+	mallopt(M_MMAP_THRESHOLD, MMAP_FROM);
 	r = options_parse(&options, argc, argv);
 	if (r == OPTIONS_DONE) {
 		if (!fflush(stdout) && !ferror(stdout))

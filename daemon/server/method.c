@@ -27,8 +27,10 @@
 #include "daemon/server/method_parts.h"
 #include "daemon/server/method_who.h"
 #include "daemon/server/publisher.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
+#include "daemon/server/upgrade.h"
 
 /* ---- the session ---- */
 
@@ -39,6 +41,9 @@ static int run_hello(struct request *request, const union wire_body *params)
 	struct core_fault fault = {};
 	int r;
 
+	if (server->quarantine)
+		return fault_set(request, FAULT_UNAVAILABLE, "quarantine", "in quarantine: %s",
+				 server->quarantine);
 	if (!hello->protocol || hello->layout_min > LAYOUT_VERSION ||
 	    hello->layout_max < LAYOUT_VERSION) {
 		request->fault.requested =
@@ -49,7 +54,13 @@ static int run_hello(struct request *request, const union wire_body *params)
 				 "protocols 1 to %d and layout %d are spoken here",
 				 WIRE_PROTOCOL, LAYOUT_VERSION);
 	}
-	r = client_new(&request->client, request->connection, hello, &fault);
+	r = hello->resume ? client_resume(&request->client, request->connection, hello, &fault)
+			  : client_new(&request->client, request->connection, hello, &fault);
+	if (r == CORE_E_NOT_FOUND)
+		return fault_set(request, FAULT_NOT_FOUND, fault.which,
+				 "there is no session %llu of this program any more: what it "
+				 "held is lost",
+				 (unsigned long long)hello->resume);
 	if (r)
 		return method_answer(request, r, &fault);
 	request->connection->client = request->client;
@@ -60,6 +71,8 @@ static int run_hello(struct request *request, const union wire_body *params)
 		.epoch = server->epoch,
 		.inflight = WIRE_INFLIGHT_MAX,
 		.message_max = WIRE_MESSAGE_MAX,
+		.resumed = hello->resume != 0,
+		.serial = request->client->serial,
 	};
 	return 0;
 }
@@ -192,6 +205,7 @@ static int reserving_plan(struct request *request, struct reserving *reserving,
 	reserving->wanted.placement =
 		*reserving->placement.data ? reserving->placement.data : NULL;
 	reserving->wanted.avoid = reserving->avoid;
+	request_asks(request);
 	r = core_space_create(core, &reserving->wanted, &space, ret, fault);
 	if (!r)
 		request->result.space_handle.space = space;
@@ -302,25 +316,12 @@ static void space_opened(struct request *request, bool done)
 		client_undo(request->client, (uint32_t)request->result.space_opened.space);
 }
 
-static int run_space_open(struct request *request, const union wire_body *params)
+int method_grant_space(struct request *request, uint32_t space)
 {
-	const struct wire_space_open *open = &params->space_open;
 	struct server *server = request->server;
-	struct client *client = request->client;
-	struct core_fault fault = {};
 	struct space_view view;
-	struct method_text name;
-	uint32_t space = 0;
 	int r;
 
-	r = method_text(request, &name, "name", open->name);
-	if (r)
-		return r;
-	r = core_space_open(server->core, client->session, name.data, open->read_only,
-			    client->groups, client->n_groups, &space, &fault);
-	r = method_answer(request, r, &fault);
-	if (r)
-		return r;
 	r = core_space_view(server->core, space, &view);
 	assert(r);
 	request->result.space_opened = (struct wire_space_opened){
@@ -330,9 +331,28 @@ static int run_space_open(struct request *request, const union wire_body *params
 		.numa = wire_str(view.numa.kind ? numa_kind_name(view.numa.kind) : ""),
 		.thp = wire_str(keys[KEY_memory_thp].words[server->config.memory.thp]),
 	};
-	client->opening_space = true;
+	request->client->opening_space = true;
 	return grant_start(request, (int[]){server->files.roots[space].fd},
 			   (enum sys_access[]){SYS_READ}, 1, space_opened);
+}
+
+static int run_space_open(struct request *request, const union wire_body *params)
+{
+	const struct wire_space_open *open = &params->space_open;
+	struct client *client = request->client;
+	struct core_fault fault = {};
+	struct method_text name;
+	uint32_t space = 0;
+	int r;
+
+	r = method_text(request, &name, "name", open->name);
+	if (r)
+		return r;
+	request_asks(request);
+	r = core_space_open(request->server->core, client->session, name.data, open->read_only,
+			    client->groups, client->n_groups, &space, &fault);
+	r = method_answer(request, r, &fault);
+	return r ? r : method_grant_space(request, space);
 }
 
 static int run_space_close(struct request *request, const union wire_body *params)
@@ -355,9 +375,10 @@ static int run_space_close(struct request *request, const union wire_body *param
 		return method_later(request);
 
 	lane_counts_take(request->client);
-	do
+	do {
+		request_asks(request);
 		r = core_space_close(server->core, request->client->session, space, &plan);
-	while (r == CORE_MORE && stint_lasts(server));
+	} while (r == CORE_MORE && stint_lasts(server));
 	if (r == CORE_MORE)
 		return method_later(request);
 	r = method_answer(request, r, &(struct core_fault){.which = "space"});
@@ -417,10 +438,11 @@ static int run_space_remove(struct request *request, const union wire_body *para
 		return r;
 	if (cleaner_works(request->server, space_named(request->server->core, name.data)))
 		return REQUEST_BUSY;
-	do
+	do {
+		request_asks(request);
 		r = core_space_remove(request->server->core, request->client->credentials,
 				      name.data, remove->force, &plan, &fault);
-	while (r == CORE_MORE && stint_lasts(request->server));
+	} while (r == CORE_MORE && stint_lasts(request->server));
 	if (r == CORE_MORE)
 		return method_later(request);
 	if (r == CORE_E_IN_USE)
@@ -612,6 +634,7 @@ static int (*const methods[WIRE_METHODS_N])(struct request *, const union wire_b
 	[WIRE_CACHE_TOUCH] = run_cache_touch,
 	[WIRE_CACHE_CLEAR] = run_cache_clear,
 	[WIRE_CACHE_COUNT] = run_cache_count,
+	[WIRE_UPGRADE] = run_upgrade,
 	[WIRE_CACHE_EVICT] = run_cache_evict,
 	[WIRE_CACHE_DETAIL] = run_cache_detail,
 	[WIRE_LANES_OPEN] = run_lanes_open,

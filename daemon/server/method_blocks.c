@@ -6,6 +6,7 @@
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/method_parts.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
 #include "daemon/server/words_job.h"
@@ -25,6 +26,7 @@ static int free_now(struct request *request, uint32_t space,
 	struct core_fault fault = {};
 	int r;
 
+	request_asks(request);
 	r = core_extent_free(request->server->core, request->client->session, space,
 			     args->offset, (uint32_t)args->tag, &fault);
 	return method_answer(request, r, &fault);

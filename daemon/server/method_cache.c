@@ -14,10 +14,10 @@
 #include "daemon/server/hoard.h"
 #include "daemon/server/hoards.h"
 #include "daemon/server/lane_notes.h"
-#include "daemon/server/lanes.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_parts.h"
 #include "daemon/server/publisher.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/server.h"
 #include "daemon/server/squeeze.h"
 
@@ -38,7 +38,6 @@ bool caches_reap(struct server *server)
 	while (r == CORE_MORE && stint_lasts(server));
 	server_apply(server);
 	publisher_touch(server->publisher);
-	hoards_sweep(server);
 	server->reaping = r;
 	return r == CORE_MORE;
 }
@@ -64,6 +63,23 @@ int method_cache_slot(struct request *request, uint64_t space_handle, uint64_t h
 	return 0;
 }
 
+int cache_say_opened(struct request *request, uint32_t cache)
+{
+	struct estate_view view;
+
+	if (!core_cache_has(request->server->core, cache, request->client->session) ||
+	    !core_cache_view(request->server->core, cache, &view))
+		return no_cache(request);
+	hoard_prepare(request->server, cache);
+	request->result.cache_opened = (struct wire_cache_opened){
+		.cache = cache,
+		.capacity = view.capacity,
+		.policy = wire_str(policy_at(view.policy)->name),
+		.ttl_ms = view.ttl_ms,
+	};
+	return 0;
+}
+
 int run_cache_open(struct request *request, const union wire_body *params)
 {
 	const struct wire_cache_open *open = &params->cache_open;
@@ -78,7 +94,6 @@ int run_cache_open(struct request *request, const union wire_body *params)
 		.exclusive = open->exclusive,
 	};
 	struct core_fault fault = {};
-	struct estate_view view;
 	uint32_t space = 0, cache = 0;
 	int r;
 
@@ -90,20 +105,10 @@ int run_cache_open(struct request *request, const union wire_body *params)
 	if (r)
 		return r;
 	hoards_sweep(request->server);
+	request_asks(request);
 	r = core_cache_open(core, request->client->session, space, &wanted, &cache, &fault);
 	r = method_answer(request, r, &fault);
-	if (r)
-		return r;
-	r = core_cache_view(core, cache, &view);
-	assert(r);
-	hoard_prepare(request->server, cache);
-	request->result.cache_opened = (struct wire_cache_opened){
-		.cache = cache,
-		.capacity = view.capacity,
-		.policy = wire_str(policy_at(view.policy)->name),
-		.ttl_ms = view.ttl_ms,
-	};
-	return 0;
+	return r ? r : cache_say_opened(request, cache);
 }
 
 int run_cache_close(struct request *request, const union wire_body *params)
@@ -120,10 +125,11 @@ int run_cache_close(struct request *request, const union wire_body *params)
 	if (fetches_leave(request->server, space, cache, request->client->session))
 		return method_later(request);
 	lane_counts_take(request->client);
-	do
+	do {
+		request_asks(request);
 		r = core_cache_close(request->server->core, request->client->session, space,
 				     cache);
-	while (r == CORE_MORE && stint_lasts(request->server));
+	} while (r == CORE_MORE && stint_lasts(request->server));
 	if (r == CORE_MORE)
 		return method_later(request);
 	if (!r) {
@@ -226,6 +232,7 @@ int run_cache_remove(struct request *request, const union wire_body *params)
 		r = method_text(request, &name, "name", remove->name);
 	if (r)
 		return r;
+	request_asks(request);
 	r = core_cache_remove(server->core, request->client->session, space, name.data,
 			      remove->force, &fault);
 	if (r == CORE_E_IN_USE)
@@ -316,6 +323,7 @@ int run_cache_seal(struct request *request, const union wire_body *params)
 				 "offsets have %d bits, tags %d", OFFSET_BITS, TAG_BITS);
 	place.cache = 0;
 	core_extent_at(request->server->core, space, seal->offset, &place);
+	request_asks(request);
 	r = core_cache_seal(request->server->core, request->client->session, space,
 			    seal->offset, (uint32_t)seal->tag, &fault);
 	if (!r)

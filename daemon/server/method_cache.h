@@ -20,6 +20,9 @@ int method_cache_slot(struct request *request, uint64_t space_handle, uint64_t h
 /* The memory that cache.segment has asked for is there: the cache has it from now on. */
 int cache_leased(struct request *request);
 
+/* The answer to cache.open, of a cache that the session has open. */
+int cache_say_opened(struct request *request, uint32_t cache);
+
 /* One that was removed may have lost its last session: at the next turn. */
 void caches_reap_soon(struct server *server);
 /* Some steps of it. True: there is more to do, at once; else what is left waits for a plan to end. */

@@ -10,9 +10,10 @@
 #include "daemon/server/fetches.h"
 #include "daemon/server/grant.h"
 #include "daemon/server/hoard.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/lane_notes.h"
 #include "daemon/server/method_cache.h"
 #include "daemon/server/method_parts.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/server.h"
 #include "daemon/sys/guard.h"
 #include "proto/object.h"
@@ -27,6 +28,7 @@ static int open_hoard(struct request *request, uint64_t space_handle, uint64_t h
 		      struct hoard **ret)
 {
 	uint32_t space = 0, cache = 0;
+	struct core_fault fault = {};
 	int r;
 
 	r = method_cache_slot(request, space_handle, handle, &space, &cache);
@@ -35,6 +37,9 @@ static int open_hoard(struct request *request, uint64_t space_handle, uint64_t h
 	if (!core_cache_has(request->server->core, cache, request->client->session))
 		return fault_set(request, FAULT_NOT_FOUND, "cache",
 				 "cache: the session has it not open");
+	r = core_space_may(request->server->core, request->client->session, space, &fault);
+	if (r)
+		return fault_from_core(request, r, &fault);
 	return hoard_want(request, cache, ret);
 }
 
@@ -81,6 +86,7 @@ static int run_errand(struct request *request, uint64_t space, struct lane_recor
 {
 	struct server *server = request->server;
 	struct hoard *hoard = NULL;
+	bool promised;
 	int r;
 
 	if (!stint_lasts(server))
@@ -89,9 +95,13 @@ static int run_errand(struct request *request, uint64_t space, struct lane_recor
 	if (r)
 		return r;
 	record->cache = hoard->slot;
+	promised = retry_promise(request, hoard, record);
 	do
-		r = errand_run(request->client, record, server_machine_ms(server), ret);
+		r = errand_run(request->client, ERRAND_NO_LANE, record,
+			       server_machine_ms(server), ret);
 	while (r == ERRAND_MORE && stint_lasts(server));
+	if (promised && r != ERRAND_MORE)
+		retry_settle(request, !r && !ret->code);
 	hoard_stir(hoard);
 	if (r == ERRAND_MORE)
 		return method_later(request);

@@ -8,6 +8,7 @@
 #include "daemon/server/fault.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/method_parts.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
 
@@ -27,6 +28,7 @@ static int open_end(struct request *request, uint32_t space,
 	int r;
 
 	*ret_plan = NULL;
+	request_asks(request);
 	r = core_channel_open(request->server->core, request->client->session, space, wanted,
 			      &info, ret_plan, fault);
 	if (!r)
@@ -132,6 +134,7 @@ int run_channel_close(struct request *request, const union wire_body *params)
 	r = method_slot(request, close->space, &space);
 	if (r)
 		return r;
+	request_asks(request);
 	r = core_channel_close(server->core, request->client->session, space,
 			       (uint32_t)u64_min(close->id, UINT32_MAX),
 			       (uint32_t)u64_min(close->roles, UINT32_MAX), &fault);

@@ -12,6 +12,7 @@
 #include "daemon/server/method_blocks.h"
 #include "daemon/server/method_numa.h"
 #include "daemon/server/method_parts.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/server.h"
 #include "daemon/server/squeeze.h"
@@ -58,7 +59,10 @@ int run_window_open(struct request *request, const union wire_body *params)
 	};
 	files = &server->files.windows[window];
 	return grant_start(request, (int[]){files->data_fd, files->map_fd},
-			   (enum sys_access[]){read_only ? SYS_READ : SYS_READ_WRITE, SYS_READ},
+			   (enum sys_access[]){read_only && !mutant(window_all_writable)
+						       ? SYS_READ
+						       : SYS_READ_WRITE,
+					       SYS_READ},
 			   2, NULL);
 }
 
@@ -114,6 +118,7 @@ static int alloc_ask(const struct request *request, uint32_t space, uint32_t cac
 	struct core *core = request->server->core;
 	uint32_t session = request->client->session;
 
+	request_asks(request);
 	return cache ? core_cache_lease(core, session, cache, &lease, ret, ret_plan, fault)
 		     : core_extent_alloc(core, session, space, wanted, ret, ret_plan, fault);
 }
@@ -334,6 +339,7 @@ int run_extent_free(struct request *request, const union wire_body *params)
 				 "its users keep a word, and by that nobody holds it");
 	if (blocks_free(request, space, args, &r))
 		return r;
+	request_asks(request);
 	r = core_extent_free(request->server->core, request->client->session, space,
 			     args->offset, (uint32_t)args->tag, &fault);
 	return method_answer(request, r, &fault);

@@ -5,18 +5,15 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <uv.h>
 
 #include "base/base.h"
 #include "base/size.h"
-#include "daemon/server/log.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/pages.h"
 #include "daemon/server/server.h"
 
@@ -26,44 +23,11 @@ enum state { STATE_STARTING, STATE_READY, STATE_RELOADING, STATE_STOPPING };
 
 struct notify {
 	struct server *server;
-	int fd; /* -1: nobody listens */
-	struct sockaddr_un address;
-	socklen_t address_bytes;
 	enum state state;
 	bool state_owed;         /* there was no room for it */
 	char status[STATUS_MAX]; /* as last sent */
 	uv_timer_t watchdog;
 };
-
-static int find_manager(struct notify *notify)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	size_t length = path ? strlen(path) : 0;
-
-	if (!length || notify->server->options->lifeline >= 0)
-		return 0;
-	/* "@name" is an abstract one. */
-	if ((*path != '/' && *path != '@') || length >= sizeof(notify->address.sun_path)) {
-		log_warning("$NOTIFY_SOCKET is no address of a Unix socket: %s", path);
-		return 0;
-	}
-	notify->address.sun_family = AF_UNIX;
-	memcpy(notify->address.sun_path, path, length);
-	if (*path == '@')
-		notify->address.sun_path[0] = '\0';
-	notify->address_bytes =
-		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + (*path == '/'));
-	notify->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return notify->fd < 0 ? -errno : 0;
-}
-
-static bool send_text(struct notify *notify, const char *text)
-{
-	int flags = MSG_NOSIGNAL | (mutant(server_notify_waits) ? 0 : MSG_DONTWAIT);
-
-	return sendto(notify->fd, text, strlen(text), flags,
-		      (struct sockaddr *)&notify->address, notify->address_bytes) >= 0;
-}
 
 static void status_write(const struct server *server, char *ret, size_t size)
 {
@@ -103,14 +67,14 @@ static void send_state(struct notify *notify)
 		snprintf(text, sizeof(text), "STOPPING=1\nSTATUS=Ending");
 		break;
 	}
-	notify->state_owed = !send_text(notify, text);
+	notify->state_owed = !keep_say(notify->server->keep, text);
 	if (notify->state == STATE_READY && !notify->state_owed)
 		strcpy(notify->status, status);
 }
 
 static void set_state(struct notify *notify, enum state state)
 {
-	if (!notify || notify->fd < 0)
+	if (!notify || !keep_has_manager(notify->server->keep))
 		return;
 	notify->state = state;
 	send_state(notify);
@@ -135,7 +99,7 @@ void notify_beat(struct notify *notify)
 {
 	char text[STATUS_MAX + 16], status[STATUS_MAX];
 
-	if (notify->fd < 0)
+	if (!keep_has_manager(notify->server->keep))
 		return;
 	if (notify->state_owed)
 		send_state(notify);
@@ -145,13 +109,13 @@ void notify_beat(struct notify *notify)
 	if (!strcmp(status, notify->status))
 		return;
 	snprintf(text, sizeof(text), "STATUS=%s", status);
-	if (send_text(notify, text))
+	if (keep_say(notify->server->keep, text))
 		strcpy(notify->status, status);
 }
 
 static void watchdog(uv_timer_t *timer)
 {
-	send_text(container_of(timer, struct notify, watchdog), "WATCHDOG=1");
+	keep_say(container_of(timer, struct notify, watchdog)->server->keep, "WATCHDOG=1");
 }
 
 static void watchdog_closed(uv_handle_t *handle)
@@ -163,20 +127,13 @@ int notify_new(struct notify **ret, struct server *server)
 {
 	struct notify *notify;
 	uint64_t usec = 0;
-	int r;
 
 	notify = calloc(1, sizeof(*notify));
 	if (!notify)
 		return -ENOMEM;
 	notify->server = server;
-	notify->fd = -1;
-	r = find_manager(notify);
-	if (r) {
-		free(notify);
-		return r;
-	}
 	uv_timer_init(&server->loop, &notify->watchdog);
-	if (notify->fd >= 0 && sd_watchdog_enabled(0, &usec) > 0) {
+	if (keep_has_manager(server->keep) && sd_watchdog_enabled(0, &usec) > 0) {
 		uint64_t half_ms = usec / 2000 ? usec / 2000 : 1;
 
 		uv_timer_start(&notify->watchdog, watchdog, half_ms, half_ms);
@@ -189,7 +146,5 @@ void notify_free(struct notify *notify)
 {
 	if (!notify)
 		return;
-	closep(&notify->fd);
-	notify->fd = -1;
 	uv_close((uv_handle_t *)&notify->watchdog, watchdog_closed);
 }

@@ -5,7 +5,8 @@
  *     end, the state and the status, is said again at a beat.
  * M2  A status is sent at a beat and only if it has changed; the watchdog is fed from the loop, at
  *     half the time that $WATCHDOG_USEC allows. Nothing else wakes for it.
- * M3  A daemon with a lifeline is its starter's, and says nothing to the starter's manager.
+ * M3  A daemon with a lifeline is its starter's, and says nothing to the starter's manager, unless
+ *     that is a keeper.
  */
 #pragma once
 

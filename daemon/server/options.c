@@ -35,6 +35,8 @@ static const char help_head[] =
 	"  --no-config     no folder\n"
 	"  --check-config  say all that is wrong with the configuration; exit 0 if nothing is\n"
 	"  --print-config  the configuration as TOML, each value with where it came from\n"
+	"  --keep          first of all: hold the daemon's memory in a process of its own,\n"
+	"                  start the daemon from there, and again whenever it dies\n"
 	"  --lifeline FD   end when FD, a socket or pipe, is at its end; \"READY\", or why "
 	"not\n"
 	"                  (an error's number, a blank, the reason), is written to it\n"
@@ -54,16 +56,13 @@ enum { HELP_COLUMNS = 88, HELP_INDENT = 18 };
 /* As many words a line as there is room for. */
 static void print_wrapped(const char *text)
 {
-	int column = HELP_COLUMNS;
+	int column = printf("%*s", HELP_INDENT - 1, "");
 
 	for (const char *word = text; *word; word += strspn(word, " ")) {
 		int n = (int)strcspn(word, " ");
 
-		if (column + 1 + n > HELP_COLUMNS) {
-			printf("%s%*s", column == HELP_COLUMNS ? "" : "\n", HELP_INDENT - 1,
-			       "");
-			column = HELP_INDENT - 1;
-		}
+		if (column + 1 + n > HELP_COLUMNS)
+			column = printf("\n%*s", HELP_INDENT - 1, "") - 1;
 		column += printf(" %.*s", n, word);
 		word += n;
 	}
@@ -112,6 +111,7 @@ enum own {
 	OWN_CHECK_CONFIG,
 	OWN_PRINT_CONFIG,
 	OWN_LIFELINE,
+	OWN_KEEP,
 	OWN_VERSION,
 	OWN_HELP,
 	OWN_N,
@@ -127,6 +127,7 @@ static const struct {
 	[OWN_CHECK_CONFIG] = {"check-config", false},
 	[OWN_PRINT_CONFIG] = {"print-config", false},
 	[OWN_LIFELINE] = {"lifeline", true},
+	[OWN_KEEP] = {"keep", false},
 	[OWN_VERSION] = {"version", false},
 	[OWN_HELP] = {"help", false},
 };
@@ -211,6 +212,8 @@ static int take_own(struct options *options, struct wish *wish, enum own own, co
 		return 0;
 	case OWN_LIFELINE:
 		return set_lifeline(options, value);
+	case OWN_KEEP:
+		return usage("--keep comes first, before all other arguments");
 	case OWN_VERSION:
 		version_print(stdout);
 		return OPTIONS_DONE;
@@ -404,4 +407,5 @@ void options_deinit(struct options *options)
 		free(options->given[i].name);
 	free(options->given);
 	options->given = NULL;
+	left_deinit(&options->left);
 }

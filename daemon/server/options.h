@@ -13,6 +13,7 @@
 
 #include "daemon/config/config.h"
 #include "daemon/config/settings.h"
+#include "daemon/server/left.h"
 
 enum { SOCKET_PATH_MAX = sizeof(((struct config *)0)->socket.path) };
 
@@ -28,6 +29,7 @@ struct options {
 	bool socket_is_default;
 	int lifeline;                 /* descriptor, or -1 */
 	int passed_fd;                /* a listening socket from a service manager; 0: none */
+	struct left left;             /* by an earlier daemon; keep_new() takes it */
 	const char *file;             /* --config, or NULL */
 	char folder[4096];            /* empty: none is read */
 	bool folder_is_asked;         /* by --config-dir */

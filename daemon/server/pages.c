@@ -451,17 +451,23 @@ static void place_rung(const struct server *server, bool giant, uint64_t size,
 		ret_bytes[__builtin_ctzll(server->machine.topology.memory)] += left;
 }
 
+static int read_nodes(struct server *server, struct sys_nodes *ret)
+{
+	int r = server->sys->table->nodes(server->sys, ret);
+
+	if (r)
+		log_error("cannot find out which memory the machine has: %s", strerror(-r));
+	return r;
+}
+
 int pages_choose(struct server *server)
 {
 	struct sys_nodes nodes;
 	int r;
 
-	r = server->sys->table->nodes(server->sys, &nodes);
-	if (r) {
-		log_error("cannot find out which memory the machine has: %s", strerror(-r));
-		return r;
-	}
-	r = check_nodes(server, &nodes);
+	r = read_nodes(server, &nodes);
+	if (!r)
+		r = check_nodes(server, &nodes);
 	if (r)
 		return r;
 	if (nodes.refused) {
@@ -489,6 +495,74 @@ int pages_choose(struct server *server)
 		server->topology.memory &= server->shares.nodes;
 	server->places = nodes.topology.memory & (nodes.topology.memory - 1);
 	return 0;
+}
+
+/* ---- as of birth ---- */
+
+void pages_describe(const struct server *server, struct ledger_region *ret)
+{
+	*ret = (struct ledger_region){
+		.page_shift = server->page_shift,
+		.large_shift = server->large.page_shift,
+		.large_bytes = server->large.bytes,
+		.large_from = server->large.from,
+		.topology = server->topology,
+		.asked = {.size = server->config.memory.size,
+			  .small = server->config.memory.small,
+			  .pages = server->config.memory.pages},
+	};
+	memcpy(ret->node_bytes, server->node_bytes, sizeof(ret->node_bytes));
+	memcpy(ret->large_node_bytes, server->large.node_bytes, sizeof(ret->large_node_bytes));
+	snprintf(ret->asked.nodes, sizeof(ret->asked.nodes), "%s", server->config.memory.nodes);
+	snprintf(ret->why, sizeof(ret->why), "%s", server->pages_why ? server->pages_why : "");
+}
+
+static bool asks_otherwise(const struct server *server, const struct ledger_region *region)
+{
+	return server->config.memory.size != region->asked.size ||
+	       server->config.memory.small != region->asked.small ||
+	       (uint64_t)server->config.memory.pages != region->asked.pages ||
+	       strcmp(server->config.memory.nodes, region->asked.nodes);
+}
+
+int pages_restore(struct server *server, const struct ledger_region *region, bool *ret_differs)
+{
+	struct sys_nodes nodes;
+	int r;
+
+	r = read_nodes(server, &nodes);
+	if (r)
+		return r;
+	if (nodes.refused)
+		nodes_join(&nodes);
+	server->machine = nodes;
+	*ret_differs = asks_otherwise(server, region);
+	if (*ret_differs)
+		log_warning(
+			"memory.size, pages, small or nodes differ from what the region was "
+			"made of (%s, nodes \"%s\"): it stays so until no space and no "
+			"session is left",
+			bytes(region->asked.size).text, region->asked.nodes);
+	server->config.memory.size = region->asked.size;
+	server->config.memory.small = region->asked.small;
+	server->config.memory.pages = (enum config_pages)region->asked.pages;
+	snprintf(server->config.memory.nodes, sizeof(server->config.memory.nodes), "%s",
+		 region->asked.nodes);
+	server->page_shift = region->page_shift;
+	memcpy(server->node_bytes, region->node_bytes, sizeof(server->node_bytes));
+	server->large.page_shift = region->large_shift;
+	server->large.bytes = region->large_bytes;
+	server->large.from = region->large_from;
+	memcpy(server->large.node_bytes, region->large_node_bytes,
+	       sizeof(server->large.node_bytes));
+	server->topology = region->topology;
+	server->places = nodes.topology.memory & (nodes.topology.memory - 1);
+	snprintf(why_text, sizeof(why_text), "%s", region->why);
+	server->pages_why = *why_text ? why_text : NULL;
+	r = lock(server);
+	if (!r)
+		collapse(server);
+	return r;
 }
 
 bool pages_isolate(void)

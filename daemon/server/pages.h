@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+#include "daemon/server/ledger.h"
+
 struct server;
 
 /*
@@ -19,6 +21,14 @@ struct server;
  * why.
  */
 int pages_choose(struct server *server);
+
+/* What was chosen, as the ledger is to remember it. */
+void pages_describe(const struct server *server, struct ledger_region *ret);
+/*
+ * Instead of choosing: the region as of birth; takes no hugepages. Says so if the configuration asks
+ * for another by now, which *ret_differs tells, and has it say what is. -errno as pages_choose().
+ */
+int pages_restore(struct server *server, const struct ledger_region *region, bool *ret_differs);
 
 enum { PAGES_TEXT_MAX = 96 };
 

@@ -45,6 +45,8 @@ static void set_header(struct publisher *publisher)
 	file->isolates = server->isolates;
 	snprintf(file->version, sizeof(file->version), "%s", VARBOS_VERSION);
 	snprintf(file->socket, sizeof(file->socket), "%s", server->config.socket.path);
+	snprintf(file->quarantine, sizeof(file->quarantine), "%s",
+		 server->quarantine ? server->quarantine : "");
 }
 
 static int share_file(const struct publisher *publisher, int fd)
@@ -110,8 +112,10 @@ int publisher_new(struct publisher **ret, struct server *server)
 	int r;
 
 	publisher = calloc(1, sizeof(*publisher));
-	if (!publisher)
+	if (!publisher) {
+		log_error("no start: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	publisher->server = server;
 	snprintf(publisher->path, sizeof(publisher->path), "%s.stats",
 		 server->config.socket.path);
@@ -311,6 +315,8 @@ void publisher_publish(struct publisher *publisher)
 	uv_timer_stop(&publisher->soon);
 	fill(&publisher->next, publisher->server);
 	stats_file_publish(publisher->file, &publisher->next);
+	atomic_store_explicit(&publisher->file->losses, publisher->server->losses,
+			      memory_order_relaxed);
 	publisher_beat(publisher);
 	stint_end(&stint);
 }

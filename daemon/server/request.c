@@ -13,6 +13,7 @@
 #include "daemon/server/method.h"
 #include "daemon/server/method_extent.h"
 #include "daemon/server/publisher.h"
+#include "daemon/server/retry.h"
 #include "daemon/server/scanner.h"
 #include "daemon/server/server.h"
 #include "daemon/server/sweeper.h"
@@ -27,6 +28,7 @@ struct parked {
 	struct client *client;        /* counted */
 	uint32_t space;               /* it wants memory of; 0: of none */
 	uint32_t tries;               /* in vain */
+	uint64_t id;                  /* 0: of a note */
 	uint64_t since, scans, begun; /* as of the request */
 	uint32_t size;
 	char data[];
@@ -139,7 +141,7 @@ static struct request *keep(const struct request *request, bool held)
 	*kept = *request;
 	kept->held = held;
 	client_ref(kept->client);
-	client_request_begins(kept->client);
+	client_request_begins(kept->client, kept->note ? 0 : kept->id);
 	kept->client->jobs += !held;
 	return kept;
 }
@@ -158,7 +160,7 @@ void request_finish(struct request *request, int r, int *fds, uint32_t n_fds)
 {
 	struct client *client = request->client;
 
-	client_request_ends(client);
+	client_request_ends(client, request->note ? 0 : request->id);
 	request->connection = client->ending ? NULL : client->connection;
 	answer(request, r, fds, n_fds);
 	if (!request->held)
@@ -188,13 +190,14 @@ static void park(struct request *request, uint32_t space, const void *data, uint
 	*parked = (struct parked){
 		.client = client_ref(request->client),
 		.space = space,
+		.id = request->note ? 0 : request->id,
 		.since = request->since,
 		.scans = request->scans,
 		.begun = request->begun,
 		.size = size,
 	};
 	memcpy(parked->data, data, size);
-	client_request_begins(parked->client);
+	client_request_begins(parked->client, parked->id);
 	quota_take(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
 		   sizeof(*parked) + size);
 	*server->parked_tail = parked;
@@ -258,6 +261,7 @@ static bool process(struct server *server, struct connection *connection, struct
 	struct request request;
 	struct wire_trouble trouble;
 	uint32_t space = 0;
+	bool said = false;
 	int r;
 
 	/* Member by member: a result is large, and each method writes what it answers. */
@@ -281,15 +285,20 @@ static bool process(struct server *server, struct connection *connection, struct
 	} else if (!r) {
 		request.id = message.id;
 		request.note = message.kind == WIRE_NOTE;
+		if (client && !parked && !request.note &&
+		    client_has_request(client, request.id))
+			return false;
 		r = check_turn(&request);
-		if (!r && client && client->opening_space)
+		said = !r && client && retry_answer(&request, &message.body, &r);
+		if (!said && !r && client && client->opening_space)
 			r = REQUEST_BUSY; /* what is being opened may not stay open */
-		if (!r && (request.method == WIRE_EXTENT_ALLOC ||
-			   request.method == WIRE_CACHE_SEGMENT))
+		if (!said && !r &&
+		    (request.method == WIRE_EXTENT_ALLOC ||
+		     request.method == WIRE_CACHE_SEGMENT))
 			space = method_space(&request, &message.body);
-		if (!r && comes_later(server, space, parked))
+		if (!said && !r && comes_later(server, space, parked))
 			r = REQUEST_BUSY;
-		if (!r)
+		if (!said && !r)
 			r = method_run(&request, &message.body);
 	} else {
 		request.id = 0;
@@ -326,7 +335,7 @@ void request_receive(struct connection *connection, const void *data, uint32_t s
 
 static void repark(struct server *server, struct parked *parked)
 {
-	client_request_begins(parked->client);
+	client_request_begins(parked->client, parked->id);
 	quota_take(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
 		   sizeof(*parked) + parked->size);
 }
@@ -334,7 +343,7 @@ static void repark(struct server *server, struct parked *parked)
 /* It is counted no more; the caller frees it. */
 static void unpark(struct server *server, struct parked *parked)
 {
-	client_request_ends(parked->client);
+	client_request_ends(parked->client, parked->id);
 	quota_give(&server->quotas, parked->client->quota, QUOTA_UNANSWERED,
 		   sizeof(*parked) + parked->size);
 }

@@ -1,7 +1,8 @@
 /*
  * Request - what a client asks, from datagram to answer.
  *
- * Q1  Every request is answered exactly once, or its session has ended.
+ * Q1  Every request is answered exactly once, or its session has ended: on the connection that the
+ *     session has by then. One that is said again while it waits is the same.
  * Q2  A request that has to wait for a plan is kept as the datagram it was, and tried again
  *     when a plan has ended, oldest first, a bounded number a turn.
  * Q4  Memory is asked for in turn: while a request waits for memory of a space, later ones for

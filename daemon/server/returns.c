@@ -9,6 +9,8 @@
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/fault.h"
+#include "daemon/server/grant.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/method.h"
 #include "daemon/server/publisher.h"
 #include "daemon/server/server.h"
@@ -30,6 +32,19 @@ struct closing {
 	struct returns returns;
 };
 
+const char *returns_kept(const struct returns *returns, char ret[KEPT_NAME_MAX])
+{
+	return kept_name(ret, KEPT_RETURNS, returns->session, returns->serial, 0);
+}
+
+/* The ledger says no more that it is there. */
+static void keep_out(struct server *server, const struct returns *returns)
+{
+	char name[KEPT_NAME_MAX];
+
+	keep_remove(server->keep, returns_kept(returns, name));
+}
+
 static void destroy(struct sys *sys, struct returns *returns)
 {
 	if (returns->fd < 0)
@@ -37,6 +52,15 @@ static void destroy(struct sys *sys, struct returns *returns)
 	sys->table->file_unmap(sys, (void *)(uintptr_t)returns->ring, sizeof(*returns->ring));
 	close(returns->fd);
 	*returns = RETURNS_NONE;
+}
+
+/* What the next daemon finds, before anybody is given it. */
+static int keep_file(struct opening *opening)
+{
+	char name[KEPT_NAME_MAX];
+	const struct kept kept = {returns_kept(&opening->made, name), opening->made.fd};
+
+	return keep_put(opening->request->server->keep, &kept, 1);
 }
 
 static void open_ring(uv_work_t *work)
@@ -53,14 +77,26 @@ static void open_ring(uv_work_t *work)
 	opening->made.ring = memory;
 	opening->error =
 		sys->table->reopen(sys, opening->made.fd, SYS_READ_WRITE, &opening->client_fd);
-	if (opening->error)
-		destroy(sys, &opening->made);
+	if (!opening->error)
+		opening->error = keep_file(opening);
+	if (!opening->error)
+		return;
+	closep(&opening->client_fd);
+	destroy(sys, &opening->made);
 }
 
-static void ring_is_there(struct client *client, struct returns made)
+void returns_are_there(struct client *client, const struct returns *returns)
 {
-	client->returns = made;
+	client->returns = *returns;
 	list_append(&client->server->rings, &client->in_rings);
+}
+
+/* From now on it is the session's, whatever becomes of this daemon. */
+static int into_ledger(struct client *client)
+{
+	struct core_fault fault;
+
+	return core_returns_open(client->server->core, client->session, &fault) ? -ENOMEM : 0;
 }
 
 static void ring_opened(uv_work_t *work, int status)
@@ -70,8 +106,16 @@ static void ring_opened(uv_work_t *work, int status)
 
 	(void)status; /* nothing is ever cancelled */
 	client->opening_returns = false;
+	if (!opening->error) {
+		opening->error = into_ledger(client);
+		if (opening->error) {
+			closep(&opening->client_fd);
+			keep_out(client->server, &opening->made);
+			destroy(client->server->sys, &opening->made);
+		}
+	}
 	if (!opening->error)
-		ring_is_there(client, opening->made);
+		returns_are_there(client, &opening->made);
 	else
 		quota_give(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	if (client->server->stopping)
@@ -88,6 +132,9 @@ int returns_open(struct request *request)
 	struct opening *opening;
 	int r;
 
+	if (client->returns.fd >= 0 && client->resumed)
+		return grant_start(request, (int[]){client->returns.fd},
+				   (enum sys_access[]){SYS_READ_WRITE}, 1, NULL);
 	if (client->returns.fd >= 0 || client->opening_returns)
 		return fault_set(request, FAULT_EXISTS, "returns",
 				 "this session has a return ring already");
@@ -101,6 +148,9 @@ int returns_open(struct request *request)
 		return -ENOMEM;
 	}
 	opening->made = RETURNS_NONE;
+	opening->made.session = client->session;
+	opening->client_fd = -1;
+	opening->made.serial = client->serial;
 	client->opening_returns = true;
 	quota_take(&client->server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
 	r = uv_queue_work(&request->server->loop, &opening->work, open_ring, ring_opened);
@@ -131,6 +181,8 @@ void returns_close(struct client *client)
 	list_remove(&client->in_rings);
 	client->cached = (struct report_sums){};
 	quota_give(&server->quotas, client->quota, QUOTA_DESCRIPTORS, 1);
+	if (!server->stopping)
+		keep_out(server, &client->returns);
 	closing = calloc(1, sizeof(*closing));
 	if (!closing) { /* a page, and better here than never */
 		destroy(server->sys, &client->returns);
@@ -175,8 +227,11 @@ uint32_t returns_take(struct client *client)
 
 	if (client->returns.fd < 0)
 		return 0;
-	for (n = 0; n < RETURNS_MAX && next_record(&client->returns, &args); n++)
+	for (n = 0; n < RETURNS_MAX && next_record(&client->returns, &args); n++) {
 		request_free(client, &args);
+		core_returns_taken(client->server->core, client->session,
+				   client->returns.taken);
+	}
 	return n;
 }
 

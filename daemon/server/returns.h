@@ -10,8 +10,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/server/kept.h"
 #include "daemon/server/request.h"
 #include "proto/layout.h"
 
@@ -20,6 +22,7 @@ struct server;
 
 struct returns {
 	int fd; /* -1: the client has none */
+	uint32_t session, serial;
 	const struct return_ring *ring;
 	uint64_t taken; /* records so far */
 };
@@ -28,6 +31,10 @@ struct returns {
 
 /* Make the client's ring, by a worker, and answer the request with it. REQUEST_*, -errno. */
 int returns_open(struct request *request);
+/* What its file is called that outlives the daemon. */
+const char *returns_kept(const struct returns *returns, char ret[KEPT_NAME_MAX]);
+/* For lanes_adopt.h: it is the client's. */
+void returns_are_there(struct client *client, const struct returns *returns);
 /* Nobody looks at it any more. */
 void returns_close(struct client *client);
 

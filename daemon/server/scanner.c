@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "daemon/server/client.h"
+#include "daemon/server/exchange.h"
 #include "daemon/server/hoards.h"
 #include "daemon/server/lanes.h"
 #include "daemon/server/publisher.h"
@@ -101,7 +102,7 @@ static void scan_run(uv_work_t *work)
 	struct sys *sys = scan->server->sys;
 
 	atomic_thread_fence(memory_order_seq_cst);
-	if (lanes_barrier(scan->server) && !mutant(scan_unbarriered))
+	if (exchange_barrier(scan->server) && !mutant(scan_unbarriered))
 		scan->error = sys->table->barrier(sys);
 	for (int n = 0; mutant(scanner_unwaited) && n < 64; n++)
 		mutant_moment();
@@ -138,7 +139,7 @@ static int scan_start(struct server *server)
 {
 	struct scanner *scanner = server->scanner;
 	struct scan *scan = calloc(1, sizeof(*scan));
-	uint32_t n = lanes_sessions(server);
+	uint32_t n = exchange_sessions(server);
 	int r;
 
 	if (!scan)
@@ -152,12 +153,13 @@ static int scan_start(struct server *server)
 	for (uint32_t i = 0; i < server->n_clients_max && scan->n_lanes < n; i++) {
 		const struct client *client = server->clients[i];
 
-		if (!client || client->lanes.fd < 0)
+		if (!client || client->lanes.fd < 0 ||
+		    (mutant(absent_unscanned) && !client->connection))
 			continue;
 		scan->lanes[scan->n_lanes++] = (struct lanes_seen){
 			client->lanes.at, client->lanes.n, client->session, client->lanes.pins};
 	}
-	if (!hoards_scan_begin(server)) {
+	if (exchange_blind(server) || !hoards_scan_begin(server)) {
 		scan_free(scan);
 		return 0;
 	}

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -20,11 +21,12 @@
 #include "daemon/server/client.h"
 #include "daemon/server/closer.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/exchange.h"
 #include "daemon/server/fault.h"
 #include "daemon/server/fetches.h"
 #include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/listener.h"
 #include "daemon/server/log.h"
 #include "daemon/server/method_cache.h"
@@ -35,10 +37,12 @@
 #include "daemon/server/reload.h"
 #include "daemon/server/report.h"
 #include "daemon/server/request.h"
+#include "daemon/server/restore.h"
 #include "daemon/server/returns.h"
 #include "daemon/server/scanner.h"
 #include "daemon/server/scrub.h"
 #include "daemon/server/sweeper.h"
+#include "daemon/server/upgrade.h"
 #include "daemon/server/waker.h"
 #include "daemon/sys/guard.h"
 
@@ -52,6 +56,8 @@ void server_apply(struct server *server)
 	const struct change *changes;
 	uint32_t n;
 
+	if (hoards_behind(server))
+		server_more(server);
 	changes = core_changes(server->core, &n);
 	if (!n)
 		return;
@@ -72,6 +78,7 @@ static void backlog(uv_idle_t *idle)
 	stint_next(&stint, STINT_ENDS);
 	more = client_end_some(server);
 	more |= caches_reap(server);
+	hoards_sweep(server);
 	stint_next(&stint, STINT_FETCHES);
 	more |= fetches_turn(server);
 	stint_next(&stint, STINT_SCANS);
@@ -79,7 +86,7 @@ static void backlog(uv_idle_t *idle)
 	stint_next(&stint, STINT_CACHES);
 	more |= hoards_turn(server);
 	stint_end(&stint);
-	if (!more && !server->retry) {
+	if (!more && !server->retry && !hoards_behind(server)) {
 		server->backlog_active = false;
 		uv_idle_stop(idle);
 	}
@@ -180,47 +187,6 @@ static void lifeline_ready(uv_poll_t *poll, int status, int events)
 
 /* ---- start ---- */
 
-static int make_core(struct server *server)
-{
-	uint64_t size = server->config.memory.size;
-	struct record_capacity capacity;
-	struct core_config config = {
-		.page_shift = server->page_shift,
-		.n_nodes = 64 - (uint32_t)__builtin_clzll(server->topology.nodes),
-		.topology = server->topology,
-		.share = server->isolates ? size / 4 : size,
-		.uid = geteuid(),
-		.seed = server->epoch,
-	};
-	int r;
-
-	allowance_size(server, &capacity);
-	allowance_of_core(server, &capacity, &config.limits);
-	allowance_apply(server);
-	memcpy(config.node_bytes, server->node_bytes, sizeof(server->node_bytes));
-	config.large.page_shift = server->large.page_shift;
-	config.large.from = server->large.from;
-	memcpy(config.large.node_bytes, server->large.node_bytes,
-	       sizeof(server->large.node_bytes));
-	server->records_bytes = records_size(&capacity);
-	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (server->records == MAP_FAILED) {
-		server->records = NULL;
-		return -errno;
-	}
-	r = core_new(&server->core, &config, records_init(server->records, &capacity));
-	if (r)
-		return r;
-	r = files_init(&server->files, capacity.slots[RECORD_SPACE],
-		       capacity.slots[RECORD_WINDOW]);
-	if (r)
-		return r;
-	server->n_clients_max = capacity.slots[RECORD_SESSION];
-	server->clients = calloc(server->n_clients_max, sizeof(*server->clients));
-	return server->clients ? 0 : -ENOMEM;
-}
-
 /* Every space, window and client takes descriptors: have as many as the system lets us. */
 static void raise_descriptors(void)
 {
@@ -241,9 +207,13 @@ static int start_loop(struct server *server)
 	waiting_init(server);
 	connection_init_all(server);
 	uv_timer_init(&server->loop, &server->beat);
+	uv_timer_init(&server->loop, &server->upgrade_look);
 	uv_signal_init(&server->loop, &server->sigterm);
 	uv_signal_init(&server->loop, &server->sigint);
 	uv_signal_init(&server->loop, &server->sighup);
+	r = restore_rest(server);
+	if (r)
+		return r;
 	server->sigterm.data = server;
 	server->sigint.data = server;
 	server->sighup.data = server;
@@ -270,36 +240,47 @@ static void say_ready(struct server *server)
 	char region[PAGES_TEXT_MAX];
 
 	log_info("serving %s: %s", server->config.socket.path, pages_format(server, region));
+	if (!keep_lasts(server->keep))
+		log_info("nobody holds its memory for another daemon: it ends with this one "
+			 "(--keep)");
 	if (!server->isolates)
 		log_notice("running as an ordinary user: spaces are not isolated from other "
 			   "programs of uid %u",
 			   (unsigned)geteuid());
 	notify_ready(server->notify);
-	if (server->options->lifeline >= 0 &&
+	/* Who waits for it has been told by the first. */
+	if (server->options->lifeline >= 0 && !keep_resumes(server->keep) &&
 	    send(server->options->lifeline, ready, sizeof(ready) - 1, MSG_NOSIGNAL) < 0)
 		log_warning("the lifeline cannot be told: %s", strerror(errno));
 }
 
 static int server_start(struct server *server)
 {
+	struct left left =
+		server->options->left; /* its descriptors are the keep's from now on */
 	int r;
 
-	if (getrandom(&server->epoch, sizeof(server->epoch), 0) != sizeof(server->epoch))
-		return -EIO;
-	server->epoch |= 1; /* never 0 */
-	r = guard_install();
+	r = keep_new(&server->keep, &left,
+		     &(struct keep_terms){.keeper_only = server->options->lifeline >= 0});
 	if (r)
 		return r;
+	if (getrandom(&server->epoch, sizeof(server->epoch), 0) != sizeof(server->epoch))
+		r = -EIO;
+	server->epoch |= 1; /* never 0 */
+	if (!r)
+		r = guard_install();
+	if (r) {
+		log_error("no start: %s", strerror(-r));
+		return r;
+	}
 	server->start_ns = server->sys->table->now_ns(server->sys);
 	server->isolates = pages_isolate();
 	r = listener_open(server);
 	if (!r)
-		r = pages_choose(server);
+		r = restore_core(server);
 	if (r)
 		return r;
-	r = make_core(server);
-	if (!r)
-		r = inbox_new(&server->inbox);
+	r = inbox_new(&server->inbox);
 	if (!r)
 		r = closer_new(&server->closer, server);
 	if (!r)
@@ -316,21 +297,20 @@ static int server_start(struct server *server)
 		r = fetches_new(&server->fetches, server);
 	if (!r)
 		r = scanner_new(&server->scanner, server);
+	if (!r)
+		r = notify_new(&server->notify, server);
 	if (r) {
 		log_error("no start: %s", strerror(-r));
 		return r;
 	}
 	r = publisher_new(&server->publisher, server);
 	if (!r)
-		r = notify_new(&server->notify, server);
-	if (r)
-		return r;
-	r = listener_serve(server);
+		r = listener_serve(server);
 	if (r)
 		return r;
 	r = start_loop(server);
 	if (r)
-		log_error("no start: %s", uv_strerror(r));
+		log_error("no start: %s", strerror(-r));
 	return r;
 }
 
@@ -352,6 +332,7 @@ void server_stop(struct server *server, const char *why)
 	audit(server, true);
 	notify_stopping(server->notify);
 	notify_free(TAKE_PTR(server->notify));
+	upgrade_stop(server);
 	while (server->connections)
 		connection_close(server->connections);
 	request_forget_all(server);
@@ -367,10 +348,14 @@ static void server_deinit(struct server *server)
 {
 	int r;
 
+	/* Of a start that failed, too: what is kept stays kept. */
+	server->stopping = true;
 	if (server->publisher)
 		publisher_free(TAKE_PTR(server->publisher));
 	notify_free(TAKE_PTR(server->notify));
 	closer_free(TAKE_PTR(server->closer));
+	client_abandon_all(server);
+	listener_leave(server);
 	listener_stop(server);
 	uv_walk(&server->loop, close_handle, NULL);
 	uv_run(&server->loop, UV_RUN_DEFAULT);
@@ -380,10 +365,12 @@ static void server_deinit(struct server *server)
 	exchange_free(server->exchange, server);
 	fetches_free(server->fetches);
 	scanner_free(server->scanner);
-	files_deinit(&server->files, server->sys);
+	if (server->keep)
+		files_deinit(&server->files, server->sys, server->keep);
 	core_free(server->core);
-	if (server->records)
-		munmap(server->records, server->records_bytes);
+	ledger_close(&server->ledger, server->sys);
+	closep(&server->ledger_left);
+	free(server->lost_spaces);
 	scrub_free(server->scrub);
 	sweeper_free(server->sweeper);
 	waker_free(server->waker);
@@ -391,6 +378,7 @@ static void server_deinit(struct server *server)
 	free(server->clients);
 	quota_deinit(&server->quotas);
 	listener_release(server);
+	keep_free(server->keep);
 	if (server->options->lifeline >= 0) {
 		/* Started for someone, in a folder made for that: gone together. */
 		char path[sizeof(server->config.socket.path)];
@@ -400,6 +388,23 @@ static void server_deinit(struct server *server)
 	}
 }
 
+/* libuv aborts, without a word, where there is no descriptor for the first of what it opens. */
+static int try_descriptors(void)
+{
+	int fds[16], n = 0, r = 0;
+
+	while (n < (int)ARRAY_SIZE(fds) && !r) {
+		fds[n] = eventfd(0, EFD_CLOEXEC);
+		if (fds[n] < 0)
+			r = -errno;
+		else
+			n++;
+	}
+	while (n)
+		close(fds[--n]);
+	return r;
+}
+
 int server_run(const struct options *options, struct sys *sys)
 {
 	struct sigaction hangup;
@@ -407,11 +412,15 @@ int server_run(const struct options *options, struct sys *sys)
 	int r;
 
 	server = calloc(1, sizeof(*server));
-	if (!server)
+	if (!server) {
+		log_error("no start: %s", strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	server->options = options;
 	server->config = options->config;
 	server->sys = sys;
+	server->ledger = LEDGER_NONE;
+	server->ledger_left = -1;
 	server->lock_fd = server->listen_fd = server->spare_fd = -1;
 	server->parked_tail = &server->parked;
 	list_init(&server->rings);
@@ -422,7 +431,9 @@ int server_run(const struct options *options, struct sys *sys)
 	umask(077);
 	raise_descriptors();
 
-	r = uv_loop_init(&server->loop);
+	r = try_descriptors();
+	if (!r)
+		r = uv_loop_init(&server->loop);
 	if (r) {
 		log_error("no start: %s", uv_strerror(r));
 		free(server);
@@ -432,7 +443,7 @@ int server_run(const struct options *options, struct sys *sys)
 	if (!r) {
 		say_ready(server);
 		uv_run(&server->loop, UV_RUN_DEFAULT);
-	} else if (options->lifeline >= 0) {
+	} else if (options->lifeline >= 0 && !(server->keep && keep_resumes(server->keep))) {
 		log_tell(options->lifeline, r == -ENOMEM ? FAULT_MEMORY : FAULT_UNAVAILABLE);
 	}
 	server_deinit(server);

@@ -18,6 +18,7 @@
 #include "daemon/core/core.h"
 #include "daemon/core/list.h"
 #include "daemon/server/files.h"
+#include "daemon/server/ledger.h"
 #include "daemon/server/options.h"
 #include "daemon/server/stint.h"
 #include "daemon/sys/sys.h"
@@ -31,12 +32,14 @@ struct exchange;
 struct fetches;
 struct hoards;
 struct inbox;
+struct keep;
 struct notify;
 struct parked;
 struct publisher;
 struct scanner;
 struct scrub;
 struct sweeper;
+struct upgrade;
 struct waker;
 
 struct server {
@@ -62,14 +65,20 @@ struct server {
 
 	uv_loop_t loop;
 	struct sys *sys;
+	struct keep *keep; /* there before all else, and after it */
 	struct core *core;
-	void *records;
-	uint64_t records_bytes;
+	struct ledger ledger;
+	int ledger_left;        /* kept (KE3), and not taken up: in quarantine; -1: none */
+	const char *quarantine; /* NULL, or why nobody is served (restore.h) */
+	bool restored;          /* there was something of an earlier daemon */
+	bool *lost_spaces;      /* by slot, while they are being restored */
+	uint64_t losses;        /* of what an earlier daemon had: RO1 */
 	struct files files;
 
 	int lock_fd, listen_fd;
 	dev_t socket_device;
 	ino_t socket_inode;      /* what we bound: another's is left alone at the end */
+	bool socket_left;        /* by an earlier daemon, which bound it */
 	int64_t socket_gid;      /* whose members may connect; -1: the daemon's user alone */
 	uint64_t turned_away_ms; /* when last, by the loop's clock */
 	bool listener_stopped;   /* no descriptors: until the next beat */
@@ -80,8 +89,10 @@ struct server {
 	uint64_t credit_ms;
 	uv_poll_t lifeline;
 	uv_signal_t sigterm, sigint, sighup;
-	struct reload *reload; /* under way, or NULL */
-	bool reload_again;     /* asked for while one is under way */
+	struct reload *reload;   /* under way, or NULL */
+	struct upgrade *upgrade; /* under way, or NULL */
+	uv_timer_t upgrade_look;
+	bool reload_again; /* asked for while one is under way */
 	uv_timer_t beat;
 	uv_idle_t backlog; /* runs while there is work that was cut into steps */
 	bool backlog_active, stopping;
@@ -128,7 +139,7 @@ int server_run(const struct options *options, struct sys *sys);
 /* Close what clients see, let jobs end, and return from server_run(). */
 void server_stop(struct server *server, const char *why);
 
-/* Store what the core changed into the shared files (V2). */
+/* Store what the core changed into the shared files (V2); hoards follow soon (HD9). */
 void server_apply(struct server *server);
 
 /*

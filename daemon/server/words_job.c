@@ -61,6 +61,8 @@ static void run_piece(uv_work_t *work)
 	struct words_job *job = container_of(work, struct words_job, work);
 	uint32_t budget = PIECE_SLICES;
 
+	for (int n = 0; mutant(farewells_counted) && n < 64; n++)
+		mutant_moment();
 	while (job->at < job->n_parts && budget && !job->error) {
 		struct words_part *part = &job->parts[job->at];
 

@@ -11,8 +11,12 @@
  * pthread_key_create(), say) may allocate and free.
  *
  * A call that needs the daemon waits 5 s at most, or as varbos_set_timeout() says, and then
- * fails with VARBOS_E_TIMEOUT. If the daemon ends, such
- * calls fail with VARBOS_E_UNAVAILABLE, at once.
+ * fails with VARBOS_E_TIMEOUT. If the daemon ends, and is started again, the session goes on: such
+ * calls wait, while it is away, 5 s more in all, or as varbos_set_reconnect() says, and then fail
+ * with VARBOS_E_UNAVAILABLE (later ones look for it again); what they asked may be done all the same
+ * when it is back. A daemon that no longer has the session (`which` is "session") has lost it for
+ * good. Meanwhile, and even then, what is mapped can be read; what is in hand, allocated and
+ * written.
  *
  * After fork() the child holds none of the parent's memory, and touching it is a fault. The
  * child's handles stay usable: the first call on one connects anew, as a process of its own,
@@ -60,7 +64,7 @@ enum varbos_code {
 	VARBOS_E_PERMISSION = 12,  /* which right is missing */
 	VARBOS_E_IN_USE = 13,      /* available: how many sessions have the space open */
 	VARBOS_E_LIMIT = 14,       /* which limit of the daemon, max */
-	VARBOS_E_UNAVAILABLE = 15, /* no daemon answers; system_errno */
+	VARBOS_E_UNAVAILABLE = 15, /* no daemon answers; system_errno, or which: session */
 	VARBOS_E_TIMEOUT = 16,     /* the daemon did not answer in time */
 	VARBOS_E_UNTRUSTED = 17, /* the daemon, or what it sent, is not to be believed: which */
 	VARBOS_E_CLOSED = 18,    /* who would take or give is gone; which: closed or died */
@@ -121,7 +125,8 @@ int varbos_connect_private(struct varbos **ret, const struct varbos_private_opti
 
 /*
  * End the session: what this process allocated privately goes back, its spaces close (their
- * handles are void now) and their mappings vanish. NULL is fine.
+ * handles are void now) and their mappings vanish. A daemon that is away is waited for, as
+ * varbos_set_reconnect() says. NULL is fine.
  */
 void varbos_disconnect(struct varbos *vb);
 
@@ -134,6 +139,13 @@ const char *varbos_socket(const struct varbos *vb);
  * their varbos_connect() included.
  */
 int varbos_set_timeout(struct varbos *vb, uint32_t ms);
+
+/*
+ * How long such a call waits, besides, while the daemon is away, in milliseconds: 5000 if nothing is
+ * said; 0: not at all. With NULL for `vb`: on connections that this process, or a child of it, makes
+ * later. What has ended is connected to anew by whoever calls next, and when a thread waits.
+ */
+int varbos_set_reconnect(struct varbos *vb, uint32_t ms);
 
 /* One round trip to the daemon; *ret_ns, unless NULL, is how long it took. */
 int varbos_ping(struct varbos *vb, uint64_t *ret_ns);

@@ -35,7 +35,7 @@ LAYERS = {
     "client/ctl/": (("include/", "base/", "proto/", "client/ctl/"), None),
     "client/ctl/doctor": (("base/", "client/ctl/", "daemon/sys/"), None),
     "client/ctl/sim": (("base/", "client/ctl/", "daemon/core/policy/", "daemon/core/wheel.h"), None),
-    "daemon/core/": (("base/", "proto/layout.h", "daemon/core/"), PURE),
+    "daemon/core/": (("base/", "proto/layout.h", "proto/lane.h", "daemon/core/"), PURE),
     "daemon/core/cache/": (("base/", "proto/layout.h", "proto/object.h", "proto/index.h", "proto/lane.h",
                             "daemon/core/wheel.h", "daemon/core/policy/", "daemon/core/cache/"), PURE),
     "daemon/core/cache/index": (("base/", "proto/index.h", "daemon/core/cache/index"), PURE),

@@ -110,6 +110,7 @@ static void run(uint64_t steps)
 		[RECORD_CACHE] = CACHES + 1,
 		[RECORD_USER] = OPENS,
 		[RECORD_RIGHT] = RIGHTS,
+		[RECORD_RESULT] = (SESSIONS + 1) * RESULTS_A_SESSION,
 	}};
 	void *memory;
 
@@ -172,7 +173,7 @@ int main(void)
 	const char *page = getenv("VARBOS_SHIFT");
 	uint64_t steps = length ? strtoull(length, NULL, 0) : STEPS;
 	struct timespec now;
-	uint64_t total[32] = {0};
+	uint64_t total[40] = {0};
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	seed = given ? strtoull(given, NULL, 0)
@@ -185,7 +186,7 @@ int main(void)
 			if (page && (uint32_t)atoi(page) != shift)
 				continue;
 			run(steps);
-			for (uint32_t j = 0; j < 32; ++j)
+			for (uint32_t j = 0; j < ARRAY_SIZE(total); ++j)
 				total[j] += m.counts[j];
 		}
 	}
@@ -196,7 +197,8 @@ int main(void)
 	       " reserved %" PRIu64 " lowered %" PRIu64 " blocks %" PRIu64 " holders %" PRIu64
 	       " swept %" PRIu64 " channels %" PRIu64 " joined %" PRIu64 " reaped %" PRIu64
 	       " caches %" PRIu64 " gone %" PRIu64 " leased %" PRIu64 " sealed %" PRIu64
-	       " returned %" PRIu64 " rights %" PRIu64 " claimed %" PRIu64 "\n",
+	       " returned %" PRIu64 " rights %" PRIu64 " claimed %" PRIu64 " retired %" PRIu64
+	       " barred %" PRIu64 " answered %" PRIu64 "\n",
 	       total[N_ALLOC], total[N_PLANNED], total[N_PUNCHED], total[N_MEMORY],
 	       total[N_BUDGET], total[N_BUSY], total[N_LARGE], total[N_FREE], total[N_REFUSED],
 	       total[N_ADOPTED], total[N_GONE], total[N_TRIMMED], total[N_SCRUBBED],
@@ -204,6 +206,7 @@ int main(void)
 	       total[N_LOWERED], total[N_BLOCKS], total[N_HOLDERS], total[N_SWEPT],
 	       total[N_CHANNELS], total[N_JOINED], total[N_REAPED], total[N_CACHES],
 	       total[N_CACHES_GONE], total[N_LEASED], total[N_SEALED], total[N_RETURNED],
-	       total[N_RIGHTS], total[N_CLAIMED]);
+	       total[N_RIGHTS], total[N_CLAIMED], total[N_RETIRED], total[N_BARRED],
+	       total[N_ANSWERED]);
 	return 0;
 }

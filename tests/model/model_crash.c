@@ -8,13 +8,17 @@
  *   member that leaves has no id before it is gone, and a channel that goes says how its last
  *   end went)
  *   a page is recorded only while it is there (the shell commits before plan_commit())
- *   no token of a right is given twice, and
+ *   no intent is another lane's than it was made for, or half another's
+ *   no token of a right and no serial is given twice, and
  *   no tag is given twice for the same place, whatever was lost
+ *   what a request asked for has a result if, and only if, it was done, the answer that was given;
+ *   asked again where it was not, it is done once
  *   what is recovered can be ended: sessions and spaces go, and leave nothing behind
  *
  * VARBOS_SEED and VARBOS_STEPS as in model_core.
  */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,38 +28,7 @@
 #include "daemon/core/check.h"
 #include "daemon/core/core.h"
 #include "daemon/core/ids.h"
-
-#define MIB ((uint64_t)1 << 20)
-
-enum {
-	SPACES = 6,
-	WINDOWS = 12,
-	PAGES = 16,
-	SESSIONS = 5,
-	MEMBERS = 16,
-	EXTENTS = 64,
-	CHANNELS = 6,
-	ENDS = 10,
-	CACHES = 5,
-	RIGHTS = 10,
-	PLANS = 4,
-	LOG_MAX = 4096,
-	UNITS_MAX = 64
-};
-
-static const struct record_capacity capacity = {{
-	[RECORD_SPACE] = SPACES,
-	[RECORD_WINDOW] = WINDOWS,
-	[RECORD_PAGES] = PAGES,
-	[RECORD_SESSION] = SESSIONS,
-	[RECORD_MEMBER] = MEMBERS,
-	[RECORD_EXTENT] = EXTENTS,
-	[RECORD_CHANNEL] = CHANNELS,
-	[RECORD_END] = ENDS,
-	[RECORD_CACHE] = CACHES,
-	[RECORD_USER] = MEMBERS,
-	[RECORD_RIGHT] = RIGHTS,
-}};
+#include "tests/model/any_verb.h"
 
 static const uint32_t sizes[RECORD_KINDS] = {
 	[RECORD_SPACE] = sizeof(struct space_record),
@@ -69,7 +42,13 @@ static const uint32_t sizes[RECORD_KINDS] = {
 	[RECORD_CACHE] = sizeof(struct cache_record),
 	[RECORD_USER] = sizeof(struct user_record),
 	[RECORD_RIGHT] = sizeof(struct right_record),
+	[RECORD_LANES] = sizeof(struct lanes_record),
+	[RECORD_RETURNS] = sizeof(struct returns_record),
+	[RECORD_INTENT] = sizeof(struct intent_record),
+	[RECORD_RESULT] = sizeof(struct result_record),
 };
+
+enum { LOG_MAX = 4096 };
 
 static struct {
 	uint64_t byte, value;
@@ -79,27 +58,22 @@ static uint32_t logged;
 static const struct records *traced;
 
 static uint64_t seed, step, state, recoveries;
-static struct core *core;
 static struct core_config config;
-static struct records *records;
 static uint64_t size;
 static void *before, *image, *after;
-static struct plan *plans[PLANS];
-static uint64_t there[WINDOWS];
-static uint32_t last_tag[SPACES];
+static uint64_t again_done[ASKS], answered[ASKS], refused;
 
-#define DIE(...)                                                                           \
-	do {                                                                               \
-		fprintf(stderr, "VARBOS_SEED=%" PRIu64 " step %" PRIu64 ": ", seed, step); \
-		fprintf(stderr, __VA_ARGS__);                                              \
-		fprintf(stderr, " (%s:%d)\n", __FILE__, __LINE__);                         \
-		exit(1);                                                                   \
-	} while (0)
-#define MUST(x)                             \
-	do {                                \
-		if (!(x))                   \
-			DIE("not: %s", #x); \
-	} while (0)
+_Noreturn void die(const char *format, ...)
+{
+	va_list list;
+
+	fprintf(stderr, "VARBOS_SEED=%" PRIu64 " step %" PRIu64 ": ", seed, step);
+	va_start(list, format);
+	vfprintf(stderr, format, list);
+	va_end(list);
+	fputc('\n', stderr);
+	exit(1);
+}
 
 void record_trace(const struct records *table, uint64_t byte, uint64_t value)
 {
@@ -112,7 +86,7 @@ void record_trace(const struct records *table, uint64_t byte, uint64_t value)
 	++logged;
 }
 
-static uint32_t below(uint32_t n)
+uint32_t below(uint32_t n)
 {
 	state += 0x9e3779b97f4a7c15ULL;
 	uint64_t z = state;
@@ -156,6 +130,8 @@ static bool is_going(enum record_kind kind, uint32_t slot)
 {
 	uint64_t now, old;
 
+	if (kind == RECORD_INTENT) /* the former one, before the next */
+		return !records_valid(image, kind, slot);
 	if ((kind != RECORD_MEMBER && kind != RECORD_CHANNEL) ||
 	    !records_valid(before, kind, slot) || !records_valid(image, kind, slot) ||
 	    records_valid(after, kind, slot))
@@ -172,16 +148,50 @@ static bool is_going(enum record_kind kind, uint32_t slot)
 			       channel_word_pack((struct channel_word){0}));
 }
 
+static void look_at_serials(void)
+{
+	uint32_t next = records_serial(image);
+
+	for (uint32_t i = 0; i < SESSIONS; ++i) {
+		const struct session_record *session = records_at(image, RECORD_SESSION, i);
+
+		if (session->word && session_word_unpack(session->word).serial >= next)
+			die("a serial would be given again");
+	}
+	for (uint32_t i = 0; i < CACHES; ++i) {
+		const struct cache_record *cache = records_at(image, RECORD_CACHE, i);
+
+		if (cache->word && cache_word_unpack(cache->word).serial >= next)
+			die("a serial would be given again");
+	}
+}
+
+/* One promised, or about to be, in the place of another. */
+static bool is_promised(uint32_t slot)
+{
+	struct result_record now, new;
+
+	memcpy(&now, records_at(image, RECORD_RESULT, slot), sizeof(now));
+	memcpy(&new, records_at(after, RECORD_RESULT, slot), sizeof(new));
+	if (!flight.verb ||
+	    slot != flight.session * RESULTS_A_SESSION + flight.id % RESULTS_A_SESSION)
+		return false;
+	new.what &= ~result_word_pack((struct result_word){.kept = true});
+	return !now.id || !memcmp(&now, &new, sizeof(now));
+}
+
 static void look_at_image(bool ended, const uint64_t *pages_there)
 {
 	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind) {
 		for (uint32_t i = 0; i < capacity.slots[kind]; ++i) {
 			if (kind == RECORD_SPACE || kind == RECORD_CACHE) {
 				if (!terms_are_whole(kind, i) && !ended)
-					DIE("record %u of kind %u is half written", i, kind);
+					die("record %u of kind %u is half written", i, kind);
+			} else if (kind == RECORD_RESULT && is_promised(i)) {
+				continue;
 			} else if (kind != RECORD_PAGES && !same(image, before, kind, i) &&
 				   !same(image, after, kind, i) && !is_going(kind, i)) {
-				DIE("record %u of kind %u is half written", i, kind);
+				die("record %u of kind %u is half written", i, kind);
 			}
 		}
 	}
@@ -189,7 +199,7 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 		const struct pages_record *pages = records_at(image, RECORD_PAGES, i);
 
 		if (pages->bits && (pages->bits & ~pages_there[(uint32_t)pages->where]))
-			DIE("a page is recorded that is not there");
+			die("a page is recorded that is not there");
 	}
 	for (uint32_t i = 0; i < RIGHTS; ++i) {
 		const struct right_record *right = records_at(image, RECORD_RIGHT, i);
@@ -197,8 +207,9 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 			records_at(image, RECORD_CACHE, user_word_unpack(right->word).cache);
 
 		if (right->word && right->token >= cache->token_next)
-			DIE("a token would be given again");
+			die("a token would be given again");
 	}
+	look_at_serials();
 	for (uint32_t i = 1; i < SPACES; ++i) {
 		const struct space_record *space = records_at(image, RECORD_SPACE, i);
 
@@ -214,49 +225,93 @@ static void look_at_image(bool ended, const uint64_t *pages_there)
 
 			if (extent->run && window_place_unpack(at->word).space == i &&
 			    owner.tag == space->tag_next)
-				DIE("a tag would be given again");
+				die("a tag would be given again");
 		}
 	}
 }
 
-/* Ends everything that was recovered: nothing may be left. */
-static void end_all(struct core *again)
+/* ---- requests ---- */
+
+static uint32_t count_of(const void *table, enum record_kind kind)
 {
-	struct core_fault fault;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < capacity.slots[kind]; ++i)
+		n += records_valid(table, kind, i);
+	return n;
+}
+
+/* Is what was to be removed still going? Then the same again goes on with it. */
+static bool goes_on(const struct core *of, const struct ask *a,
+		    const struct result_view *result)
+{
+	struct space_view view;
+
+	return a->verb == ASK_REMOVE &&
+	       core_space_view(of, (uint32_t)result->answer[0], &view) &&
+	       view.hash_seed == result->answer[1];
+}
+
+/* Ids that words may name are given again after a sweep. */
+static void sweep_all(struct core *of, uint32_t space)
+{
+	struct extent_place places[EXTENTS];
+	uint64_t dead[ID_WORDS];
+	uint32_t n;
+
+	MUST(!core_sweep_begin(of, space, dead));
+	MUST(!core_sweep_next(of, space, places, EXTENTS, &n));
+	core_sweep_end(of, space, true);
+}
+
+/* Who has had no answer asks again. */
+static void ask_again(struct core *again, bool all)
+{
+	struct result_view result;
 	struct plan *plan = NULL;
-	uint32_t slot;
-	int r;
+	struct ask a = flight;
+	bool found = core_result(again, a.session, a.verb, a.id, &result);
+	int r = 0;
 
-	while ((slot = core_session_next(again, 0)) != UINT32_MAX) {
-		do
-			r = core_session_end(again, slot, &plan);
-		while (r == CORE_MORE);
-		MUST(!r);
-		if (plan)
-			plan_commit(again, plan);
-		core_changes_clear(again);
+	if (all && !found)
+		die("what was done has no result");
+	if (found && memcmp(&result, &flight.answer, sizeof(result)) != 0)
+		die("a result says other than the answer");
+	if (!found || goes_on(again, &a, &result)) {
+		r = ask(again, &a, &plan);
+		if (r == CORE_E_BUSY && a.verb == ASK_CHANNEL_OPEN) {
+			sweep_all(again, a.space);
+			r = ask(again, &a, &plan);
+		}
 	}
-	if (below(2))
-		do
-			r = core_cache_reap(again);
-		while (r == CORE_MORE);
-	while ((slot = core_space_next(again, 0)) != UINT32_MAX) {
-		struct space_view view;
-
-		MUST(core_space_view(again, slot, &view));
-		MUST(!view.sessions);
-		do
-			r = core_space_remove(again, (struct credentials){0, 0}, view.name,
-					      false, &plan, &fault);
-		while (r == CORE_MORE);
-		MUST(!r && plan);
+	/* Since it was planned for, its space may have got a lower limit. */
+	if (planned && (r == CORE_E_MEMORY || r == CORE_E_BUDGET || r == CORE_E_TOO_LARGE)) {
+		MUST(count_of(image, ask_kind(a.verb)) == count_of(before, ask_kind(a.verb)));
+		++refused;
+		return;
+	}
+	if (r)
+		die("request %u is refused when it is asked again: %d", a.verb, r);
+	if (plan)
 		plan_commit(again, plan);
-	}
-	MUST(!core_view(again).committed && !core_view(again).used);
-	for (uint32_t kind = 0; kind < RECORD_KINDS; ++kind)
-		for (uint32_t i = 0; i < capacity.slots[kind]; ++i)
-			MUST(!records_valid(image, kind, i));
-	MUST(!core_check(again));
+	core_changes_clear(again);
+	MUST(core_result(again, a.session, a.verb, a.id, &result));
+	if (count_of(image, ask_kind(a.verb)) != count_of(after, ask_kind(a.verb)))
+		die("what request %u asked for was done twice, or not", a.verb);
+	++(found ? answered : again_done)[a.verb];
+}
+
+static void look_at_requests(struct core *again, bool all)
+{
+	struct result_view result;
+
+	for (uint32_t i = 0; i < PLANS; ++i)
+		if (plans[i] && waiting[i].verb &&
+		    core_result(again, waiting[i].session, waiting[i].verb, waiting[i].id,
+				&result))
+			die("what is still to be done has a result");
+	if (flight.verb)
+		ask_again(again, all);
 }
 
 static void recover_prefixes(bool ended)
@@ -274,374 +329,19 @@ static void recover_prefixes(bool ended)
 			MUST(!memcmp(image, after, size)); /* the log is whole */
 		look_at_image(ended, pages);
 		if (core_recover(&again, &config, records_open(image, size)))
-			DIE("store %u of %u: the records do not recover", n, logged);
+			die("store %u of %u: the records do not recover", n, logged);
 		wrong = core_check(again);
 		if (wrong)
-			DIE("store %u of %u: %s", n, logged, wrong);
+			die("store %u of %u: %s", n, logged, wrong);
+		look_at_requests(again, n == logged);
+		wrong = core_check(again);
+		if (wrong)
+			die("store %u of %u, asked again: %s", n, logged, wrong);
 		if (!below(4))
-			end_all(again);
+			end_all(again, image);
 		core_free(again);
 		++recoveries;
 	}
-}
-
-/* ---- the shell ---- */
-
-static void plan_keep(struct plan *plan)
-{
-	for (uint32_t i = 0; plan && i < PLANS; ++i) {
-		if (!plans[i]) {
-			plans[i] = plan;
-			plan = NULL;
-		}
-	}
-	MUST(!plan);
-}
-
-static bool plan_room(void)
-{
-	for (uint32_t i = 0; i < PLANS; ++i)
-		if (!plans[i])
-			return true;
-	return false;
-}
-
-static void plan_end_one(void)
-{
-	struct plan *plan;
-	uint32_t slot = below(PLANS);
-	bool commit = below(4);
-
-	for (uint32_t i = 0; i < PLANS && !plans[slot]; ++i)
-		slot = (slot + 1) % PLANS;
-	plan = plans[slot];
-	plans[slot] = NULL;
-	if (!plan)
-		return;
-	/* The kernel's part comes first. */
-	for (uint32_t i = 0; i < plan->n_effects; ++i) {
-		const struct effect *e = &plan->effects[i];
-		uint64_t bits;
-
-		if (e->kind == EFFECT_ZERO)
-			continue;
-		bits = e->count == 64 ? ~(uint64_t)0
-				      : (((uint64_t)1 << e->count) - 1) << e->first;
-		if (e->kind == EFFECT_PUNCH || e->kind == EFFECT_SCRUB ||
-		    e->kind == EFFECT_WINDOW_DESTROY)
-			there[e->window] &= ~bits;
-		else if (e->kind == EFFECT_COMMIT && commit)
-			there[e->window] |= bits;
-	}
-	if (commit)
-		plan_commit(core, plan);
-	else
-		plan_abort(core, plan);
-}
-
-static uint32_t some_session(void)
-{
-	uint32_t slot = core_session_next(core, below(SESSIONS));
-
-	return slot == UINT32_MAX ? core_session_next(core, 0) : slot;
-}
-
-static uint32_t some_space(void)
-{
-	uint32_t slot = core_space_next(core, below(SPACES));
-
-	return slot == UINT32_MAX ? core_space_next(core, 0) : slot;
-}
-
-static void verb_create(void)
-{
-	char name[8];
-	struct space_request request = {.name = name,
-					.limit = (1 + below(6)) * 2 * MIB,
-					.reserve = below(2) * below(5) * MIB,
-					.owner = {0, 0}};
-	struct core_fault fault;
-	struct plan *plan;
-	uint32_t space;
-
-	snprintf(name, sizeof(name), "s%u", below(8));
-	if (!core_space_create(core, &request, &space, &plan, &fault))
-		plan_keep(plan);
-}
-
-static void verb_change(uint32_t space)
-{
-	struct space_change change = {
-		.set = below(SPACE_SET_ALL + 1),
-		.to =
-			{
-				.owner = {below(3), below(3)},
-				.mode = 0600 + below(3),
-				.weight = 1 + below(9),
-				.limit = (1 + below(8)) * 2 * MIB,
-				.reserve = below(8) * MIB,
-				.client_limit = (1 + below(12)) * MIB,
-			},
-	};
-	struct plan *plan = NULL;
-	struct core_fault fault;
-	struct space_view view;
-
-	if (core_space_view(core, space, &view) &&
-	    !core_space_change(core, (struct credentials){0, 0}, NULL, 0, view.name, &change,
-			       &plan, &fault) &&
-	    plan)
-		plan_keep(plan);
-}
-
-static void verb_alloc(uint32_t session, uint32_t space)
-{
-	struct extent_request request = {.size = 1 + below(below(3) ? MIB : 4 * MIB),
-					 .kind = EXTENT_PRIVATE + below(3)};
-	struct core_fault fault;
-	struct extent_info info;
-	struct plan *plan;
-
-	if (core_extent_alloc(core, session, space, &request, &info, &plan, &fault))
-		return;
-	MUST(info.tag != last_tag[space]);
-	last_tag[space] = info.tag;
-	if (plan)
-		plan_keep(plan);
-}
-
-static void verb_free(void)
-{
-	uint32_t slot = below(EXTENTS);
-	const struct extent_record *extent = records_at(records, RECORD_EXTENT, slot);
-	struct extent_owner owner = extent_owner_unpack(extent->owner);
-	struct extent_run run = extent_run_unpack(extent->run, owner.kind);
-	struct window_view view;
-	struct core_fault fault;
-
-	if (!extent->run || !core_window_view(core, run.window, &view))
-		return;
-	core_extent_free(core, owner.holder ? owner.holder - 1 : some_session(), view.space,
-			 offset_make(view.number, (uint64_t)run.first << SLICE_SHIFT),
-			 owner.tag, &fault);
-}
-
-/* All of it at once: what holds nothing is whatever the dice say. */
-static void verb_sweep(uint32_t space)
-{
-	struct extent_place places[EXTENTS];
-	uint64_t dead[ID_WORDS];
-	uint32_t n;
-
-	if (core_sweep_begin(core, space, dead))
-		return;
-	MUST(!core_sweep_next(core, space, places, EXTENTS, &n));
-	for (uint32_t i = 0; i < n; ++i)
-		if (!below(3))
-			core_sweep_free(core, space, &places[i]);
-	core_sweep_end(core, space, below(4));
-}
-
-static void verb_channel_open(uint32_t session, uint32_t space)
-{
-	char name[8];
-	struct channel_request request = {.name = name, .roles = 1 + below(3)};
-	struct core_fault fault;
-	struct channel_info info;
-	struct plan *plan;
-
-	snprintf(name, sizeof(name), "c%u", below(3));
-	if (core_channel_open(core, session, space, &request, &info, &plan, &fault) || !plan)
-		return;
-	MUST(info.tag != last_tag[space]);
-	last_tag[space] = info.tag;
-	plan_keep(plan);
-}
-
-static uint32_t some_cache(void)
-{
-	uint32_t slot = core_cache_next(core, 1 + below(CACHES));
-
-	return slot == UINT32_MAX ? core_cache_next(core, 0) : slot;
-}
-
-static void verb_cache_open(uint32_t session, uint32_t space)
-{
-	char name[8];
-	struct cache_request request = {
-		.name = name, .capacity = 1 + below(MIB), .ttl_ms = below(9)};
-	struct core_fault fault;
-	uint32_t cache;
-
-	snprintf(name, sizeof(name), "k%u", below(3));
-	core_cache_open(core, session, space, &request, &cache, &fault);
-}
-
-static void verb_cache_change(uint32_t session, const struct estate_view *view)
-{
-	static const char *const policies[] = {"lru", "fifo", "sieve"};
-	struct cache_change change = {.set = below(CACHE_SET_ALL + 1),
-				      .capacity = 1 + below(MIB),
-				      .ttl_ms = below(9),
-				      .policy = policies[below(3)]};
-	struct core_fault fault;
-
-	core_cache_change(core, session, view->space, view->name, &change, &fault);
-}
-
-static void verb_cache_lease(uint32_t session, const struct estate_view *view)
-{
-	struct cache_lease lease = {.kind = EXTENT_SEGMENT + below(2),
-				    .size = 1 + below(below(3) ? MIB : 4 * MIB)};
-	struct core_fault fault;
-	struct extent_info info;
-	struct plan *plan;
-
-	if (below(5)) /* of who has it open; else of nobody, or of somebody who has it not */
-		session = core_cache_user(core, view->cache, 0);
-	if (session == UINT32_MAX ||
-	    core_cache_lease(core, session, view->cache, &lease, &info, &plan, &fault))
-		return;
-	MUST(info.tag != last_tag[view->space]);
-	last_tag[view->space] = info.tag;
-	if (plan)
-		plan_keep(plan);
-}
-
-/* Sealed, or some of it given back. */
-static void verb_cache_extent(void)
-{
-	uint32_t slot = below(EXTENTS), first, count;
-	const struct extent_record *extent;
-	struct extent_owner owner;
-	struct extent_run run;
-	struct window_view view;
-	struct core_fault fault;
-	uint64_t offset;
-
-	for (uint32_t i = 0; i < EXTENTS; ++i, slot = (slot + 1) % EXTENTS) {
-		extent = records_at(records, RECORD_EXTENT, slot);
-		if (extent->run && extent_owner_unpack(extent->owner).cache)
-			break;
-	}
-	owner = extent_owner_unpack(extent->owner);
-	run = extent_run_unpack(extent->run, owner.kind);
-	if (!run.count || !owner.cache || !core_window_view(core, run.window, &view))
-		return;
-	offset = offset_make(view.number, (uint64_t)run.first << SLICE_SHIFT);
-	if (owner.holder) {
-		core_cache_seal(core, owner.holder - 1, view.space, offset, owner.tag, &fault);
-		return;
-	}
-	first = below(run.count);
-	count = 1 + below(run.count - first);
-	if (below(3) || owner.kind == EXTENT_OBJECT) {
-		first = 0;
-		count = run.count;
-	}
-	core_cache_return(core, owner.cache, offset + first * SLICE_BYTES, count * SLICE_BYTES,
-			  &fault);
-}
-
-/* Taken, or let go. */
-static void verb_right(uint32_t session, uint32_t cache)
-{
-	uint64_t hash = below(4);
-	struct right_view view;
-	struct core_fault fault;
-
-	if (below(4))
-		session = core_cache_user(core, cache, below(2) ? session : 0);
-	if (session == UINT32_MAX)
-		return;
-	if (core_right_find(core, cache, hash, &view) && below(2))
-		core_right_end(core, view.right);
-	else
-		core_right_take(core, session, cache, hash, below(9), &view, &fault);
-}
-
-static void verb_cache(uint32_t session, uint32_t space)
-{
-	uint32_t cache = some_cache(), dice = below(26);
-	struct core_fault fault;
-	struct estate_view view;
-
-	if (dice < 6 || !core_cache_view(core, cache, &view))
-		verb_cache_open(session, space);
-	else if (dice < 12)
-		verb_cache_lease(session, &view);
-	else if (dice < 15)
-		verb_cache_extent();
-	else if (dice < 16)
-		verb_cache_change(session, &view);
-	else if (dice < 18)
-		core_cache_close(core, core_cache_user(core, cache, 0), view.space, cache);
-	else if (dice < 19)
-		core_cache_remove(core, session, view.space, view.name, below(2), &fault);
-	else if (dice < 25)
-		verb_right(session, cache);
-	else
-		core_cache_reap(core);
-}
-
-static bool one_verb(void)
-{
-	uint32_t session = some_session(), space = some_space(), slot, dice = below(100);
-	struct session_request request = {.pid = 1 + below(1000), .birth = 1 + below(1000)};
-	struct core_fault fault;
-	struct space_view view;
-	struct plan *plan = NULL;
-	bool read_only;
-
-	if (!plan_room() || (dice >= 40 && dice < 55)) {
-		plan_end_one();
-	} else if (!below(5)) {
-		verb_cache(session, space);
-	} else if (dice < 20) {
-		verb_alloc(session, space);
-	} else if (dice < 24) {
-		verb_channel_open(session, space);
-	} else if (dice < 26) {
-		core_channel_close(core, session, space, 1 + below(8), 1 + below(3), &fault);
-	} else if (dice < 28) {
-		core_holder_open(core, session, space, &slot, &fault);
-	} else if (dice < 30) {
-		verb_sweep(space);
-	} else if (dice < 40) {
-		verb_free();
-	} else if (dice < 65) {
-		if (core_space_view(core, space, &view))
-			core_space_open(core, session, view.name, !below(6), NULL, 0, &slot,
-					&fault);
-	} else if (dice < 72) {
-		core_session_open(core, &request, &slot, &fault);
-	} else if (dice < 78) {
-		verb_create();
-	} else if (dice < 80) {
-		verb_change(space);
-	} else if (dice < 84) {
-		if (!core_trim(core, space, 1 + below(3), &plan) && plan)
-			plan_keep(plan);
-	} else if (dice < 90) {
-		core_window_open(core, session, space, below(2), &slot, &read_only, &fault);
-	} else if (dice < 93) {
-		if (!core_session_end(core, session, &plan) && plan)
-			plan_keep(plan);
-		return true;
-	} else if (dice < 95) {
-		if (!core_space_close(core, session, space, &plan) && plan)
-			plan_keep(plan);
-		return true;
-	} else if (dice < 97 && core_space_view(core, space, &view)) {
-		if (!core_space_remove(core, (struct credentials){0, 0}, view.name, below(2),
-				       &plan, &fault) &&
-		    plan)
-			plan_keep(plan);
-		return true;
-	} else if (!core_scrub(core, below(WINDOWS), &plan) && plan) {
-		plan_keep(plan);
-	}
-	return false;
 }
 
 static void run(uint64_t steps)
@@ -651,6 +351,7 @@ static void run(uint64_t steps)
 	memset(there, 0, sizeof(there));
 	memset(last_tag, 0, sizeof(last_tag));
 	memset(plans, 0, sizeof(plans));
+	memset(waiting, 0, sizeof(waiting));
 	records = aligned_alloc(64, (size + 63) / 64 * 64);
 	before = aligned_alloc(64, (size + 63) / 64 * 64);
 	image = aligned_alloc(64, (size + 63) / 64 * 64);
@@ -699,6 +400,11 @@ int main(void)
 	fflush(stdout);
 	for (uint32_t round = 0; round < (given ? 1 : 6); ++round, ++seed)
 		run(steps);
-	printf("%" PRIu64 " recoveries\n", recoveries);
+	printf("%" PRIu64 " recoveries; requests asked again that were done, and not (%" PRIu64
+	       " refused):",
+	       recoveries, refused);
+	for (uint32_t i = 1; i < ASKS; ++i)
+		printf(" %" PRIu64 "/%" PRIu64, answered[i], again_done[i]);
+	printf("\n");
 	return 0;
 }

@@ -194,7 +194,7 @@ static uint64_t windows_on(uint32_t space, uint32_t node, uint64_t *largest)
 	for (uint32_t i = 0; i < WINDOWS; ++i) {
 		const struct naive_window *w = &m.windows[i];
 
-		if (!w->there || w->space != space || w->node != node)
+		if (!w->there || w->retired || w->space != space || w->node != node)
 			continue;
 		sum += (uint64_t)w->slices << SLICE_SHIFT;
 		*largest = u64_max(*largest, (uint64_t)w->slices << SLICE_SHIFT);
@@ -255,8 +255,46 @@ uint64_t extent_max(uint32_t space, uint64_t nodes)
 	return u64_min(u64_min(max, m.spaces[space].limit), most);
 }
 
+/* All sessions are in group 100, and nobody knows whether in another. */
+static bool keeps_right(const struct naive_space *s, uint32_t session)
+{
+	uint32_t mode = s->next.mode, rights;
+
+	if (s->way[session] == NAIVE_ROOT)
+		return true;
+	if (m.uids[session] == s->next.owner.uid)
+		rights = mode >> 6;
+	else if (s->next.owner.gid == 100)
+		rights = mode >> 3;
+	else if (s->next.owner.gid != s->gid || s->way[session] == NAIVE_OWNER)
+		rights = mode >> 3 & mode;
+	else
+		rights = s->way[session] == NAIVE_GROUP ? mode >> 3 : mode;
+	return rights & 4 && (s->read_only[session] || rights & 2);
+}
+
+/* Windows that somebody was given retire, and members are barred. */
+static void rights_go(struct naive_space *s)
+{
+	for (uint32_t i = 1; i <= SESSIONS; ++i)
+		if (s->member[i])
+			s->barred[i] = !keeps_right(s, i);
+	if (s->uid == s->next.owner.uid && s->gid == s->next.owner.gid &&
+	    !(s->mode & ~s->next.mode & 0666))
+		return;
+	for (uint32_t i = 0; i < WINDOWS; ++i) {
+		struct naive_window *w = &m.windows[i];
+
+		if (!w->there || w->space != (uint32_t)(s - m.spaces) || !w->granted)
+			continue;
+		m.counts[N_RETIRED] += !w->retired;
+		w->retired = true;
+	}
+}
+
 void terms_become(struct naive_space *s)
 {
+	rights_go(s);
 	s->uid = s->next.owner.uid;
 	s->gid = s->next.owner.gid;
 	s->mode = s->next.mode;
@@ -287,7 +325,8 @@ bool feasible(uint32_t space, uint32_t count, uint32_t align, uint64_t nodes)
 	for (uint32_t i = 0; i < WINDOWS; ++i) {
 		const struct naive_window *w = &m.windows[i];
 
-		if (!w->there || w->pending || w->space != space || !(nodes >> w->node & 1))
+		if (!w->there || w->pending || w->retired || w->space != space ||
+		    !(nodes >> w->node & 1))
 			continue;
 		for (uint32_t at = 0; at + count <= w->slices; at += align) {
 			uint32_t need = 0, idle = 0, own, n = 0;

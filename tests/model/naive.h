@@ -68,7 +68,7 @@ struct naive_extent {
 };
 
 struct naive_window {
-	bool there, pending, granted;
+	bool there, pending, granted, retired;
 	uint32_t space, number, node, slices;
 	uint16_t owner[SLICES_MAX]; /* naive extent + 1 */
 	uint8_t units[SLICES_MAX / PER];
@@ -96,7 +96,8 @@ struct naive_space {
 	struct space_terms next;
 	uint64_t last_used, last_units; /* at the last comparison */
 	uint32_t idle_low;
-	bool member[SESSIONS + 1], read_only[SESSIONS + 1];
+	bool member[SESSIONS + 1], read_only[SESSIONS + 1], barred[SESSIONS + 1];
+	enum { NAIVE_ROOT, NAIVE_OWNER, NAIVE_GROUP, NAIVE_OTHER } way[SESSIONS + 1];
 	uint32_t id[SESSIONS + 1]; /* 0: none */
 	enum id_state ids[IDS_MAX];
 	bool past[IDS_MAX], kept[IDS_MAX]; /* swept once; not given before the sweep ends */
@@ -120,10 +121,22 @@ struct naive_cache {
 	uint64_t token; /* the last one */
 };
 
+/* A request of a session; id 0: nobody asks. */
+struct naive_asked {
+	uint32_t session, verb;
+	uint64_t id;
+};
+
+struct naive_result {
+	struct naive_asked asked;
+	uint64_t answer[2];
+};
+
 struct naive_plan {
 	struct plan *plan;
-	uint32_t session, extent; /* naive extent + 1 */
-	uint32_t space, channel;  /* naive channel + 1, of that space */
+	struct naive_result result; /* when it is carried out */
+	uint32_t session, extent;   /* naive extent + 1 */
+	uint32_t space, channel;    /* naive channel + 1, of that space */
 	bool creates, changes;
 };
 
@@ -139,11 +152,13 @@ struct naive {
 	struct naive_cache caches[CACHES + 1]; /* by slot */
 	struct naive_plan plans[PLANS];
 	bool sessions[SESSIONS + 1];
+	struct naive_result results[SESSIONS + 1][RESULTS_A_SESSION];
+	uint64_t asked; /* so often */
 	uint32_t uids[SESSIONS + 1], pids[SESSIONS + 1];
 	uint32_t applied;        /* changes */
 	uint64_t real[2][NODES]; /* units that have pages, those on their way out included; by
 				    whether they are of the larger ones */
-	uint64_t counts[32];     /* of answers, to see that all happen */
+	uint64_t counts[40];     /* of answers, to see that all happen */
 };
 
 extern struct naive m;
@@ -179,7 +194,10 @@ enum {
 	N_SEALED,
 	N_RETURNED,
 	N_RIGHTS,
-	N_CLAIMED
+	N_CLAIMED,
+	N_RETIRED,
+	N_BARRED,
+	N_ANSWERED
 };
 
 /* ---- dice, and the heap ---- */
@@ -228,6 +246,16 @@ void compare(void);
 bool naive_may(uint32_t uid, enum quota_kind kind);
 /* Or so many that another uid has. */
 bool naive_may_get(uint32_t uid, enum quota_kind kind, uint64_t n);
+
+/* ---- requests ---- */
+
+/* The next verb is for one, sometimes. */
+struct naive_asked naive_ask(uint32_t session);
+/* It is done, with this answer, or will be by a plan. */
+void naive_answered(struct naive_asked asked, uint64_t a, uint64_t b);
+void naive_planned(struct naive_asked asked, const struct plan *plan, uint64_t a, uint64_t b);
+void naive_results_end(uint32_t session);
+void compare_results(const struct core *core);
 
 /* ---- verbs of spaces and sessions ---- */
 

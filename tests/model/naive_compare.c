@@ -145,6 +145,8 @@ void compare(void)
 	compare_ids(again);
 	compare_channels(m.core, false);
 	compare_channels(again, true);
+	compare_results(m.core);
+	compare_results(again);
 	compare_caches(m.core, false);
 	compare_caches(again, true);
 	core_free(again);

@@ -174,6 +174,7 @@ static void plan_finish(uint32_t slot)
 			m.extents[p.extent - 1].stored = step;
 		}
 		channel_ends(&p, true);
+		naive_answered(p.result.asked, p.result.answer[0], p.result.answer[1]);
 		if (p.creates)
 			m.spaces[p.plan->space].pending = false;
 		if (p.changes)

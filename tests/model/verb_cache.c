@@ -89,7 +89,9 @@ void verb_cache_open(void)
 	wrong = capacity > s->limit || !strcmp(request.policy, "none") ||
 		request.ttl_ms >= (uint64_t)1 << 40;
 	r = core_cache_open(m.core, session, space, &request, &cache, &fault);
-	if (name[0] == '.') {
+	if (s->barred[session]) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "revoked"));
+	} else if (name[0] == '.') {
 		MUST(r == CORE_E_INVALID && !strcmp(fault.which, "name"));
 	} else if (c && request.exclusive) {
 		MUST(r == CORE_E_EXISTS && !strcmp(fault.which, "cache"));
@@ -196,7 +198,7 @@ void verb_cache_change(void)
 		return;
 	}
 	c = cache_named(space, c->name);
-	if (m.spaces[space].read_only[session]) {
+	if (m.spaces[space].read_only[session] || m.spaces[space].barred[session]) {
 		MUST(r == CORE_E_PERMISSION);
 		return;
 	}
@@ -227,7 +229,7 @@ void verb_cache_remove(void)
 		return;
 	}
 	c = cache_named(c->space, c->name);
-	if (m.spaces[c->space].read_only[session]) {
+	if (m.spaces[c->space].read_only[session] || m.spaces[c->space].barred[session]) {
 		MUST(r == CORE_E_PERMISSION);
 	} else if (users_of(c) && !force) {
 		MUST(r == CORE_E_IN_USE && fault.available == users_of(c));
@@ -343,7 +345,8 @@ void verb_cache_lease(void)
 	r = core_cache_lease(m.core, session, cache, &lease, &info, &plan, &fault);
 	if (session && !c->user[session])
 		MUST(r == CORE_E_NOT_FOUND && !strcmp(fault.which, "cache"));
-	else if (session && m.spaces[c->space].read_only[session])
+	else if (session &&
+		 (m.spaces[c->space].read_only[session] || m.spaces[c->space].barred[session]))
 		MUST(r == CORE_E_PERMISSION);
 	else
 		lease_asked(session, cache, &lease, r, &fault, &info, plan, may);
@@ -464,6 +467,8 @@ void verb_right_take(void)
 	r = core_right_take(m.core, session, cache, hash_of(i), until, &view, &fault);
 	if (!c->user[session]) {
 		MUST(r == CORE_E_NOT_FOUND && !strcmp(fault.which, "cache"));
+	} else if (m.spaces[c->space].barred[session]) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "revoked"));
 	} else if (m.spaces[c->space].read_only[session]) {
 		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
 	} else if (c->rights[i].session) {

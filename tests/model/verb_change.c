@@ -132,6 +132,11 @@ void verb_space_change(void)
 		there += numa_reach(s->numa) >> i & 1 ? rung_has(s->page, i) : 0;
 	may_get = bearable(space, to.owner.uid);
 	committed = units_of(space, NODES, COMMITTED, false);
+	for (uint32_t i = 0; i < WINDOWS; ++i)
+		if (m.windows[i].there && m.windows[i].space == space && m.windows[i].retired) {
+			committed += units_of(space, NODES, COMMITTING, false);
+			break;
+		}
 	wanted = (uint32_t)(to.reserve / (2 * MIB));
 	r = core_space_change(m.core, who, groups, ARRAY_SIZE(groups), s->name, &change, &plan,
 			      &fault);

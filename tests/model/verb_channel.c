@@ -190,7 +190,7 @@ void verb_channel_open(void)
 	may_lease = naive_may(s->uid, QUOTA_LEASES);
 	full = channels_there() == CHANNELS;
 	r = core_channel_open(m.core, session, space, &request, &info, &plan, &fault);
-	if (s->read_only[session]) {
+	if (s->read_only[session] || s->barred[session]) {
 		MUST(r == CORE_E_PERMISSION);
 	} else if (name[0] == '.' || !request.roles || request.roles > 3 ||
 		   request.capacity > CHANNEL_CAPACITY_MAX || !s->id[session]) {

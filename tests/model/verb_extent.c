@@ -98,6 +98,7 @@ void verb_alloc(void)
 	struct extent_info info;
 	struct core_fault fault;
 	struct plan *plan;
+	struct naive_asked asked;
 	uint64_t mine, all, most, nodes;
 	bool may;
 	int r;
@@ -112,8 +113,9 @@ void verb_alloc(void)
 	mine = used_by(space, session, false);
 	most = extent_max(space, nodes);
 	all = used_by(space, 0, true);
+	asked = naive_ask(session);
 	r = core_extent_alloc(m.core, session, space, &request, &info, &plan, &fault);
-	if (s->read_only[session]) {
+	if (s->read_only[session] || s->barred[session]) {
 		MUST(r == CORE_E_PERMISSION);
 	} else if (!nodes) {
 		MUST(r == CORE_E_INVALID && !strcmp(fault.which, "nodes"));
@@ -150,7 +152,13 @@ void verb_alloc(void)
 		++m.counts[N_MEMORY];
 	} else {
 		MUST(!r);
+		uint64_t place = info.offset | (uint64_t)info.tag << OFFSET_BITS;
+
 		extent_made(session, space, &request, &info, plan, nodes);
+		if (plan)
+			naive_planned(asked, plan, place, bytes);
+		else
+			naive_answered(asked, place, bytes);
 	}
 }
 
@@ -164,6 +172,7 @@ void verb_free(void)
 	uint32_t id = below(EXTENTS);
 	struct naive_extent *e;
 	struct core_fault fault;
+	struct naive_asked asked;
 	uint32_t session;
 	uint64_t offset;
 	int r;
@@ -178,8 +187,10 @@ void verb_free(void)
 	    m.spaces[e->space].read_only[session])
 		return;
 	offset = offset_make(m.windows[e->window].number, (uint64_t)e->first << SLICE_SHIFT);
+	asked = naive_ask(session);
 	r = core_extent_free(m.core, session, e->space, offset, e->tag, &fault);
 	MUST(!r);
+	naive_answered(asked, 0, 0);
 	extent_gone(e);
 	++m.counts[N_FREE];
 }
@@ -192,6 +203,7 @@ void verb_free_wrong(void)
 	const struct naive_window *w = NULL;
 	const char *wrong = NULL;
 	struct extent_place place = {0};
+	struct naive_asked asked;
 	struct core_fault fault;
 	uint64_t offset, position;
 	int r;
@@ -245,7 +257,10 @@ void verb_free_wrong(void)
 	     (place.kind == at->kind && place.session == at->session &&
 	      place.window == at->window && place.first == at->first &&
 	      place.count == at->count && place.tag == at->tag));
+	asked = naive_ask(session);
 	r = core_extent_free(m.core, session, space, offset, tag, &fault);
+	if (!r)
+		naive_answered(asked, 0, 0);
 	if (wrong) {
 		MUST(r == CORE_E_REFERENCE && !strcmp(fault.which, wrong));
 		++m.counts[N_REFUSED];
@@ -271,7 +286,10 @@ void verb_window_open(void)
 		    m.windows[i].number == number)
 			slot = i;
 	r = core_window_open(m.core, session, space, number, &window, &read_only, &fault);
-	if (slot == WINDOWS) {
+	if (m.spaces[space].barred[session]) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "revoked"));
+		++m.counts[N_BARRED];
+	} else if (slot == WINDOWS) {
 		MUST(r == CORE_E_NOT_FOUND);
 	} else if (m.windows[slot].pending) {
 		MUST(r == CORE_E_BUSY);

@@ -123,12 +123,27 @@ void verb_session_end(void)
 		if (m.spaces[i].there && m.spaces[i].member[session])
 			naive_leave(session, i, true);
 	m.sessions[session] = false;
+	naive_results_end(session);
 	if (plan)
 		plan_take(plan, 0, 0, false);
 }
 
+/* Each call has to be told who asks. */
+static int close_for(struct naive_asked *asked, uint32_t session, uint32_t space,
+		     struct plan **plan)
+{
+	int r;
+
+	do {
+		*asked = naive_ask(session);
+		r = core_space_close(m.core, session, space, plan);
+	} while (r == CORE_MORE);
+	return r;
+}
+
 void verb_space_close(void)
 {
+	struct naive_asked asked;
 	uint32_t session, space;
 	struct plan *plan = NULL;
 	bool busy;
@@ -137,17 +152,14 @@ void verb_space_close(void)
 	if (plans_out() == PLANS || !some_member(&session, &space))
 		return;
 	busy = busy_for(session, space);
-	r = core_space_close(m.core, session, space, &plan);
-	while (r == CORE_MORE)
-		r = core_space_close(m.core, session, space, &plan);
+	r = close_for(&asked, session, space, &plan);
 	MUST((r == CORE_E_BUSY) == busy);
 	while (r == CORE_E_BUSY) {
 		MUST(plan_finish_one());
-		do
-			r = core_space_close(m.core, session, space, &plan);
-		while (r == CORE_MORE);
+		r = close_for(&asked, session, space, &plan);
 	}
 	MUST(!r);
+	naive_answered(asked, 0, 0);
 	naive_leave(session, space, false);
 	if (plan)
 		plan_take(plan, 0, 0, false);
@@ -254,6 +266,7 @@ void verb_space_open(void)
 	uint32_t session = some_session(), space = 1 + below(SPACES), slot;
 	struct naive_space *s = &m.spaces[space];
 	bool read_only = one_in(5), may;
+	struct naive_asked asked;
 	struct core_fault fault;
 	uint32_t rights = s->mode;
 	int r;
@@ -267,6 +280,7 @@ void verb_space_open(void)
 		rights >>= 6;
 	else if (s->gid == 100)
 		rights >>= 3;
+	asked = naive_ask(session);
 	r = core_space_open(m.core, session, s->name, read_only, NULL, 0, &slot, &fault);
 	if (s->pending) {
 		MUST(r == CORE_E_BUSY);
@@ -283,8 +297,14 @@ void verb_space_open(void)
 		++m.counts[N_LIMIT];
 	} else {
 		MUST(!r && slot == space);
+		naive_answered(asked, space, 0);
 		s->member[session] = true;
 		s->read_only[session] = read_only;
+		s->barred[session] = false;
+		s->way[session] = !m.uids[session]            ? NAIVE_ROOT
+				  : m.uids[session] == s->uid ? NAIVE_OWNER
+				  : s->gid == 100             ? NAIVE_GROUP
+							      : NAIVE_OTHER;
 	}
 }
 

@@ -33,6 +33,10 @@ void verb_holder_open(void)
 		return;
 	s = &m.spaces[space];
 	r = core_holder_open(m.core, session, space, &id, &fault);
+	if (s->barred[session]) {
+		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "revoked"));
+		return;
+	}
 	if (s->read_only[session]) {
 		MUST(r == CORE_E_PERMISSION && !strcmp(fault.which, "write"));
 		return;

@@ -29,6 +29,10 @@
 		[RECORD_CACHE] = 16,    \
 		[RECORD_USER] = 64,     \
 		[RECORD_RIGHT] = 16,    \
+		[RECORD_LANES] = 32,    \
+		[RECORD_RETURNS] = 32,  \
+		[RECORD_INTENT] = 1,    \
+		[RECORD_RESULT] = 512,  \
 	}})
 
 struct world {

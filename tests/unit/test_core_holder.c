@@ -137,6 +137,7 @@ START_TEST(when_all_ids_are_taken_a_sweep_helps_only_if_some_are_dead)
 	uint32_t first = 0, last = 0, a, id;
 
 	capacity.slots[RECORD_SESSION] = IDS_MAX + 8;
+	capacity.slots[RECORD_RESULT] = (IDS_MAX + 8) * RESULTS_A_SESSION;
 	capacity.slots[RECORD_MEMBER] = IDS_MAX + 8;
 	capacity.slots[RECORD_USER] = IDS_MAX + 8;
 	world.size = records_size(&capacity);

@@ -3,37 +3,16 @@
  *
  * malloc, calloc and realloc are wrapped by the linker (--wrap): a countdown makes one fail.
  */
+#include "tests/failing_memory.h"
 #include "tests/unit/core_world.h"
 
 #include <errno.h>
 
 static long countdown = -1; /* this many more succeed; negative: all */
 
-static bool fails(void)
+bool allocation_fails(void)
 {
 	return countdown >= 0 && !countdown--;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
 }
 
 static struct world world;

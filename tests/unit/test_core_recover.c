@@ -47,10 +47,11 @@ static struct world busy_world(void)
 START_TEST(any_bytes_recover_or_are_refused)
 {
 	struct world world = busy_world();
-	void *copy = aligned_alloc(64, (world.size + 63) / 64 * 64);
+	void *copy = aligned_alloc(64, (world.size + 63) / 64 * 64),
+	     *spoiled = malloc(world.size);
 	uint32_t recovered = 0, refused = 0;
 
-	ck_assert_ptr_nonnull(copy);
+	ck_assert(copy && spoiled);
 	srandom(21);
 	for (uint32_t round = 0; round < 20000; ++round) {
 		uint64_t *words = copy;
@@ -80,9 +81,11 @@ START_TEST(any_bytes_recover_or_are_refused)
 			else
 				words[word] = words[(8 + (size_t)random() % 200)];
 		}
+		memcpy(spoiled, copy, world.size);
 		r = core_recover(&core, &world.config, records);
 		ck_assert(!r || r == -EUCLEAN);
 		if (r) {
+			ck_assert_mem_eq(spoiled, copy, world.size);
 			++refused;
 			continue;
 		}
@@ -93,6 +96,7 @@ START_TEST(any_bytes_recover_or_are_refused)
 	}
 	ck_assert_uint_gt(recovered, 100);
 	ck_assert_uint_gt(refused, 100);
+	free(spoiled);
 	free(copy);
 	world_end(&world);
 }
@@ -138,6 +142,112 @@ START_TEST(contradictions_in_the_records_are_refused)
 }
 END_TEST
 
+/* What a prefix can leave goes, unless something else shows that this is no prefix. */
+START_TEST(a_ledger_that_is_refused_stays_as_it_is)
+{
+	struct world world = busy_world();
+	struct records *records = world.records;
+	const struct window_place nowhere = {
+		{.state = WINDOW_BORN, .page_shift = 12, .size_shift = 23, .generation = 1},
+		.number = 1,
+		.space = 15,
+	};
+	const struct result_record wrong = {.id = 1};
+	const struct channel_record *channel = records_at(records, RECORD_CHANNEL, 0);
+	struct channel_word had = channel_word_unpack(channel->word), unsaid = had;
+	void *before = malloc(world.size);
+	struct core *core;
+
+	ck_assert_ptr_nonnull(before);
+	record_window_put(records, 63, nowhere);
+	record_pages_put(records, 127, 63, 0, 1);
+	record_user_put(records, 63, (struct user_word){.cache = 15, .session = 1});
+	record_extent_put(records, 99, (struct extent_owner){.tag = 1, .kind = EXTENT_CHANNEL},
+			  (struct extent_run){.window = 0, .first = 0, .count = 1});
+	ck_assert(had.had_senders);
+	unsaid.had_senders = false;
+	record_channel_word(records, 0, unsaid);
+	record_result_put(records, 0, &wrong);
+	memcpy(before, records, world.size);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), -EUCLEAN);
+	ck_assert_mem_eq(before, records, world.size);
+
+	record_clear(records, RECORD_RESULT, 0);
+	ck_assert_int_eq(core_recover(&core, &world.config, records), 0);
+	ck_assert_ptr_null(core_check(core));
+	ck_assert_uint_eq(channel->word, channel_word_pack(had));
+	ck_assert(!records_valid(records, RECORD_WINDOW, 63));
+	ck_assert(!records_valid(records, RECORD_PAGES, 127));
+	ck_assert(!records_valid(records, RECORD_USER, 63));
+	ck_assert(!records_valid(records, RECORD_EXTENT, 99));
+	core_free(core);
+	free(before);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(slots_behind_the_last_record_are_not_looked_at)
+{
+	struct world world = busy_world();
+	struct record_capacity used;
+	struct core_config config = world.config;
+	struct core *core;
+
+	for (enum record_kind kind = 0; kind < RECORD_KINDS; ++kind) {
+		uint32_t n = records_capacity(world.records)->slots[kind];
+
+		while (n && !records_valid(world.records, kind, n - 1))
+			--n;
+		used.slots[kind] = n;
+	}
+	config.used = &used;
+	ck_assert_int_eq(core_recover(&core, &config, world.records), 0);
+	ck_assert_ptr_null(core_check(core));
+	ck_assert_ptr_null(core_differ(core, world.core));
+	core_free(core);
+	/* The memory of channels is not seen, so they have none. */
+	used.slots[RECORD_EXTENT] = 1;
+	ck_assert_int_eq(core_recover(&core, &config, world.records), -EUCLEAN);
+	world_end(&world);
+}
+END_TEST
+
+/* What the words of a slice map would be, as the changes said. */
+START_TEST(stretches_are_what_the_slice_maps_say)
+{
+	struct world world = busy_world();
+	struct slice_stretch at;
+	uint32_t used = 0;
+
+	for (uint32_t window = core_window_next(world.core, 0); window != UINT32_MAX;
+	     window = core_window_next(world.core, window + 1)) {
+		struct window_view view;
+		uint32_t slice = 0;
+
+		ck_assert(core_window_view(world.core, window, &view));
+		for (; core_stretch(world.core, window, slice, &at); slice += at.count) {
+			struct extent_place place;
+			bool is = core_extent_at(world.core, view.space,
+						 offset_make(view.number, slice * SLICE_BYTES),
+						 &place);
+
+			ck_assert_uint_eq(at.first, slice);
+			ck_assert(at.count);
+			ck_assert_int_eq(is, at.head != 0);
+			if (!is)
+				continue;
+			used += at.count;
+			ck_assert_uint_eq(slice_word_unpack(at.other).tag, place.tag);
+			ck_assert_uint_eq(slice_word_unpack(at.head).kind, place.kind);
+			ck_assert_int_eq(slice_word_unpack(at.head).head, slice == place.first);
+		}
+		ck_assert_uint_eq(slice * SLICE_BYTES, (uint64_t)1 << view.info.size_shift);
+	}
+	ck_assert_uint_eq(used * SLICE_BYTES, core_view(world.core).used);
+	world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("core_recover");
@@ -146,5 +256,8 @@ int main(void)
 	suite_add_tcase(suite, tcase);
 	tcase_add_test(tcase, any_bytes_recover_or_are_refused);
 	tcase_add_test(tcase, contradictions_in_the_records_are_refused);
+	tcase_add_test(tcase, a_ledger_that_is_refused_stays_as_it_is);
+	tcase_add_test(tcase, slots_behind_the_last_record_are_not_looked_at);
+	tcase_add_test(tcase, stretches_are_what_the_slice_maps_say);
 	return world_run(suite);
 }

@@ -343,15 +343,22 @@ START_TEST(a_space_that_is_given_away_counts_against_its_new_owners_quotas)
 }
 END_TEST
 
-START_TEST(who_has_a_space_open_keeps_it_when_the_mode_closes_it)
+START_TEST(who_has_a_space_open_keeps_what_he_has_when_the_mode_closes_it)
 {
 	struct world world = world_with(
 		12, (struct space_request){.limit = 8 * MIB, .owner = {7, 7}, .mode = 0666});
 	uint32_t in = world_session(&world, 8), out = world_session(&world, 9), space, slot;
+	struct extent_info info;
+	struct plan *plan;
 
 	space = world_open(&world, in, "a");
+	info = world_alloc(&world, in, space, MIB, EXTENT_SHARED);
 	change(&world, "a", SPACE_SET_MODE, (struct space_terms){.mode = 0});
-	world_alloc(&world, in, space, MIB, EXTENT_SHARED);
+	ck_assert_int_eq(world_try_alloc(&world, in, space, MIB, EXTENT_SHARED, &info, &plan),
+			 CORE_E_PERMISSION);
+	ck_assert_str_eq(world.fault.which, "revoked");
+	ck_assert_uint_eq(world_space(&world, space).used, MIB);
+	ck_assert_int_eq(world_free(&world, in, space, info), 0);
 	ck_assert_int_eq(
 		core_space_open(world.core, out, "a", true, NULL, 0, &slot, &world.fault),
 		CORE_E_PERMISSION);
@@ -426,7 +433,7 @@ int main(void)
 	tcase_add_test(tcase, only_the_owner_or_root_changes_a_space);
 	tcase_add_test(tcase, a_space_that_is_given_away_counts_against_its_new_owners_share);
 	tcase_add_test(tcase, a_space_that_is_given_away_counts_against_its_new_owners_quotas);
-	tcase_add_test(tcase, who_has_a_space_open_keeps_it_when_the_mode_closes_it);
+	tcase_add_test(tcase, who_has_a_space_open_keeps_what_he_has_when_the_mode_closes_it);
 	tcase_add_test(tcase, nonsense_in_a_change_is_named_and_changes_nothing);
 	return world_run(suite);
 }

@@ -271,6 +271,31 @@ START_TEST(keys_that_crowd_one_bucket_are_answered_by_another_seed)
 }
 END_TEST
 
+/* As a hole is, or what a disk or a bug has spoiled. */
+START_TEST(a_bucket_without_a_control_word_is_recovered_only_where_nothing_leads)
+{
+	struct index_at at;
+	struct index again;
+	_Atomic uint64_t *word;
+
+	big_new(1000, 1000);
+	hashes[0] = 77;
+	ck_assert_int_eq(index_insert(&big, hashes[0], 0, 16, 0), 0);
+	ck_assert(index_find(&big, hashes[0], &at));
+	/* An overflow bucket that is free: it is made one again. */
+	word = &big.now.buckets[big.now.layout.buckets].control;
+	atomic_store(word, 0);
+	ck_assert(index_recover(&again, big.now, (struct index_table){0}, big.records));
+	ck_assert(index_keep(&again, hashes[0], 0, 16));
+	index_prune(&again);
+	ck_assert_uint_ne(atomic_load(word), 0);
+	/* One that keys lead to. */
+	atomic_store(&big.now.buckets[at.home].control, 0);
+	ck_assert(!index_recover(&again, big.now, (struct index_table){0}, big.records));
+	big_free();
+}
+END_TEST
+
 static Suite *index_suite(void)
 {
 	Suite *suite = suite_create("index");
@@ -282,6 +307,8 @@ static Suite *index_suite(void)
 	tcase_add_test(tcase, who_knows_how_many_there_will_be_moves_on_a_few_times);
 	tcase_add_test(tcase, a_file_takes_at_most_twelve_bytes_for_each_object_it_is_for);
 	tcase_add_test(tcase, keys_that_crowd_one_bucket_are_answered_by_another_seed);
+	tcase_add_test(tcase,
+		       a_bucket_without_a_control_word_is_recovered_only_where_nothing_leads);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }

@@ -109,13 +109,33 @@ START_TEST(a_file_cut_anywhere_is_refused_without_a_fault)
 	_cleanup_(freep) struct stats_file *file = file_new();
 	struct snapshot *snapshot = NULL;
 
-	for (size_t size = 0; size < sizeof(*file); size += size < 64 ? 8 : 65536) {
+	size_t least = offsetof(struct stats_file, quarantine);
+
+	for (size_t size = 0; size < least; size += size < 64 ? 8 : 65536) {
 		file_write(file, size);
 		ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_FAILED);
 	}
-	file_write(file, sizeof(*file) - 1);
+	file_write(file, least - 1);
 	ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_FAILED);
 	ck_assert_ptr_null(snapshot);
+}
+END_TEST
+
+START_TEST(what_an_older_daemons_file_ends_before_is_empty)
+{
+	_cleanup_(freep) struct stats_file *file = file_new();
+	_cleanup_(freep) struct snapshot *snapshot = NULL, *whole = NULL;
+
+	memset(file->quarantine, 'q', sizeof(file->quarantine));
+	file->losses = 3;
+	file_write(file, sizeof(*file));
+	ck_assert_int_eq(snapshot_new(&whole, socket_path), ANSWER_OK);
+	ck_assert_uint_eq(strlen(whole->quarantine), sizeof(whole->quarantine) - 1);
+	ck_assert_uint_eq(whole->losses, 3);
+	file->size = offsetof(struct stats_file, quarantine);
+	file_write(file, file->size);
+	ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_OK);
+	ck_assert_uint_eq(strlen(snapshot->quarantine) + snapshot->losses, 0);
 }
 END_TEST
 
@@ -206,6 +226,7 @@ int main(void)
 	tcase_add_test(tcase, what_the_daemon_published_is_read);
 	tcase_add_test(tcase, strings_without_an_end_are_given_one_and_counts_are_cut);
 	tcase_add_test(tcase, a_file_cut_anywhere_is_refused_without_a_fault);
+	tcase_add_test(tcase, what_an_older_daemons_file_ends_before_is_empty);
 	tcase_add_test(tcase, a_file_of_another_kind_or_layout_is_refused);
 	tcase_add_test(
 		tcase,

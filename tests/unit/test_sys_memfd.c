@@ -290,6 +290,70 @@ START_TEST(a_destroyed_window_leaves_no_page_to_who_still_has_it)
 }
 END_TEST
 
+static void adopt_file(int fd, enum sys_access clients, int result)
+{
+	uint64_t size = 0;
+	void *memory;
+
+	ck_assert_int_eq(table->file_adopt(sys, fd, clients, 0, &size, &memory), result);
+	if (!result)
+		table->file_unmap(sys, memory, size);
+}
+
+START_TEST(what_an_earlier_process_left_is_taken_as_it_was_made_and_not_otherwise)
+{
+	_cleanup_(closep) int window = window_new(4 << 20), words = -1, file = -1, reader = -1;
+	_cleanup_(closep) int loose = memfd_create("loose", MFD_ALLOW_SEALING | MFD_CLOEXEC);
+	void *memory;
+
+	ck_assert_int_eq(table->words_create(sys, "test", 64, &words), 0);
+	ck_assert_int_eq(table->file_create(sys, "test", 8192, SYS_READ, &file, &memory), 0);
+	table->file_unmap(sys, memory, 8192);
+	ck_assert_int_eq(table->reopen(sys, file, SYS_READ, &reader), 0);
+	ck_assert(!ftruncate(loose, 4 << 20) && !fchmod(loose, 0600));
+
+	ck_assert_int_eq(table->window_adopt(sys, window, 4 << 20, 12), 0);
+	ck_assert_int_eq(table->words_adopt(sys, words, 64), 0);
+	adopt_file(file, SYS_READ, 0);
+
+	ck_assert_int_eq(table->window_adopt(sys, window, 2 << 20, 12), -EBADFD);
+	ck_assert_int_eq(table->window_adopt(sys, window, 4 << 20, 21), -EBADFD);
+	ck_assert_int_eq(table->window_adopt(sys, loose, 4 << 20, 12), -EBADFD);
+	ck_assert_int_eq(table->words_adopt(sys, words, 128), -EBADFD);
+	adopt_file(file, SYS_READ_WRITE, -EBADFD);
+	adopt_file(reader, SYS_READ, -EBADFD);
+	adopt_file(loose, SYS_READ, -EBADFD);
+	ck_assert(!fchmod(file, 0644));
+	adopt_file(file, SYS_READ, -EBADFD);
+}
+END_TEST
+
+START_TEST(a_ledger_takes_pages_for_what_is_in_it_alone)
+{
+	_cleanup_(closep) int fd = -1;
+	uint64_t size = (uint64_t)64 << 30, end;
+	char *memory;
+
+	ck_assert_int_eq(table->ledger_create(sys, size, &fd, (void **)&memory), 0);
+	ck_assert_int_eq(table->data_end(sys, fd, 0, size, &end), 0);
+	ck_assert_uint_eq(end, 0);
+	memory[5000] = memory[(uint64_t)40 << 30] = 1;
+	ck_assert_int_eq(table->data_end(sys, fd, 0, size, &end), 0);
+	ck_assert_uint_eq(end, ((uint64_t)40 << 30) + 4096);
+	ck_assert_int_eq(table->data_end(sys, fd, 4096, size / 2, &end), 0);
+	ck_assert_uint_eq(end, 8192);
+	ck_assert_int_eq(table->data_end(sys, fd, 8192, size / 2, &end), 0);
+	ck_assert_uint_eq(end, 8192);
+	ck_assert_uint_eq(blocks_of(fd), 8192);
+	table->file_unmap(sys, memory, size);
+
+	ck_assert_int_eq(table->ledger_adopt(sys, fd, &end, (void **)&memory), 0);
+	ck_assert_uint_eq(end, size);
+	ck_assert_int_eq(memory[5000], 1);
+	table->file_unmap(sys, memory, size);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sys_memfd");
@@ -308,5 +372,8 @@ int main(void)
 	tcase_add_test(tc, a_read_only_descriptor_writes_in_no_way);
 	tcase_add_test(tc, a_member_cannot_change_a_windows_mode);
 	tcase_add_test(tc, a_destroyed_window_leaves_no_page_to_who_still_has_it);
+	tcase_add_test(tc,
+		       what_an_earlier_process_left_is_taken_as_it_was_made_and_not_otherwise);
+	tcase_add_test(tc, a_ledger_takes_pages_for_what_is_in_it_alone);
 	return suite_run(suite);
 }

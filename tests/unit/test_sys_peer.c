@@ -178,6 +178,28 @@ START_TEST(what_is_no_connected_socket_is_an_error)
 }
 END_TEST
 
+START_TEST(a_process_is_found_by_its_pid_and_birth_alone)
+{
+	struct other other = other_new(0, 0);
+	_cleanup_(closep) int found = -1;
+	unsigned how = means[_i] & PEER_BY_PIDFS;
+	struct peer peer;
+
+	ck_assert_int_eq(peer_read(other.socket, means[_i], &peer), 0);
+	ck_assert_int_eq(peer_find(peer.pid, peer.birth, how, &found), 0);
+	ck_assert(!readable(found));
+	closep(&found);
+	found = -1;
+	ck_assert_int_eq(peer_find(peer.pid, peer.birth + 1, how, &found), -ESRCH);
+	ck_assert_int_eq(peer_find(0, peer.birth, how, &found), -ESRCH);
+	ck_assert_int_eq(peer_find(UINT32_MAX, peer.birth, how, &found), -ESRCH);
+	other_end(&other);
+	ck_assert_int_eq(peer_find(peer.pid, peer.birth, how, &found), -ESRCH);
+	close(peer.pidfd);
+	close(other.socket);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("sys_peer");
@@ -190,6 +212,7 @@ int main(void)
 	tcase_add_loop_test(tc, the_birth_is_the_same_at_every_look_and_another_for_another, 0,
 			    n);
 	tcase_add_loop_test(tc, a_peer_that_has_ended_is_no_process_or_a_finished_one, 0, n);
+	tcase_add_loop_test(tc, a_process_is_found_by_its_pid_and_birth_alone, 0, n);
 	tcase_add_test(tc, a_pid_that_runs_as_another_user_by_now_is_refused);
 	tcase_add_loop_test(tc, what_is_no_connected_socket_is_an_error, 0, n);
 	srunner_run_all(runner, CK_NORMAL);

@@ -3,9 +3,11 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "base/base.h"
@@ -140,6 +142,50 @@ START_TEST(all_that_is_reserved_can_be_committed_and_comes_back)
 }
 END_TEST
 
+/* A pipe that keeps a page, by a few bytes of it. */
+static void keep(int fd, uint64_t page, int *ret_pipe)
+{
+	struct iovec piece = {.iov_len = 64};
+
+	piece.iov_base = mmap(NULL, HUGE, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd,
+			      (off_t)(page * HUGE));
+	ck_assert_ptr_ne(piece.iov_base, MAP_FAILED);
+	ck_assert_int_eq(pipe2(ret_pipe, O_CLOEXEC), 0);
+	ck_assert_int_eq(vmsplice(ret_pipe[1], &piece, 1, 0), 64);
+	munmap(piece.iov_base, HUGE);
+}
+
+START_TEST(what_a_pipe_keeps_is_missing_and_no_other_page)
+{
+	_cleanup_(closep) int fd = -1;
+	struct sys_shortage shortage;
+	uint64_t all = spare();
+	int kept[2];
+
+	if (!have)
+		return;
+	fd = window_new(all);
+	ck_assert_int_eq(table->reserve(sys, 21, all * HUGE), 0);
+	ck_assert_int_eq(table->commit(sys, fd, 21, SYS_NODE_ANY, 0, 2 * HUGE, &shortage), 0);
+	keep(fd, 1, kept);
+	ck_assert_int_eq(table->punch(sys, fd, 21, 0, 2 * HUGE), 0);
+	ck_assert_uint_eq(spare(), all - 1);
+	ck_assert_int_eq(touch(fd, 1), SIGBUS);
+	ck_assert_int_eq(
+		table->commit(sys, fd, 21, SYS_NODE_ANY, 0, (all - 1) * HUGE, &shortage), 0);
+	ck_assert_int_eq(
+		table->commit(sys, fd, 21, SYS_NODE_ANY, (all - 1) * HUGE, HUGE, &shortage),
+		-ENOMEM);
+	close(kept[0]);
+	close(kept[1]);
+	ck_assert_int_eq(
+		table->commit(sys, fd, 21, SYS_NODE_ANY, (all - 1) * HUGE, HUGE, &shortage), 0);
+	ck_assert_int_eq(table->punch(sys, fd, 21, 0, all * HUGE), 0);
+	ck_assert_uint_eq(spare(), all);
+	ck_assert_int_eq(touch(fd, 1), SIGBUS);
+}
+END_TEST
+
 START_TEST(more_than_the_pool_is_refused_and_changes_nothing)
 {
 	_cleanup_(closep) int fd = -1;
@@ -159,6 +205,37 @@ START_TEST(more_than_the_pool_is_refused_and_changes_nothing)
 	ck_assert_uint_eq(shortage.cap, all * HUGE);
 	ck_assert_uint_eq(blocks_of(fd), 0);
 	ck_assert_uint_eq(spare(), all);
+}
+END_TEST
+
+START_TEST(what_is_held_outlives_its_process_for_the_next_one)
+{
+	_cleanup_(closep) int fd = -1;
+	struct sys_shortage shortage;
+	int left;
+
+	if (!have || spare() < 4)
+		return;
+	fd = window_new(4);
+	ck_assert_int_eq(table->reserve_file(sys, 21), -1);
+	ck_assert_int_eq(table->reserve(sys, 21, 4 * HUGE), 0);
+	ck_assert_int_eq(table->commit(sys, fd, 21, SYS_NODE_ANY, 0, HUGE, &shortage), 0);
+	left = fcntl(table->reserve_file(sys, 21), F_DUPFD_CLOEXEC, 3);
+	ck_assert_int_ge(left, 0);
+	teardown();
+	ck_assert_int_eq(lseek(left, 0, SEEK_END), 3 * HUGE);
+
+	setup();
+	ck_assert_int_eq(table->reserve_adopt(sys, 21, left, 4 * HUGE, HUGE), 0);
+	ck_assert_int_eq(table->reserve_file(sys, 21), left);
+	ck_assert_int_eq(lseek(left, 0, SEEK_END), 3 * HUGE);
+	ck_assert_int_eq(table->window_adopt(sys, fd, 4 * HUGE, 21), 0);
+	ck_assert_int_eq(table->commit(sys, fd, 21, SYS_NODE_ANY, HUGE, HUGE, &shortage), 0);
+	ck_assert_int_eq(lseek(left, 0, SEEK_END), 2 * HUGE);
+	ck_assert_int_eq(table->punch(sys, fd, 21, 0, 2 * HUGE), 0);
+	ck_assert_int_eq(lseek(left, 0, SEEK_END), 4 * HUGE);
+	ck_assert_int_eq(table->reserve_adopt(sys, 30, fcntl(fd, F_DUPFD_CLOEXEC, 3), 0, 0),
+			 -EBADFD);
 }
 END_TEST
 
@@ -234,6 +311,8 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, what_is_reserved_is_a_strangers_bus_error_not_its_page);
 	tcase_add_test(tc, all_that_is_reserved_can_be_committed_and_comes_back);
+	tcase_add_test(tc, what_is_held_outlives_its_process_for_the_next_one);
+	tcase_add_test(tc, what_a_pipe_keeps_is_missing_and_no_other_page);
 	tcase_add_test(tc, more_than_the_pool_is_refused_and_changes_nothing);
 	tcase_add_test(tc, a_refusal_of_the_pool_halfway_is_undone);
 	tcase_add_test(tc, the_guarded_copy_survives_a_hole_that_a_client_punched);

@@ -393,6 +393,8 @@ static void publish_at(struct cache *cache, const struct cache_publish *publish,
 			0xffff;
 	if (mutant(cache_cleared_first) && there != NUMBER_NONE)
 		object_record_clear(cache->objects, there);
+	if (mutant(cache_shown_first) && there != NUMBER_NONE)
+		index_replace(&cache->index, at, number, publish->offset, 0);
 	object_record_put(cache->objects, number, publish->hash,
 			  (struct object_place){publish->offset, size}, word);
 	segment_put(&cache->segments, &cache->numbers, segment, publish->offset, size, number);
@@ -527,6 +529,8 @@ int cache_touch(struct cache *cache, uint64_t hash, uint64_t expiry, uint64_t no
 	cache->untold -= object_is_untold(cache, at.number);
 	word = object_word_unpack(cache_record(cache, at.number)->word);
 	word.version = (word.version + 1) & 0xffff;
+	if (mutant(cache_touched_twice))
+		object_record_word(cache->objects, at.number, word);
 	word.expires = expiry_set(cache, at.number, expiry);
 	object_record_word(cache->objects, at.number, word);
 	accessed(cache, &at);

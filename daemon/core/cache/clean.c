@@ -156,6 +156,8 @@ static void object_move(struct cache *cache, const struct clean_move *move)
 	bool there = index_find(&cache->index, move->hash, &at);
 
 	assert(there && at.number == move->number);
+	if (mutant(clean_shown_first))
+		index_replace(&cache->index, &at, move->number, move->to, 0);
 	if (!mutant(clean_index_only))
 		object_record_move(cache->objects, move->number,
 				   (struct object_place){move->to, move->size});

@@ -181,6 +181,8 @@ struct index_table index_next_end(struct index *index);
  */
 bool index_recover(struct index *index, struct index_table now, struct index_table next,
 		   struct index_records records);
+/* To have at hand what that touches. */
+void index_keep_fetch(const struct index *index, uint64_t hash);
 bool index_keep(struct index *index, uint64_t hash, uint32_t number, uint64_t offset);
 void index_prune(struct index *index);
 

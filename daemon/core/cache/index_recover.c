@@ -5,13 +5,22 @@
 /* No number of an object: of an overflow bucket that is in a chain, during recovery. */
 #define REACHED (INDEX_NONE - 1)
 
+/* Holes, or what is spoiled, are none that a daemon has stored. */
+static bool has_control(const struct index_table *table, uint64_t bucket)
+{
+	uint64_t word = table_word(&table->buckets[bucket].control);
+
+	return index_control_pack(index_control_unpack(word)) == word;
+}
+
 /* Overflow buckets that a chain leads to, until it leads elsewhere. */
 static uint32_t chain_length(const struct index_table *table, uint64_t bucket)
 {
 	uint32_t length = 0;
 
 	for (uint64_t i = table_link(table, bucket); i; i = table_link(table, i)) {
-		if (i >= table->layout.buckets + table->layout.overflow)
+		if (i >= table->layout.buckets + table->layout.overflow ||
+		    !has_control(table, i))
 			return UINT32_MAX;
 		if (++length > INDEX_CHAIN_MAX)
 			return UINT32_MAX;
@@ -30,7 +39,7 @@ static bool group_recover(struct index_table *table, uint64_t group)
 	uint32_t length = 0;
 
 	for (uint64_t i = group; i < group + INDEX_GROUP; ++i) {
-		uint32_t n = chain_length(table, i);
+		uint32_t n = has_control(table, i) ? chain_length(table, i) : UINT32_MAX;
 
 		if (n == UINT32_MAX)
 			return false;
@@ -54,8 +63,12 @@ static bool group_recover(struct index_table *table, uint64_t group)
 	return true;
 }
 
+/* What leads nowhere has no entries; where it was a hole, it is a bucket again. */
 static void bucket_clear(struct index_table *table, uint64_t bucket)
 {
+	if (!has_control(table, bucket))
+		index_store(&table->buckets[bucket].control,
+			    index_control_pack((struct index_control){0}));
 	for (uint32_t slot = 0; slot < INDEX_ENTRIES; ++slot)
 		if (table_word(&table->buckets[bucket].entries[slot]))
 			index_store(&table->buckets[bucket].entries[slot], 0);
@@ -99,6 +112,15 @@ bool index_recover(struct index *index, struct index_table now, struct index_tab
 	index->moved = state.moved;
 	return table_recover(&index->now, index->moved) &&
 	       (!next.head || table_recover(&index->next, 0));
+}
+
+void index_keep_fetch(const struct index *index, uint64_t hash)
+{
+	struct index_mix mix;
+	const struct index_table *table = index_lead(index, hash, &mix);
+
+	__builtin_prefetch(&table->buckets[mix.bucket]);
+	__builtin_prefetch(&table->numbers[table_position(mix.bucket, 0)], 1);
 }
 
 bool index_keep(struct index *index, uint64_t hash, uint32_t number, uint64_t offset)

@@ -117,7 +117,7 @@ static bool index_compare(struct cache *cache, const struct cache_config *config
 		const struct object_record *record = cache_record(cache, i);
 
 		if (i + AHEAD < cache->numbers.used)
-			index_fetch(&cache->index, cache_record(cache, i + AHEAD)->hash);
+			index_keep_fetch(&cache->index, cache_record(cache, i + AHEAD)->hash);
 		if (record->word &&
 		    !index_keep(&cache->index, record->hash, i, offset_of(cache, i)))
 			numbers_push(&cache->numbers, &waiting, i);

@@ -34,7 +34,8 @@ static void object_account(struct cache *cache, uint32_t number, enum cache_reas
 void object_left(struct cache *cache, uint32_t number, enum cache_reason reason)
 {
 	cache->untold -= object_is_untold(cache, number);
-	object_record_clear(cache->objects, number);
+	if (!mutant(cache_replaced_kept))
+		object_record_clear(cache->objects, number);
 	object_account(cache, number, reason);
 }
 
@@ -51,8 +52,11 @@ void object_go(struct cache *cache, uint32_t number, const struct index_at *at,
 		at = &found;
 	}
 	cache->untold -= object_is_untold(cache, number);
-	object_record_clear(cache->objects, number);
+	if (!mutant(cache_gone_late))
+		object_record_clear(cache->objects, number);
 	index_remove(&cache->index, at);
+	if (mutant(cache_gone_late))
+		object_record_clear(cache->objects, number);
 	object_account(cache, number, reason);
 }
 

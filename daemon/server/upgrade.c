@@ -1,0 +1,225 @@
+#include "daemon/server/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "base/base.h"
+#include "daemon/server/client.h"
+#include "daemon/server/fault.h"
+#include "daemon/server/keep_over.h"
+#include "daemon/server/log.h"
+#include "daemon/server/program.h"
+#include "daemon/server/server.h"
+
+enum {
+	TRIAL_MS = 10000, /* for `--version` */
+	LOOK_MS = 5,
+	JOBS_MS = 3000, /* for jobs to end, and whoever keeps descriptors to have them */
+	SAID_MAX = 160,
+};
+
+struct upgrade {
+	uv_work_t work;
+	struct request *request;
+	bool looks;        /* for jobs to end */
+	uint64_t until_ms; /* by the loop's clock */
+	/* Of the trial: */
+	int error;           /* it could not be made, or: */
+	int status;          /* as of waitpid() */
+	char said[SAID_MAX]; /* its first line */
+};
+
+/* ---- the trial, by a worker ---- */
+
+/* What it says, until it has said all; false: it takes too long. */
+static bool listen_to(struct upgrade *upgrade, int fd)
+{
+	uint64_t until = uv_hrtime() / 1000000 + TRIAL_MS, now;
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	size_t n = 0;
+
+	while ((now = uv_hrtime() / 1000000) < until) {
+		char more[64];
+		ssize_t got;
+
+		if (poll(&poll_fd, 1, (int)(until - now)) <= 0)
+			continue;
+		got = read(fd, more, sizeof(more));
+		if (got <= 0)
+			break;
+		for (ssize_t i = 0; i < got && n < SAID_MAX - 1; i++)
+			upgrade->said[n++] = more[i];
+	}
+	upgrade->said[n] = '\0';
+	upgrade->said[strcspn(upgrade->said, "\n")] = '\0';
+	return now < until;
+}
+
+static void try_it(uv_work_t *work)
+{
+	struct upgrade *upgrade = container_of(work, struct upgrade, work);
+	char *const argv[] = {program_arguments()[0], (char[]){"--version"}, NULL};
+	_cleanup_(closep) int ours = -1;
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	sigset_t none;
+	int pair[2];
+	pid_t pid;
+
+	if (pipe2(pair, O_CLOEXEC)) {
+		upgrade->error = -errno;
+		return;
+	}
+	ours = pair[0];
+	sigemptyset(&none);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, pair[1], STDOUT_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, pair[1], STDERR_FILENO);
+	posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
+	posix_spawnattr_init(&attributes);
+	posix_spawnattr_setsigmask(&attributes, &none);
+	/* What takes too long goes with all that it has started. */
+	posix_spawnattr_setpgroup(&attributes, 0);
+	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	upgrade->error =
+		-posix_spawn(&pid, program_path(), &actions, &attributes, argv, environ);
+	posix_spawnattr_destroy(&attributes);
+	posix_spawn_file_actions_destroy(&actions);
+	close(pair[1]);
+	if (upgrade->error)
+		return;
+	if (!listen_to(upgrade, ours)) {
+		kill(-pid, SIGKILL);
+		upgrade->error = -ETIMEDOUT;
+	}
+	while (waitpid(pid, &upgrade->status, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* ---- on the loop ---- */
+
+static void refuse(struct upgrade *upgrade, const char *format, ...) _printf_(2, 3);
+
+static void refuse(struct upgrade *upgrade, const char *format, ...)
+{
+	struct request *request = upgrade->request;
+	char why[SAID_MAX + 128];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	log_error("no upgrade: %s", why);
+	request->server->upgrade = NULL;
+	request_finish(request, fault_set(request, FAULT_SYSTEM, "upgrade", "%s", why), NULL,
+		       0);
+	free(upgrade);
+}
+
+void upgrade_stop(struct server *server)
+{
+	if (server->upgrade && server->upgrade->looks)
+		refuse(server->upgrade, "it is ending");
+}
+
+/* Comes back only if it could not be. */
+static void put_in_place(struct upgrade *upgrade)
+{
+	struct server *server = upgrade->request->server;
+	int r;
+
+	log_notice("upgrading to %s: %s", program_path(), upgrade->said);
+	r = keep_hand_over(server->keep, server->options->passed_fd);
+	if (r) {
+		refuse(upgrade, "what is kept cannot be handed over: %s",
+		       r == -EBUSY ? "whoever keeps it for the next does not answer"
+				   : strerror(-r));
+		return;
+	}
+	if (server->ignores_hangup)
+		signal(SIGHUP, SIG_IGN);
+	execv(program_path(), program_arguments());
+	r = errno;
+	keep_take_back(server->keep, server->options->passed_fd);
+	if (server->ignores_hangup)
+		uv_signal_start(&server->sighup, server->sighup.signal_cb, SIGHUP);
+	refuse(upgrade, "%s cannot be executed: %s", program_path(), strerror(r));
+}
+
+static bool is_under_way(const struct server *server)
+{
+	return server->loop.active_reqs.count || !keep_is_settled(server->keep);
+}
+
+static void look(uv_timer_t *timer)
+{
+	struct server *server = container_of(timer, struct server, upgrade_look);
+	struct upgrade *upgrade = server->upgrade;
+
+	if (!upgrade)
+		uv_timer_stop(timer);
+	if (!upgrade || (is_under_way(server) && uv_now(&server->loop) < upgrade->until_ms))
+		return;
+	uv_timer_stop(timer);
+	put_in_place(upgrade);
+}
+
+static void tried(uv_work_t *work, int status)
+{
+	struct upgrade *upgrade = container_of(work, struct upgrade, work);
+	struct server *server = upgrade->request->server;
+
+	(void)status;
+	if (server->stopping || upgrade->request->client->ending)
+		refuse(upgrade, "it is ending");
+	else if (upgrade->error)
+		refuse(upgrade, "%s --version: %s", program_path(), strerror(-upgrade->error));
+	else if (!WIFEXITED(upgrade->status) || WEXITSTATUS(upgrade->status))
+		refuse(upgrade, "%s --version ended with %s %d: %s", program_path(),
+		       WIFEXITED(upgrade->status) ? "status" : "signal",
+		       WIFEXITED(upgrade->status) ? WEXITSTATUS(upgrade->status)
+						  : WTERMSIG(upgrade->status),
+		       upgrade->said);
+	else {
+		upgrade->until_ms = uv_now(&server->loop) + JOBS_MS;
+		upgrade->looks = true;
+		uv_timer_start(&server->upgrade_look, look, 0, LOOK_MS);
+	}
+}
+
+int run_upgrade(struct request *request, const union wire_body *params)
+{
+	struct server *server = request->server;
+	uint32_t uid = request->client->credentials.uid;
+	struct upgrade *upgrade;
+
+	(void)params;
+	if (uid && uid != geteuid() && !mutant(upgrade_by_anybody))
+		return fault_set(request, FAULT_PERMISSION, "uid",
+				 "an upgrade is for root and uid %u, not for uid %u",
+				 (unsigned)geteuid(), (unsigned)uid);
+	if (server->upgrade)
+		return fault_set(request, FAULT_IN_USE, "upgrade", "one is under way");
+	upgrade = calloc(1, sizeof(*upgrade));
+	if (!upgrade)
+		return -ENOMEM;
+	upgrade->request = request_keep(request);
+	if (!upgrade->request) {
+		free(upgrade);
+		return -ENOMEM;
+	}
+	server->upgrade = upgrade;
+	uv_queue_work(&server->loop, &upgrade->work, try_it, tried);
+	return REQUEST_LATER;
+}
