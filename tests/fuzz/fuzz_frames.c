@@ -28,11 +28,12 @@
 #include "daemon/server/allowance.h"
 #include "daemon/server/client.h"
 #include "daemon/server/connection.h"
+#include "daemon/server/exchange.h"
 #include "daemon/server/fetches.h"
 #include "daemon/server/hoard.h"
 #include "daemon/server/hoards.h"
 #include "daemon/server/job.h"
-#include "daemon/server/lanes.h"
+#include "daemon/server/keep.h"
 #include "daemon/server/log.h"
 #include "daemon/server/method_cache.h"
 #include "daemon/server/publisher.h"
@@ -121,6 +122,10 @@ static void core_start(struct server *server)
 			[RECORD_CACHE] = 16,
 			[RECORD_USER] = 64,
 			[RECORD_RIGHT] = 16,
+			[RECORD_LANES] = SESSIONS,
+			[RECORD_RETURNS] = SESSIONS,
+			[RECORD_INTENT] = 1,
+			[RECORD_RESULT] = SESSIONS * RESULTS_A_SESSION,
 		}};
 	const struct core_config config = {
 		.page_shift = 12,
@@ -131,11 +136,8 @@ static void core_start(struct server *server)
 		.seed = 1,
 	};
 
-	server->records_bytes = records_size(&capacity);
-	server->records = mmap(NULL, server->records_bytes, PROT_READ | PROT_WRITE,
-			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert(server->records != MAP_FAILED);
-	assert(!core_new(&server->core, &config, records_init(server->records, &capacity)));
+	assert(!ledger_new(&server->ledger, server->sys, &(struct ledger_region){}, &capacity));
+	assert(!core_new(&server->core, &config, server->ledger.records));
 	assert(!files_init(&server->files, SPACES, 64));
 	server->n_clients_max = SESSIONS;
 	server->clients = calloc(SESSIONS, sizeof(*server->clients));
@@ -180,6 +182,9 @@ static void start(void)
 	server->descriptors = few.rlim_cur;
 	allowance_apply(server);
 	core_start(server);
+	/* Nothing was left, and nothing is kept. */
+	assert(!keep_new(&server->keep, &(struct left){},
+			 &(struct keep_terms){.keeper_only = true}));
 	assert(!inbox_new(&server->inbox));
 	assert(!scrub_new(&server->scrub, server));
 	assert(!sweeper_new(&server->sweeper, server));
