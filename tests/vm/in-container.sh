@@ -20,7 +20,7 @@ test_what_is_installed_makes_users_folders_and_units() {
 test_start_returns_when_the_daemon_is_ready() {
 	is "$(show Type)" notify Type
 	mkdir -p /etc/varbos
-	systemctl start varbosd
+	systemctl enable --quiet --now varbosd.socket varbosd.service
 	is "$(show ActiveState)" active ActiveState
 	varbosctl ping -n1
 	is "$(ps -o user= -p "$(daemon_pid)")" varbos "the daemon's user"
@@ -72,8 +72,10 @@ test_what_a_killed_client_held_comes_back() {
 	eventually 60 is_used photos 0
 }
 
-test_a_client_of_the_group_gets_nothing_of_the_daemon_but_what_it_was_given() {
-	as alice vm-intrude "$(daemon_pid)"
+test_owner_reader_and_stranger_get_what_is_theirs_and_nothing_else() {
+	ISOLATION_SOCKET=$SOCKET ISOLATION_DAEMON=$(daemon_pid) ISOLATION_GROUP=varbos-clients \
+		ISOLATION_TABLE=/share/ARCHITECTURE.md CK_VERBOSITY=verbose vm-isolation
+	systemctl is-active varbosd
 }
 
 test_a_client_cannot_signal_or_trace_the_daemon_of_another_user() {
@@ -92,7 +94,7 @@ test_the_exposure_is_at_most_one() {
 test_log_lines_have_their_priorities() {
 	systemctl restart varbosd
 	eventually 60 logs 'ending: SIGTERM' info
-	has "$(logged warning)$(logged notice)" 'serving|pages'
+	has "$(logged warning)$(logged notice)" 'serving|pages|took up'
 	hasnt "$(logged)" '^<[0-7]>'
 	hasnt "$(logged)" '^varbosd: (error|warning|notice|info): '
 }
@@ -137,6 +139,134 @@ test_a_daemon_that_was_killed_is_started_again() {
 	eventually 60 as alice varbosctl ping -n1
 	[[ $(daemon_pid) != "$pid" ]] || fail "the same process"
 }
+
+# said_more_than LINES: has who holds it said anything since?
+said_more_than() {
+	(($(wc -l </tmp/held) > $1))
+}
+
+# outlived: there is what alice's client holds, which reads it and goes on, and what is cached.
+outlived() {
+	local lines
+	eventually 60 as alice varbosctl --timeout 60 ping -n1
+	eventually 60 is_used kept 2097152
+	HELD=$(head -n1 /tmp/held)
+	lines=$(wc -l </tmp/held)
+	kill -USR1 "$HELD" || fail "who holds it has ended"
+	eventually 60 said_more_than "$lines"
+	is "$(tail -n1 /tmp/held)" "still held" "what who holds it says"
+	eventually 60 is_used kept 2097152
+	is "$(as alice varbosctl get values words greeting)" "good morning" "the value"
+	hasnt "$(logged)" 'lost'
+}
+
+test_a_restart_keeps_what_is_held_and_what_is_cached() {
+	as alice varbosctl spaces create kept --limit 32M
+	as alice varbosctl spaces create values --limit 8M
+	as alice varbosctl caches create values words --capacity 4M
+	printf 'good morning' >/tmp/greeting
+	as alice varbosctl put values words greeting /tmp/greeting
+	hold alice kept 2097152
+	outlived
+	systemctl restart varbosd
+	outlived
+}
+
+test_a_killed_daemon_keeps_what_is_held_and_what_is_cached() {
+	local pid
+	for _ in 1 2 3; do
+		pid=$(daemon_pid)
+		kill -KILL "$pid"
+		eventually 60 gone "$pid"
+		outlived
+	done
+}
+
+test_one_that_hangs_keeps_what_is_held_and_what_is_cached() {
+	local pid
+	dropin '[Service]' 'WatchdogSec=2'
+	systemctl restart varbosd
+	pid=$(daemon_pid)
+	kill -STOP "$pid"
+	eventually 60 gone "$pid"
+	outlived
+	no_dropin
+	systemctl restart varbosd
+	outlived
+}
+
+test_a_service_manager_that_executes_itself_keeps_what_is_held_and_what_is_cached() {
+	local pid
+	pid=$(daemon_pid)
+	systemctl daemon-reexec
+	is "$(daemon_pid)" "$pid" "the daemon's pid"
+	outlived
+	kill -KILL "$pid"
+	eventually 60 gone "$pid"
+	outlived
+}
+
+test_an_upgrade_keeps_the_process_and_what_is_held_and_what_is_cached() {
+	local pid
+	pid=$(daemon_pid)
+	cp /usr/local/sbin/varbosd /usr/local/sbin/varbosd.new
+	mv /usr/local/sbin/varbosd.new /usr/local/sbin/varbosd
+	refused as alice varbosctl upgrade
+	varbosctl --timeout 60 upgrade
+	is "$(daemon_pid)" "$pid" "the daemon's pid"
+	is "$(show ActiveState)" active ActiveState
+	outlived
+	systemctl restart varbosd
+	outlived
+}
+
+if (($(systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p') >= 254)); then
+	test_stop_and_start_keep_what_is_held_and_what_is_cached() {
+		systemctl stop varbosd.service varbosd.socket
+		is "$(show SubState)" dead-resources-pinned SubState
+		[[ ! -e $SOCKET ]] || fail "$SOCKET is still there"
+		has "$(refused as alice varbosctl status)" "no daemon answers"
+		systemctl start varbosd.service
+		outlived
+	}
+
+	test_a_stop_of_the_service_alone_keeps_it_for_the_start_by_the_next_client() {
+		local pid
+		pid=$(daemon_pid)
+		systemctl stop varbosd.service
+		eventually 60 gone "$pid"
+		outlived
+		is "$(show ActiveState)" active ActiveState
+	}
+
+	test_a_start_with_a_mistake_keeps_it_for_the_start_without() {
+		echo mistake >$CONF
+		refused systemctl restart varbosd
+		is "$(show ActiveState)" failed ActiveState
+		rm $CONF
+		systemctl reset-failed varbosd.service varbosd.socket
+		systemctl start varbosd.socket varbosd.service
+		outlived
+	}
+
+	test_cleaning_ends_what_stop_and_start_would_keep() {
+		systemctl stop varbosd.service varbosd.socket
+		systemctl clean --what=fdstore varbosd.service
+		is "$(show NFileDescriptorStore)" 0 NFileDescriptorStore
+		systemctl start varbosd.service
+		eventually 60 as alice varbosctl --timeout 60 ping -n1
+		hasnt "$(varbosctl spaces)" '^(kept|values)'
+		kill -KILL "$(head -n1 /tmp/held)"
+	}
+else
+	test_stop_and_start_begin_anew_before_systemd_254() {
+		systemctl stop varbosd.service varbosd.socket
+		systemctl start varbosd.service
+		eventually 60 as alice varbosctl --timeout 60 ping -n1
+		hasnt "$(varbosctl spaces)" '^(kept|values)'
+		kill -KILL "$(head -n1 /tmp/held)"
+	}
+fi
 
 test_reload_takes_a_changed_key() {
 	printf '[log]\nlevel = "info"\n' >$CONF

@@ -20,6 +20,37 @@ test_what_is_installed_runs_here() {
 	as alice varbosctl --timeout 60 ping -n1
 }
 
+# is_value KEY VALUE: in the cache of the next case.
+is_value() {
+	[[ $(as alice varbosctl get clocks c "$1" 2>/dev/null) == "$2" ]]
+}
+
+is_missing() {
+	! as alice varbosctl get clocks c "$1"
+}
+
+test_a_clock_that_is_set_back_changes_nothing() {
+	local pid
+	pid=$(daemon_pid)
+	as alice varbosctl spaces create clocks --limit 16M
+	as alice varbosctl caches create clocks c --capacity 4M
+	printf late >/tmp/late
+	as alice varbosctl --timeout 60 put clocks c long /tmp/late --ttl 1h
+	as alice varbosctl --timeout 60 put clocks c short /tmp/late --ttl 5s
+	date --set="$(date --date='2 hours ago' '+%F %T')"
+	is_value long late || fail "it is gone with the time"
+	eventually 180 is_missing short
+	as alice varbosctl --timeout 60 put clocks c short /tmp/late --ttl 5s
+	date --set="$(date --date='4 hours' '+%F %T')"
+	is_value long late || fail "it has expired by the time of day"
+	eventually 180 is_missing short
+	as alice varbosctl --timeout 60 ping -n1
+	varbosctl stats >/dev/null
+	is "$(daemon_pid)" "$pid" "the daemon"
+	date --set="$(date --date='2 hours ago' '+%F %T')"
+	as alice varbosctl spaces remove clocks
+}
+
 test_the_boot_unit_reserves_hugepages_on_each_node() {
 	mkdir -p /etc/varbos
 	printf '2M 40 0\n2M 44 1\n' >/etc/varbos/hugepages.conf

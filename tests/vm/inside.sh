@@ -69,7 +69,9 @@ no_dropin() {
 with() {
 	dropin '[Service]' ${UNIT:+"$UNIT"} 'ExecStart=' "ExecStart=/usr/local/sbin/varbosd $*"
 	systemctl reset-failed varbosd.service varbosd.socket 2>/dev/null || true
-	systemctl restart varbosd
+	# What the former one kept has the region that it was made with: begin anew.
+	systemctl stop varbosd.service varbosd.socket
+	systemctl start varbosd
 }
 
 # hold USER SPACE BYTES: in the background, $UNDER a program if that is set; its pid in $HELD.

@@ -73,7 +73,7 @@ ln -s ../vmrun.service "$root/etc/systemd/system/multi-user.target.wants/"
 set -m
 setpriv --pdeathsig KILL timeout --foreground -k 5 "$timeout" setpriv --pdeathsig KILL unshare --pid --fork \
 	--kill-child --mount-proc systemd-nspawn -q -D "$root" -M "varbos$$" --register=no \
-	--keep-unit --private-network -b </dev/null >"$work/console" 2>&1 9>&- &
+	--keep-unit --private-network --system-call-filter=pidfd_getfd -b </dev/null >"$work/console" 2>&1 9>&- &
 container=$!
 set +m
 tail -q -n +1 -s 0.1 --pid=$container -f "$root/out/log" &

@@ -1,5 +1,5 @@
 #!/bin/bash
-# suite.sh container|vm|fresh [BUILD]: one of the suites that want a machine of their own; says TAP.
+# suite.sh container|trixie|vm|fresh [BUILD]: one of the suites that want a machine of their own; says TAP.
 # What is tried is BUILD (build/main) as `meson install` lays it out, found in there as it would be on
 # an operator's machine. CASES=REGEX: only the cases that match.
 set -euo pipefail
@@ -44,6 +44,7 @@ stage() {
 		' sh {} +
 	mkdir "$share/bin"
 	find "$build/tests/vm" -maxdepth 1 -type f -perm -u+x -exec cp {} "$share/bin/" \;
+	cp "$top/ARCHITECTURE.md" "$share/" # what test_isolation finds has to be what it says
 	cp "$here"/{cases,inside}.sh "$here"/in-*.sh "$share/"
 	packages=$(find "$share/root" "$share/bin" -type f -perm -u+x -print0 |
 		while IFS= read -r -d '' file; do
@@ -80,6 +81,24 @@ container)
 	died "the container" "$status"
 	((status == 0)) || failed=1
 	;;
+trixie)
+	# Another release has other packages: what was built here brings its libraries, but for libc and
+	# systemd's.
+	stage
+	find "$share/root" "$share/bin" -type f -perm -u+x -print0 |
+		while IFS= read -r -d '' file; do
+			! readelf -h "$file" >/dev/null 2>&1 || ldd "$file" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'
+		done | sort -u |
+		grep -E '/lib(uv|msgpackc|numa|subunit|xxhash|stdc\+\+|gcc_s)[.0-9-]*\.so' >"$share/libraries"
+	xargs cp -Lt "$share/root/usr/local/lib" <"$share/libraries"
+	echo "# machine: a container with Debian 13"
+	status=0
+	child "$here/run-in-nspawn.sh" --release trixie --packages passwd --share "$share" --timeout 600 -- \
+		"CASES=$(printf %q "${CASES:-what_is_installed|start_returns|keep}") bash in-container.sh" ||
+		status=$?
+	died "the container" "$status"
+	((status == 0)) || failed=1
+	;;
 vm)
 	stage
 	machine "two nodes" two-nodes --nodes 2 --timeout 1200
@@ -91,7 +110,7 @@ fresh)
 	child "$here/fresh.sh" || failed=1
 	;;
 *)
-	echo "suite.sh: container, vm or fresh; not '$suite'" >&2
+	echo "suite.sh: container, trixie, vm or fresh; not '$suite'" >&2
 	exit 2
 	;;
 esac
