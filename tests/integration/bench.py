@@ -85,7 +85,7 @@ class Bench(unittest.TestCase):
         self.assertEqual([(r["bench"], r["where"], r["impl"]) for r in rows],
                          [("hostile", place, kind) for place in places
                           for kind in ("no-hello", "connections", "unread", "files",
-                                       "lingering", "random", "mutated")])
+                                       "lingering", "random", "mutated", "siege")])
         for row in rows:
             self.assertEqual(row["unit"], "ns")
             self.assertGreater(row["n"], 0)
@@ -213,6 +213,18 @@ class Bench(unittest.TestCase):
                          ("reclaim", "varbos", 1000, "ms"))
         self.assertTrue(0 < row["p50"] <= row["p99"], row)
         self.assertEqual(os.listdir(FOLDER.name), [])
+
+    def test_restart_says_when_another_daemon_serves(self):
+        done = bench("--quick", "restart")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        row = json.loads(done.stdout)
+        self.assertEqual((row["bench"], row["impl"], row["keys"], row["unit"]),
+                         ("restart", "varbos", 20000, "ms"))
+        self.assertTrue(0 < row["p50"] <= row["p99"], row)
+        self.assertEqual(os.listdir(FOLDER.name), [])
+
+    def test_hits_have_a_row_beside_restarts_and_without(self):
+        self.contest("hit_restart", (64,), ("varbos", "quiet"))
 
     def copies(self, name, peers):
         done = bench("--quick", name)

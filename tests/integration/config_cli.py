@@ -485,6 +485,13 @@ class Manual(Case):
         for section, key in self.keys():
             self.assertIn(f"\n  --{section}.{key}\n", out)
 
+    def test_the_help_keeps_its_margins(self):
+        for line in self.varbosd("--help", folder=False)[1].splitlines():
+            self.assertEqual(line, line.rstrip())
+            if line.startswith(18 * " "):
+                self.assertLessEqual(len(line), 88)
+                self.assertNotIn("  ", line.lstrip())
+
 
 class Version(Case):
     def test_it_names_build_protocol_and_layout(self):

@@ -615,8 +615,15 @@ class WithDaemon(unittest.TestCase):
         (block,) = self.json("who", str(segment["tag"] << 44 | segment["offset"]))["blocks"]
         self.assertEqual((block["kind"], block["cache"], block["pid"], block["size"]),
                          ("segment", "used", os.getpid(), 256 << 10))
-        client.ask("cache.seal", space=space, offset=segment["offset"], tag=segment["tag"])
-        self.assertIn("cache used", self.ok("who", str(segment["tag"] << 44 | segment["offset"])))
+        # Nothing is in it: from now on it may go back at any time.
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            client.ask("cache.seal", space=space, offset=segment["offset"], tag=segment["tag"])
+            code, out, _ = ctl("who", str(segment["tag"] << 44 | segment["offset"]), path=self.path)
+            if not code:
+                break
+            segment = client.ask("cache.segment", space=space, cache=cache, size=256 << 10)
+        self.assertIn("cache used", out)
         code, _, err = ctl("caches", "remove", "cached", "used", path=self.path)
         self.assertEqual(code, 1)
         self.assertIn("in use by 1 session: %d (holder)" % os.getpid(), err)
@@ -675,12 +682,17 @@ class WithDaemon(unittest.TestCase):
         self.ok("caches", "create", "valued", "c", "--capacity", "4K", "--policy", "lru")
         for key in "a", "b", "c", "d", "d":
             self.assertEqual(self.raw("put", "valued", "c", key, value=b"x" * 1000)[0], 0)
-        self.json("status")
-        stats = self.json("stats")
-        (row,) = [r for r in stats["caches"] if r["space"] == "valued"]
-        (listed,) = self.json("caches", "valued")["caches"]
-        self.assertEqual({k: v for k, v in row.items() if k != "hit_ratio"},
-                         {k: v for k, v in listed.items()} | {"sessions": 0})
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            self.json("status")
+            stats = self.json("stats")
+            (row,) = [r for r in stats["caches"] if r["space"] == "valued"]
+            (listed,) = self.json("caches", "valued")["caches"]
+            told = {k: v for k, v in row.items() if k != "hit_ratio"}
+            # What who put has left comes back by and by.
+            if told == listed | {"sessions": 0} or time.monotonic() > deadline:
+                break
+        self.assertEqual(told, listed | {"sessions": 0})
         self.assertEqual((row["values"], row["evicted"], row["replaced"], row["published"]),
                          (3, 1, 1, 5))
         self.assertEqual((row["hits"], row["misses"], row["hit_ratio"]), (0, 0, 0))
@@ -942,7 +954,7 @@ class WithDaemon(unittest.TestCase):
             self.refused(status, "spaces", "chown", str(os.getuid()), name)
         self.assertEqual(self.row("kept"), before)
 
-    def test_who_has_a_space_open_keeps_it_through_a_chmod(self):
+    def test_whoever_may_all_keeps_a_space_open_through_a_chmod(self):
         self.space("closing", "--limit", "8M")
         client = self.client()
         space = client.ask("space.open", name="closing")["space"]
@@ -1063,7 +1075,8 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(list(stats), ["daemon", "spaces", "nodes", "shares", "caches", "pins",
                                        "hot", "clients", "totals", "failures"])
         self.assertEqual(list(stats["daemon"]), ["pid", "version", "socket", "epoch", "page",
-                                                 "isolates", "beat_age_ms", "alive"])
+                                                 "isolates", "beat_age_ms", "alive",
+                                                 "losses", "quarantine"])
         self.assertEqual(stats["daemon"]["pid"], self.daemon.process.pid)
         self.assertEqual(stats["daemon"]["page"], 4096)
         self.assertIs(stats["daemon"]["alive"], True)

@@ -17,6 +17,10 @@ struct test_daemon {
 	char log[96]; /* its standard error */
 	const char *size;
 	const char *extra[TEST_DAEMON_ARGS]; /* ended by NULL; they have to live as long */
+	/* Of whom it is; 0: of who runs the test. */
+	uid_t uid;
+	gid_t gid; /* may connect */
+	int listen_fd;
 };
 
 /*
@@ -28,6 +32,13 @@ void test_daemon_start(struct test_daemon *daemon, const char *size, ...)
 
 /* The same, but a daemon that refuses is a result: its exit status, or 0 if it serves. */
 int test_daemon_try(struct test_daemon *daemon, const char *size, ...)
+	__attribute__((sentinel));
+
+/*
+ * The same as root, of a daemon of another user, as a service manager would: it is passed its socket,
+ * to which the group may connect. One that refuses has said why.
+ */
+int test_daemon_try_as(struct test_daemon *daemon, uid_t uid, gid_t gid, const char *size, ...)
 	__attribute__((sentinel));
 
 /*

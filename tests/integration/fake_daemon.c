@@ -12,6 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <varbos/varbos.h>
+
 #include "base/base.h"
 #include "proto/layout.h"
 #include "proto/wire.h"
@@ -235,6 +237,13 @@ static void answer(struct fake_daemon *fake, int to, const struct wire_message *
 		n_fds -= n_fds ? 1 : 0;
 		break;
 	}
+	if (fake->dying == DEATH_DONE && size <= (int)sizeof(fake->said)) {
+		memcpy(fake->said, buffer, (size_t)size);
+		fake->said_id = id;
+		fake->said_size = n_fds ? 0 : size;
+	}
+	if (fake->dying == DEATH_DONE)
+		return;
 	if (fake->gather) {
 		assert(size <= (int)sizeof(fake->held[0]) && fake->n_held < 16);
 		memcpy(fake->held[fake->n_held], buffer, (size_t)size);
@@ -256,6 +265,38 @@ static void answer(struct fake_daemon *fake, int to, const struct wire_message *
 
 /* ---- answering ---- */
 
+/* True: it is answered. */
+static bool resume_oddly(struct fake_daemon *fake, int to, const struct wire_message *request,
+			 struct wire_welcome *result)
+{
+	struct wire_fault fault = {.code = VARBOS_E_NOT_FOUND, .which = wire_str("session")};
+	char buffer[256];
+	int size;
+
+	result->resumed = fake->lie != LIE_SESSION_NEW;
+	result->session += fake->lie == LIE_SESSION_OTHER;
+	result->layout += fake->lie == LIE_SESSION_LAYOUT;
+	switch ((int)fake->lie) {
+	case LIE_SESSION_GONE:
+		break;
+	case LIE_SESSION_UNHEARD:
+		fault = (struct wire_fault){.code = VARBOS_E_INVALID,
+					    .which = wire_str("resume")};
+		break;
+	case LIE_SESSION_BUSY:
+		fault = (struct wire_fault){.code = VARBOS_E_UNAVAILABLE,
+					    .which = wire_str("quarantine"),
+					    .message = wire_str("it waits for an operator")};
+		break;
+	default:
+		return false;
+	}
+	size = wire_encode_fault(buffer, sizeof(buffer), request->id, &fault);
+	assert(size > 0);
+	send_with(to, buffer, (size_t)size, NULL, 0);
+	return true;
+}
+
 static void welcome(struct fake_daemon *fake, int to, const struct wire_message *request)
 {
 	struct wire_welcome result = {
@@ -268,11 +309,14 @@ static void welcome(struct fake_daemon *fake, int to, const struct wire_message 
 	};
 
 	fake->hellos++;
+	if (request->body.hello.resume && resume_oddly(fake, to, request, &result))
+		return;
 	if (fake->lie == LIE_SESSION_ZERO)
 		result.session = 0;
 	if (fake->lie == LIE_SESSION_WIDE)
 		result.session = 1 << 20;
-	answer(fake, to, request, &result, NULL, 0);
+	answer(fake, to, request, &result, &fake->root,
+	       fake->lie == LIE_SESSION_FDS && result.resumed);
 }
 
 static void open_window(struct fake_daemon *fake, int to, const struct wire_message *request)
@@ -378,11 +422,13 @@ static void free_extent(struct fake_daemon *fake, const struct wire_message *not
 	uint32_t first = (uint32_t)(what->offset >> SLICE_SHIFT);
 	struct slice_info info;
 
+	assert(first < SLICES);
+	info = slice_word_unpack(fake->words[first]);
+	if (what->maybe && (!info.head || info.tag != what->tag))
+		return;
 	fake->frees++;
 	if (fake->ignore_frees)
 		return;
-	assert(first < SLICES);
-	info = slice_word_unpack(fake->words[first]);
 	assert(info.head && info.tag == what->tag);
 	for (uint32_t i = 0; i < info.count; i++)
 		fake->words[first + i] = 0;
@@ -437,6 +483,32 @@ static void list(struct fake_daemon *fake, int to, const struct wire_message *re
 	};
 
 	answer(fake, to, request, &result, NULL, 0);
+}
+
+static void note_heard(struct fake_daemon *fake, const struct wire_message *message,
+		       const char *bytes, ssize_t size)
+{
+	struct heard *heard = &fake->heard[fake->n_heard];
+
+	if (fake->n_heard == FAKE_HEARD)
+		return;
+	*heard = (struct heard){
+		.method = (int)message->method,
+		.id = message->kind == WIRE_NOTE ? 0 : message->id,
+		.size = (int)size,
+	};
+	memcpy(heard->bytes, bytes, (size_t)(size < FAKE_BYTES ? size : FAKE_BYTES));
+	fake->n_heard++;
+}
+
+/* What was done already is not done again. */
+static bool answer_again(struct fake_daemon *fake, int to, const struct wire_message *message)
+{
+	if (message->kind == WIRE_NOTE || fake->said_id != message->id || !fake->said_size)
+		return false;
+	send_with(to, fake->said, (size_t)fake->said_size, NULL, 0);
+	fake->said_size = 0;
+	return true;
 }
 
 /* False: the connection is to be closed. */
@@ -495,17 +567,67 @@ static bool serve(struct fake_daemon *fake, int to, const struct wire_message *m
 	return true;
 }
 
+static bool dies_of(const struct fake_daemon *fake, const struct wire_message *message)
+{
+	if (!fake->death)
+		return false;
+	return fake->death_of == WIRE_METHODS_N ? message->method != WIRE_HELLO
+						: fake->death_of == (int)message->method;
+}
+
+/* False: the connection is to be closed; fake->dying: all of it. */
 static bool read_one(struct fake_daemon *fake, int from)
 {
 	_cleanup_(wire_message_deinit) struct wire_message message = {};
 	static _Thread_local char buffer[WIRE_MESSAGE_MAX];
-	ssize_t n = recv(from, buffer, sizeof(buffer), 0);
+	ssize_t n = recv(from, buffer, sizeof(buffer), MSG_PEEK);
 	struct wire_trouble trouble;
 
 	if (n <= 0)
 		return false;
+	if (n == 1) {
+		fake->wakes++;
+		return recv(from, buffer, sizeof(buffer), 0) == 1;
+	}
 	assert(!wire_decode_call(&message, buffer, (size_t)n, &trouble));
-	return serve(fake, from, &message);
+	if (dies_of(fake, &message)) {
+		fake->dying = fake->death;
+		if (!fake->deadly)
+			fake->death = DEATH_NONE;
+		if (fake->dying == DEATH_UNREAD)
+			return false;
+	}
+	n = recv(from, buffer, sizeof(buffer), 0);
+	note_heard(fake, &message, buffer, n);
+	if (fake->dying == DEATH_READ)
+		return false;
+	return answer_again(fake, from, &message) || serve(fake, from, &message);
+}
+
+static void listen_at(struct fake_daemon *fake)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	strcpy(address.sun_path, fake->socket);
+	fake->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	assert(fake->listener >= 0);
+	assert(!bind(fake->listener, (struct sockaddr *)&address, sizeof(address)));
+	assert(!listen(fake->listener, FAKE_CONNECTIONS));
+}
+
+static void die(struct fake_daemon *fake)
+{
+	for (int i = 0; i < FAKE_CONNECTIONS; i++) {
+		closep(&fake->connections[i]);
+		fake->connections[i] = -1;
+	}
+	close(fake->listener);
+	unlink(fake->socket);
+	fake->dying = DEATH_NONE;
+	fake->deaths++;
+	while (fake->absent)
+		usleep(1000);
+	listen_at(fake);
 }
 
 static void *run(void *userdata)
@@ -522,11 +644,15 @@ static void *run(void *userdata)
 		poll(fds, ARRAY_SIZE(fds), -1);
 		if (fds[0].revents)
 			return NULL;
-		for (int i = 0; i < FAKE_CONNECTIONS; i++)
+		for (int i = 0; i < FAKE_CONNECTIONS && !fake->dying; i++)
 			if (fds[2 + i].revents && !read_one(fake, fake->connections[i])) {
 				close(fake->connections[i]);
 				fake->connections[i] = -1;
 			}
+		if (fake->dying) {
+			die(fake);
+			continue;
+		}
 		for (int i = 0; fds[1].revents && i < FAKE_CONNECTIONS; i++)
 			if (fake->connections[i] < 0) {
 				fake->connections[i] =
@@ -538,21 +664,14 @@ static void *run(void *userdata)
 
 void fake_daemon_start(struct fake_daemon *fake, enum lie lie)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	*fake = (struct fake_daemon){.lie = lie, .tag_next = 1};
+	*fake = (struct fake_daemon){.lie = lie, .tag_next = 1, .death_of = WIRE_METHODS_N};
 	for (int i = 0; i < FAKE_CONNECTIONS; i++)
 		fake->connections[i] = -1;
 	strcpy(fake->folder, "/tmp/varbos-fake-XXXXXX");
 	assert(mkdtemp(fake->folder));
 	snprintf(fake->socket, sizeof(fake->socket), "%s/varbos.sock", fake->folder);
-	strcpy(address.sun_path, fake->socket);
 	make_files(fake);
-
-	fake->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	assert(fake->listener >= 0);
-	assert(!bind(fake->listener, (struct sockaddr *)&address, sizeof(address)));
-	assert(!listen(fake->listener, 8));
+	listen_at(fake);
 	assert(!pipe2(fake->stop, O_CLOEXEC));
 	assert(!pthread_create(&fake->thread, NULL, run, fake));
 }

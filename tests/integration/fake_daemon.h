@@ -34,6 +34,14 @@ enum lie {
 	LIE_SESSION_ZERO,
 	LIE_SESSION_WIDE,
 	LIE_INFLIGHT_ZERO,
+	/* of the welcome to a session that comes back */
+	LIE_SESSION_GONE,    /* it is refused */
+	LIE_SESSION_NEW,     /* the daemon knows of no coming back, and opens another */
+	LIE_SESSION_UNHEARD, /* the same, and refuses what it does not know */
+	LIE_SESSION_OTHER,   /* it is said to be the one, under another number */
+	LIE_SESSION_LAYOUT,
+	LIE_SESSION_FDS,
+	LIE_SESSION_BUSY, /* refused for now */
 	/* of descriptors */
 	LIE_FDS_SURPLUS,
 	LIE_FDS_UNASKED,
@@ -89,7 +97,24 @@ enum lie {
 	LIES
 };
 
-enum { FAKE_CONNECTIONS = 8 };
+/* How it dies: all that it has of connections ends, and nobody listens. */
+enum death {
+	DEATH_NONE,
+	DEATH_UNREAD, /* before it has read the request */
+	DEATH_READ,   /* before it has done it */
+	DEATH_DONE,   /* before it has answered */
+	DEATH_ANSWERED,
+};
+
+enum { FAKE_CONNECTIONS = 128, FAKE_HEARD = 512, FAKE_BYTES = 128 };
+
+/* A request or note, as it came. */
+struct heard {
+	int method;
+	uint64_t id; /* 0: a note */
+	int size;
+	char bytes[FAKE_BYTES];
+};
 
 struct fake_daemon {
 	char folder[64];
@@ -97,9 +122,23 @@ struct fake_daemon {
 	_Atomic enum lie lie;      /* may be changed between calls */
 	_Atomic bool ignore_frees; /* as if the daemon had not got round to them */
 	_Atomic uint32_t requests, frees, hellos, closes;
+	_Atomic uint32_t wakes;      /* by one byte, of who has lanes */
 	_Atomic uint32_t unanswered; /* by LIE_SILENT */
 	_Atomic uint32_t gather;     /* answer only once this many are asked, last first, */
 	bool slowly;                 /* or in order, and a moment apart */
+
+	enum death dying;
+	_Atomic enum death death; /* at the next request of that method */
+	_Atomic int death_of;     /* WIRE_METHODS_N: of any but HELLO */
+	_Atomic bool deadly;      /* and at each later one */
+	_Atomic uint32_t deaths;
+	_Atomic bool absent; /* after a death it stays so until this is false */
+	_Atomic uint32_t n_heard;
+	struct heard heard[FAKE_HEARD];
+	char said
+		[512]; /* instead of dying: what is asked again is answered so, and not done again */
+	uint64_t said_id;
+	int said_size;
 
 	int listener, stop[2];
 	int connections[FAKE_CONNECTIONS];

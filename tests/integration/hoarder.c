@@ -30,6 +30,7 @@ void hoarder_open(struct hoarder *hoarder, const char *socket, const char *space
 	memset(hoarder, 0, sizeof(*hoarder));
 	hoarder->lanes_fd = -1;
 	peer_open(peer, socket);
+	hoarder->session = peer->answer.body.welcome.session;
 	hoarder->space = peer_open_space(peer, space);
 	must(peer, peer_call(peer, WIRE_CACHE_OPEN,
 			     &(struct wire_cache_open){.space = hoarder->space,
@@ -38,11 +39,29 @@ void hoarder_open(struct hoarder *hoarder, const char *socket, const char *space
 	hoarder->cache = peer->answer.body.cache_opened.cache;
 }
 
+void hoarder_resume(struct hoarder *hoarder, const char *socket)
+{
+	struct peer *peer = &hoarder->peer;
+	uint64_t id = peer->id;
+
+	peer_close(peer);
+	peer_connect(peer, socket);
+	peer->id = id; /* what has a former request's is that one, said again */
+	must(peer, peer_call(peer, WIRE_HELLO,
+			     &(struct wire_hello){.protocol = 1,
+						  .layout_min = 1,
+						  .layout_max = 1,
+						  .resume = hoarder->session}));
+	ck_assert(peer->answer.body.welcome.resumed);
+}
+
 static void index_unmap(struct hoarder *hoarder)
 {
 	if (hoarder->index)
 		munmap(hoarder->index, hoarder->index_size);
-	hoarder->index = NULL;
+	if (hoarder->former)
+		munmap(hoarder->former, hoarder->former_size);
+	hoarder->index = hoarder->former = NULL;
 }
 
 void hoarder_close(struct hoarder *hoarder)
@@ -166,7 +185,6 @@ static void index_map(struct hoarder *hoarder, uint64_t generation)
 {
 	struct peer *peer = &hoarder->peer;
 
-	index_unmap(hoarder);
 	must(peer, peer_call(peer, WIRE_CACHE_INDEX,
 			     &(struct wire_cache_index){.space = hoarder->space,
 							.cache = hoarder->cache,
@@ -181,15 +199,37 @@ static void index_map(struct hoarder *hoarder, uint64_t generation)
 	ck_assert(index_view_open(&hoarder->view, hoarder->index, hoarder->index_size));
 }
 
+static void index_map_next(struct hoarder *hoarder)
+{
+	if (hoarder->former)
+		munmap(hoarder->former, hoarder->former_size);
+	hoarder->former = hoarder->index;
+	hoarder->former_size = hoarder->index_size;
+	hoarder->former_view = hoarder->view;
+	hoarder->index = NULL;
+	index_map(hoarder, hoarder->generation + 1);
+}
+
+/* Has all moved on from there? */
+static bool is_left(const struct index_view *view)
+{
+	uint64_t state = atomic_load(&view->head->state);
+
+	return !state || index_state_unpack(state).moved >= view->n_buckets;
+}
+
 uint64_t hoarder_find(struct hoarder *hoarder, const char *key)
 {
+	const struct index_view *view = &hoarder->view;
 	struct index_walk walk;
 	enum index_answer answer;
 
 	if (!hoarder->index)
 		index_map(hoarder, 0);
+	if (hoarder->former && !is_left(&hoarder->former_view))
+		view = &hoarder->former_view;
 	for (;;) {
-		index_walk_begin(&walk, &hoarder->view, key_hash(key), &hoarder->hazard,
+		index_walk_begin(&walk, view, key_hash(key), &hoarder->hazard,
 				 (uint32_t)hoarder->space);
 		while ((answer = index_walk_next(&walk, true)) == INDEX_OFFERED) {
 			struct object_header *header = hoarder_at(hoarder, walk.offset);
@@ -200,7 +240,9 @@ uint64_t hoarder_find(struct hoarder *hoarder, const char *key)
 		}
 		if (answer == INDEX_MISS)
 			return 0;
-		index_map(hoarder, hoarder->generation + 1);
+		if (view == &hoarder->view)
+			index_map_next(hoarder);
+		view = &hoarder->view;
 	}
 }
 

@@ -15,6 +15,7 @@
 
 struct hoarder {
 	struct peer peer;
+	uint64_t session;
 	uint64_t space, cache;
 	/* The segment that it fills, and its window's data. */
 	uint64_t segment, tag, filled, size;
@@ -25,6 +26,10 @@ struct hoarder {
 	void *index;
 	uint64_t index_size, generation;
 	struct index_view view;
+	/* What has not moved on to it is there yet. */
+	void *former;
+	uint64_t former_size;
+	struct index_view former_view;
 	_Atomic uint64_t hazard; /* of reads */
 	/* Its lanes. */
 	struct lane *lanes;
@@ -38,6 +43,8 @@ struct hoarder {
 void hoarder_open(struct hoarder *hoarder, const char *socket, const char *space,
 		  const char *cache, uint64_t capacity);
 void hoarder_close(struct hoarder *hoarder);
+/* Its connection is gone, the session is not: another connection. */
+void hoarder_resume(struct hoarder *hoarder, const char *socket);
 
 /* Another segment, and room in it for so many bytes; the one before is sealed. */
 void hoarder_lease(struct hoarder *hoarder, uint64_t size);

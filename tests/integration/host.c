@@ -119,11 +119,28 @@ static uint64_t note_now_ns(struct sys *sys)
 	return noted.fake->now_ns(sys);
 }
 
+/* The log has it by thread. */
+static void remember_error(void)
+{
+	int pair[2];
+	ssize_t n;
+
+	if (pipe(pair))
+		return;
+	log_tell(pair[1], 0);
+	n = read(pair[0], host.said, sizeof(host.said) - 1);
+	host.said[n > 0 ? n : 0] = '\0';
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void *serve(void *unused)
 {
 	(void)unused;
 	noted.loop = pthread_self();
 	host.result = server_run(&host.options, &host.fake.sys);
+	if (host.result)
+		remember_error();
 	return NULL;
 }
 

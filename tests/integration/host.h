@@ -21,6 +21,7 @@ extern struct host {
 	char folder[32];
 	int lifeline; /* closing it ends the server */
 	int result;
+	char said[600]; /* the last error of one that would not start, and its code before it */
 } host;
 
 /* Which thread made the kernel's calls: the fake's table with a note of it. */

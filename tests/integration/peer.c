@@ -16,7 +16,7 @@
 #include "proto/stats_file.h"
 
 enum {
-	CONNECT_TRIES = 500,
+	CONNECT_TRIES = 1500,
 	CONNECT_WAIT_MS = 10,
 	ANSWER_WAIT_S = 20,
 };
@@ -174,8 +174,11 @@ struct wire_daemon_status peer_status(struct peer *peer)
 
 void peer_leave_check(void)
 {
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	peer_leave_check_to(open("/dev/null", O_WRONLY | O_CLOEXEC));
+}
 
+void peer_leave_check_to(int to)
+{
 	for (int fd = STDERR_FILENO + 1; fd < 256; fd++) {
 		char link[64], target[256];
 		ssize_t n;
@@ -186,13 +189,12 @@ void peer_leave_check(void)
 			continue;
 		target[n] = '\0';
 		if (strstr(target, "/check_"))
-			dup2(null, fd);
+			dup2(to, fd);
 	}
 }
 
-const struct stats_copy *statistics(const char *socket)
+const struct stats_file *statistics_file(const char *socket)
 {
-	static struct stats_copy copy;
 	const struct stats_file *file;
 	char path[128];
 	int fd;
@@ -203,6 +205,14 @@ const struct stats_copy *statistics(const char *socket)
 	file = mmap(NULL, sizeof(*file), PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
 	ck_assert_ptr_ne(file, MAP_FAILED);
+	return file;
+}
+
+const struct stats_copy *statistics(const char *socket)
+{
+	static struct stats_copy copy;
+	const struct stats_file *file = statistics_file(socket);
+
 	ck_assert_int_eq(stats_file_read(file, &copy), 0);
 	munmap((void *)(uintptr_t)file, sizeof(*file));
 	return &copy;

@@ -45,6 +45,10 @@ struct wire_daemon_status peer_status(struct peer *peer);
  * child shares, and half a note would spoil it. The child's go to /dev/null from now on.
  */
 void peer_leave_check(void);
+/* Or to a file of the child's own. */
+void peer_leave_check_to(int to);
 
 /* The statistics file as it stands, without a word to the daemon. */
 const struct stats_copy *statistics(const char *socket);
+/* The file, mapped: the caller's. */
+const struct stats_file *statistics_file(const char *socket);

@@ -271,8 +271,9 @@ class Log(Folder):
             silent.settimeout(DEADLINE_S)
             silent.connect(self.path)
             self.assertEqual(silent.recv(1), b"")
-        self.assertIn(f"notice: dropped a connection of pid {os.getpid()}, uid {os.getuid()}: it "
-                      "did not say hello in time; 1 connections so far", self.said())
+        # On a busy machine the tool that looked whether it serves may have been another.
+        self.assertRegex(self.said(), f"notice: dropped a connection of pid {os.getpid()}, "
+                         f"uid {os.getuid()}: it did not say hello in time; [0-9]+ connections so far")
 
 
 class Activation(Folder):

@@ -25,8 +25,8 @@
 
 enum {
 	NOBODY = 65534,
-	WAIT_TRIES = 500, /* of 10 ms */
-	MANY = 2700,      /* segments: some steps of the core's */
+	WAIT_TRIES = 1500, /* of 10 ms */
+	MANY = 2700,       /* segments: some steps of the core's */
 };
 
 static struct test_daemon daemon_;

@@ -626,6 +626,7 @@ START_TEST(hits_go_on_without_the_daemon_and_puts_say_why_not)
 	must(varbos_cache_put(cache, "brief", 5, "v", 1, &brief));
 	must(put(cache, "k", "v"));
 	ck_assert(is(cache, "k", "v"));
+	varbos_set_reconnect(vb, 20);
 	test_daemon_kill(&daemon_);
 	must(get(cache, "k", &view));
 	ck_assert(shows(&view, "v"));

@@ -21,6 +21,7 @@
 #include <varbos/varbos.h>
 
 #include "base/base.h"
+#include "tests/failing_memory.h"
 #include "tests/integration/daemon.h"
 #include "tests/suite.h"
 
@@ -30,7 +31,7 @@ static long countdown = -1; /* this many more succeed; negative: all */
 static long tried;          /* that could have failed, while some were to */
 static bool armed;          /* in a call of the library */
 
-static bool fails(void)
+bool allocation_fails(void)
 {
 	if (!armed || countdown < 0)
 		return false;
@@ -41,61 +42,41 @@ static bool fails(void)
 	return true;
 }
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
 void *__real_reallocarray(void *p, size_t n, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
 void *__real_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 int __real_mprotect(void *at, size_t size, int protection);
 int __real_pthread_setspecific(pthread_key_t key, const void *value);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t size);
 void *__wrap_reallocarray(void *p, size_t n, size_t size);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset);
 int __wrap_mprotect(void *at, size_t size, int protection);
 int __wrap_pthread_setspecific(pthread_key_t key, const void *value);
 
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-	return fails() ? NULL : __real_realloc(p, size);
-}
-
 void *__wrap_reallocarray(void *p, size_t n, size_t size)
 {
-	return fails() ? NULL : __real_reallocarray(p, n, size);
+	return allocation_fails() ? NULL : __real_reallocarray(p, n, size);
 }
 
 void *__wrap_aligned_alloc(size_t align, size_t size)
 {
-	return fails() ? NULL : __real_aligned_alloc(align, size);
+	return allocation_fails() ? NULL : __real_aligned_alloc(align, size);
 }
 
 void *__wrap_mmap64(void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
-	return fails() ? MAP_FAILED : __real_mmap64(at, size, protection, flags, fd, offset);
+	return allocation_fails() ? MAP_FAILED
+				  : __real_mmap64(at, size, protection, flags, fd, offset);
 }
 
 int __wrap_mprotect(void *at, size_t size, int protection)
 {
-	return fails() ? -1 : __real_mprotect(at, size, protection);
+	return allocation_fails() ? -1 : __real_mprotect(at, size, protection);
 }
 
 int __wrap_pthread_setspecific(pthread_key_t key, const void *value)
 {
-	return fails() ? ENOMEM : __real_pthread_setspecific(key, value);
+	return allocation_fails() ? ENOMEM : __real_pthread_setspecific(key, value);
 }
 
 /* ---- one story, told with each call failing in turn ---- */

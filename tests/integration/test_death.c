@@ -23,7 +23,7 @@ enum {
 	SCRIPT_STEPS = 14,
 	STORM_ROUNDS = 60,
 	STORM_CLIENTS = 4,
-	WAIT_TRIES = 500, /* of 10 ms */
+	WAIT_TRIES = 1500, /* of 10 ms */
 };
 
 static struct test_daemon daemon_;

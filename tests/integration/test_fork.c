@@ -470,15 +470,56 @@ static pid_t server_of(const char *path)
 	return peer.pid;
 }
 
+static pid_t parent_of(pid_t pid)
+{
+	char path[64];
+	FILE *file;
+	int parent;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "r");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%*d (varbosd) %*c %d", &parent), 1);
+	fclose(file);
+	return parent;
+}
+
+START_TEST(a_killed_private_daemon_comes_back_and_goes_without_a_trace)
+{
+	struct varbos_private_options options = private_options();
+	struct varbos *mine, *second;
+	char *folder;
+	pid_t former;
+
+	ck_assert_int_eq(varbos_connect_private(&mine, &options), 0);
+	folder = folder_of(mine);
+	former = server_of(varbos_socket(mine));
+	ck_assert_int_eq(kill(former, SIGKILL), 0);
+	/* It waits in the backlog until there is a daemon again. */
+	ck_assert_int_eq(varbos_connect(&second, varbos_socket(mine)), 0);
+	ck_assert_int_eq(varbos_ping(second, NULL), 0);
+	varbos_disconnect(second);
+	ck_assert_int_ne(server_of(varbos_socket(mine)), former);
+	varbos_disconnect(mine);
+	wait_gone(folder);
+	free(folder);
+}
+END_TEST
+
 START_TEST(what_a_killed_private_daemon_left_goes_at_disconnect)
 {
 	struct varbos_private_options options = private_options();
 	struct varbos *mine;
 	char *folder;
+	pid_t daemon;
 
 	ck_assert_int_eq(varbos_connect_private(&mine, &options), 0);
 	folder = folder_of(mine);
-	ck_assert_int_eq(kill(server_of(varbos_socket(mine)), SIGKILL), 0);
+	daemon = server_of(varbos_socket(mine));
+	/* Stopped, it starts no other keeper. */
+	ck_assert_int_eq(kill(daemon, SIGSTOP), 0);
+	ck_assert_int_eq(kill(parent_of(daemon), SIGKILL), 0);
+	ck_assert_int_eq(kill(daemon, SIGKILL), 0);
 	for (int i = 0; i < WAIT_TRIES && !varbos_ping(mine, NULL); i++)
 		usleep(10000);
 	ck_assert_int_eq(varbos_ping(mine, NULL), VARBOS_E_UNAVAILABLE);
@@ -512,6 +553,7 @@ static Suite *suite(void)
 		       a_private_daemon_outlives_its_starter_while_a_descendant_holds_on);
 	tcase_add_test(private, a_private_daemon_that_cannot_start_says_why);
 	tcase_add_test(private, the_daemon_is_found_in_path_and_environment);
+	tcase_add_test(private, a_killed_private_daemon_comes_back_and_goes_without_a_trace);
 	tcase_add_test(private, what_a_killed_private_daemon_left_goes_at_disconnect);
 	suite_add_tcase(s, private);
 	return s;

@@ -8,9 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/fuse.h>
-#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -32,6 +30,7 @@
 #include "base/base.h"
 #include "daemon/server/fault.h"
 #include "tests/integration/daemon.h"
+#include "tests/integration/passrights.h"
 #include "tests/integration/peer.h"
 #include "tests/suite.h"
 
@@ -101,23 +100,6 @@ static void expect_flat(void)
 	}
 	ck_assert_uint_eq(now, fds_before);
 	ck_assert_uint_le(daemon_rss(), rss_before + RSS_MORE * MIB);
-}
-
-/* As on a kernel from before 6.16, for this process and what it starts. */
-static void hide_passrights(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setsockopt, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 83, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = {.len = ARRAY_SIZE(code), .filter = code};
-
-	ck_assert(!prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-	ck_assert(!prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program));
 }
 
 static void let_in(void)

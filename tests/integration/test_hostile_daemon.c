@@ -42,10 +42,10 @@ static const struct {
 	{"silence", LIE_SILENT, PING, VARBOS_E_TIMEOUT, ""},
 	{"silence at hello", LIE_SILENT, CONNECT, VARBOS_E_TIMEOUT, ""},
 	{"another's id", LIE_WRONG_ID, ALLOC, VARBOS_E_TIMEOUT, ""},
-	{"a close", LIE_CLOSE, ALLOC, VARBOS_E_UNAVAILABLE, ""},
+	{"a close", LIE_CLOSE, ALLOC, VARBOS_E_UNAVAILABLE, "socket"},
 	{"garbage", LIE_GARBAGE, ALLOC, VARBOS_E_PROTOCOL, ""},
 	{"a huge header", LIE_HUGE_HEADER, ALLOC, VARBOS_E_PROTOCOL, ""},
-	{"nothing in a datagram", LIE_EMPTY, ALLOC, VARBOS_E_UNAVAILABLE, ""},
+	{"nothing in a datagram", LIE_EMPTY, ALLOC, VARBOS_E_UNAVAILABLE, "socket"},
 	{"a request", LIE_REQUEST, PING, VARBOS_E_PROTOCOL, ""},
 	{"another shape", LIE_OTHER_SHAPE, ALLOC, VARBOS_E_PROTOCOL, "offset"},
 	{"a code from nowhere", LIE_CODE, ALLOC, VARBOS_E_PROTOCOL, "code"},
@@ -126,6 +126,7 @@ static int take_steps(struct fake_daemon *fake, enum lie lie, enum step last,
 	/* Silence is waited out; on a busy machine all else may take its time. */
 	if (code != VARBOS_E_TIMEOUT)
 		socket_policy_default(&policy);
+	policy.reconnect_ms = 50;
 	if (last == CONNECT)
 		fake->lie = lie;
 	r = connection_open(vb, fake->socket, &policy);
@@ -173,7 +174,8 @@ END_TEST
 
 START_TEST(a_server_of_another_uid_is_refused_before_a_byte_is_sent)
 {
-	struct socket_policy policy = {.trusted = {12345}, .n_trusted = 1, .timeout_ms = 200};
+	struct socket_policy policy = {
+		.trusted = {12345}, .n_trusted = 1, .timeout_ms = SOCKET_TIMEOUT_MS};
 	struct fake_daemon fake;
 	struct varbos *vb = NULL;
 
@@ -218,6 +220,7 @@ static void set_up(struct set *set)
 
 	fake_daemon_start(&set->fake, LIE_NONE);
 	socket_policy_default(&policy);
+	policy.reconnect_ms = 0; /* how it goes on is what test_away is about */
 	ck_assert_int_eq(connection_open(&set->vb, set->fake.socket, &policy), 0);
 	ck_assert_int_eq(varbos_space_open(&set->space, set->vb, "s", NULL), 0);
 }
@@ -248,7 +251,7 @@ END_TEST
 /* The late answer has been read by what was asked since; the daemon gets to this by and by. */
 static void expect_soon(const _Atomic uint32_t *counter, uint32_t value)
 {
-	for (int i = 0; i < 500 && *counter != value; i++)
+	for (int i = 0; i < 1500 && *counter != value; i++)
 		usleep(10000);
 	ck_assert_uint_eq(*counter, value);
 }
@@ -408,17 +411,17 @@ START_TEST(a_double_free_is_refused_before_the_daemon_has_seen_the_first)
 }
 END_TEST
 
-START_TEST(a_free_that_could_not_be_sent_may_be_tried_again)
+START_TEST(a_free_that_cannot_be_sent_may_be_tried_again)
 {
 	struct set set;
 	char *memory;
 
 	set_up(&set);
 	memory = varbos_alloc(set.space, EXTENT);
-	set.fake.lie = LIE_CLOSE;
-	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_UNAVAILABLE);
-	ck_assert_int_eq(varbos_free(set.space, memory), VARBOS_E_UNAVAILABLE);
-	ck_assert_int_eq(varbos_free(set.space, memory), VARBOS_E_UNAVAILABLE);
+	set.fake.lie = LIE_GARBAGE;
+	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_PROTOCOL);
+	ck_assert_int_eq(varbos_free(set.space, memory), VARBOS_E_PROTOCOL);
+	ck_assert_int_eq(varbos_free(set.space, memory), VARBOS_E_PROTOCOL);
 	tear_down(&set);
 }
 END_TEST
@@ -628,7 +631,6 @@ START_TEST(what_is_asked_ahead_when_the_daemon_goes_fails)
 	ck_assert_int_eq(varbos_ping(set.vb, NULL), VARBOS_E_UNAVAILABLE);
 	ck_assert_int_eq(call_collect(&call, 0), VARBOS_E_UNAVAILABLE);
 	ck_assert_ptr_null(call);
-	ck_assert_ptr_null(ask_extent(&set));
 	tear_down(&set);
 }
 END_TEST
@@ -789,7 +791,7 @@ static Suite *suite(void)
 
 	tcase_set_timeout(calls, 60);
 	tcase_add_test(calls, a_double_free_is_refused_before_the_daemon_has_seen_the_first);
-	tcase_add_test(calls, a_free_that_could_not_be_sent_may_be_tried_again);
+	tcase_add_test(calls, a_free_that_cannot_be_sent_may_be_tried_again);
 	tcase_add_test(calls, frees_name_what_is_wrong_with_the_pointer);
 	tcase_add_test(calls, references_name_every_byte_and_go_stale);
 	tcase_add_test(calls, a_block_given_out_again_can_be_freed_again);

@@ -19,6 +19,7 @@
 #include "tests/hugepages.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/integration/survivor.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -218,6 +219,66 @@ START_TEST(locks_of_the_dead_are_found_in_hugepages_too)
 }
 END_TEST
 
+/* Could a stranger have so many pages of the pool now? */
+static bool strangers(unsigned pages)
+{
+	void *memory = mmap(NULL, pages * 2 * MIB, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return false;
+	munmap(memory, pages * 2 * MIB);
+	return true;
+}
+
+static uint64_t lease(struct peer *peer, uint64_t space, uint64_t size)
+{
+	ck_assert(peer_call(peer, WIRE_EXTENT_ALLOC,
+			    &(struct wire_extent_alloc){.space = space, .size = size}));
+	return peer->answer.body.extent_alloced.offset;
+}
+
+START_TEST(between_two_daemons_no_stranger_gets_the_regions_pages)
+{
+	static struct survivor survivor;
+	static struct peer peer;
+	uint64_t space, session, size = PAGES * 2 * MIB;
+	struct wire_hello hello = {.protocol = 1, .layout_min = 1, .layout_max = 1};
+
+	if (!borrowed)
+		return;
+	survivor_start(&survivor, "--size", "32M", "--pages", "2M", NULL);
+	peer_connect(&peer, survivor.socket);
+	ck_assert(peer_call(&peer, WIRE_HELLO, &hello));
+	session = peer.answer.body.welcome.session;
+	ck_assert(peer_call(&peer, WIRE_SPACE_CREATE,
+			    &(struct wire_space_create){.name = wire_str("a"),
+							.limit = size,
+							.client_limit = size}));
+	space = peer_open_space(&peer, "a");
+	lease(&peer, space, 6 * MIB);
+	for (int round = 0; round < 3; round++) {
+		uint64_t id = peer.id;
+
+		survivor_kill(&survivor);
+		ck_assert(!strangers(1));
+		survivor_again(&survivor);
+		peer_close(&peer);
+		peer_connect(&peer, survivor.socket);
+		peer.id = id; /* another request, not the same once more */
+		hello.resume = session;
+		ck_assert(peer_call(&peer, WIRE_HELLO, &hello));
+		ck_assert(!strangers(1));
+		lease(&peer, space, 2 * MIB);
+	}
+	lease(&peer, space, size - 12 * MIB);
+	ck_assert_uint_eq(peer_status(&peer).committed, size);
+	peer_close(&peer);
+	survivor_stop(&survivor);
+	ck_assert(strangers(PAGES));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("hugepages");
@@ -232,6 +293,7 @@ int main(void)
 	tcase_add_test(t, a_stranger_that_empties_the_pool_takes_nothing_of_the_region);
 	tcase_add_test(t, locks_of_the_dead_are_found_in_hugepages_too);
 	tcase_add_test(t, more_hugepages_than_there_are_is_a_refusal_or_a_fall);
+	tcase_add_test(t, between_two_daemons_no_stranger_gets_the_regions_pages);
 	suite_add_tcase(s, t);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

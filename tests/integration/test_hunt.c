@@ -689,6 +689,7 @@ START_TEST(who_sees_that_something_is_there_sees_all_that_was_streamed)
 			words[i] = round;
 		copy_streamed(handover->words, words, sizeof(words));
 		atomic_store_explicit(&handover->there, round, memory_order_release);
+		mutant_fence(); /* what comes behind it, if there is a defect */
 	}
 	if (!comes(&handover->seen, round))
 		waitpid(pid, NULL, 0); /* it has said why when it ends */

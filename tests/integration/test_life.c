@@ -158,7 +158,7 @@ START_TEST(without_a_path_it_makes_the_folder_of_the_users_socket)
 		if (!geteuid() && (setgid(65534) || setuid(65534)))
 			_exit(126);
 		setenv("XDG_RUNTIME_DIR", folder, 1);
-		execl(getenv("VARBOSD"), "varbosd", "--size", "4M", NULL);
+		execl(getenv("VARBOSD"), "varbosd", "--size", "4M", "--pages", "4K", NULL);
 		_exit(127);
 	}
 	while (access(path, F_OK) && !waitpid(pid, &status, WNOHANG))

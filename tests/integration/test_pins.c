@@ -351,8 +351,8 @@ START_TEST(forged_pins_hold_what_one_lane_may_until_their_process_ends)
 }
 END_TEST
 
-/* Does this word of his lane keep the memory of a value that is gone? */
-static bool holds(struct hoarder *reader, uint32_t word)
+/* Does this word of his lane keep the memory of a value that is gone? Looked at so often, or until it does. */
+static bool holds(struct hoarder *reader, uint32_t word, int tries)
 {
 	uint64_t pinned = 0;
 
@@ -361,7 +361,7 @@ static bool holds(struct hoarder *reader, uint32_t word)
 		     reader->space << 44 | hoarder_find(reader, "held"));
 	ck_assert(hoarder_delete(&watch, "held"));
 	hoarder_lease(&watch, SLICE_BYTES);
-	for (int i = 0; i < 20 && !pinned; i++) {
+	for (int i = 0; i < tries && !pinned; i++) {
 		churn(0, 200);
 		pinned = hoarder_row(&watch).pinned;
 	}
@@ -397,10 +397,10 @@ START_TEST(pins_beyond_the_quota_hold_nothing)
 		varbos_view_release(&views[i]);
 	hoarder_open(&reader, daemon_.socket, "a", "c", 0);
 	hoarder_lanes(&reader, 1);
-	ck_assert(holds(&reader, 8));
-	ck_assert(!holds(&reader, 9));
-	ck_assert(!holds(&reader, LANE_HAZARDS - 1));
-	ck_assert(holds(&reader, 0));
+	ck_assert(holds(&reader, 8, WAIT_TRIES));
+	ck_assert(!holds(&reader, 9, 20));
+	ck_assert(!holds(&reader, LANE_HAZARDS - 1, 20));
+	ck_assert(holds(&reader, 0, WAIT_TRIES));
 	hoarder_close(&reader);
 	tear_down();
 	pins = NULL;

@@ -373,6 +373,87 @@ START_TEST(a_large_request_that_waits_is_not_overtaken_by_small_ones)
 }
 END_TEST
 
+/* ---- time ---- */
+
+#define HOUR_MS ((uint64_t)3600 * 1000)
+
+static void publish_until(struct peer *peer, uint64_t space, uint64_t cache, uint64_t offset,
+			  uint64_t expiry)
+{
+	ck_assert(peer_call(peer, WIRE_CACHE_PUBLISH,
+			    &(struct wire_cache_publish){
+				    .space = space,
+				    .cache = cache,
+				    .hash = expiry * 0x9e3779b97f4a7c15ULL,
+				    .offset = offset,
+				    .size = 128,
+				    .born = 1,
+				    .expiry = expiry,
+			    }));
+}
+
+static struct wire_cache_row cache_row(struct peer *peer)
+{
+	ck_assert(peer_call(peer, WIRE_CACHE_LIST, &(struct wire_page_after){}));
+	ck_assert_uint_eq(peer->answer.body.cache_rows.rows.count, 1);
+	return *(const struct wire_cache_row *)peer->answer.body.cache_rows.rows.rows;
+}
+
+static bool has_right(struct peer *peer, uint64_t space, uint64_t cache)
+{
+	ck_assert(peer_call(peer, WIRE_CACHE_FETCH,
+			    &(struct wire_cache_fetch){.space = space,
+						       .cache = cache,
+						       .hash = 12345,
+						       .compute_ms = HOUR_MS / 2}));
+	return peer->answer.body.cache_fetched.token;
+}
+
+START_TEST(a_machine_that_was_suspended_for_an_hour_goes_on)
+{
+	const struct wire_cache_open open = {.name = wire_str("c"), .capacity = 4 * MIB};
+	struct peer peer, other;
+	uint64_t space, cache, segment, used, now_ms;
+	struct wire_cache_open opens = open;
+
+	host_start(64 * MIB, CONFIG_PAGES_4K, false);
+	peer_open(&peer, host.options.config.socket.path);
+	peer_open(&other, host.options.config.socket.path);
+	peer_create_space(&peer, "a", 16 * MIB);
+	opens.space = space = peer_open_space(&peer, "a");
+	ck_assert_uint_eq(peer_open_space(&other, "a"), space);
+	ck_assert(alloc(&peer, space, MIB));
+	ck_assert(peer_call(&peer, WIRE_CACHE_OPEN, &opens));
+	ck_assert(peer_call(&other, WIRE_CACHE_OPEN, &opens));
+	cache = other.answer.body.cache_opened.cache;
+	ck_assert(peer_call(&peer, WIRE_CACHE_SEGMENT,
+			    &(struct wire_cache_segment){
+				    .space = space, .cache = cache, .size = 64 * KIB}));
+	segment = peer.answer.body.extent_alloced.offset;
+	now_ms = host.fake.sys.table->machine_ns(&host.fake.sys) / 1000000;
+	publish_until(&peer, space, cache, segment, now_ms + HOUR_MS / 2);
+	publish_until(&peer, space, cache, segment + 128, now_ms + 2 * HOUR_MS);
+	ck_assert_uint_eq(cache_row(&peer).values, 2);
+	ck_assert(has_right(&peer, space, cache));
+	ck_assert(!has_right(&other, space, cache));
+	used = peer_status(&peer).used;
+
+	fake_sys_suspend(&host.fake, HOUR_MS * 1000000);
+	for (int i = 0; i < 1000 && cache_row(&peer).values == 2; i++)
+		usleep(10000);
+	ck_assert_uint_eq(cache_row(&peer).values, 1);
+	ck_assert_uint_eq(cache_row(&peer).expired, 1);
+	ck_assert_uint_eq(peer_status(&peer).used, used);
+	ck_assert_uint_eq(peer_status(&other).sessions, 2);
+	ck_assert(has_right(&other, space, cache)); /* he was too late */
+	ck_assert(alloc(&other, space, MIB));
+	ck_assert(free_last(&other, space));
+	peer_close(&peer);
+	peer_close(&other);
+	host_stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("server");
@@ -380,6 +461,7 @@ int main(void)
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, no_commit_punch_or_open_runs_on_the_loops_thread);
+	tcase_add_test(tests, a_machine_that_was_suspended_for_an_hour_goes_on);
 	tcase_add_test(tests, no_cut_begins_once_a_stint_has_lasted_its_time);
 	tcase_add_test(tests, a_commit_that_fails_leaves_nothing_behind);
 	tcase_add_test(tests, a_window_that_cannot_be_made_leaves_nothing_behind);
