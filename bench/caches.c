@@ -45,6 +45,12 @@ static const struct side_program busy[] = {
 	{"quiet", SIDE_PEER, "varbos-bench-busy", NULL, NULL},
 };
 
+/* What a reader notices of restarts. */
+static const struct side_program restarts[] = {
+	{"varbos", SIDE_VARBOS, "varbos-bench-restart", NULL, NULL},
+	{"quiet", SIDE_PEER, "varbos-bench-restart", NULL, NULL},
+};
+
 static const struct {
 	uint64_t value, keys;
 } sizes[] = {{SMALL, 100000}, {1024, 20000}, {65536, 1000}, {1 << 20, 128}};
@@ -196,4 +202,15 @@ void bench_hit_busy(struct harness *harness)
 					       .unit = "ns",
 					       .sides = busy,
 					       .n_sides = ARRAY_SIZE(busy)});
+}
+
+void bench_hit_restart(struct harness *harness)
+{
+	contest_run(harness,
+		    &(struct contest){.bench = "hit_restart",
+				      .size = SMALL,
+				      .keys = sizes[0].keys / (harness->quick ? 10 : 1),
+				      .unit = "ns",
+				      .sides = restarts,
+				      .n_sides = ARRAY_SIZE(restarts)});
 }

@@ -31,8 +31,9 @@ bool ctl_find(char *ret, size_t size)
 	       ctl_beside(ret, size, "../client/ctl/varbosctl");
 }
 
-/* What `caches` prints. False: it failed. */
-static bool caches(const char *path, const char *socket, char *ret, size_t size)
+/* What a verb prints. False: it failed. */
+static bool printed(const char *path, const char *socket, const char *verb, char *ret,
+		    size_t size)
 {
 	int ends[2], status;
 	size_t n = 0;
@@ -45,7 +46,7 @@ static bool caches(const char *path, const char *socket, char *ret, size_t size)
 	pid = fork();
 	if (!pid) {
 		dup2(ends[1], STDOUT_FILENO);
-		execl(path, path, "--socket", socket, "--json", "caches", (char *)NULL);
+		execl(path, path, "--socket", socket, "--json", verb, (char *)NULL);
 		_exit(127);
 	}
 	close(ends[1]);
@@ -57,12 +58,12 @@ static bool caches(const char *path, const char *socket, char *ret, size_t size)
 	       !WEXITSTATUS(status);
 }
 
-bool ctl_cache(const char *socket, const char *field, uint64_t *ret)
+static bool number(const char *socket, const char *verb, const char *field, uint64_t *ret)
 {
 	char path[4096], name[64], page[8192];
 	char *at;
 
-	if (!ctl_find(path, sizeof(path)) || !caches(path, socket, page, sizeof(page)))
+	if (!ctl_find(path, sizeof(path)) || !printed(path, socket, verb, page, sizeof(page)))
 		return false;
 	snprintf(name, sizeof(name), "\"%s\":", field);
 	at = strstr(page, name);
@@ -70,4 +71,14 @@ bool ctl_cache(const char *socket, const char *field, uint64_t *ret)
 		return false;
 	*ret = strtoull(at + strlen(name), NULL, 10);
 	return true;
+}
+
+bool ctl_cache(const char *socket, const char *field, uint64_t *ret)
+{
+	return number(socket, "caches", field, ret);
+}
+
+bool ctl_status(const char *socket, const char *field, uint64_t *ret)
+{
+	return number(socket, "status", field, ret);
 }

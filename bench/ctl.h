@@ -15,3 +15,5 @@ bool ctl_find(char *ret, size_t size);
 
 /* What `caches` tells under this name of the only cache of a daemon. False: it does not. */
 bool ctl_cache(const char *socket, const char *field, uint64_t *ret);
+/* The same of `status`. */
+bool ctl_status(const char *socket, const char *field, uint64_t *ret);

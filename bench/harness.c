@@ -162,7 +162,8 @@ static void daemon_find(struct harness *harness, char *ret, size_t size)
 		harness_die(harness, "no varbosd beside this program: set VARBOSD");
 }
 
-static void daemon_exec(struct harness *harness, const char *path, const char *region)
+static void daemon_exec(struct harness *harness, const char *path, const char *region,
+			bool kept)
 {
 	char log[96];
 	int fd;
@@ -175,8 +176,12 @@ static void daemon_exec(struct harness *harness, const char *path, const char *r
 		dup2(fd, STDOUT_FILENO);
 		dup2(fd, STDERR_FILENO);
 	}
-	execl(path, "varbosd", "--no-config", "--socket", harness->socket, "--size", region,
-	      "--pages", "auto", (char *)NULL);
+	if (kept)
+		execl(path, "varbosd", "--keep", "--no-config", "--socket", harness->socket,
+		      "--size", region, "--pages", "auto", (char *)NULL);
+	else
+		execl(path, "varbosd", "--no-config", "--socket", harness->socket, "--size",
+		      region, "--pages", "auto", (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);
 }
@@ -194,7 +199,7 @@ static void log_show(const struct harness *harness)
 		fclose(log);
 }
 
-static void daemon_start(struct harness *harness, const char *region)
+static void daemon_start(struct harness *harness, const char *region, bool kept)
 {
 	uint64_t deadline_ns = now_ns() + (uint64_t)START_MS * 1000000;
 	const char *temporary = getenv("TMPDIR");
@@ -217,7 +222,7 @@ static void daemon_start(struct harness *harness, const char *region)
 	if (harness->daemon < 0)
 		harness_die(harness, "fork: %s", strerror(errno));
 	if (!harness->daemon)
-		daemon_exec(harness, path, region);
+		daemon_exec(harness, path, region, kept);
 
 	while (varbos_connect(&harness->vb, harness->socket)) {
 		if (waitpid(harness->daemon, NULL, WNOHANG) == harness->daemon) {
@@ -263,7 +268,7 @@ void harness_init_alone(struct harness *harness, bool quick)
 	*harness = (struct harness){.quick = quick, .raw_socket = -1};
 }
 
-void harness_init(struct harness *harness, bool quick, const char *size)
+void harness_init(struct harness *harness, bool quick, const char *size, bool kept)
 {
 	const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESTART};
 
@@ -273,7 +278,7 @@ void harness_init(struct harness *harness, bool quick, const char *size)
 	sigaction(SIGTERM, &action, NULL);
 	cpus_find(harness);
 	raw_start(harness);
-	daemon_start(harness, size ? size : "256M");
+	daemon_start(harness, size ? size : "256M", kept);
 }
 
 void harness_deinit(struct harness *harness)

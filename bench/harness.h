@@ -33,11 +33,17 @@ struct harness {
 	struct varbos *vb;
 };
 
+enum {
+	BENCH_ALONE = 1,   /* neither daemon nor raw peer */
+	BENCH_KEPT = 2,    /* the daemon has a keeper, which harness.daemon is then */
+	BENCH_BY_NAME = 4, /* not among all of them: it takes long */
+};
+
 /* A bench: a name and what it does, which ends the program if it fails. */
 struct bench {
 	const char *name, *text;
 	void (*run)(struct harness *harness);
-	bool alone;       /* neither daemon nor raw peer */
+	unsigned how;
 	const char *size; /* of the daemon's region; NULL: 256M */
 };
 
@@ -54,6 +60,9 @@ void bench_arena(struct harness *harness);
 void bench_arena_reset(struct harness *harness);
 void bench_handover(struct harness *harness);
 void bench_reclaim(struct harness *harness);
+void bench_restart(struct harness *harness);
+void bench_restart_10m(struct harness *harness);
+void bench_hit_restart(struct harness *harness);
 void bench_copy(struct harness *harness);
 void bench_copy_shifted(struct harness *harness);
 void bench_zero(struct harness *harness);
@@ -75,7 +84,7 @@ void bench_util(struct harness *harness);
 void bench_sim(struct harness *harness);
 
 /* Starts the daemon and the raw peer, and connects; what fails ends the program. */
-void harness_init(struct harness *harness, bool quick, const char *size);
+void harness_init(struct harness *harness, bool quick, const char *size, bool kept);
 void harness_init_alone(struct harness *harness, bool quick);
 void harness_deinit(struct harness *harness);
 

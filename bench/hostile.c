@@ -1,5 +1,5 @@
 /*
- * hostile - how long a ping takes beside a process of another uid that does what no client
+ * hostile - how long a ping, or a hit, takes beside a process of another uid that does what no client
  * should, by what it takes beside one that is as busy and harmless.
  *
  * The harmless one is the same loop, at the same seat, with traffic that is in order: where the
@@ -34,9 +34,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <varbos/varbos.h>
+#include <varbos/cache.h>
 
 #include "base/base.h"
+#include "bench/besieger.h"
+#include "bench/dice.h"
 #include "bench/harness.h"
 #include "proto/wire.h"
 
@@ -51,6 +53,9 @@ enum {
 	ROUND_PINGS = 100000,
 	CONNECTIONS = 4000,
 	RIGHTS_MAX = 253, /* SCM_MAX_FD */
+	KEYS = 1000,
+	VALUE = 64,
+	HITS_BETWEEN = 240, /* that are not measured: a round lasts its time */
 };
 
 /* Of the process that pings, for the one that counts. */
@@ -64,6 +69,7 @@ struct pings {
 struct kind {
 	const char *name, *text;
 	void (*act)(const char *path), (*harmless)(const char *path); /* until killed */
+	bool hits; /* instead of pings: of keys of its own cache */
 };
 
 /* ---- talking ---- */
@@ -190,7 +196,37 @@ static void come_and_go(const char *path)
 	}
 }
 
+/* Puts into a cache of its own, and asks this and that, as fast as it can. */
+static void put(const char *path)
+{
+	struct varbos *vb;
+	struct varbos_space *space;
+	struct varbos_cache *cache;
+	char value[4096] = "";
+
+	if (varbos_connect(&vb, path) || varbos_space_open(&space, vb, "harmless", NULL) ||
+	    varbos_cache_open(&cache, space, "c",
+			      &(struct varbos_cache_options){.capacity = 1 << 20}))
+		return;
+	for (uint64_t key = 0;; key++) {
+		varbos_cache_put(cache, &key, sizeof(key), value, 64 + key % 4000, NULL);
+		if (key % 8 == 0)
+			varbos_ping(vb, NULL);
+	}
+}
+
 /* ---- hostile ---- */
+
+/* All of it at once, as random as it comes. */
+static void lay_siege(const char *path)
+{
+	besiege(&(struct siege){.socket = path,
+				.space = "siege",
+				.seed = (uint64_t)getpid(),
+				.counts = -1,
+				.alone = true,
+				.lifeline = -1});
+}
 
 static void never_say_hello(const char *path)
 {
@@ -299,34 +335,31 @@ static void send_lingering(const char *path)
 	}
 }
 
-static uint64_t dice(void)
+static uint64_t roll(void)
 {
 	static uint64_t state = 1;
-	uint64_t z = state += 0x9e3779b97f4a7c15ULL;
 
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
+	return dice(&state);
 }
 
 static size_t random_frame(char *buf)
 {
-	size_t n = 1 + dice() % 300;
+	size_t n = 1 + roll() % 300;
 
 	for (size_t i = 0; i < n; i++)
-		buf[i] = (char)dice();
+		buf[i] = (char)roll();
 	return n;
 }
 
 static size_t mutated_frame(char *buf, size_t size)
 {
-	enum wire_method method = (enum wire_method)(dice() % WIRE_METHODS_N);
+	enum wire_method method = (enum wire_method)(roll() % WIRE_METHODS_N);
 	union wire_body body = {};
 	int n;
 
-	n = wire_encode_request(buf, size, 1 + dice() % 40, method, &body);
-	for (uint64_t flips = dice() % 4; n > 0 && flips; flips--)
-		buf[dice() % (uint64_t)n] ^= (char)(1 << dice() % 8);
+	n = wire_encode_request(buf, size, 1 + roll() % 40, method, &body);
+	for (uint64_t flips = roll() % 4; n > 0 && flips; flips--)
+		buf[roll() % (uint64_t)n] ^= (char)(1 << roll() % 8);
 	return n > 0 ? (size_t)n : 1;
 }
 
@@ -372,13 +405,15 @@ static void send_mutated(const char *path)
 }
 
 static const struct kind kinds[] = {
-	{"no-hello", "connects and goes, again and again", never_say_hello, come_and_go},
-	{"connections", "holds as many connections as it gets", hold_connections, come_and_go},
-	{"unread", "asks for lists and reads none", never_read, list},
-	{"files", "sends 253 descriptors at a time", send_files, come_and_go},
-	{"lingering", "sends a socket that lingers", send_lingering, come_and_go},
-	{"random", "sends random frames", send_random, ping},
-	{"mutated", "sends mutated frames", send_mutated, ask_this_and_that},
+	{"no-hello", "connects and goes, again and again", never_say_hello, come_and_go, false},
+	{"connections", "holds as many connections as it gets", hold_connections, come_and_go,
+	 false},
+	{"unread", "asks for lists and reads none", never_read, list, false},
+	{"files", "sends 253 descriptors at a time", send_files, come_and_go, false},
+	{"lingering", "sends a socket that lingers", send_lingering, come_and_go, false},
+	{"random", "sends random frames", send_random, ping, false},
+	{"mutated", "sends mutated frames", send_mutated, ask_this_and_that, false},
+	{"siege", "does all that no client should", lay_siege, put, true},
 };
 
 /* ---- measuring ---- */
@@ -436,24 +471,62 @@ failed:
 	snprintf(pings->why, sizeof(pings->why), "%s", varbos_error()->message);
 }
 
+/* Of keys that are all there. */
+static void hit_for(struct harness *harness, struct pings *hits, uint32_t ms)
+{
+	uint64_t end_ns, start_ns, state = 1;
+	struct varbos_cache *cache;
+	struct varbos_space *space;
+	struct varbos_view view;
+	char value[VALUE] = "";
+	struct varbos *vb;
+
+	if (varbos_connect(&vb, harness->socket) ||
+	    varbos_space_open(&space, vb, "besieged", NULL) ||
+	    varbos_cache_open(&cache, space, "c",
+			      &(struct varbos_cache_options){.capacity = 1 << 20}))
+		goto failed;
+	for (uint64_t key = 0; key < KEYS; key++)
+		if (varbos_cache_put(cache, &key, sizeof(key), value, sizeof(value), NULL))
+			goto failed;
+	end_ns = now_ns() + (uint64_t)ms * 1000000;
+	for (uint64_t i = 0; hits->n < ROUND_PINGS; i++) {
+		uint64_t key = dice_below(&state, KEYS);
+
+		start_ns = i % HITS_BETWEEN ? 0 : now_ns();
+		if (start_ns >= end_ns)
+			break;
+		if (varbos_cache_get(cache, &key, sizeof(key), &view))
+			goto failed;
+		varbos_view_release(&view);
+		if (start_ns)
+			hits->ns[hits->n++] = now_ns() - start_ns;
+	}
+	varbos_disconnect(vb);
+	return;
+failed:
+	hits->failed = true;
+	snprintf(hits->why, sizeof(hits->why), "%s", varbos_error()->message);
+}
+
 /* The p99 of one round; its pings go to `all`, too. */
-static uint64_t round_of(struct harness *harness, const char *name,
-			 void (*act)(const char *path), enum seat seat, struct pings *pings,
-			 struct series *all)
+static uint64_t round_of(struct harness *harness, const struct kind *kind, bool hostile,
+			 enum seat seat, struct pings *pings, struct series *all)
 {
 	uint32_t ms = harness->quick ? ROUND_MS_QUICK : ROUND_MS;
+	const char *name = hostile ? kind->name : "harmless";
 	struct series series;
 	pid_t neighbour, victim;
 	uint64_t p99;
 	int status;
 
 	pings->n = 0;
-	neighbour = neighbour_start(harness, act, seat);
+	neighbour = neighbour_start(harness, hostile ? kind->act : kind->harmless, seat);
 	sleep_ms(SETTLE_MS);
 	victim = fork();
 	if (!victim) {
 		become(harness, VICTIM, seat);
-		ping_for(harness, pings, ms);
+		(kind->hits ? hit_for : ping_for)(harness, pings, ms);
 		_exit(0);
 	}
 	waitpid(victim, NULL, 0);
@@ -489,10 +562,8 @@ static uint64_t measure(struct harness *harness, const struct kind *kind, enum s
 	series_init(&beside_harmless, (size_t)rounds * ROUND_PINGS);
 	series_init(&ratios, rounds);
 	for (unsigned i = 0; i < rounds; i++) {
-		harmless_ns = round_of(harness, "harmless", kind->harmless, seat, pings,
-				       &beside_harmless);
-		hostile_ns =
-			round_of(harness, kind->name, kind->act, seat, pings, &beside_hostile);
+		harmless_ns = round_of(harness, kind, false, seat, pings, &beside_harmless);
+		hostile_ns = round_of(harness, kind, true, seat, pings, &beside_hostile);
 		series_add(&ratios, hostile_ns * 1000 / harmless_ns);
 	}
 	ratio = series_percentile(&ratios, 50);
@@ -504,9 +575,9 @@ static uint64_t measure(struct harness *harness, const struct kind *kind, enum s
 	       series_percentile(&beside_hostile, 99), beside_hostile.n,
 	       series_percentile(&beside_harmless, 99), (double)ratio / 1000);
 	fflush(stdout);
-	fprintf(stderr, "hostile, %s: a ping beside one who %s: %.2f (%.2f to %.2f)\n",
-		place_names[seat], kind->text, (double)ratio / 1000,
-		(double)series_percentile(&ratios, 0) / 1000,
+	fprintf(stderr, "hostile, %s: a %s beside one who %s: %.2f (%.2f to %.2f)\n",
+		place_names[seat], kind->hits ? "hit" : "ping", kind->text,
+		(double)ratio / 1000, (double)series_percentile(&ratios, 0) / 1000,
 		(double)series_percentile(&ratios, 100) / 1000);
 	series_deinit(&ratios);
 	series_deinit(&beside_harmless);

@@ -261,7 +261,7 @@ void bench_overhead(struct harness *harness)
 	bool quick = harness->quick;
 
 	for (size_t i = 0; i < (quick ? 1 : ARRAY_SIZE(keys)); i++) {
-		harness_init(harness, quick, "512M");
+		harness_init(harness, quick, "512M", false);
 		overhead_of(harness, quick ? KEYS_QUICK : keys[i]);
 		harness_deinit(harness);
 	}
