@@ -75,8 +75,10 @@ static bool was_done(struct server *server, const struct object_promised *promis
 		return false;
 	if (!promise->gone)
 		return errand_was_done(client, ERRAND_NO_LANE, &record, &answer);
+	/* Since it was promised, at an earlier turn, the cleaner may have moved it. */
 	if (!cache_find(hoard->cache, promise->hash, &object) &&
-	    object.offset == promise->offset)
+	    (mutant(object_known_by_place) ? object.offset == promise->offset
+					   : object.generation == promise->generation))
 		return false;
 	fetches_settled(server, promise->cache, promise->hash, 0);
 	return true;

@@ -9,10 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
+#include "daemon/core/cache/object_record.h"
+#include "daemon/core/record.h"
 #include "daemon/server/fault.h"
 #include "proto/lane.h"
 #include "tests/integration/daemon.h"
@@ -309,6 +312,68 @@ START_TEST(a_request_that_a_killed_daemon_had_begun_is_done_once)
 }
 END_TEST
 
+/* As the cleaner does, which the dead daemon had at work. */
+static void move(uint64_t hash, uint64_t offset)
+{
+	int fd = survivor_kept(&survivor, "objects-");
+	struct object_record *record;
+	struct object_place place;
+	struct stat st;
+	char *memory;
+
+	ck_assert(!fstat(fd, &st));
+	memory = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ck_assert(memory != MAP_FAILED);
+	record = (struct object_record *)(void *)(memory + OBJECT_RECORDS_HEAD);
+	while (record->hash != hash)
+		record++;
+	ck_assert_uint_ne(record->word, 0);
+	place = object_place_unpack(record->place);
+	place.offset = offset;
+	record->place = object_place_pack(place);
+	munmap(memory, (size_t)st.st_size);
+	close(fd);
+}
+
+/* A deletion that takes several turns is promised at the first; values move between them. */
+START_TEST(what_has_moved_since_its_deletion_was_promised_is_deleted_all_the_same)
+{
+	struct wire_cache_delete delete = {.hash = 5};
+	struct wire_cache_publish publish;
+
+	set_up_survivor();
+	ck_assert(peer_call(&peer, WIRE_CACHE_OPEN,
+			    &(struct wire_cache_open){.space = space, .name = wire_str("k")}));
+	delete.space = space;
+	delete.cache = peer.answer.body.cache_opened.cache;
+	ck_assert(peer_call(&peer, WIRE_CACHE_SEGMENT,
+			    &(struct wire_cache_segment){
+				    .space = space, .cache = delete.cache, .size = MIB}));
+	publish = (struct wire_cache_publish){.space = space,
+					      .cache = delete.cache,
+					      .hash = delete.hash,
+					      .offset = alloced().offset + 64,
+					      .size = 100,
+					      .born = 1};
+	ck_assert(peer_call(&peer, WIRE_CACHE_PUBLISH, &publish));
+	atomic_store(die, (int64_t)(sizeof(struct result_record) / 8));
+	peer_send(&peer, WIRE_CACHE_DELETE, &delete);
+	ck_assert(!peer_receive(&peer));
+	ck_assert_int_eq(waitpid(survivor.pid, NULL, 0), survivor.pid);
+	survivor.pid = 0;
+	move(delete.hash, publish.offset + MIB / 2);
+	survivor_again(&survivor);
+	ck_assert(again(WIRE_CACHE_DELETE, &delete));
+	ck_assert(!peer_call(
+		&peer, WIRE_CACHE_TOUCH,
+		&(struct wire_cache_touch){
+			.space = space, .cache = delete.cache, .hash = delete.hash, .how = 2}));
+	ck_assert_uint_eq(peer.answer.fault.code, FAULT_NOT_FOUND);
+	peer_close(&peer);
+	survivor_stop(&survivor);
+}
+END_TEST
+
 /* A new one of the same name is another's. */
 START_TEST(what_came_since_is_left_alone)
 {
@@ -527,6 +592,8 @@ int main(void)
 	tcase_add_test(t, every_method_has_a_row);
 	tcase_add_test(t, what_is_said_again_is_answered_as_before);
 	tcase_add_test(t, a_request_that_a_killed_daemon_had_begun_is_done_once);
+	tcase_add_test(t,
+		       what_has_moved_since_its_deletion_was_promised_is_deleted_all_the_same);
 	tcase_add_test(t, a_ring_and_lanes_are_granted_also_by_who_follows);
 	tcase_add_test(t, what_waits_is_answered_over_the_next_connection);
 	tcase_add_test(t, what_came_since_is_left_alone);
