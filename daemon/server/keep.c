@@ -42,10 +42,13 @@ int keep_new(struct keep **ret, struct left *left, const struct keep_terms *term
 	keep->n_buckets = BUCKETS_MIN;
 	keep->buckets = calloc(BUCKETS_MIN, sizeof(struct keep_entry *));
 	r = keep->buckets ? store_open(&keep->store, terms->keeper_only) : -ENOMEM;
-	/* Half of it for single ones; both ends of each group, and of one that comes before it goes. */
+	/*
+	 * Half of it for single ones; both ends of each group, and of its next state, for all of them may
+	 * change at once.
+	 */
 	keep->alone_max = (uint32_t)u64_min(keep->store.most / 2, ALONE_MAX);
-	keep->groups_max = (keep->store.most - keep->alone_max) / 2;
-	keep->groups_max -= keep->groups_max > 0;
+	keep->groups_max = (keep->store.most - keep->alone_max) /
+			   (mutant(keep_groups_change_alone) ? 2 : 4);
 	if (!r)
 		r = keep_adopt(keep, left);
 	if (!r && keep_lasts(keep)) {

@@ -336,6 +336,41 @@ START_TEST(thousands_are_parked_and_found_again)
 }
 END_TEST
 
+/* Whatever changes at once, and however much is kept: what was put is in the store. */
+START_TEST(all_groups_may_change_at_once)
+{
+	struct keep *keep;
+	struct left left;
+	uint32_t most, n = 0;
+
+	setenv("FDSTORE", "20", 1);
+	keep = start(NULL, 0);
+	make_files(NAMES_MAX);
+	while (!put(keep, n, 20))
+		n += 20;
+	ck_assert_uint_gt(n, 10 + PARK_MAX);
+	keep_free(keep);
+
+	fake_store_leave(&store, &left);
+	keep = start(&left, 0);
+	for (uint32_t i = 0; i < n; i += 2)
+		ck_assert_int_ge(keep_take(keep, files[i].name), 0);
+	ck_assert_uint_eq(keep_drop_rest(keep), n / 2);
+	while (!keep_is_settled(keep))
+		usleep(1000);
+	keep_free(keep);
+
+	fake_store_count(&store, &most);
+	ck_assert_uint_le(most, 20);
+	fake_store_leave(&store, &left);
+	keep = start(&left, 0);
+	for (uint32_t i = 0; i < n; i += 2)
+		take(keep, i, 1);
+	ck_assert_uint_eq(keep_drop_rest(keep), 0);
+	keep_free(keep);
+}
+END_TEST
+
 START_TEST(a_death_between_any_two_messages_loses_nothing)
 {
 	struct keep *keep = start(NULL, 0);
@@ -446,6 +481,7 @@ static Suite *suite(void)
 	tcase_add_test(t, a_store_that_does_not_answer_keeps_nothing);
 	tcase_add_test(t, what_the_store_has_no_room_for_is_refused);
 	tcase_add_test(t, thousands_are_parked_and_found_again);
+	tcase_add_test(t, all_groups_may_change_at_once);
 	tcase_add_test(t, a_death_between_any_two_messages_loses_nothing);
 	tcase_add_test(t, workers_put_at_once);
 	tcase_add_test(t, what_the_store_has_not_been_told_is_not_handed_over);
