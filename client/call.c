@@ -294,12 +294,15 @@ static bool await_room_locked(struct calls *calls, const struct call_time *time)
 	return in_time;
 }
 
-/* With the lock held: nobody waits for it any more. */
+/*
+ * With the lock held: nobody waits for it any more. What was not said is not said any more, but that a
+ * space is closed: it would stay open for ever, to who has no handle of it.
+ */
 static void give_up_locked(struct call *call)
 {
 	struct calls *calls = call->calls;
 
-	if (call->known)
+	if (call->known || (call->method == WIRE_SPACE_CLOSE && !mutant(call_close_dropped)))
 		call->state = CALL_LATE;
 	else
 		call_free_slot(call);

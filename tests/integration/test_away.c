@@ -282,6 +282,19 @@ START_TEST(notes_beyond_what_is_kept_wait_and_then_say_why_not)
 }
 END_TEST
 
+START_TEST(a_space_that_was_closed_meanwhile_is_closed_before_it_is_opened_again)
+{
+	go_away();
+	varbos_set_reconnect(vb, 30);
+	varbos_space_close(space);
+	ck_assert_uint_eq(fake.closes, 0);
+	varbos_set_reconnect(vb, NEVER_MS);
+	fake.absent = false;
+	ck_assert_int_eq(varbos_space_open(&space, vb, "s", NULL), 0);
+	ck_assert_uint_eq(fake.closes, 1);
+}
+END_TEST
+
 /* ---- how long ---- */
 
 START_TEST(who_waits_waits_as_long_as_was_set_and_later_calls_try_again)
@@ -526,6 +539,8 @@ int main(void)
 			    DEATH_DONE + 1);
 	tcase_add_test(again, what_is_freed_meanwhile_is_told_when_the_daemon_is_back);
 	tcase_add_test(again, notes_beyond_what_is_kept_wait_and_then_say_why_not);
+	tcase_add_test(again,
+		       a_space_that_was_closed_meanwhile_is_closed_before_it_is_opened_again);
 	suite_add_tcase(suite, again);
 
 	tcase_add_checked_fixture(wait, set_up, tear_down);
