@@ -73,15 +73,16 @@ static bool register_barrier(void)
 
 /*
  * As many as there may be: their memory comes as threads use them. All of it is counted, though, so
- * fewer where that is too much.
+ * fewer where that is too much; or where the session has them, and the answer came too late for us.
  */
 static int ask_lanes(struct varbos *vb, bool expedited, struct lanes_opened *ret)
 {
 	int r = VARBOS_E_LIMIT;
 
-	for (uint32_t n = LANES_A_SESSION; n && r == VARBOS_E_LIMIT; n /= 2) {
+	for (uint32_t n = LANES_A_SESSION; n && (r == VARBOS_E_LIMIT || r == VARBOS_E_EXISTS);
+	     n /= 2) {
 		r = cache_ask_lanes(vb, n, expedited, ret);
-		if (r && strcmp(varbos_error()->which, "limits.metadata"))
+		if (r == VARBOS_E_LIMIT && strcmp(varbos_error()->which, "limits.metadata"))
 			break;
 	}
 	return r;

@@ -200,7 +200,7 @@ static void say_opened(struct request *request, const struct lanes *lanes)
 	};
 }
 
-/* Its client has not heard that it has them (retry.h). */
+/* Its client has not heard that it has them: over this connection (it was too late), or the last one. */
 static int grant_again(struct request *request)
 {
 	const struct lanes *lanes = &request->client->lanes;
@@ -219,8 +219,11 @@ int lanes_open(struct request *request, const struct wire_lanes_open *wanted)
 	struct opening *opening;
 	int r;
 
-	if (client->lanes.fd >= 0 && client->resumed && client->lanes.n == wanted->lanes)
+	if (client->lanes.fd >= 0 && client->lanes.n == wanted->lanes &&
+	    !mutant(lanes_granted_once))
 		return grant_again(request);
+	if (client->opening_lanes && !mutant(lanes_granted_once))
+		return REQUEST_BUSY; /* of as many or not: that is seen then */
 	if (client->lanes.fd >= 0 || client->opening_lanes)
 		return fault_set(request, FAULT_EXISTS, "lanes",
 				 "this session has lanes already");

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -518,6 +519,31 @@ START_TEST(a_lane_file_without_pages_is_empty)
 }
 END_TEST
 
+/* An answer that comes too late is dropped, with what it grants. */
+START_TEST(who_asks_again_for_lanes_has_the_same_once_more)
+{
+	const struct wire_lanes_open request = {.lanes = 2};
+	struct stat is, was;
+
+	ck_assert(!fstat(one.lanes_fd, &was));
+	ck_assert(peer_call(&one.peer, WIRE_LANES_OPEN, &request));
+	ck_assert_int_ge(one.peer.fds[1], 0);
+	ck_assert(!fstat(one.peer.fds[0], &is));
+	ck_assert_uint_eq(is.st_ino, was.st_ino);
+	ck_assert_uint_eq(put(&one, 1, "k").code, 0);
+	/* Also while the first are just being made. */
+	peer_send(&two.peer, WIRE_LANES_OPEN, &request);
+	peer_send(&two.peer, WIRE_LANES_OPEN, &request);
+	two.peer.id--;
+	for (int i = 0; i < 2; i++, two.peer.id++) {
+		ck_assert(peer_receive(&two.peer));
+		ck_assert(!two.peer.answer.failed);
+		ck_assert(!fstat(two.peer.fds[0], i ? &is : &was));
+	}
+	ck_assert_uint_eq(is.st_ino, was.st_ino);
+}
+END_TEST
+
 START_TEST(lanes_are_opened_once_and_some)
 {
 	ck_assert(
@@ -752,6 +778,7 @@ int main(void)
 	tcase_add_test(tcase, a_record_that_changes_while_it_is_read_is_one_or_the_other);
 	tcase_add_test(tcase, a_forged_head_is_none);
 	tcase_add_test(tcase, a_lane_file_without_pages_is_empty);
+	tcase_add_test(tcase, who_asks_again_for_lanes_has_the_same_once_more);
 	tcase_add_test(tcase, lanes_are_opened_once_and_some);
 	tcase_add_test(tcase, what_a_dead_session_has_put_is_done_and_no_more);
 	tcase_add_test(tcase, who_has_been_quiet_is_heard_while_another_is_busy);
