@@ -23,7 +23,7 @@
 #include "daemon/server/server.h"
 
 enum {
-	TRIAL_MS = 10000, /* for `--version` */
+	TRIAL_MS = 10000, /* for each of its words */
 	LOOK_MS = 5,
 	JOBS_MS = 3000, /* for jobs to end, and whoever keeps descriptors to have them */
 	SAID_MAX = 160,
@@ -35,9 +35,11 @@ struct upgrade {
 	bool looks;        /* for jobs to end */
 	uint64_t until_ms; /* by the loop's clock */
 	/* Of the trial: */
-	int error;           /* it could not be made, or: */
-	int status;          /* as of waitpid() */
-	char said[SAID_MAX]; /* its first line */
+	const char *flag;       /* what it was told last */
+	int error;              /* it could not be made, or: */
+	int status;             /* as of waitpid() */
+	char said[SAID_MAX];    /* its first line */
+	char version[SAID_MAX]; /* that of `--version` */
 };
 
 /* ---- the trial, by a worker ---- */
@@ -66,10 +68,8 @@ static bool listen_to(struct upgrade *upgrade, int fd)
 	return now < until;
 }
 
-static void try_it(uv_work_t *work)
+static void try_with(struct upgrade *upgrade, char *const *argv)
 {
-	struct upgrade *upgrade = container_of(work, struct upgrade, work);
-	char *const argv[] = {program_arguments()[0], (char[]){"--version"}, NULL};
 	_cleanup_(closep) int ours = -1;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -107,6 +107,47 @@ static void try_it(uv_work_t *work)
 		;
 }
 
+static bool has_failed(const struct upgrade *upgrade)
+{
+	return upgrade->error || !WIFEXITED(upgrade->status) || WEXITSTATUS(upgrade->status);
+}
+
+/* With what this one was told, as it stands by now in files: it would end over what is wrong there. */
+static void try_configuration(struct upgrade *upgrade)
+{
+	char *const *mine = program_arguments();
+	_cleanup_(freep) char **argv = NULL;
+	size_t n = 0;
+
+	while (mine[n])
+		n++;
+	argv = calloc(n + 2, sizeof(*argv));
+	if (!argv) {
+		upgrade->error = -ENOMEM;
+		return;
+	}
+	argv[0] = mine[0];
+	argv[1] = (char[]){"--check-config"};
+	memcpy(argv + 2, mine + 1, n * sizeof(*argv)); /* with NULL */
+	try_with(upgrade, argv);
+}
+
+static void try_it(uv_work_t *work)
+{
+	struct upgrade *upgrade = container_of(work, struct upgrade, work);
+	char *const argv[] = {program_arguments()[0], (char[]){"--version"}, NULL};
+
+	upgrade->flag = "--version";
+	try_with(upgrade, argv);
+	strcpy(upgrade->version, upgrade->said);
+	/* Who has a lifeline reads no folder; and may not have it in the trial. */
+	if (has_failed(upgrade) || upgrade->request->server->options->lifeline >= 0 ||
+	    mutant(upgrade_unchecked))
+		return;
+	upgrade->flag = "--check-config";
+	try_configuration(upgrade);
+}
+
 /* ---- on the loop ---- */
 
 static void refuse(struct upgrade *upgrade, const char *format, ...) _printf_(2, 3);
@@ -139,7 +180,7 @@ static void put_in_place(struct upgrade *upgrade)
 	struct server *server = upgrade->request->server;
 	int r;
 
-	log_notice("upgrading to %s: %s", program_path(), upgrade->said);
+	log_notice("upgrading to %s: %s", program_path(), upgrade->version);
 	r = keep_hand_over(server->keep, server->options->passed_fd);
 	if (r) {
 		refuse(upgrade, "what is kept cannot be handed over: %s",
@@ -184,9 +225,10 @@ static void tried(uv_work_t *work, int status)
 	if (server->stopping || upgrade->request->client->ending)
 		refuse(upgrade, "it is ending");
 	else if (upgrade->error)
-		refuse(upgrade, "%s --version: %s", program_path(), strerror(-upgrade->error));
-	else if (!WIFEXITED(upgrade->status) || WEXITSTATUS(upgrade->status))
-		refuse(upgrade, "%s --version ended with %s %d: %s", program_path(),
+		refuse(upgrade, "%s %s: %s", program_path(), upgrade->flag,
+		       strerror(-upgrade->error));
+	else if (has_failed(upgrade))
+		refuse(upgrade, "%s %s ended with %s %d: %s", program_path(), upgrade->flag,
 		       WIFEXITED(upgrade->status) ? "status" : "signal",
 		       WIFEXITED(upgrade->status) ? WEXITSTATUS(upgrade->status)
 						  : WTERMSIG(upgrade->status),

@@ -257,6 +257,35 @@ class Keeping(unittest.TestCase):
         os.rename(self.program + ".old", self.program)
         self.upgraded()
 
+    def test_a_configuration_that_is_wrong_by_now_is_no_end_of_the_daemon(self):
+        path = os.path.join(self.folder, "varbosd.toml")
+        with open(path, "w") as config:
+            config.write('[memory]\nsize = "64M"\npages = "4K"\n')
+        self.path = os.path.join(self.folder, "varbos.sock")
+        with open(os.path.join(self.folder, "log"), "ab") as log:
+            process = subprocess.Popen(
+                [self.program, "--no-config", "--config", path, "--socket", self.path],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            while self.ctl("ping", "-n1").returncode and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.asks("spaces", "create", "kept", "--limit", "8M")
+            with open(path, "a") as config:
+                config.write("nonsense = 1\n")
+            done = self.ctl("upgrade")
+            self.assertEqual(done.returncode, 1, done.stdout + self.said())
+            self.assertIn("--check-config ended with status 1: ", done.stdout)
+            self.assertIn("nonsense", done.stdout)
+            self.has_space()
+            with open(path, "w") as config:
+                config.write('[memory]\nsize = "64M"\npages = "4K"\n')
+            self.upgraded()
+            self.has_space()
+        finally:
+            process.terminate()
+            self.assertEqual(process.wait(DEADLINE_S), 0, self.said())
+
     def test_a_binary_that_is_gone_between_trial_and_exec_leaves_the_daemon_serving(self):
         self.start()
         self.asks("spaces", "create", "kept", "--limit", "8M")
