@@ -14,6 +14,12 @@ static int refuse(char *why, const char *what)
 	return FILE_E_REFUSED;
 }
 
+/* That is nothing about the file. */
+static bool is_shortage(int error)
+{
+	return error == ENOMEM || error == EMFILE || error == ENFILE;
+}
+
 int file_read(const char *path, char **ret_text, size_t *ret_size, char why[FILE_WHY_MAX])
 {
 	_cleanup_(freep) char *text = NULL;
@@ -25,6 +31,8 @@ int file_read(const char *path, char **ret_text, size_t *ret_size, char why[FILE
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return FILE_E_MISSING;
+	if (fd < 0 && is_shortage(errno))
+		return -errno;
 	if (fd < 0 || fstat(fd, &st))
 		return refuse(why, strerror(errno));
 	if (!S_ISREG(st.st_mode))

@@ -15,5 +15,5 @@ enum {
 
 enum { FILE_BYTES_MAX = 256 << 10, FILE_WHY_MAX = 160 };
 
-/* ret_text is the caller's to free, and ended by a zero. -ENOMEM. */
+/* ret_text is the caller's to free, and ended by a zero. -ENOMEM, -EMFILE, -ENFILE: another time. */
 int file_read(const char *path, char **ret_text, size_t *ret_size, char why[FILE_WHY_MAX]);

@@ -270,8 +270,8 @@ void settings_folder(struct settings *settings, const char *path, bool is_asked)
 	snprintf(name, sizeof(name), "%s/varbosd.toml.d", path);
 	n = scandir(name, &entries, is_wanted, by_bytes);
 	error = n < 0 ? errno : 0;
-	if (error == ENOMEM)
-		settings->error = -ENOMEM;
+	if (error == ENOMEM || error == EMFILE || error == ENFILE)
+		settings->error = -error;
 	else if (error && ((error != ENOENT && error != ENOTDIR) || is_there(name)))
 		refuse_file(settings, name, strerror(error));
 	if (n > FOLDER_FILES_MAX)

@@ -20,6 +20,12 @@
 
 enum { MMAP_FROM = 256 << 10 };
 
+/* 2: what it was told is wrong, and will be the next time. */
+static int status_of(int r)
+{
+	return r == -ENOMEM || r == -EMFILE || r == -ENFILE ? EXIT_FAILURE : 2;
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_(options_deinit) struct options options = {.lifeline = -1};
@@ -50,14 +56,15 @@ int main(int argc, char **argv)
 	if (r) {
 		if (options.lifeline >= 0)
 			log_tell(options.lifeline, FAULT_UNAVAILABLE);
-		return 2;
+		return status_of(r);
 	}
 
 	log_limit((enum log_level)(LOG_LEVEL_ERROR + options.config.log.level));
-	if (activation_take(&options)) {
+	r = activation_take(&options);
+	if (r) {
 		if (options.lifeline >= 0)
 			log_tell(options.lifeline, FAULT_UNAVAILABLE);
-		return 2;
+		return status_of(r);
 	}
 	r = sys_real_new(&sys);
 	if (r) {

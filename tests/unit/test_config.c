@@ -2,9 +2,11 @@
  * What varbosd can be told: the table against itself, values of each type, layers on each other.
  */
 #include <check.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "daemon/config/settings.h"
 #include "daemon/config/shares.h"
@@ -380,6 +382,22 @@ END_TEST
 
 /* ---- what contradicts ---- */
 
+/* A service manager starts what has found something wrong no more. */
+START_TEST(what_cannot_be_read_for_want_of_descriptors_is_not_wrong)
+{
+	struct rlimit before, none;
+
+	ck_assert(!getrlimit(RLIMIT_NOFILE, &before));
+	none = before;
+	none.rlim_cur = 0;
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &none));
+	settings_file(&settings, "/proc/self/cmdline", true);
+	ck_assert(!setrlimit(RLIMIT_NOFILE, &before));
+	ck_assert_uint_eq(settings.n_errors, 0);
+	ck_assert_int_eq(settings_finish(&settings), -EMFILE);
+}
+END_TEST
+
 static void text(const char *toml)
 {
 	settings_text(&settings, "f", toml, strlen(toml));
@@ -515,6 +533,7 @@ static Suite *suite(void)
 	tcase_add_test(t, all_that_is_wrong_is_said_at_once_and_where);
 	tcase_add_test(t, only_a_variable_that_looks_like_a_misspelt_key_is_warned_of);
 	tcase_add_test(t, more_errors_than_are_remembered_are_counted);
+	tcase_add_test(t, what_cannot_be_read_for_want_of_descriptors_is_not_wrong);
 	tcase_add_test(t, sizes_of_nodes_make_the_size_and_contradict_another);
 	tcase_add_test(t, parts_of_a_region_that_make_no_sense_are_refused);
 	tcase_add_test(t, a_part_above_its_whole_is_refused_with_both_places);
