@@ -160,6 +160,18 @@ class Keeping(unittest.TestCase):
         self.assertEqual(process.wait(DEADLINE_S), 0, self.said())
         self.assertFalse(os.path.exists(os.path.dirname(self.path)))
 
+    def test_who_fails_again_and_again_ends_with_its_lifeline(self):
+        process = self.start("--keep")
+        daemon = self.daemon()
+        shutil.rmtree(os.path.dirname(self.path))
+        os.kill(daemon, signal.SIGKILL)
+        deadline = time.monotonic() + DEADLINE_S
+        while "cannot be served" not in self.said() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertIsNone(process.poll(), self.said())
+        self.lifeline.shutdown(socket.SHUT_RDWR)
+        self.assertEqual(process.wait(DEADLINE_S), 0, self.said())
+
     def test_a_lifeline_where_the_kept_descriptors_go_is_refused(self):
         with open(os.devnull) as null:
             done = subprocess.run([self.program, "--keep", "--lifeline", "7"], stdin=null,
