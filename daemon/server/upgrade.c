@@ -44,14 +44,19 @@ struct upgrade {
 
 /* ---- the trial, by a worker ---- */
 
-/* What it says, until it has said all; false: it takes too long. */
-static bool listen_to(struct upgrade *upgrade, int fd)
+static uint64_t now_ms(void)
 {
-	uint64_t until = uv_hrtime() / 1000000 + TRIAL_MS, now;
+	return uv_hrtime() / 1000000;
+}
+
+/* What it says, until it has said all; false: that takes too long. */
+static bool listen_to(struct upgrade *upgrade, int fd, uint64_t until)
+{
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	uint64_t now;
 	size_t n = 0;
 
-	while ((now = uv_hrtime() / 1000000) < until) {
+	while ((now = now_ms()) < until) {
 		char more[64];
 		ssize_t got;
 
@@ -68,11 +73,23 @@ static bool listen_to(struct upgrade *upgrade, int fd)
 	return now < until;
 }
 
+/* Who says nothing more need not end. */
+static bool ends_before(uint64_t until, pid_t pid, int *ret_status)
+{
+	while (waitpid(pid, ret_status, mutant(upgrade_patient) ? 0 : WNOHANG) != pid) {
+		if (now_ms() >= until)
+			return false;
+		usleep(LOOK_MS * 1000);
+	}
+	return true;
+}
+
 static void try_with(struct upgrade *upgrade, char *const *argv)
 {
 	_cleanup_(closep) int ours = -1;
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
+	uint64_t until = now_ms() + TRIAL_MS;
 	sigset_t none;
 	int pair[2];
 	pid_t pid;
@@ -99,11 +116,11 @@ static void try_with(struct upgrade *upgrade, char *const *argv)
 	close(pair[1]);
 	if (upgrade->error)
 		return;
-	if (!listen_to(upgrade, ours)) {
-		kill(-pid, SIGKILL);
-		upgrade->error = -ETIMEDOUT;
-	}
-	while (waitpid(pid, &upgrade->status, 0) < 0 && errno == EINTR)
+	if (listen_to(upgrade, ours, until) && ends_before(until, pid, &upgrade->status))
+		return;
+	upgrade->error = -ETIMEDOUT;
+	kill(-pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 }
 

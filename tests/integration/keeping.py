@@ -269,6 +269,18 @@ class Keeping(unittest.TestCase):
         os.rename(self.program + ".old", self.program)
         self.upgraded()
 
+    def test_a_binary_that_goes_silent_and_does_not_end_is_given_up(self):
+        self.start()
+        os.rename(self.program, self.program + ".old")
+        with open(self.program, "w") as program:
+            program.write("#!/bin/sh\nexec sleep 1000 >/dev/null 2>&1\n")
+        os.chmod(self.program, 0o755)
+        done = self.ctl("upgrade")
+        self.assertEqual(done.returncode, 1, done.stdout + self.said())
+        self.assertIn("timed out", done.stdout)
+        os.rename(self.program + ".old", self.program)
+        self.upgraded()
+
     def test_a_configuration_that_is_wrong_by_now_is_no_end_of_the_daemon(self):
         path = os.path.join(self.folder, "varbosd.toml")
         with open(path, "w") as config:
