@@ -377,19 +377,29 @@ START_TEST(a_node_that_is_not_there_gives_nothing)
 }
 END_TEST
 
+/* All of them are seen, but for those that the kernel has in hand just then: to move them, say. */
+static void count_all(int fd, uint64_t size, uint32_t node, uint64_t *ret_elsewhere)
+{
+	uint64_t here = 0;
+
+	*ret_elsewhere = 0;
+	for (int tries = 0; here + *ret_elsewhere != size && tries < 100; tries++)
+		ck_assert_int_eq(mempolicy_count(fd, 12, 0, size, node, &here, ret_elsewhere),
+				 0);
+	ck_assert_uint_eq(here + *ret_elsewhere, size);
+}
+
 START_TEST(pages_are_counted_where_they_are)
 {
 	_cleanup_(closep) int fd = window_new(4 * MIB);
 	struct story story = {.cap = 64 * MIB};
 	struct sys_shortage shortage;
-	uint64_t here, elsewhere;
-	uint32_t node = some_node();
+	uint64_t elsewhere;
 
 	ck_assert_int_eq(mempolicy_possible(), 0);
 	ck_assert_int_eq(commit(&story, fd, 0, 2 * MIB, &shortage), 0);
-	ck_assert_int_eq(mempolicy_count(fd, 12, 0, 2 * MIB, node, &here, &elsewhere), 0);
-	ck_assert_uint_eq(here + elsewhere, 2 * MIB);
-	ck_assert_int_eq(mempolicy_count(fd, 12, 0, 2 * MIB, 63, &here, &elsewhere), 0);
+	count_all(fd, 2 * MIB, some_node(), &elsewhere);
+	count_all(fd, 2 * MIB, 63, &elsewhere);
 	ck_assert_uint_eq(elsewhere, 2 * MIB);
 }
 END_TEST
