@@ -14,7 +14,12 @@
 #define KNOB "/proc/sys/vm/nr_hugepages"
 #define LOCK "/tmp/varbos-test-hugepages.lock"
 
-enum { PAGE_BYTES = 2 << 20, SPARE_MAX = 128 << 20 };
+enum {
+	PAGE_BYTES = 2 << 20,
+	SPARE_MAX = 128 << 20,
+	TRIES = 20,
+	PAUSE_US = 100000,
+};
 
 static pid_t keeper;
 static int line = -1; /* to the keeper */
@@ -35,6 +40,22 @@ static bool knob_write(unsigned pages)
 	bool ok = file && fprintf(file, "%u\n", pages) > 0;
 
 	return file && !fclose(file) && ok;
+}
+
+/* What others use the kernel moves out of the way, and does not always come to an end at once. */
+static bool knob_raise(unsigned pages)
+{
+	unsigned now = 0;
+
+	for (int tries = 0; tries < TRIES; tries++) {
+		if (tries)
+			usleep(PAUSE_US);
+		if (!knob_write(pages) || !knob_read(&now))
+			return false;
+		if (now >= pages)
+			return true;
+	}
+	return false;
 }
 
 static bool skip(const char *why)
@@ -98,7 +119,7 @@ static bool keeper_start(unsigned before)
 bool hugepages_borrow(unsigned pages)
 {
 	_cleanup_(closep) int lock = -1;
-	unsigned before, now;
+	unsigned before;
 
 	if (geteuid() != 0)
 		return skip("they need root");
@@ -109,7 +130,7 @@ bool hugepages_borrow(unsigned pages)
 		return skip("the kernel has no " KNOB);
 	if (!keeper_start(before))
 		return skip("nobody would put them back");
-	if (!knob_write(before + pages) || !knob_read(&now) || now < before + pages) {
+	if (!knob_raise(before + pages)) {
 		hugepages_return();
 		return skip("the machine has too few in one piece");
 	}
