@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -62,6 +63,7 @@ struct reader {
 	bool fence;
 	uint64_t seed;
 	uint64_t hits, misses, moved;
+	_Atomic bool looked; /* it has found one, and missed one; or has ended */
 	const char *wrong;
 };
 
@@ -266,6 +268,8 @@ static void *reader_run(void *argument)
 		newest_seen = atomic_load(&newest);
 		found = look_up(reader, &generation, key);
 		*(found ? &reader->hits : &reader->misses) += 1;
+		if (reader->hits && reader->misses)
+			atomic_store_explicit(&reader->looked, true, memory_order_relaxed);
 		if (!found && key < ALWAYS)
 			reader->wrong = "a reader misses what is always there";
 		if (found && key >= GOING)
@@ -274,6 +278,7 @@ static void *reader_run(void *argument)
 		if (done + 2 < newest_seen && !rnd(&reader->seed, 256))
 			done = newest_seen - 1;
 	}
+	atomic_store(&reader->looked, true);
 	return NULL;
 }
 
@@ -300,8 +305,12 @@ static void memory_free(void)
 START_TEST(readers_beside_a_writer_find_all_there_is_and_nothing_that_has_gone)
 {
 	pthread_t threads[READERS];
-	uint64_t seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 32, state = seed, count;
+	const char *given = getenv("VARBOS_SEED");
+	uint64_t seed = given ? strtoull(given, NULL, 0)
+			      : (uint64_t)time(NULL) ^ (uint64_t)getpid() << 32;
+	uint64_t state = seed, count;
 
+	printf("VARBOS_SEED=%" PRIu64 "\n", seed);
 	with_membarrier = !membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
 	keys_make();
 	memset(placed, 0xff, sizeof(placed));
@@ -317,6 +326,10 @@ START_TEST(readers_beside_a_writer_find_all_there_is_and_nothing_that_has_gone)
 		readers[i].fence = !i || !with_membarrier;
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, reader_run, &readers[i]), 0);
 	}
+	/* All of them look while it writes, however busy the machine is. */
+	for (uint32_t i = 0; i < READERS; ++i)
+		while (!atomic_load(&readers[i].looked))
+			sched_yield();
 	for (uint32_t i = 0; i < STEPS; ++i) {
 		uint32_t key = rnd(&state, GOING), pick = rnd(&state, 16);
 
@@ -331,7 +344,7 @@ START_TEST(readers_beside_a_writer_find_all_there_is_and_nothing_that_has_gone)
 	for (uint32_t i = 0; i < READERS; ++i)
 		pthread_join(threads[i], NULL);
 	for (uint32_t i = 0; i < READERS; ++i) {
-		ck_assert_msg(!readers[i].wrong, "seed %" PRIu64 ": %s", seed,
+		ck_assert_msg(!readers[i].wrong, "VARBOS_SEED=%" PRIu64 ": %s", seed,
 			      readers[i].wrong);
 		ck_assert_uint_gt(readers[i].hits, 0);
 		ck_assert_uint_gt(readers[i].misses, 0);
