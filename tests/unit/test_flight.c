@@ -1,6 +1,7 @@
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/wait.h>
@@ -36,6 +37,7 @@ struct wait {
 	uint64_t hash;
 	int r;
 	uint32_t code;
+	_Atomic bool comes; /* next it joins */
 };
 
 static void *join_and_wait(void *context)
@@ -43,6 +45,7 @@ static void *join_and_wait(void *context)
 	struct wait *wait = context;
 	struct flight *flight;
 
+	wait->comes = true;
 	wait->r = flight_join(&flight, 1, wait->hash, soon(20000), &wait->code);
 	if (!wait->r)
 		flight_end(flight, 0);
@@ -88,6 +91,9 @@ START_TEST(who_waits_hears_what_has_become_of_it)
 		for (int i = 0; i < 2; i++)
 			ck_assert_int_eq(
 				pthread_create(&threads[i], NULL, join_and_wait, &waits[i]), 0);
+		for (int i = 0; i < 2; i++)
+			while (!waits[i].comes)
+				sched_yield();
 		usleep(pause_us);
 		flight_end(flight, 42);
 		for (int i = 0; i < 2; i++) {
