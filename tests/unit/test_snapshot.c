@@ -74,8 +74,16 @@ START_TEST(what_the_daemon_published_is_read)
 	_cleanup_(freep) struct stats_file *file = file_new();
 	_cleanup_(freep) struct snapshot *snapshot = NULL;
 
-	file_write(file, sizeof(*file));
-	ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_OK);
+	/* A disk may take longer than a beat. */
+	for (unsigned tries = 0; tries < 10; tries++) {
+		freep(&snapshot);
+		snapshot = NULL;
+		file->beat_ns = now_ns();
+		file_write(file, sizeof(*file));
+		ck_assert_int_eq(snapshot_new(&snapshot, socket_path), ANSWER_OK);
+		if (snapshot->writer == SNAPSHOT_ALIVE)
+			break;
+	}
 	ck_assert_int_eq(snapshot->writer, SNAPSHOT_ALIVE);
 	ck_assert_uint_eq(snapshot->pid, (uint32_t)getpid());
 	ck_assert_uint_eq(snapshot->page_shift, 21);
