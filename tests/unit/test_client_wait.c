@@ -116,10 +116,14 @@ int main(void)
 
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_set_timeout(tests, 60);
-	tcase_add_loop_test(tests, a_change_of_either_word_ends_the_wait, 0, 4);
-	tcase_add_loop_test(tests, words_that_have_changed_already_are_not_waited_for, 0, 4);
-	tcase_add_loop_test(tests, a_wait_ends_at_its_deadline, 0, 2);
+	tcase_add_loop_test(tests, a_change_of_either_word_ends_the_wait, 0, 2);
+	tcase_add_loop_test(tests, words_that_have_changed_already_are_not_waited_for, 0, 2);
+	tcase_add_loop_test(tests, a_wait_ends_at_its_deadline, 0, 1);
 	tcase_add_test(tests, a_word_that_is_mapped_read_only_is_waited_for);
+	/* On the old kernel, which is that of all that follows where tests share a process. */
+	tcase_add_loop_test(tests, a_change_of_either_word_ends_the_wait, 2, 4);
+	tcase_add_loop_test(tests, words_that_have_changed_already_are_not_waited_for, 2, 4);
+	tcase_add_loop_test(tests, a_wait_ends_at_its_deadline, 1, 2);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
 }

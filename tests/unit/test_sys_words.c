@@ -28,6 +28,7 @@ static const struct sys_table *table;
 static int fd;
 static uint32_t *words; /* as a client maps them */
 static uint64_t seed;
+static _Atomic bool enough; /* for the other thread of a test */
 
 static void setup(void)
 {
@@ -35,6 +36,7 @@ static void setup(void)
 
 	seed = text ? strtoull(text, NULL, 0) : 20261121;
 	printf("VARBOS_SEED=%" PRIu64 "\n", seed);
+	enough = false;
 	ck_assert_int_eq(guard_install(), 0);
 	ck_assert_int_eq(sys_real_new(&sys), 0);
 	table = sys->table;
@@ -266,8 +268,6 @@ START_TEST(garbage_is_swept_like_words)
 	free(before);
 }
 END_TEST
-
-static _Atomic bool enough;
 
 /* A member who spoils it all: pages go and come, words change as fast as they can. */
 static void *spoil(void *userdata)
