@@ -30,7 +30,7 @@ enum {
 	MANY = 3000,
 	FEW = 36,
 	FEW_OPEN = 64,
-	PATIENCE_MS = 10000, /* until it cannot be */
+	PATIENCE_MS = 30000, /* until it cannot be */
 	FAILED = 99,
 	SAID_MAX = 4096
 };
