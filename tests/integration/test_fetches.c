@@ -69,11 +69,17 @@ static bool is_computed(struct hoarder *by, const char *key)
 	return is.until;
 }
 
-static void wait_for(struct hoarder *by, const char *key, uint64_t wait_ms)
+static void ask_for(struct hoarder *by, const char *key, uint64_t wait_ms)
 {
 	struct wire_cache_fetch wanted = asked(by, key, LONG_MS, wait_ms);
 
 	peer_send(&by->peer, WIRE_CACHE_FETCH, &wanted);
+}
+
+/* Longer than anything may take: else its answer may come first. */
+static void wait_for(struct hoarder *by, const char *key, uint64_t wait_ms)
+{
+	ask_for(by, key, wait_ms);
 	/* It waits now: requests are started in order. */
 	ck_assert(peer_call(&by->peer, WIRE_PING, &(struct wire_ping){}));
 	by->peer.method = WIRE_CACHE_FETCH;
@@ -220,7 +226,7 @@ START_TEST(who_is_late_loses_the_right_and_changes_nothing)
 	struct wire_cache_fetched late = fetch(&one, "k", SHORT_MS), right;
 	struct lane_record record;
 
-	wait_for(&two, "k", LONG_MS);
+	ask_for(&two, "k", LONG_MS);
 	right = told(&two);
 	ck_assert(right.token && right.token != late.token);
 	ck_assert(!commit(&one, "k", "late", late.token));
@@ -374,7 +380,7 @@ START_TEST(nobody_waits_longer_than_he_wants)
 
 	ck_assert(fetch(&one, "k", LONG_MS).token);
 	wait_for(&three, "k", LONG_MS);
-	wait_for(&two, "k", SHORT_MS);
+	ask_for(&two, "k", SHORT_MS);
 	fault = refused(&two);
 	ck_assert_uint_eq(fault->code, FAULT_TIMEOUT);
 	ck_assert_msg(wire_str_is(fault->which, "wait"), "%s", fault->which.data);
