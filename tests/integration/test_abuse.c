@@ -26,7 +26,7 @@ static struct peer victim;
 
 static void set_up(void)
 {
-	test_daemon_start(&daemon_, "32M", NULL);
+	test_daemon_start(&daemon_, "32M", "--limits.hello=60s", NULL);
 	peer_open(&victim, daemon_.socket);
 	peer_create_space(&victim, "a", 16 * MIB);
 }
@@ -111,10 +111,11 @@ START_TEST(a_space_whose_descriptors_cannot_be_had_is_not_open)
 	int n;
 
 	peer_open(&peer, daemon_.socket);
-	/* Connections that say nothing take what is left of the descriptors. */
+	/* Connections that say nothing take what is left of the descriptors: the last is told so. */
 	for (n = 0; n < DESCRIPTORS; n++)
 		peer_connect(&hoard[n], daemon_.socket);
-	peer_status(&peer);
+	ck_assert(peer_receive(&hoard[n - 1]));
+	ck_assert_uint_eq(hoard[n - 1].answer.fault.code, FAULT_LIMIT);
 
 	/* The allocation is there before the refusal is: it must find nothing open. */
 	peer_send(&peer, WIRE_SPACE_OPEN, &(struct wire_space_open){.name = wire_str("a")});
