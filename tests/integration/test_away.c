@@ -80,7 +80,9 @@ static _Atomic bool is_waited_for;
 /* And in the end though nobody has begun to wait for it. */
 static void *come_back_later(void *unused)
 {
-	for (int i = 0; i < 300 && !is_waited_for; i++)
+	const uint64_t end_ns = clock_ns() + 3000000000;
+
+	while (clock_ns() < end_ns && !is_waited_for)
 		usleep(10000);
 	usleep(50000);
 	fake.absent = false;
