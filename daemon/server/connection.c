@@ -334,6 +334,11 @@ static int receive(struct connection *connection)
 	return n;
 }
 
+void connection_hear(struct connection *connection)
+{
+	receive(connection);
+}
+
 /*
  * A client on this processor runs as soon as it is answered, and has often asked again before we
  * run again: then looking once more is cheaper than being woken. Where it does not pay (the

@@ -55,6 +55,9 @@ void connection_refuse(struct server *server, int fd, const struct quota_refusal
 /* Takes the descriptor, also on failure. -EDQUOT: refused, and told why. */
 int connection_new(struct server *server, int fd);
 
+/* What it has said by now, for who would not wait for more: it may be closed for that. */
+void connection_hear(struct connection *connection);
+
 /* Send, or keep for later; takes the descriptors. */
 void connection_send(struct connection *connection, const void *data, uint32_t size, int *fds,
 		     uint32_t n_fds);

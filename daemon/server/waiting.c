@@ -14,6 +14,10 @@ static void expired(uv_timer_t *timer)
 	while (server->waiting && server->waiting->hello_ms <= now) {
 		struct connection *connection = server->waiting;
 
+		if (!mutant(hello_unheard))
+			connection_hear(connection);
+		if (!connection->waits)
+			continue;
 		connection_dropped(server, connection->fd, "it did not say hello in time");
 		connection_close(connection);
 	}

@@ -1,7 +1,8 @@
 /*
  * Waiting - connections that have not said HELLO yet.
  *
- * H1  Each has limits.hello to say it, from when it was taken; then it is dropped.
+ * H1  Each has limits.hello to say it, from when it was taken; then it is dropped, unless it has said
+ *     it and we were not there to hear it.
  * H2  They wait in the order of their deadlines, under one timer, which runs only while there
  *     are any.
  * H3  A newcomer that finds the last place taken is refused; nobody is dropped for it, so that

@@ -118,7 +118,7 @@ static void let_in(void)
 
 static void set_up(void)
 {
-	test_daemon_start(&daemon_, "64M", "--limits.hello=300ms", "--limits.connections=100",
+	test_daemon_start(&daemon_, "64M", "--limits.hello=2s", "--limits.connections=100",
 			  NULL);
 	let_in();
 }
@@ -266,7 +266,7 @@ static int say_nothing(void)
 
 	if (fd.fd < 0 || polite < 0)
 		return 1;
-	if (poll(&fd, 1, 4000) != 1 || recv(fd.fd, &byte, 1, 0) > 0)
+	if (poll(&fd, 1, 10000) != 1 || recv(fd.fd, &byte, 1, 0) > 0)
 		return 2;
 	/* Who has said it stays. */
 	return !say(polite, 2, WIRE_PING, &(struct wire_ping){}) ||
@@ -276,6 +276,37 @@ static int say_nothing(void)
 START_TEST(who_never_says_hello_is_dropped)
 {
 	as(NOBODY, say_nothing);
+}
+END_TEST
+
+/* How many of this uid have not said it. */
+static uint64_t waiting(void)
+{
+	struct wire_daemon_status status = peer_status(&victim);
+	const struct wire_limit_row *rows = status.limits.rows;
+
+	for (uint32_t i = 0; i < status.limits.count; i++)
+		if (wire_str_is(rows[i].key, "limits.waiting"))
+			return rows[i].mine;
+	ck_abort_msg("no row for limits.waiting");
+}
+
+START_TEST(who_says_hello_while_the_daemon_is_stopped_is_heard)
+{
+	struct peer prompt;
+
+	peer_connect(&prompt, daemon_.socket);
+	while (waiting() != 1)
+		usleep(1000);
+	kill(daemon_.pid, SIGSTOP);
+	ck_assert_int_eq(waitpid(daemon_.pid, NULL, WUNTRACED), daemon_.pid);
+	peer_send(&prompt, WIRE_HELLO, &hello);
+	usleep(2100000); /* beyond limits.hello */
+	kill(daemon_.pid, SIGCONT);
+	ck_assert(peer_receive(&prompt));
+	ck_assert(!prompt.answer.failed);
+	ck_assert(peer_call(&prompt, WIRE_BYE, &(struct wire_empty){}));
+	peer_close(&prompt);
 }
 END_TEST
 
@@ -845,6 +876,7 @@ static void add(Suite *suite, const char *name, void (*before)(void))
 	if (before == set_up_old) /* elsewhere the kernel takes no descriptor at all */
 		tcase_add_test(t, a_file_whose_close_is_never_answered_holds_nobody_up);
 	if (before == set_up) {
+		tcase_add_test(t, who_says_hello_while_the_daemon_is_stopped_is_heard);
 		tcase_add_test(t, who_lets_many_wait_before_hello_is_told_which_limit_that_is);
 		tcase_add_test(t, thousands_of_connections_of_one_uid_lock_no_other_out);
 		tcase_add_test(t, connections_of_a_uid_are_limited_whatever_they_say);
