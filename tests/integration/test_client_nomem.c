@@ -27,6 +27,8 @@
 
 #define MIB ((size_t)1 << 20)
 
+enum { WAIT_TRIES = 20000 /* of 1 ms */ };
+
 static long countdown = -1; /* this many more succeed; negative: all */
 static long tried;          /* that could have failed, while some were to */
 static bool armed;          /* in a call of the library */
@@ -253,7 +255,7 @@ static void tell(void (*story)(void))
 	countdown = -1;
 	if (getenv("VARBOS_DEBUG")) /* what waits in its queue goes with the space */
 		varbos_space_close(space);
-	for (int i = 0; used() && i < 2000; i++) /* what was sent back is on its way */
+	for (int i = 0; used() && i < WAIT_TRIES; i++) /* what was sent back is on its way */
 		usleep(1000);
 	ck_assert_uint_eq(used(), 0);
 	varbos_disconnect(vb);
