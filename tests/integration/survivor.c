@@ -20,6 +20,8 @@ enum {
 	STORE_TAKES = 512,
 	FIRST_PASSED = 3,
 	OUT_OF_THE_WAY = 600,
+	SETTLED = 50,      /* looks in a row that show the same */
+	WAIT_TRIES = 6000, /* of 10 ms */
 };
 
 static void folder_remove(const char *path)
@@ -179,7 +181,7 @@ void survivor_folder_remove(const struct survivor *survivor)
 	folder_remove(survivor->folder);
 }
 
-unsigned survivor_descriptors(const struct survivor *survivor)
+static unsigned descriptors(const struct survivor *survivor)
 {
 	const struct dirent *entry;
 	unsigned n = 0;
@@ -193,6 +195,29 @@ unsigned survivor_descriptors(const struct survivor *survivor)
 		n += entry->d_name[0] != '.';
 	closedir(folder);
 	return n;
+}
+
+unsigned survivor_descriptors_settled(const struct survivor *survivor)
+{
+	unsigned now = descriptors(survivor), last;
+
+	for (int same = 0; same < SETTLED; same = now == last ? same + 1 : 0) {
+		last = now;
+		usleep(10000);
+		now = descriptors(survivor);
+	}
+	return now;
+}
+
+void survivor_descriptors_are(const struct survivor *survivor, unsigned expected)
+{
+	unsigned now = descriptors(survivor);
+
+	for (int i = 0; now != expected && i < WAIT_TRIES; i++) {
+		usleep(10000);
+		now = descriptors(survivor);
+	}
+	ck_assert_uint_eq(now, expected);
 }
 
 bool survivor_said(const struct survivor *survivor, const char *text)

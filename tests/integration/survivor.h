@@ -34,8 +34,10 @@ void survivor_stop(struct survivor *survivor);
 /* Of one that was started otherwise. */
 void survivor_folder_remove(const struct survivor *survivor);
 
-/* Of the running daemon. */
-unsigned survivor_descriptors(const struct survivor *survivor);
+/* Of the running daemon, which has some for a moment: as many as there are when nothing changes any more. */
+unsigned survivor_descriptors_settled(const struct survivor *survivor);
+/* By and by. */
+void survivor_descriptors_are(const struct survivor *survivor, unsigned expected);
 /* Does its log, of all its lives, have this in it? */
 bool survivor_said(const struct survivor *survivor, const char *text);
 

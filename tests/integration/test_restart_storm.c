@@ -491,30 +491,6 @@ static void remove_all(uint64_t name, uint64_t own_seed)
 	_exit(0);
 }
 
-/* With nobody there: the very number, once what has ended is closed. */
-static void expect_descriptors(unsigned before)
-{
-	unsigned now = 0;
-
-	for (int i = 0; i < WAIT_TRIES && now != before; i++) {
-		usleep(10000);
-		now = survivor_descriptors(&daemon_);
-	}
-	ck_assert_uint_eq(now, before);
-}
-
-static unsigned descriptors_settled(void)
-{
-	unsigned now, last = 0;
-
-	for (int same = 0; same < 50; same = now == last ? same + 1 : 0) {
-		last = survivor_descriptors(&daemon_);
-		usleep(10000);
-		now = survivor_descriptors(&daemon_);
-	}
-	return last;
-}
-
 /* Now and then so soon that it has hardly begun. */
 static useconds_t some_us(void)
 {
@@ -788,7 +764,7 @@ static void rage(uint64_t kills)
 	kill_daemon();
 	have_another();
 	expect_end(start(look_at_all, 0));
-	descriptors = descriptors_settled();
+	descriptors = survivor_descriptors_settled(&daemon_);
 
 	for (uint64_t i = 0; i < PROCESSES; i++)
 		pids[i] = start(live, i);
@@ -825,7 +801,7 @@ static void rage(uint64_t kills)
 	if (!under_keeper)
 		expect_fixed_point();
 	expect_end(start(look_at_all, 0));
-	expect_descriptors(descriptors);
+	survivor_descriptors_are(&daemon_, descriptors); /* with nobody there */
 	expect_end(start(remove_all, 0));
 }
 
