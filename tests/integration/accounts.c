@@ -19,6 +19,7 @@
 
 enum {
 	LEDGER_HEAD = 32768, /* behind which the records begin */
+	REST_MS = 1200,      /* by the daemon's clock, whose beats may be late */
 	STEP_MS = 20,
 	TRIES = 3000, /* steps */
 };
@@ -72,8 +73,10 @@ void accounts_told(const char *socket, struct accounts *ret)
 
 	ck_assert_ptr_nonnull(file);
 	ck_assert_int_eq(stats_file_read(file, &copy), 0);
+	*ret = (struct accounts){.used = copy.used,
+				 .n = copy.n_clients,
+				 .beat_ms = atomic_load(&file->beat_ns) / 1000000};
 	munmap(file, sizeof(*file));
-	*ret = (struct accounts){.used = copy.used, .n = copy.n_clients};
 	ck_assert_uint_le(ret->n, ACCOUNTS_MAX);
 	for (uint32_t i = 0; i < ret->n; i++)
 		ret->of[i] = (struct account){copy.clients[i].session, copy.clients[i].pid,
@@ -270,17 +273,17 @@ static bool accounts_same(const struct accounts *a, const struct accounts *b)
 	return same;
 }
 
-void accounts_settled(const char *socket, uint32_t rest_ms, struct accounts *ret)
+void accounts_settled(const char *socket, struct accounts *ret)
 {
-	struct accounts told, last = {0};
-	uint32_t rest = 0;
+	struct accounts told, last;
 
+	accounts_told(socket, &last);
 	for (int i = 0; i < TRIES; i++) {
 		usleep(STEP_MS * 1000);
 		accounts_told(socket, &told);
-		rest = accounts_same(&told, &last) ? rest + STEP_MS : 0;
-		last = told;
-		if (rest < rest_ms)
+		if (!accounts_same(&told, &last))
+			last = told;
+		if (told.beat_ms < last.beat_ms + REST_MS)
 			continue;
 		accounts_read(accounts_daemon(socket), ret);
 		ret->values = told.values;
@@ -288,7 +291,7 @@ void accounts_settled(const char *socket, uint32_t rest_ms, struct accounts *ret
 		ret->ids = told.ids;
 		if (agree(&told, ret))
 			return;
-		rest = 0;
+		last = told;
 	}
 	complain_of(&told, ret);
 }

@@ -24,7 +24,8 @@ struct accounts {
 	uint64_t
 		digest; /* likewise: of who there is, of channels, rights and what is no cache's */
 	uint64_t values, live,
-		ids; /* as told: in caches, how much that is; of holders and channels */
+		ids;      /* as told: in caches, how much that is; of holders and channels */
+	uint64_t beat_ms; /* as told: when the daemon was last heard of, by its clock */
 	uint32_t n;
 	struct account of[ACCOUNTS_MAX]; /* the sessions, by their slots */
 	uint32_t records[RECORD_KINDS];  /* of the ledger: how many of each kind */
@@ -37,7 +38,8 @@ void accounts_told(const char *socket, struct accounts *ret);
 /* By its ledger, as it stands: of a daemon that lives. */
 void accounts_read(pid_t daemon, struct accounts *ret);
 /*
- * Waits until nothing has moved for so long, and both are the same to the byte: what they have in
- * common is told by either, the rest by one. Fails the test if they never are.
+ * Waits until nothing has moved for more than a beat, at which the daemon looks what there is to tell, and
+ * both are the same to the byte: what they have in common is told by either, the rest by one. Fails the
+ * test if they never are.
  */
-void accounts_settled(const char *socket, uint32_t rest_ms, struct accounts *ret);
+void accounts_settled(const char *socket, struct accounts *ret);

@@ -48,8 +48,6 @@ enum {
 	FETCHED = 16, /* keys that are computed, not put */
 	BLOCKS = 24,  /* that a process holds, each its own */
 	BLOCK_MOST = 600000,
-	SHORT_REST_MS = 200,
-	BEAT_REST_MS = 1200, /* the daemon has its beats each second */
 	RESTS = 6,
 	TURN_MS = 20, /* who waits for another looks around so often */
 	KEYS = 500,   /* of each writer, who alone changes them */
@@ -679,13 +677,14 @@ static void strike(void)
 	have_another();
 }
 
-static void restart(struct accounts *before, struct accounts *after, uint32_t rest_ms)
+static void restart(struct accounts *before, struct accounts *after)
 {
 	wait_daemon(0);
-	accounts_settled(daemon_.socket, rest_ms, before);
+	accounts_settled(daemon_.socket, before);
 	kill_daemon();
 	have_another();
-	accounts_settled(daemon_.socket, rest_ms, after);
+	wait_daemon(0); /* until then the file says what the former one said last */
+	accounts_settled(daemon_.socket, after);
 }
 
 /*
@@ -742,7 +741,7 @@ static void expect_fixed_point(void)
 	struct accounts before, after;
 
 	for (int i = 0; i < RESTS; i++) {
-		restart(&before, &after, BEAT_REST_MS);
+		restart(&before, &after);
 		expect_same(&before, &after);
 		if (after.used == before.used)
 			return;
@@ -776,7 +775,7 @@ static void rage(uint64_t kills)
 	ck_assert_msg(!storm->failed, "%s", storm->text);
 	ck_assert_msg(board->paused == PROCESSES, "only %u of all processes go on",
 		      board->paused);
-	restart(&before, &after, SHORT_REST_MS);
+	restart(&before, &after);
 	expect_same(&before, &after);
 	ck_assert_uint_eq(before.n, PROCESSES);
 	board->pause = false;
