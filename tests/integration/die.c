@@ -33,9 +33,11 @@ static void stored(void)
 {
 	int64_t now = atomic_load_explicit(left, memory_order_relaxed);
 
-	if (now <= 0)
-		return;
-	atomic_store_explicit(left, now - 1, memory_order_relaxed);
+	/* Who takes the number back meanwhile has it: it is not put there again. */
+	do {
+		if (now <= 0)
+			return;
+	} while (!atomic_compare_exchange_weak(left, &now, now - 1));
 	if (now == 1)
 		kill(getpid(), SIGKILL);
 }
