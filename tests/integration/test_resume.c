@@ -2,6 +2,7 @@
  * A session goes on over another connection: its own process's, in the same program, and no other's.
  */
 #include <check.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -164,8 +165,10 @@ START_TEST(a_request_that_is_said_again_while_it_waits_is_done_once)
 	ck_assert_int_gt(size, 0);
 	piece.iov_len = (size_t)size;
 	first.method = WIRE_EXTENT_ALLOC;
-	ck_assert_int_eq(sendmmsg(first.fd, twice, 2, 0),
-			 2); /* its memory has to be committed */
+	/* Its memory has to be committed; it has both before it is. */
+	ck_assert_int_eq(kill(daemon_.pid, SIGSTOP), 0);
+	ck_assert_int_eq(sendmmsg(first.fd, twice, 2, 0), 2);
+	ck_assert_int_eq(kill(daemon_.pid, SIGCONT), 0);
 	ck_assert(peer_receive(&first));
 	ck_assert(!first.answer.failed);
 	ck_assert_uint_eq(peer_status(&first).used, 17 * MIB);
