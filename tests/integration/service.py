@@ -5,6 +5,7 @@ The manager is this test. The daemon is $VARBOSD, the tool $VARBOSCTL."""
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -267,13 +268,17 @@ class Log(Folder):
     def test_who_is_dropped_is_named(self):
         daemon = self.start("--socket", self.path, "--limits.hello=100ms")
         self.serves(daemon)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
-            silent.settimeout(DEADLINE_S)
-            silent.connect(self.path)
-            self.assertEqual(silent.recv(1), b"")
-        # On a busy machine the tool that looked whether it serves may have been another.
-        self.assertRegex(self.said(), f"notice: dropped a connection of pid {os.getpid()}, "
-                         f"uid {os.getuid()}: it did not say hello in time; [0-9]+ connections so far")
+        words = (f"notice: dropped a connection of pid {os.getpid()}, uid {os.getuid()}: "
+                 "it did not say hello in time; [0-9]+ connections so far")
+        deadline = time.monotonic() + DEADLINE_S
+        # On a busy machine the tool that looked whether it serves may have been another, and only the first
+        # of a second is named.
+        while not re.search(words, self.said()) and time.monotonic() < deadline:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as silent:
+                silent.settimeout(DEADLINE_S)
+                silent.connect(self.path)
+                self.assertEqual(silent.recv(1), b"")
+        self.assertRegex(self.said(), words)
 
 
 class Activation(Folder):
