@@ -112,7 +112,7 @@ class Keeping(unittest.TestCase):
         self.silent()
 
     def test_a_stopped_daemon_is_ended_by_the_watchdog_and_followed_by_another(self):
-        self.start("--keep", WATCHDOG_USEC="2000000")
+        self.start("--keep", WATCHDOG_USEC="5000000")
         self.asks("spaces", "create", "kept", "--limit", "8M", "--reserve", "2M")
         former = self.daemon()
         os.kill(former, signal.SIGSTOP)
