@@ -72,6 +72,18 @@ class Sim(unittest.TestCase):
             file.write(data)
         return path
 
+    @staticmethod
+    def all_of(terminal):
+        """What it still has to show, whose other side is closed: it comes in pieces."""
+        said = b""
+        try:
+            while more := os.read(terminal, 65536):
+                said += more
+        except OSError:
+            pass
+        os.close(terminal)
+        return said
+
     def rows(self, *args, **how):
         status, out, err = sim(*args, "--json", **how)
         self.assertEqual((status, err), (0, ""))
@@ -175,8 +187,7 @@ class Sim(unittest.TestCase):
         subprocess.run([CTL, *words[words.index("sim"):]], input=trace, stdout=side,
                        env=dict(os.environ, TERM="dumb"), timeout=DEADLINE_S, check=True)
         os.close(side)
-        said = os.read(main, 65536).decode("ascii").replace("\r\n", "\n")
-        os.close(main)
+        said = self.all_of(main).decode("ascii").replace("\r\n", "\n")
         self.assertEqual(said, wanted + "\n")
 
     def test_a_curve_is_ten_capacities_a_plot_and_a_drawing(self):
@@ -307,12 +318,7 @@ class Sim(unittest.TestCase):
             if select.select([main], [], [], 0.05)[0]:
                 said += os.read(main, 4096)
         out, _ = process.communicate(timeout=DEADLINE_S)
-        try:
-            while more := os.read(main, 4096):
-                said += more
-        except OSError: # the other side is closed
-            pass
-        os.close(main)
+        said += self.all_of(main)
         self.assertRegex(said, rb"\rreplaying: [0-9.]+ M requests, [0-9.]+ M/s\x1b\[K")
         self.assertTrue(said.endswith(b"\r\x1b[K"), said)
         self.assertEqual(process.returncode, 0)
