@@ -545,9 +545,18 @@ static uint32_t bin_blocks(struct heap *heap, uint32_t at)
 struct mail {
 	_Atomic(void *) slots[64];
 	struct heap *heap;
+	const struct span *span; /* where the next is freed when the former was taken */
 	uint32_t n;
 	_Atomic uint32_t got;
 };
+
+/* What was freed there has been taken: its owner is in the midst of it. */
+static void wait_until_taken(const struct span *span)
+{
+	for (uint32_t i = 0; i < span->groups; i++)
+		while (atomic_load(&span->remote[i]))
+			sched_yield();
+}
 
 static void *free_mail(void *arg)
 {
@@ -561,6 +570,8 @@ static void *free_mail(void *arg)
 				continue;
 			ck_assert_int_eq(*(uint32_t *)block, 0x5ca1ab1e);
 			*(uint32_t *)block = 0;
+			if (mail->span)
+				wait_until_taken(mail->span);
 			ck_assert_int_eq(release(NULL, block), 0);
 			atomic_fetch_add(&mail->got, 1);
 		}
@@ -597,18 +608,18 @@ START_TEST(what_another_thread_frees_comes_back)
 END_TEST
 
 /* A few at a time, so that their owner collects some while others are being freed. */
-START_TEST(no_free_is_missed_by_who_collects_meanwhile)
+static void collect_meanwhile(uint32_t few, uint32_t rounds, bool when_taken)
 {
-	enum { FEW = 8 };
-	struct mail mail = {.heap = heap_take(&heaps, &leases), .n = 1000 * FEW};
+	struct mail mail = {.heap = heap_take(&heaps, &leases), .n = rounds * few};
 	void *kept = alloc(mail.heap, 64);
 	struct span *span = heaps_span(&heaps, kept);
 	pthread_t thread;
 
 	ck_assert_ptr_nonnull(span);
+	mail.span = when_taken ? span : NULL;
 	ck_assert_int_eq(pthread_create(&thread, NULL, free_mail, &mail), 0);
 	for (uint32_t sent = 0; sent < mail.n;) {
-		for (uint32_t i = 0; i < FEW; i++, sent++) {
+		for (uint32_t i = 0; i < few; i++, sent++) {
 			void *block = alloc(mail.heap, 64);
 
 			ck_assert_ptr_nonnull(block);
@@ -625,6 +636,17 @@ START_TEST(no_free_is_missed_by_who_collects_meanwhile)
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(release(mail.heap, kept), 0);
 	check_all_back(mail.heap);
+}
+
+START_TEST(no_free_is_missed_by_who_collects_meanwhile)
+{
+	collect_meanwhile(8, 1000, false);
+}
+END_TEST
+
+START_TEST(no_free_is_missed_that_comes_in_the_midst_of_a_collection)
+{
+	collect_meanwhile(2, 500, true);
 }
 END_TEST
 
@@ -888,6 +910,7 @@ static Suite *heap_suite(void)
 	tcase_add_test(tcase, leases_grow_with_what_is_held);
 	tcase_add_test(tcase, what_another_thread_frees_comes_back);
 	tcase_add_test(tcase, no_free_is_missed_by_who_collects_meanwhile);
+	tcase_add_test(tcase, no_free_is_missed_that_comes_in_the_midst_of_a_collection);
 	tcase_add_test(tcase, a_block_that_two_threads_free_is_found_when_it_is_collected);
 	tcase_add_test(tcase, what_was_freed_last_is_freed_again_only_while_it_is_in_use);
 	tcase_add_test(tcase,
