@@ -496,6 +496,48 @@ static uint64_t fill_index(uint64_t from)
 	return from;
 }
 
+/* What does not come back after a scan that has found these words. */
+static uint64_t stays(const uint64_t *offsets, uint32_t n)
+{
+	struct segment_run runs[16];
+	uint64_t back = 0, pinned = 0, left = cache_view(w.cache).limbo;
+	int r;
+
+	cache_scan_begin(w.cache);
+	for (uint32_t i = 0; i < n; i++)
+		pinned += cache_scan_word(w.cache, 3, offsets[i], 0);
+	cache_scan_end(w.cache);
+	ck_assert_uint_eq(cache_view(w.cache).pinned, pinned);
+	do {
+		r = cache_reclaim(w.cache, runs, ARRAY_SIZE(runs), &n);
+		for (uint32_t i = 0; i < n; i++)
+			back += runs[i].size;
+	} while (r == CACHE_MORE);
+	ck_assert_uint_eq(back, left - pinned);
+	return pinned;
+}
+
+START_TEST(of_what_is_pinned_each_slice_stays)
+{
+	uint64_t offsets[2];
+
+	world_make(4 << 20, POLICY_LRU, 1000, 2 << 20, 4);
+	ck_assert_int_eq(publish(1, 1000), 0);
+	offsets[0] = w.base + w.at;
+	ck_assert_int_eq(publish(2, 3 * SLICE_BYTES - 1000), 0); /* the first four */
+	ck_assert_int_eq(publish(3, 4 * SLICE_BYTES), 0);
+	offsets[1] = w.base + w.at;
+	ck_assert_int_eq(publish(4, 1000), 0); /* in the eighth */
+	for (uint64_t i = 1; i <= 4; i++)
+		ck_assert_int_eq(cache_delete(w.cache, i, 0, 0), 0);
+	ck_assert_int_eq(cache_seal(w.cache, 1, w.base), 0);
+	ck_assert_uint_eq(stays(offsets, 2), 5 * SLICE_BYTES);
+	ck_assert_uint_eq(stays(offsets, 1), 4 * SLICE_BYTES);
+	ck_assert_uint_eq(stays(NULL, 0), 0);
+	world_end();
+}
+END_TEST
+
 START_TEST(where_the_index_is_full_new_keys_wait_and_none_goes)
 {
 	struct index_layout layout;
@@ -713,6 +755,7 @@ int main(void)
 		       what_was_there_when_a_clear_began_goes_though_another_was_under_way);
 	tcase_add_loop_test(tcase, who_finds_all_accessed_goes_on_by_steps, 0, 2);
 	tcase_add_loop_test(tcase, another_value_of_a_key_counts_as_an_access_to_it, 0, 6);
+	tcase_add_test(tcase, of_what_is_pinned_each_slice_stays);
 	tcase_add_test(tcase, where_the_index_is_full_new_keys_wait_and_none_goes);
 	tcase_add_test(tcase, records_come_in_time_and_hardly_more_of_them_than_are_used);
 	tcase_add_test(tcase, who_crowds_on_purpose_has_the_index_made_anew_now_and_then);
