@@ -3,12 +3,14 @@
  * held, or might have.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -154,6 +156,38 @@ static void *wait_for_a_death(void *userdata)
 	return NULL;
 }
 
+/* Of this process's threads. */
+static uint32_t asleep(void)
+{
+	DIR *threads = opendir("/proc/self/task");
+	struct dirent *entry;
+	uint32_t n = 0;
+
+	ck_assert_ptr_nonnull(threads);
+	while ((entry = readdir(threads))) {
+		char path[64], line[128] = "";
+		const char *state;
+		FILE *file;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%.20s/stat", entry->d_name);
+		file = fopen(path, "re");
+		if (file && fgets(line, sizeof(line), file) && (state = strrchr(line, ')')))
+			n += state[1] && state[2] == 'S';
+		if (file)
+			fclose(file);
+	}
+	closedir(threads);
+	return n;
+}
+
+/* Who is not asleep yet needs nobody to wake him. */
+static void wait_until_asleep(uint32_t n)
+{
+	for (int i = 0; i < WAIT_TRIES && asleep() < n; i++)
+		usleep(10000);
+	ck_assert_uint_ge(asleep(), n);
+}
+
 static void hold_nothing(struct member *member, struct wire_extent_alloced extent)
 {
 	(void)extent;
@@ -173,7 +207,7 @@ START_TEST(who_waits_for_somebody_is_woken_by_his_death)
 	ck_assert_int_eq(
 		pthread_create(&thread, NULL, wait_for_a_death, (void *)(uintptr_t)one.root),
 		0);
-	usleep(50000); /* to let it sleep; awake it would see the same */
+	wait_until_asleep(1);
 	kill_member(pid);
 	ck_assert_int_eq(pthread_join(thread, &why), 0);
 	ck_assert_ptr_null(why);
@@ -197,7 +231,7 @@ START_TEST(however_many_wait_for_somebody_all_are_woken_by_his_death)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, wait_for_a_death,
 						(void *)(uintptr_t)one.root),
 				 0);
-	usleep(100000); /* to let them sleep; awake they would see the same */
+	wait_until_asleep(MANY);
 	kill_member(pid);
 	for (uint32_t i = 0; i < MANY; i++) {
 		ck_assert_int_eq(pthread_join(threads[i], &why), 0);
