@@ -28,8 +28,17 @@ debian_bootstrap() {
 	if [[ -s /etc/apt/sources.list.d/debian.sources && $(debian_release) == "$release" ]]; then
 		sources=(/etc/apt/sources.list.d/debian.sources)
 	fi
-	mmdebstrap --quiet --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
-		--dpkgopt=force-unsafe-io "${options[@]}" "$@" "$release" "$target" "${sources[@]}"
+	# A mirror, or the way to it, may be away for a moment; and whoever uses apt in there meets the same.
+	for key in 1 2 3; do
+		mmdebstrap --quiet --aptopt='APT::Install-Recommends "false"' \
+			--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "10"' \
+			--dpkgopt=force-unsafe-io "${options[@]}" "$@" "$release" "$target" "${sources[@]}" &&
+			return
+		((key < 3)) || return
+		[[ ! -d $target ]] || find "$target" -xdev -mindepth 1 -delete || return
+		echo "debian_bootstrap: once more" >&2
+		sleep 20
+	done
 }
 
 # debian_libraries PROGRAM...: the packages that hold the libraries these are linked with.
