@@ -85,9 +85,14 @@ test_what_the_page_of_1_gib_has_no_room_for_is_refused_with_both_sizes() {
 		'1 GiB asked, 0 B left in pages of 1 GiB.*512 MiB in pages of 4 KiB'
 }
 
+# Of the page of 1 GiB.
+nothing_is_committed() {
+	status 'LARGE PAGES' | grep -F ' 0 B committed'
+}
+
 test_the_page_comes_back_and_is_zero_for_the_next() {
 	varbosctl spaces remove large
-	eventually 60 has "$(status 'LARGE PAGES')" '0 B committed'
+	eventually 60 nothing_is_committed
 	varbosctl spaces create again --limit 1G --mode 666
 	hold alice again $((4 << 20))
 	is "$(lies_on 2097152 $((4 << 20)))" "1:2" "where it lies"
@@ -96,13 +101,11 @@ test_the_page_comes_back_and_is_zero_for_the_next() {
 }
 
 test_more_pages_of_1_gib_than_there_are_is_refused_with_the_figures_of_each_node() {
-	local said
 	refused with --size 4G --pages 1G
-	said=$(logged)
-	has "$said" 'HugePagesUnavailable: 3 GiB asked in 1 GiB pages, 1 GiB free in the pool'
-	has "$said" 'node 0: [12] GiB wanted, 0 B of 0 B free in its pool; echo [12] > .*/node0/.*1048576kB'
-	has "$said" 'node 1: [12] GiB wanted, 1 GiB of 1 GiB free in its pool; echo [12] > .*/node1/'
-	has "$said" 'hugepagesz=1G hugepages=0:[12],1:[12]'
+	will_log 'HugePagesUnavailable: 3 GiB asked in 1 GiB pages, 1 GiB free in the pool'
+	will_log 'node 0: [12] GiB wanted, 0 B of 0 B free in its pool; echo [12] > .*/node0/.*1048576kB'
+	will_log 'node 1: [12] GiB wanted, 1 GiB of 1 GiB free in its pool; echo [12] > .*/node1/'
+	will_log 'hugepagesz=1G hugepages=0:[12],1:[12]'
 }
 
 run_cases

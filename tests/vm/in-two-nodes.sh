@@ -16,8 +16,7 @@ oom_kills() {
 test_what_is_installed_runs_here() {
 	install_tree
 	systemctl start varbosd.socket
-	# It starts the daemon, and an emulated machine takes its time.
-	as alice varbosctl --timeout 60 ping -n1
+	as alice varbosctl ping -n1 # it starts the daemon
 }
 
 # is_value KEY VALUE: in the cache of the next case.
@@ -35,16 +34,16 @@ test_a_clock_that_is_set_back_changes_nothing() {
 	as alice varbosctl spaces create clocks --limit 16M
 	as alice varbosctl caches create clocks c --capacity 4M
 	printf late >/tmp/late
-	as alice varbosctl --timeout 60 put clocks c long /tmp/late --ttl 1h
-	as alice varbosctl --timeout 60 put clocks c short /tmp/late --ttl 5s
+	as alice varbosctl put clocks c long /tmp/late --ttl 1h
+	as alice varbosctl put clocks c short /tmp/late --ttl 5s
 	date --set="$(date --date='2 hours ago' '+%F %T')"
 	is_value long late || fail "it is gone with the time"
 	eventually 180 is_missing short
-	as alice varbosctl --timeout 60 put clocks c short /tmp/late --ttl 5s
+	as alice varbosctl put clocks c short /tmp/late --ttl 5s
 	date --set="$(date --date='4 hours' '+%F %T')"
 	is_value long late || fail "it has expired by the time of day"
 	eventually 180 is_missing short
-	as alice varbosctl --timeout 60 ping -n1
+	as alice varbosctl ping -n1
 	varbosctl stats >/dev/null
 	is "$(daemon_pid)" "$pid" "the daemon"
 	date --set="$(date --date='2 hours ago' '+%F %T')"
@@ -83,24 +82,19 @@ test_auto_falls_down_the_ladder_and_says_so() {
 	with --size 256M --pages auto
 	is "$(status PAGE)" 4096 "a page"
 	has "$(status 'SMALL PAGES BECAUSE')" '256 MiB asked in 2 MiB pages, 168 MiB free'
-	has "$(logged warning)" 'falling back to pages of 4 KiB: 256 MiB asked'
+	will_log 'falling back to pages of 4 KiB: 256 MiB asked' warning
 }
 
 test_an_explicit_size_fails_with_the_figures_of_each_node_and_the_command() {
-	local said
 	refused with --size 256M --pages 2M
-	said=$(logged err)
-	has "$said" 'HugePagesUnavailable: 256 MiB asked in 2 MiB pages, 168 MiB free'
-	said=$(logged)
-	has "$said" 'node 0: .* wanted, 80 MiB of 80 MiB free in its pool; echo [0-9]+ > .*/node0/'
-	has "$said" 'node 1: .* wanted, 88 MiB of 88 MiB free in its pool; echo [0-9]+ > .*/node1/'
+	will_log 'HugePagesUnavailable: 256 MiB asked in 2 MiB pages, 168 MiB free' err
+	will_log 'node 0: .* wanted, 80 MiB of 80 MiB free in its pool; echo [0-9]+ > .*/node0/'
+	will_log 'node 1: .* wanted, 88 MiB of 88 MiB free in its pool; echo [0-9]+ > .*/node1/'
 }
 
 test_a_region_beyond_the_cgroups_limit_is_refused_with_the_figures() {
-	local said
 	UNIT=MemoryMax=128M refused with --size 256M --pages 4K
-	said=$(logged err)
-	has "$said" 'asked 256 MiB, available 1[0-9.]+ MiB'
+	will_log 'asked 256 MiB, available 1[0-9.]+ MiB' err
 	hasnt "$(journalctl -k --no-pager)" 'Out of memory|oom-kill'
 }
 

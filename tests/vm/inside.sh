@@ -48,9 +48,14 @@ logged() {
 		${1:+"--priority=$1..$1"}
 }
 
-# logs PATTERN [PRIORITY]: is it in there already? The journal takes its time: see `eventually`.
+# logs PATTERN [PRIORITY]: is it in there already? The journal takes its time: see `will_log`.
 logs() {
 	logged "${@:2}" | grep -E -- "$1"
+}
+
+# will_log PATTERN [PRIORITY]
+will_log() {
+	eventually 60 logs "$@"
 }
 
 # dropin LINE...: what an operator would write with `systemctl edit varbosd`.
@@ -78,6 +83,7 @@ with() {
 hold() {
 	local user=$1
 	shift
+	rm -f /tmp/held # or what an earlier one has said is taken for this one's
 	# shellcheck disable=SC2016,SC2086 # the inner shell's; words
 	as "$user" ${UNDER:-} sh -c 'echo $$; exec vm-hold "$@"' sh "$@" >/tmp/held 2>&1 &
 	eventually 180 sh -c "grep -q ^held /tmp/held || ! kill -0 $!"

@@ -99,6 +99,16 @@ static void look(char *memory, uint64_t size, uint64_t bytes[NODES])
 	}
 }
 
+/* An emulated machine on a busy one takes its time. */
+static struct varbos *connect_patiently(void)
+{
+	struct varbos *vb;
+
+	if (varbos_connect(&vb, NULL) || varbos_set_timeout(vb, 120000))
+		die("%s", varbos_error()->message);
+	return vb;
+}
+
 /* In a process that opened the space by itself. */
 static void look_from_outside(const char *space_name, const varbos_ref *refs, uint32_t n,
 			      uint64_t bytes[NODES])
@@ -117,8 +127,8 @@ static void look_from_outside(const char *space_name, const varbos_ref *refs, ui
 		const struct varbos_space_options read_only = {.flags = VARBOS_SPACE_READ_ONLY};
 		uint64_t seen[NODES] = {0};
 
-		if (varbos_connect(&vb, NULL) ||
-		    varbos_space_open(&space, vb, space_name, &read_only))
+		vb = connect_patiently();
+		if (varbos_space_open(&space, vb, space_name, &read_only))
 			die("outside: %s", varbos_error()->message);
 		for (uint32_t i = 0; i < n; i++) {
 			char *memory = varbos_ref_get(space, refs[i]);
@@ -189,8 +199,7 @@ static int lands(const char *policy, const char *mib, const char *nodes, bool by
 		options.numa = kind;
 		options.nodes = set;
 	}
-	if (varbos_connect(&vb, NULL))
-		die("%s", varbos_error()->message);
+	vb = connect_patiently();
 	snprintf(name, sizeof(name), "probe-%d", (int)getpid());
 	space = open_space(vb, name, options);
 	for (uint32_t i = 0; i < n; i++) {
@@ -236,8 +245,7 @@ static int fill(const char *policy, const char *mib)
 		die("2 to %u MiB, not %s", PIECES_MAX * 2, mib);
 	policy_of(policy, &options.numa, &options.nodes);
 	options.limit = most * PIECE;
-	if (varbos_connect(&vb, NULL))
-		die("%s", varbos_error()->message);
+	vb = connect_patiently();
 	snprintf(name, sizeof(name), "fill-%d", (int)getpid());
 	space = open_space(vb, name, options);
 	while (n < most && (pieces[n] = piece_new(space, &how, n)))

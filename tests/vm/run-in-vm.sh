@@ -99,6 +99,8 @@ for ((i = 0; i < nodes; i++)); do
 	done
 done
 kernel="console=ttyS0 rdinit=/lib/systemd/systemd panic=-1 oops=panic softlockup_panic=1 loglevel=4"
+# Twice as many seconds without a turn are a lockup: the machine may stand still while the host is busy.
+kernel+=" watchdog_thresh=60"
 kernel+=" mitigations=off tsc=reliable no_timer_check rcupdate.rcu_expedited=1 systemd.show_status=0"
 kernel+=" hugepagesz=2M hugepages=$reserved $append"
 
