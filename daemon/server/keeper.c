@@ -100,6 +100,30 @@ static int pidfd_open_(pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
+/* The daemon's, and by inheritance ours; -1: it has none. */
+static int lifeline(void)
+{
+	for (char *const *at = program_arguments() + 1; *at; at++) {
+		const char *value = at[1];
+
+		if (strncmp(*at, "--lifeline", 10) || ((*at)[10] && (*at)[10] != '='))
+			continue;
+		if ((*at)[10])
+			value = *at + 11;
+		if (value)
+			return (int)strtol(value, NULL, 10);
+	}
+	return -1;
+}
+
+static bool lifeline_is_cut(void)
+{
+	struct pollfd poll_fd = {.fd = lifeline(), .events = POLLIN};
+	char byte;
+
+	return poll_fd.fd >= 0 && poll(&poll_fd, 1, 0) > 0 && read(poll_fd.fd, &byte, 1) <= 0;
+}
+
 /* ---- what the child says ---- */
 
 /* Told again, as by one who does not know whether it was heard. */
@@ -350,6 +374,9 @@ static int child_ended(struct keeper *keeper)
 	status = info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 	if (keeper->told || !status || !keeper->was_ready)
 		return status;
+	/* One that serves sees to that itself, and tidies up. */
+	if (!keeper->ready_ms && lifeline_is_cut() && !mutant(keeper_unwanted))
+		return EXIT_SUCCESS;
 	if (keeper->is_adopted)
 		log_warning("varbosd (pid %d) has ended", (int)pid);
 	else
@@ -494,22 +521,6 @@ bool keeper_is_asked(int argc, char *const *argv)
 	return argc > 1 && is_keep_flag(argv[1]);
 }
 
-/* From 3 on a daemon is passed what is held for it. */
-static bool lifeline_is_low(void)
-{
-	for (char *const *at = program_arguments() + 1; *at; at++) {
-		const char *value = at[1];
-
-		if (strncmp(*at, "--lifeline", 10) || ((*at)[10] && (*at)[10] != '='))
-			continue;
-		if ((*at)[10])
-			value = *at + 11;
-		if (value && strtol(value, NULL, 10) >= FIRST_FD)
-			return false;
-	}
-	return true;
-}
-
 int keeper_run(int argc, char **argv)
 {
 	static struct keeper keeper = {.notify = -1, .pidfd = -1};
@@ -534,7 +545,7 @@ int keeper_run(int argc, char **argv)
 		log_error("--keep comes once");
 		return 2;
 	}
-	if (!lifeline_is_low()) {
+	if (lifeline() >= FIRST_FD) {
 		log_error("with --keep, the lifeline has to be descriptor 0, 1 or 2");
 		return 2;
 	}

@@ -3,7 +3,6 @@
  */
 #include <errno.h>
 #include <malloc.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,15 +24,6 @@ enum { MMAP_FROM = 256 << 10 };
 static int status_of(int r)
 {
 	return r == -ENOMEM || r == -EMFILE || r == -ENFILE ? EXIT_FAILURE : 2;
-}
-
-/* Who it was started for has gone: a keeper need not try again. */
-static bool is_unwanted(int lifeline)
-{
-	struct pollfd poll_fd = {.fd = lifeline, .events = POLLIN};
-	char byte;
-
-	return lifeline >= 0 && poll(&poll_fd, 1, 0) > 0 && read(lifeline, &byte, 1) <= 0;
 }
 
 int main(int argc, char **argv)
@@ -83,5 +73,5 @@ int main(int argc, char **argv)
 	}
 	r = server_run(&options, sys);
 	sys_real_free(sys);
-	return r && !is_unwanted(options.lifeline) ? EXIT_FAILURE : EXIT_SUCCESS;
+	return r ? EXIT_FAILURE : EXIT_SUCCESS;
 }
