@@ -19,7 +19,7 @@ debian_release() {
 # debian_bootstrap RELEASE TARGET OPTION...: mmdebstrap with the host's proxies and, if the host
 # runs that release, from where the host has it; else from mmdebstrap's mirror.
 debian_bootstrap() {
-	local release=$1 target=$2 options=() sources=() key value
+	local release=$1 target=$2 options=() sources=() key value attempt
 	shift 2
 	for key in Acquire::http::Proxy Acquire::https::Proxy; do
 		value=$(apt-config dump --format '%v%n' "$key")
@@ -29,12 +29,12 @@ debian_bootstrap() {
 		sources=(/etc/apt/sources.list.d/debian.sources)
 	fi
 	# A mirror, or the way to it, may be away for a moment; and whoever uses apt in there meets the same.
-	for key in 1 2 3; do
+	for attempt in 1 2 3; do
 		mmdebstrap --quiet --aptopt='APT::Install-Recommends "false"' \
 			--aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "10"' \
 			--dpkgopt=force-unsafe-io "${options[@]}" "$@" "$release" "$target" "${sources[@]}" &&
 			return
-		((key < 3)) || return
+		((attempt < 3)) || return
 		[[ ! -d $target ]] || find "$target" -xdev -mindepth 1 -delete || return
 		echo "debian_bootstrap: once more" >&2
 		sleep 20
