@@ -107,7 +107,7 @@ static void move_up(int *fd)
 static int run(struct test_daemon *daemon)
 {
 	const char *program = getenv("VARBOSD");
-	const char *argv[9 + TEST_DAEMON_ARGS + 1];
+	const char *argv[7 + TEST_DAEMON_ARGS + 1];
 	int argc = 0, pair[2], status;
 	char fd[16];
 
@@ -122,9 +122,6 @@ static int run(struct test_daemon *daemon)
 	argv[argc++] = daemon->size;
 	argv[argc++] = "--lifeline";
 	argv[argc++] = fd;
-	/* What the machine has of others is borrowed by tests that want them, which run at the same time. */
-	argv[argc++] = "--pages";
-	argv[argc++] = "4K";
 	for (int i = 0; daemon->extra[i]; i++)
 		argv[argc++] = daemon->extra[i];
 	argv[argc] = NULL;
