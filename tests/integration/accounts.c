@@ -24,7 +24,7 @@ enum {
 	TRIES = 3000, /* steps */
 };
 
-/* NULL: there is none, for now. */
+/* NULL: no daemon serves at this moment. */
 static struct stats_file *file_of(const char *socket)
 {
 	struct stats_file *file;

@@ -285,3 +285,25 @@ void test_daemon_pin(const struct test_daemon *daemon, int cpu)
 				sched_setaffinity(atoi(entry->d_name), sizeof(set), &set), 0);
 	closedir(tasks);
 }
+
+uint32_t test_daemon_fds(const struct test_daemon *daemon, bool print)
+{
+	const struct dirent *entry;
+	char path[64], target[64];
+	uint32_t n = 0;
+	ssize_t size;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon->pid);
+	dir = opendir(path);
+	ck_assert_ptr_nonnull(dir);
+	while ((entry = readdir(dir))) {
+		size = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+		target[size > 0 ? size : 0] = 0;
+		n += !strstr(target, "varbos-bell");
+		if (print)
+			printf("%s -> %s\n", entry->d_name, target);
+	}
+	closedir(dir);
+	return n;
+}

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum { TEST_DAEMON_ARGS = 16 };
@@ -55,3 +57,9 @@ void test_daemon_kill(struct test_daemon *daemon);
 
 /* After that: another at the same place. */
 void test_daemon_restart(struct test_daemon *daemon);
+
+/*
+ * How many descriptors it has open, from outside; but for the bell, which comes with whoever opens lanes
+ * first, and stays. And what each is, on standard output.
+ */
+uint32_t test_daemon_fds(const struct test_daemon *daemon, bool print);

@@ -41,7 +41,7 @@ enum lie {
 	LIE_SESSION_OTHER,   /* it is said to be the one, under another number */
 	LIE_SESSION_LAYOUT,
 	LIE_SESSION_FDS,
-	LIE_SESSION_BUSY, /* refused for now */
+	LIE_SESSION_BUSY, /* refused; a later try may not be */
 	/* of descriptors */
 	LIE_FDS_SURPLUS,
 	LIE_FDS_UNASKED,

@@ -51,27 +51,6 @@ static uint64_t rss_before;
 
 /* ---- the daemon, from outside ---- */
 
-/* But for the bell, which comes with whoever opens lanes first, and stays. */
-static uint32_t daemon_fds(void)
-{
-	const struct dirent *entry;
-	char path[64], target[64];
-	uint32_t n = 0;
-	ssize_t size;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon_.pid);
-	dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while ((entry = readdir(dir))) {
-		size = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
-		target[size > 0 ? size : 0] = 0;
-		n += !strstr(target, "varbos-bell");
-	}
-	closedir(dir);
-	return n;
-}
-
 static uint64_t daemon_rss(void)
 {
 	unsigned long long size, resident;
@@ -93,7 +72,7 @@ static void expect_flat(void)
 
 	for (int i = 0; i < FLAT_TRIES; i++) {
 		peer_status(&victim); /* it serves on */
-		now = daemon_fds();
+		now = test_daemon_fds(&daemon_, false);
 		if (now == fds_before)
 			break;
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
@@ -112,7 +91,7 @@ static void let_in(void)
 	peer_open(&victim, daemon_.socket);
 	peer_create_space(&victim, "a", 16 * MIB);
 	peer_status(&victim);
-	fds_before = daemon_fds();
+	fds_before = test_daemon_fds(&daemon_, false);
 	rss_before = daemon_rss();
 }
 

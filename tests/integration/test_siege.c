@@ -266,34 +266,6 @@ static pid_t victim_start(void)
 
 /* ---- the daemon, from outside ---- */
 
-/* But for the bell, which comes with whoever opens lanes first, and stays. */
-static uint64_t list_fds(bool print)
-{
-	const struct dirent *entry;
-	char path[64], target[64];
-	uint64_t n = 0;
-	ssize_t size;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)daemon_.pid);
-	dir = opendir(path);
-	ck_assert_ptr_nonnull(dir);
-	while ((entry = readdir(dir))) {
-		size = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
-		target[size > 0 ? size : 0] = 0;
-		n += !strstr(target, "varbos-bell");
-		if (print)
-			printf("%s -> %s\n", entry->d_name, target);
-	}
-	closedir(dir);
-	return n;
-}
-
-static uint64_t daemon_fds(void)
-{
-	return list_fds(false);
-}
-
 /* Of its own: what it shares with clients is theirs, and the region's. */
 static uint64_t daemon_anon(void)
 {
@@ -317,7 +289,7 @@ static void look(void)
 
 	ck_assert_msg(waitpid(daemon_.pid, &status, WNOHANG) == 0, "the daemon is gone: see %s",
 		      daemon_.log);
-	counts.fds_most = u64_max(counts.fds_most, daemon_fds());
+	counts.fds_most = u64_max(counts.fds_most, test_daemon_fds(&daemon_, false));
 	counts.anon_most = u64_max(counts.anon_most, daemon_anon());
 }
 
@@ -352,11 +324,11 @@ static void pause_victims(bool yes)
 /* As often in a row as nobody would be lucky. */
 static uint64_t fds_settled(void)
 {
-	uint64_t fds = daemon_fds(), now;
+	uint64_t fds = test_daemon_fds(&daemon_, false), now;
 
 	for (int same = 0; same < SETTLED; same++) {
 		usleep(TICK_US);
-		now = daemon_fds();
+		now = test_daemon_fds(&daemon_, false);
 		same = now == fds ? same : 0;
 		fds = now;
 	}
@@ -370,12 +342,12 @@ static void expect_flat(uint64_t fds_before, uint64_t anon_before)
 
 	for (int i = 0; i < FLAT_TRIES && (!gone || fds != fds_before); i++) {
 		gone = remove_spaces();
-		fds = daemon_fds();
+		fds = test_daemon_fds(&daemon_, false);
 		usleep(TICK_US);
 	}
 	ck_assert_msg(gone, "a space of those who have gone is left");
 	if (fds != fds_before)
-		list_fds(true);
+		test_daemon_fds(&daemon_, true);
 	fflush(stdout);
 	ck_assert_uint_eq(fds, fds_before);
 	if (!UNDER_ASAN) /* it keeps what is freed for a while */
