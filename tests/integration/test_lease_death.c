@@ -21,6 +21,7 @@
 #include "tests/fuzz/sample.h"
 #include "tests/integration/daemon.h"
 #include "tests/integration/peer.h"
+#include "tests/integration/traced.h"
 #include "tests/suite.h"
 
 enum {
@@ -80,22 +81,6 @@ static void live(void)
 	_exit(0);
 }
 
-/* False: it has ended by itself. */
-static bool go_on(pid_t pid, enum __ptrace_request how)
-{
-	int status;
-
-	ck_assert_int_eq(ptrace(how, pid, NULL, NULL), 0);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	if (WIFSTOPPED(status)) {
-		ck_assert_msg(WSTOPSIG(status) == SIGTRAP, "signal %d", WSTOPSIG(status));
-		return true;
-	}
-	ck_assert_msg(WIFEXITED(status) && !WEXITSTATUS(status), "wait status 0x%x",
-		      (unsigned)status);
-	return false;
-}
-
 static void wait_unused(unsigned stop, unsigned steps)
 {
 	uint64_t used = peer_status(&peer).used;
@@ -124,9 +109,9 @@ static bool kill_at(unsigned stop, unsigned steps)
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(WIFSTOPPED(status), "it did not begin: 0x%x", (unsigned)status);
 	for (unsigned i = 0; i < stop && lives; i++)
-		lives = go_on(pid, PTRACE_SYSCALL);
+		lives = traced_go_on(pid, PTRACE_SYSCALL);
 	for (unsigned i = 0; i < steps && lives; i++)
-		lives = go_on(pid, PTRACE_SINGLESTEP);
+		lives = traced_go_on(pid, PTRACE_SINGLESTEP);
 	if (lives) {
 		kill(pid, SIGKILL);
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
